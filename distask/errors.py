@@ -1,0 +1,82 @@
+"""Every error that distask raises on purpose.
+
+    DistaskError
+    ├── UsageError            2: wrong usage, before any call
+    │   ├── SpecError         a spec that is wrong, with all its diagnostics
+    │   ├── ConfigError       an LLM config, a flag or a variable that is wrong or missing
+    │   └── InputError        data that can't be read, with file, line and column
+    ├── RunError              1: the run can't go on; what was paid for is kept
+    │   ├── EndpointError     the key, the model, the quota or the server's address
+    │   ├── StoreError        the store can't be opened, read or written
+    │   └── OutputError       the result can't be written
+    └── RowError              one row's own; the run goes on
+        └── InvalidReply      a reply that the parser, a type or a check refuses
+
+The number is the exit code of the command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distask.spec.diagnostics import Diagnostic
+
+
+class DistaskError(Exception):
+    """The root of the tree; `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(DistaskError):
+    """Wrong usage, told before any call."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SpecError(UsageError):
+    """A spec that is wrong; `diagnostics` holds every fault of it, in the order of the file."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("\n\n".join(str(d) for d in self.diagnostics))
+
+
+class ConfigError(UsageError):
+    """An LLM config, a flag or an environment variable that is wrong or missing."""
+
+
+class InputError(UsageError):
+    """Data that can't be read. The message begins with `file:line:column:` where they are known."""
+
+
+class RunError(DistaskError):
+    """The run can't go on; every completion that arrived is in the store."""
+
+
+class EndpointError(RunError):
+    """The endpoint refuses every request: key, quota, model or address."""
+
+
+class StoreError(RunError):
+    """The store can't be opened, read or written."""
+
+
+class OutputError(RunError):
+    """The result can't be written."""
+
+
+class RowError(DistaskError):
+    """One row's own failure: `kind` is a short stable word for counting, the message is for people."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        self.message = message
+        super().__init__(message)
+
+
+class InvalidReply(RowError):  # noqa: N818 - a reply is invalid; it is no program error
+    """A reply that the parser, a column's type or a check refuses."""

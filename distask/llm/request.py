@@ -1,0 +1,114 @@
+"""Plain data that crosses the border to a model: what is asked, what came back, what went wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from distask.errors import DistaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Message = dict[str, Any]
+"""A chat message as the OpenAI API has it: `{"role": str, "content": str | list[part], ...}`."""
+
+Scope = Literal["retry", "row", "run"]
+"""What a failure ends: nothing yet (it is tried again), its row, or the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the server counted them; None where it did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One chat to complete.
+
+    `keywords` are the generation keywords of the API (temperature, max_tokens, response_format, tools, ...), without
+    `n`, `model` and `messages`. `endpoint` is the server's base URL (or "offline"). `example` makes a reply that the task's parser
+    accepts, from a sample's number: the offline provider answers with it.
+    """
+
+    endpoint: str
+    model: str
+    messages: list[Message]
+    keywords: dict[str, Any] = field(default_factory=dict)
+    occurrence: int = 0
+    example: Callable[[int], str] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The limit on the reply's length, under either of its names."""
+        limit = self.keywords.get("max_completion_tokens", self.keywords.get("max_tokens"))
+        return limit if isinstance(limit, int) else None
+
+    def fingerprint(self) -> bytes:
+        """16 bytes made from all that can change the answer, but for the occurrence and the limit on its length."""
+        keywords = {k: v for k, v in self.keywords.items() if k not in ("max_tokens", "max_completion_tokens")}
+        try:
+            data = orjson.dumps([self.endpoint, self.model, self.messages, keywords], option=orjson.OPT_SORT_KEYS)
+        except TypeError:  # integers beyond 64 bits, lone surrogates
+            import json
+
+            data = json.dumps([self.endpoint, self.model, self.messages, keywords], sort_keys=True).encode()
+        return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 0) -> bytes:
+    """The store's key (16 bytes) of one sample of a request.
+
+    `occurrence` tells equal requests of one run apart, `attempt` counts the times that an invalid reply was asked for again.
+    """
+    return hashlib.blake2b(fingerprint + b"%d/%d/%d" % (occurrence, sample, attempt), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One reply of a model, as the server gave it."""
+
+    text: str | None
+    """None where the server sent no text (tool calls only, a refusal, reasoning only)."""
+    finish_reason: str = "stop"
+    """"stop", "length", "content_filter", "tool_calls", or what else the server said."""
+    usage: Usage = Usage()
+    """Of this choice alone: a request's usage is shared out among its n choices (input tokens on the first)."""
+    model: str = ""
+    """The name that the server answered with."""
+    tool_calls: list[dict[str, Any]] | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    logprobs: dict[str, Any] | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that got no completion, classed once (see `retry`)."""
+
+    kind: str
+    """A short stable word: "rate_limit", "server_error", "timeout", "connection", "bad_reply", "auth", "quota", ..."""
+    message: str
+    """For people; the server's own words, keys redacted."""
+    scope: Scope
+    status: int | None = None
+    code: str | None = None
+    retry_after: float | None = None
+    """Seconds that the server asked to wait."""
+    mend: str | None = None
+    """What the user can do about it."""
+
+
+class CallFailed(DistaskError):
+    """Raised by providers and by `Client.ask`; `failure` says the rest."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure.message)
