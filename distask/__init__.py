@@ -1,0 +1,35 @@
+"""Make and judge datasets with LLMs, from tasks that are YAML files.
+
+from distask import Task, run
+
+task = Task.load("text-generation")
+messages = task.format_input({"instruction": "Name a prime."})
+columns = task.format_output("Two.", {"instruction": "Name a prime."})
+result = run(task, "instructions.jsonl", llm="offline", output="answers.jsonl")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distask.run.job import Result, Selection, run
+    from distask.task.task import Task
+
+__all__ = ["Result", "Selection", "Task", "run"]
+
+_HOMES = {
+    "Result": "distask.run.job",
+    "Selection": "distask.run.job",
+    "Task": "distask.task.task",
+    "run": "distask.run.job",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then, so that `import distask` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from distask.run.stats import Stats
     from distask.spec.diagnostics import Diagnostic
 
 
@@ -55,6 +57,11 @@ class InputError(UsageError):
 
 class RunError(DistaskError):
     """The run can't go on; every completion that arrived is in the store."""
+
+    stats: Stats | None = None
+    """The counts up to there."""
+    partial: Path | None = None
+    """The file that holds the rows that are done."""
 
 
 class EndpointError(RunError):

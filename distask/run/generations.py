@@ -1,0 +1,115 @@
+"""Make output rows from the generations of an input row: one each, or one row with lists.
+
+A generation is what became of one sample: its columns, or the reason why there are none. The shapes are those of
+distilabel's tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distask.llm.request import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distask.errors import RowError
+    from distask.llm.request import Completion, Message
+    from distask.task.task import Task
+
+MODEL_COLUMN = "model_name"
+METADATA_COLUMN = "distask_metadata"
+
+
+@dataclass(slots=True)
+class Generation:
+    """What became of one sample of a row."""
+
+    model: str
+    """The model that was asked for."""
+    messages: list[Message] | None = None
+    """The chat that was sent; None where it could not be rendered."""
+    completion: Completion | None = None
+    """The last reply; None where none came."""
+    columns: dict[str, Any] | None = None
+    """The output columns; None where the generation failed."""
+    error: RowError | None = None
+    usage: Usage = field(default_factory=Usage)
+    """All that was spent on it, the replies that were asked for again included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How generations become rows."""
+
+    num_generations: int = 1
+    grouped: bool = False
+    metadata_column: str = METADATA_COLUMN
+
+
+def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Generation]) -> list[dict[str, Any]]:
+    """The columns that are added to input row `index`: a dict for each output row, none where all were dropped."""
+    drop = task.spec.on_invalid.then == "drop"
+    kept = [(sample, g) for sample, g in enumerate(generations) if g.error is None or not drop]
+    if not kept:
+        return []
+    nothing = task.null_output()
+    if not shape.grouped:
+        return [
+            {
+                **(nothing if g.columns is None else g.columns),
+                shape.metadata_column: metadata(task, shape, index, sample, g),
+                MODEL_COLUMN: g.model,
+            }
+            for sample, g in kept
+        ]
+    columns = [nothing if g.columns is None else g.columns for g in generations]
+    return [
+        {
+            **{name: [c[name] for c in columns] for name in task.output_columns},
+            shape.metadata_column: [metadata(task, shape, index, s, g) for s, g in enumerate(generations)],
+            MODEL_COLUMN: generations[0].model,
+        }
+    ]
+
+
+def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Generation) -> dict[str, Any]:
+    """What is said of one generation beside its columns."""
+    name, spec, completion = task.name, task.spec, generation.completion
+    made: dict[str, Any] = {}
+    if spec.add_raw_input:
+        made[f"raw_input_{name}"] = generation.messages
+    if spec.add_raw_output:
+        made[f"raw_output_{name}"] = completion.text if completion else None
+    made[f"statistics_{name}"] = {
+        "input_tokens": generation.usage.input_tokens,
+        "output_tokens": generation.usage.output_tokens,
+    }
+    if generation.error is not None:
+        made[f"error_{name}"] = {"kind": generation.error.kind, "message": generation.error.message}
+    if completion is not None:
+        if spec.add_raw_output:
+            made |= {
+                f"{part}_{name}": value
+                for part in ("reasoning", "refusal", "tool_calls", "logprobs")
+                if (value := getattr(completion, part))
+            }
+        if completion.finish_reason != "stop":
+            made["finish_reason"] = completion.finish_reason
+        if completion.model and completion.model != generation.model:
+            made["served_model"] = completion.model
+    if shape.num_generations > 1:
+        made |= {"row": index, "sample": sample}
+    return made
+
+
+def total(first: Usage, second: Usage) -> Usage:
+    """The tokens of both; None only where neither is known."""
+    return Usage(_sum(first.input_tokens, second.input_tokens), _sum(first.output_tokens, second.output_tokens))
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    if first is None or second is None:
+        return first if second is None else second
+    return first + second

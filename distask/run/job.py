@@ -1,0 +1,387 @@
+"""Set a run up, do it, and say how it ended: from a task, a source and an LLM to a result.
+
+All that can be wrong is told here before the first call: the data against the task, the config, the output, the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from distask.data import open_input, open_output, rows_input
+from distask.errors import InputError, RunError
+from distask.llm.client import build_client
+from distask.llm.config import Resolved, load_config
+from distask.run.engine import Engine
+from distask.run.generations import METADATA_COLUMN, MODEL_COLUMN, Shape
+from distask.run.record import refuse_to_replace, write_record
+from distask.run.requests import Target, merged
+from distask.run.stats import Stats
+from distask.spec.diagnostics import nearest
+from distask.store import Store, store_path
+from distask.task.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+    from distask.data.input import Input
+    from distask.data.row import Row
+    from distask.data.writers import Writer
+    from distask.run.engine import Failed
+    from distask.run.record import Identity
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows of the input are done: `offset` and `limit` first, then the shard, then the sample."""
+
+    limit: int | None = None
+    offset: int = 0
+    sample: int | None = None
+    shard: tuple[int, int] | None = None
+    """(i, k): every k-th row, from the i-th, i from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended."""
+
+    stats: Stats
+    output: Path | None
+    """Where the rows are; None where they are in `rows`, or went to stdout."""
+    rows: list[dict[str, Any]] | None
+    """The rows, where no output was named."""
+    failures: list[Failed] = field(default_factory=list)
+    """The first failed generations (100 at the most)."""
+    notes: list[str] = field(default_factory=list)
+    """What else the user should know."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every generation is good, 3 where some failed."""
+        return 3 if self.stats.failed else 0
+
+
+def run(
+    task: Task | str | Path,
+    rows: str | Path | Iterable[Mapping[str, Any]],
+    *,
+    llm: Resolved | Mapping[str, Any] | str | Path | None = None,
+    output: str | Path | None = None,
+    num_generations: int | None = None,
+    group_generations: bool | None = None,
+    selection: Selection | None = None,
+    store: str | Path | Literal[False] | None = None,
+    metadata_column: str = METADATA_COLUMN,
+    overwrite: bool = False,
+    on_bad_row: Literal["stop", "skip"] = "stop",
+    observe: Callable[[Stats], None] | None = None,
+) -> Result:
+    """Run a task over rows; what was asked before, with the same store, is not asked again.
+
+    Args:
+        task: a task, or what `Task.load` takes: a file or a built-in task's name.
+        rows: what `--input` takes (a file, a glob, a folder, `hf://owner/name@split`), or the rows themselves.
+        llm: a config: its file or built-in name, its keys, or one that is resolved. None takes the environment's.
+        output: `.jsonl`, `.csv`, `.parquet` or "-" for stdout; None returns the rows.
+        num_generations: replies for each row, instead of the spec's.
+        group_generations: one row with lists instead of a row each, instead of the spec's.
+        selection: which rows are done; all of them where it is left out.
+        store: the store's file; None takes `.distask/store.db` beside the output; False keeps nothing.
+        metadata_column: what the metadata column is called.
+        overwrite: whether an output of another run is replaced.
+        on_bad_row: "stop" raises at a row that can't be read, before any call; "skip" leaves it out and counts it.
+        observe: called about ten times a second, and at the end, with the counts.
+
+    Raises:
+        UsageError: the spec, the config, the data or the output is wrong; nothing was asked.
+        RunError: the endpoint, the store or the output ended the run; what was paid for is in the store, and
+            what is done is in `OUT.partial`. Run again to go on.
+    """
+    if not isinstance(task, Task):
+        task = Task.load(task)
+    job = Job(
+        task=task,
+        llm=resolve(llm, task),
+        source=rows,
+        output=None if output is None else str(output),
+        shape=shape_of(task, num_generations, group_generations, metadata_column),
+        selection=selection or Selection(),
+        store=store,
+        overwrite=overwrite,
+        on_bad_row=on_bad_row,
+    )
+    return job.run(observe)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run that is set up, not begun: `run` does it, `distask.run.plan` says what it would ask."""
+
+    task: Task
+    llm: Resolved
+    source: Any
+    output: str | None
+    shape: Shape
+    selection: Selection
+    store: str | Path | Literal[False] | None = None
+    overwrite: bool = False
+    on_bad_row: Literal["stop", "skip"] = "stop"
+
+    def run(self, observe: Callable[[Stats], None] | None = None) -> Result:
+        """Do it; see `run` for what it raises."""
+        rows = self.open_input()
+        path = None if self.output is None or self.output == "-" else Path(self.output)
+        if path is not None:
+            refuse_to_replace(path, self.identity(), overwrite=self.overwrite)
+        stats = Stats(total=rows.count)
+        writer = Collected() if self.output is None else open_output(self.output, overwrite=True)
+        try:
+            with self.open_store() or nullcontext() as store:
+                failures = self._go(rows, writer, store, stats, observe)
+        except BaseException as error:
+            writer.abort()
+            if isinstance(error, RunError):
+                error.stats, error.partial = stats, writer.partial
+            raise
+        notes = list(writer.notes)
+        if rows.changed():
+            notes.append(f"{rows.name} was changed while the run went on; run again to do the rows as they are now")
+        if path is not None:
+            self._write_record(path, writer.sha256, stats, failures)
+        return Result(stats, path, writer.rows if isinstance(writer, Collected) else None, failures, notes)
+
+    def _go(
+        self,
+        rows: Input,
+        writer: Writer,
+        store: Store | None,
+        stats: Stats,
+        observe: Callable[[Stats], None] | None,
+    ) -> list[Failed]:
+        async def work() -> list[Failed]:
+            engine = Engine(
+                self.task,
+                self.shape,
+                target(self.llm),
+                store,
+                stats,
+                fallback=fallback(self.task, self.llm),
+                concurrency=self.llm.config.limits.concurrency,
+                observe=observe,
+            )
+            await engine.run(rows, writer)
+            return engine.failures
+
+        try:
+            return run_loop(work)
+        finally:
+            stats.skipped = rows.skipped
+            stats.end()
+
+    def _write_record(self, path: Path, sha256: str | None, stats: Stats, failures: Sequence[Failed]) -> None:
+        write_record(
+            path,
+            identity=self.identity(),
+            sha256=sha256,
+            spec=self.task.spec.model_dump(exclude_unset=True, by_alias=True),
+            settings={
+                "params": self.task.params,
+                "seed": self.task.seed,
+                "num_generations": self.shape.num_generations,
+                "group_generations": self.shape.grouped,
+                "config": {key: {"value": value, "from": origin} for key, value, origin in self.llm.show()},
+            },
+            stats=stats,
+            failures=failures,
+        )
+
+    def open_input(self) -> Input:
+        """The rows, read through once and checked against the task."""
+        chosen = self.selection
+        needed = [self.task.dataset_name(name) for name, i in self.task.input_columns.items() if i.required]
+        if isinstance(self.source, str | Path):
+            rows = open_input(
+                str(self.source),
+                limit=chosen.limit,
+                offset=chosen.offset,
+                sample=chosen.sample,
+                seed=self.task.seed,
+                shard=chosen.shard,
+                columns_needed=needed,
+                on_bad_row=self.on_bad_row,
+            )
+            if not is_remote(str(self.source)):
+                self.task.allow(Path(self.source).parent)
+        else:
+            rows = rows_input(
+                self.source,
+                limit=chosen.limit,
+                offset=chosen.offset,
+                sample=chosen.sample,
+                seed=self.task.seed,
+                shard=chosen.shard,
+                columns_needed=needed,
+            )
+        rows.scan()
+        check_columns(self.task, rows, self.shape.metadata_column)
+        return rows
+
+    def open_store(self) -> Store | None:
+        """Where completions are kept; None for nowhere: `--no-store`, and replies of the offline provider."""
+        path = self._store_path()
+        return None if path is None else Store(path)
+
+    def open_existing_store(self) -> Store | None:
+        """The store where there is one already: a plan makes none."""
+        path = self._store_path()
+        return Store(path) if path is not None and path.exists() else None
+
+    def _store_path(self) -> Path | None:
+        if self.store is False or self.llm.config.provider == "offline":
+            return None
+        if self.store is not None:
+            return Path(self.store)
+        return store_path(Path("rows" if self.output is None or self.output == "-" else self.output))
+
+    def identity(self) -> Identity:
+        """What makes another run the same one, whose output this one may replace: see `Identity`."""
+        return {
+            "task": self.task.name,
+            "spec": str(self.task.path.resolve()),
+            "params": self.task.params,
+            "input": _source_name(self.source),
+            "offset": self.selection.offset,
+            "shard": list(self.selection.shard) if self.selection.shard else None,
+            "model": self.llm.config.model,
+            "endpoint": endpoint(self.llm),
+        }
+
+
+def check_columns(task: Task, rows: Input, metadata_column: str) -> None:
+    """Raise `InputError` where the data lacks a column that the task needs, or has one that it would add."""
+    faults = [
+        f"{place}: column `{name}` is missing here{_elsewhere(count)}; "
+        f"the task {task.name} needs it{_did_you_mean(name, rows)}"
+        for name, (count, place) in rows.missing.items()
+    ]
+    faults += [
+        f"{rows.name}: the data has a column `{name}` already, which the task {task.name} would add; "
+        f"give it another name: --set output_mappings.{name}=NEW"
+        for name in (*task.output_columns,)
+        if name in (rows.columns or ())
+    ]
+    if metadata_column in task.output_columns or MODEL_COLUMN in task.output_columns:
+        faults.append(f"the task {task.name} has an output that is called like the metadata column; rename one")
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _elsewhere(count: int) -> str:
+    return f" and in {count - 1:,} rows more" if count > 1 else ""
+
+
+def _did_you_mean(name: str, rows: Input) -> str:
+    known = [c for c in rows.columns or () if c != name]
+    close = nearest(name, known)
+    if close is not None:
+        return f" (is it `{close}`? --set input_mappings.{name}={close})"
+    return f" (the data has {', '.join(f'`{c}`' for c in known)})" if known else ""
+
+
+def _source_name(source: Any) -> str:
+    if not isinstance(source, str | Path):
+        return "<rows>"
+    return str(source) if is_remote(str(source)) else str(Path(source).resolve())
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source is no path of this machine: the Hub, or stdin."""
+    return source == "-" or source.startswith("hf://")
+
+
+class Collected:
+    """Rows out for the Python API: kept in a list."""
+
+    partial: Path | None = None
+    sha256: str | None = None
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+
+    def write(self, row: Row, new: Mapping[str, Any]) -> None:
+        """Keep a row."""
+        self.rows.append({**row.values, **new})
+
+    def commit(self) -> None:
+        """Nothing is left to do."""
+
+    def abort(self) -> None:
+        """Nothing is left to do."""
+
+
+def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task, **changes: Any) -> Resolved:
+    """The LLM config of a run, from what `run` takes for one."""
+    if isinstance(llm, Resolved):
+        return llm
+    if isinstance(llm, Mapping):
+        return load_config(None, contents=dict(llm), spec_llm=task.spec.llm, environ=os.environ, **changes)
+    return load_config(None if llm is None else str(llm), spec_llm=task.spec.llm, environ=os.environ, **changes)
+
+
+def shape_of(task: Task, num_generations: int | None, grouped: bool | None, metadata_column: str) -> Shape:
+    """How generations become rows: the spec's way, but for what the run sets."""
+    spec = task.spec
+    return Shape(
+        spec.num_generations if num_generations is None else num_generations,
+        spec.group_generations if grouped is None else grouped,
+        metadata_column,
+    )
+
+
+def endpoint(llm: Resolved) -> str:
+    """The server, as it stands in the keys of the store."""
+    return "offline" if llm.config.provider == "offline" else (llm.config.base_url or "").rstrip("/")
+
+
+def target(llm: Resolved) -> Target:
+    """Whom a config says to ask."""
+    offline = llm.config.provider == "offline"
+    model = llm.config.model or "offline"
+    return Target(build_client(llm), endpoint(llm), model, llm.generation, keep=not offline)
+
+
+def fallback(task: Task, llm: Resolved) -> Target | None:
+    """Whom the spec says to ask last: another model of the same endpoint, or a built-in config's."""
+    wanted = task.spec.on_invalid.fallback
+    if wanted is None:
+        return None
+    if isinstance(wanted, str):
+        return target(load_config(wanted, environ=os.environ))
+    first = target(llm)
+    return Target(
+        first.client,
+        first.endpoint,
+        wanted.model or first.model,
+        merged(first.generation, wanted.keywords()),
+        keep=first.keep,
+    )
+
+
+def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine to its end, also where a loop is running already (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(work())).result()

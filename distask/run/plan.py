@@ -1,0 +1,90 @@
+"""Say what a run would ask, without asking: the chats of its first rows, and counts over all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError
+from distask.llm.tokens import estimate_tokens
+from distask.run.job import target
+from distask.run.requests import Requests
+
+if TYPE_CHECKING:
+    from distask.llm.request import Message
+    from distask.run.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What one row would send."""
+
+    place: str
+    messages: list[Message] | None
+    """None where the row can't be rendered: see `error`."""
+    keywords: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run would ask."""
+
+    model: str
+    endpoint: str
+    num_generations: int
+    chats: list[Chat] = field(default_factory=list)
+    rows: int = 0
+    completions: int = 0
+    """Replies that the run needs."""
+    stored: int = 0
+    """Those of them that the store has."""
+    input_tokens: int = 0
+    """Of the chats still to be sent: an estimate, by the length of their text."""
+    output_limit: int | None = None
+    """The most tokens that the missing replies can have; None where a request has no max_tokens."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Kind of fault to the number of rows that can't be rendered."""
+
+    @property
+    def missing(self) -> int:
+        """Replies that would be asked for."""
+        return self.completions - self.stored
+
+
+def plan(job: Job, chats: int = 3) -> Plan:
+    """Render every row, and look in the store; the first `chats` rows are kept to be shown."""
+    whom = target(job.llm)
+    made = Plan(whom.model, whom.endpoint, job.shape.num_generations, output_limit=0)
+    requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
+    with job.open_existing_store() or nullcontext() as store:
+        for index, row in enumerate(job.open_input()):
+            made.rows += 1
+            try:
+                asked = requests.of(row.values, index)
+            except RowError as error:
+                made.failures[error.kind] += 1
+                if len(made.chats) < chats:
+                    made.chats.append(Chat(row.place, None, error=error.message))
+                continue
+            request = asked.request
+            if len(made.chats) < chats:
+                made.chats.append(Chat(row.place, request.messages, request.keywords))
+            if asked.cold:
+                if asked.fingerprint in seen:
+                    continue
+                seen.add(asked.fingerprint)
+            made.completions += len(samples)
+            missing = len(samples)
+            if store is not None:
+                missing -= sum(store.get(asked.key(s), request.max_tokens) is not None for s in samples)
+            made.stored += len(samples) - missing
+            if missing:
+                made.input_tokens += estimate_tokens(request.messages)
+                limit = request.max_tokens
+                made.output_limit = (
+                    None if limit is None or made.output_limit is None else made.output_limit + limit * missing
+                )
+    return made

@@ -1,0 +1,83 @@
+"""Write `OUT.run.json`, what a run was and how it ended; and know by it whose output a file is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from distask.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from distask.run.engine import Failed
+    from distask.run.stats import Stats
+
+Identity = dict[str, Any]
+"""What makes two runs the same run, whose output may be replaced by going on with it: task, params, input, model."""
+
+
+def record_path(output: Path) -> Path:
+    """Where the record of an output is kept."""
+    return output.with_name(output.name + ".run.json")
+
+
+def may_replace(output: Path, identity: Identity) -> bool:
+    """Whether an existing output was made by this very run, and by no one changed since."""
+    try:
+        record = orjson.loads(record_path(output).read_bytes())
+        return bool(record["identity"] == identity and record["output"]["sha256"] == _sha256(output))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def refuse_to_replace(output: Path, identity: Identity, *, overwrite: bool) -> None:
+    """Raise `UsageError` where `output` is another run's, or has been edited."""
+    if overwrite or not output.exists() or may_replace(output, identity):
+        return
+    raise UsageError(
+        f"{output} is there already, and is not what this run wrote last; nothing was asked.\n"
+        "Name another file with --output, or replace it with --overwrite."
+    )
+
+
+def write_record(
+    output: Path,
+    *,
+    identity: Identity,
+    sha256: str | None,
+    spec: dict[str, Any],
+    settings: dict[str, Any],
+    stats: Stats,
+    failures: Sequence[Failed],
+) -> None:
+    """Write the record of a run that is done."""
+    record = {
+        "identity": identity,
+        "output": {"path": output.name, "sha256": sha256},
+        "distask": version("distask"),
+        "python": platform.python_version(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **settings,
+        "counts": stats.to_json(),
+        "first_failures": [
+            {"place": f.place, "sample": f.sample, "kind": f.kind, "message": f.message} for f in failures
+        ],
+        "spec": spec,
+    }
+    path = record_path(output)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str))
+    os.replace(partial, path)  # noqa: PTH105 - the pair of the line above
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,108 @@
+"""Make the request of a row, and know it again: in a run, in a plan, and the next time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from distask.llm.request import Completion, Failure, Request, sample_key
+from distask.run.occurrences import Occurrences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distask.llm.request import Message
+    from distask.task.task import Task
+
+
+class Client(Protocol):
+    """What the engine needs of a client; `distask.llm.client` is the real one."""
+
+    calls: int
+    retries: int
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+
+    @property
+    def ceiling(self) -> int:
+        """How many calls may be under way."""
+
+    def groups(self, samples: Sequence[int]) -> list[list[int]]:
+        """Which samples are asked in one call."""
+
+    async def ask(self, request: Request, samples: Sequence[int]) -> list[Completion]:
+        """At least one completion, for the first of `samples`; raises `CallFailed`."""
+
+    def stop(self, failure: Failure) -> None:
+        """Let no call begin any more: each raises `CallFailed(failure)`."""
+
+    async def close(self) -> None:
+        """Close its connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom requests go to: a client, and what it asks for."""
+
+    client: Client
+    endpoint: str
+    model: str
+    generation: dict[str, Any]
+    keep: bool = True
+    """Whether replies go into the store; those of the offline provider cost nothing and don't."""
+
+    def request(
+        self, messages: list[Message], keywords: dict[str, Any], example: Callable[[int], str] | None
+    ) -> Request:
+        """The request for one chat; the row's own keywords win over the generation defaults."""
+        return Request(self.endpoint, self.model, messages, merged(self.generation, keywords), example=example)
+
+
+def merged(defaults: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """Generation keywords with others laid over them; `extra_body` is joined, not replaced."""
+    if not keywords:
+        return defaults
+    joined = {**defaults, **keywords}
+    if "extra_body" in defaults and "extra_body" in keywords:
+        joined["extra_body"] = {**defaults["extra_body"], **keywords["extra_body"]}
+    return joined
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A row's request and its place among equal ones."""
+
+    request: Request
+    fingerprint: bytes
+    occurrence: int
+    cold: bool
+    """Whether equal requests share their replies (temperature 0)."""
+
+    def key(self, sample: int, attempt: int = 0) -> bytes:
+        """The store's key of one sample."""
+        return sample_key(self.fingerprint, self.occurrence, sample, attempt)
+
+    def again(self, request: Request) -> Asked:
+        """The same row's next request: with feedback, or to the fallback."""
+        return Asked(request, request.fingerprint(), self.occurrence, self.cold)
+
+
+class Requests:
+    """The requests of one run, in the order of its rows."""
+
+    def __init__(self, task: Task, target: Target) -> None:
+        self._task = task
+        self._target = target
+        self._occurrences = Occurrences()
+
+    def of(self, row: Mapping[str, Any], index: int) -> Asked:
+        """The request of input row `index`; raises `RowError` where it can't be rendered."""
+        task = self._task
+        messages = task.format_input(row, index)
+        request = self._target.request(messages, task.keywords(row, index), partial(task.example, row, index))
+        fingerprint = request.fingerprint()
+        cold = request.keywords.get("temperature") == 0
+        return Asked(request, fingerprint, 0 if cold else self._occurrences.next(fingerprint), cold)

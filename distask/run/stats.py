@@ -1,0 +1,104 @@
+"""Count what a run does: what progress shows, the summary says and `OUT.run.json` keeps."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distask.llm.request import Completion
+
+
+@dataclass(slots=True)
+class Stats:
+    """The counts of one run, kept up to date while it goes.
+
+    A generation is one reply that the task asks for: a row has `num_generations` of them. Tokens are as the server
+    counted them.
+    """
+
+    total: int | None = None
+    """Rows to do; None where the source can't say."""
+    rows: int = 0
+    """Rows done."""
+    rows_out: int = 0
+    generations: int = 0
+    """Generations done, good or failed."""
+    completions: int = 0
+    """Replies that were paid for in this run."""
+    stored: int = 0
+    """Replies that the store already had (or that an equal request of this run got)."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 0
+    """HTTP exchanges, the failed ones among them."""
+    retries: int = 0
+    """Calls made again after a fault of the endpoint."""
+    invalid_retries: int = 0
+    """Replies asked for again because the one before was invalid."""
+    in_flight: int = 0
+    ceiling: int = 0
+    """How many calls may be in flight at the moment."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Kind of failure to the number of generations that ended in it."""
+    cut: int = 0
+    """Replies that ended at max_tokens."""
+    dropped: int = 0
+    """Generations left out because of `on_invalid: {then: drop}`."""
+    skipped: int = 0
+    """Input rows that could not be read and were skipped (`on_bad_row`)."""
+    started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken so far."""
+        return (self.ended if self.ended is not None else time.monotonic()) - self.started
+
+    def end(self) -> None:
+        """Stop the clock."""
+        self.ended = time.monotonic()
+
+    @property
+    def failed(self) -> int:
+        """Generations that failed."""
+        return self.failures.total()
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left at the rate so far; None where no one can say."""
+        if self.total is None or not self.rows:
+            return None
+        return max(0.0, (self.total - self.rows) / self.rate)
+
+    def paid(self, completions: list[Completion]) -> None:
+        """Count the completions of one call; its input is counted once, however many choices came back."""
+        self.completions += len(completions)
+        self.input_tokens += completions[0].usage.input_tokens or 0
+        self.output_tokens += sum(c.usage.output_tokens or 0 for c in completions)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `--json` and `OUT.run.json`."""
+        return {
+            "rows": self.rows,
+            "rows_out": self.rows_out,
+            "rows_skipped": self.skipped,
+            "generations": self.generations,
+            "failed": self.failed,
+            "failures": dict(self.failures.most_common()),
+            "dropped": self.dropped,
+            "cut": self.cut,
+            "completions": {"asked": self.completions, "stored": self.stored},
+            "calls": self.calls,
+            "retries": self.retries,
+            "invalid_retries": self.invalid_retries,
+            "tokens": {"input": self.input_tokens, "output": self.output_tokens},
+            "seconds": round(self.seconds, 3),
+        }

@@ -1,0 +1,238 @@
+"""Keep every completion, once, under the key of the request that it answers.
+
+One SQLite file in WAL mode. It holds completions and nothing else: no prompt, no key of an API. A put returns when its
+group is committed; groups are committed by a thread, so that nothing else waits on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+
+from distask.errors import StoreError
+from distask.llm.request import Completion, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 60.0
+"""How long another process's commit is waited for."""
+GROUP = 2_000
+"""The most completions that one commit holds."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS completions (
+    key BLOB NOT NULL,
+    max_tokens INTEGER NOT NULL,  -- the limit it was asked with; 0 for none
+    completion BLOB NOT NULL,     -- JSON
+    model TEXT NOT NULL,          -- as the server named it
+    created REAL NOT NULL,        -- seconds since 1970
+    PRIMARY KEY (key, max_tokens)
+) WITHOUT ROWID, STRICT;
+"""
+
+_FIELDS = [field.name for field in fields(Completion)]
+
+_INSERT = "INSERT OR REPLACE INTO completions VALUES (?, ?, ?, ?, ?)"
+
+
+class Store:
+    """The completions of one store file, readable by its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the store; `StoreError` where it is of a newer version, is no store, or can't be written."""
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600, exist_ok=True)
+            self._reader = self._connect()
+            self._prepare(self._reader)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(self._explain(error)) from error
+        self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def get(self, key: bytes, max_tokens: int | None = None) -> Completion | None:
+        """The completion kept under `key` that serves a request with this limit, or None.
+
+        One that ended by itself serves where it fits the limit; one that was cut serves where the limit is no higher
+        than its own.
+        """
+        try:
+            found = self._reader.execute(
+                "SELECT max_tokens, completion FROM completions WHERE key = ?", (key,)
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(self._explain(error)) from error
+        for limit, data in found:
+            completion = _decode(data)
+            if _serves(completion, limit or None, max_tokens):
+                return completion
+        return None
+
+    async def put(self, completions: Iterable[tuple[bytes, Completion]], max_tokens: int | None = None) -> None:
+        """Keep completions under their keys; returns when they are on the disk.
+
+        Raises:
+            StoreError: they can't be kept.
+        """
+        now = time.time()
+        records = [(key, max_tokens or 0, _encode(c), c.model, now) for key, c in completions]
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="distask-store", daemon=True)
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._queue.put(_Put(records, loop, done))
+        await done
+
+    def count(self) -> int:
+        """How many completions there are."""
+        return int(self._reader.execute("SELECT count(*) FROM completions").fetchone()[0])
+
+    def close(self) -> None:
+        """Wait for what is being written, and close the file."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > SCHEMA_VERSION:
+            message = (
+                f"{self.path}: this store was written by a newer distask "
+                f"(format {version}, this one reads up to {SCHEMA_VERSION}); "
+                "update distask, or name another store with --store"
+            )
+            raise StoreError(message)
+        connection.execute(_TABLES)
+        if version < SCHEMA_VERSION:
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _write(self) -> None:
+        try:
+            with closing(self._connect()) as connection:
+                while (group := self._next_group()) is not None:
+                    _settle(group, self._commit(connection, group))
+        except sqlite3.Error as error:
+            failure = StoreError(self._explain(error))
+            while (group := self._next_group()) is not None:
+                _settle(group, failure)
+
+    def _next_group(self) -> list[_Put] | None:
+        first = self._queue.get()
+        if first is None:
+            return None
+        group, size = [first], len(first.records)
+        while size < GROUP:
+            try:
+                more = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if more is None:
+                self._queue.put(None)
+                break
+            group.append(more)
+            size += len(more.records)
+        return group
+
+    def _commit(self, connection: sqlite3.Connection, group: Sequence[_Put]) -> StoreError | None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_INSERT, [record for put in group for record in put.records])
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            return StoreError(self._explain(error))
+        return None
+
+    def _explain(self, error: Exception) -> str:
+        words = str(error)
+        if "not a database" in words or "malformed" in words:
+            mend = "move it away, or name another with --store"
+            return f"{self.path}: this is no store of distask, or it is damaged ({words}); {mend}"
+        if "full" in words or getattr(error, "errno", None) == 28:  # ENOSPC
+            return f"{self.path}: the disk is full; free some space and run the same command again, nothing is lost"
+        if "locked" in words:
+            return (
+                f"{self.path}: another process has held the store for {BUSY_SECONDS:.0f} s; wait for it, or use --store"
+            )
+        return f"{self.path}: the store can't be used: {words}"
+
+
+class _Put:
+    """Records on their way to the disk, and whom to tell."""
+
+    __slots__ = ("done", "loop", "records")
+
+    def __init__(self, records: list[Any], loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
+        self.records = records
+        self.loop = loop
+        self.done = done
+
+
+def _settle(group: Sequence[_Put], failure: StoreError | None) -> None:
+    """Tell each waiting put how its group ended, one wake-up of the loop for all of them."""
+
+    def tell() -> None:
+        for put in group:
+            if put.done.done():
+                continue
+            if failure is None:
+                put.done.set_result(None)
+            else:
+                put.done.set_exception(failure)
+
+    group[0].loop.call_soon_threadsafe(tell)
+
+
+def _serves(completion: Completion, asked: int | None, limit: int | None) -> bool:
+    if completion.finish_reason == "length":
+        return asked == limit or (asked is not None and limit is not None and limit <= asked)
+    length = completion.usage.output_tokens
+    return asked == limit or limit is None or length is None or length <= limit
+
+
+def _encode(completion: Completion) -> bytes:
+    known = {name: value for name in _FIELDS if (value := getattr(completion, name)) is not None}
+    known["usage"] = [completion.usage.input_tokens, completion.usage.output_tokens]
+    return orjson.dumps(known)
+
+
+def _decode(data: bytes) -> Completion:
+    known: dict[str, Any] = orjson.loads(data)
+    known["usage"] = Usage(*known["usage"])
+    return Completion(**known)
+
+
+def store_path(output: Path) -> Path:
+    """Where the store of an output is kept unless another is named."""
+    return output.parent / ".distask" / "store.db"

@@ -1,0 +1,160 @@
+"""The store keeps every completion, and gives it back for the request that it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+
+import pytest
+
+from distask.errors import StoreError
+from distask.llm.request import Completion, Request, Usage, sample_key
+from distask.store import SCHEMA_VERSION, Store
+
+KEY = b"0123456789abcdef"
+
+
+def put(store, *completions, max_tokens=None, key=KEY):
+    asyncio.run(store.put([(key, c) for c in completions], max_tokens))
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "deep" / "store.db") as store:
+        yield store
+
+
+def test_a_completion_comes_back_as_it_went_in(store):
+    completion = Completion(
+        "Dos ñandúes 🦤",
+        "tool_calls",
+        Usage(3, None),
+        "served",
+        tool_calls=[{"name": "f", "arguments": {"x": 2**53}}],
+        reasoning="hm",
+        logprobs={"content": []},
+        request_id="req-1",
+    )
+
+    put(store, completion)
+
+    assert store.get(KEY) == completion
+    assert store.count() == 1
+
+
+def test_a_store_that_is_opened_again_still_has_them(tmp_path):
+    with Store(tmp_path / "s.db") as store:
+        put(store, Completion("a"))
+    with Store(tmp_path / "s.db") as store:
+        assert store.get(KEY) == Completion("a")
+        assert store.get(b"another key 1234") is None
+
+
+@pytest.mark.parametrize(
+    ("completion", "asked", "limit", "serves"),
+    [
+        (Completion("done", "stop", Usage(1, 5)), None, None, True),
+        (Completion("done", "stop", Usage(1, 5)), None, 10, True),
+        (Completion("done", "stop", Usage(1, 50)), None, 10, False),
+        (Completion("done", "stop", Usage(1, 5)), 8, 100, True),
+        (Completion("done", "stop", Usage(1, 5)), 8, 4, False),
+        (Completion("cu", "length", Usage(1, 8)), 8, 8, True),
+        (Completion("cu", "length", Usage(1, 8)), 8, 4, True),
+        (Completion("cu", "length", Usage(1, 8)), 8, 100, False),
+        (Completion("cu", "length", Usage(1, 8)), 8, None, False),
+        (Completion("cu", "length", Usage(1, 8)), None, 100, False),
+    ],
+)
+def test_a_raised_limit_pays_only_for_what_was_cut(store, completion, asked, limit, serves):
+    """A reply that ended by itself serves where it fits; a cut one only where the limit is no higher."""
+    put(store, completion, max_tokens=asked)
+
+    assert (store.get(KEY, limit) is not None) is serves
+
+
+def test_a_cut_reply_and_its_longer_one_are_both_kept(store):
+    put(store, Completion("cu", "length", Usage(1, 2)), max_tokens=2)
+    put(store, Completion("cut no more", "stop", Usage(1, 7)), max_tokens=20)
+
+    assert store.get(KEY, 2).text == "cu"
+    assert store.get(KEY, 20).text == "cut no more"
+
+
+def test_many_puts_at_once_are_all_kept(store):
+    async def all_of_them():
+        await asyncio.gather(*(store.put([(b"%016d" % i, Completion(str(i)))]) for i in range(500)))
+
+    asyncio.run(all_of_them())
+
+    assert store.count() == 500
+    assert store.get(b"%016d" % 499) == Completion("499")
+
+
+def test_only_the_owner_can_read_it(tmp_path):
+    with Store(tmp_path / ".distask" / "store.db") as store:
+        put(store, Completion("secret"))
+        files = list(store.path.parent.iterdir())
+
+        assert len(files) >= 2
+        assert {stat.S_IMODE(f.stat().st_mode) for f in files} == {0o600}
+        assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
+
+
+def test_two_processes_can_share_one(tmp_path):
+    with Store(tmp_path / "s.db") as one, Store(tmp_path / "s.db") as two:
+        put(one, Completion("a"))
+        put(two, Completion("b"), key=b"fedcba9876543210")
+
+        assert two.get(KEY) == Completion("a")
+        assert one.get(b"fedcba9876543210") == Completion("b")
+
+
+def test_a_store_of_a_newer_version_is_refused_with_a_sentence(tmp_path):
+    path = tmp_path / "s.db"
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    db.close()
+
+    with pytest.raises(StoreError, match="written by a newer distask"):
+        Store(path)
+
+
+def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "s.db"
+    path.write_text("this is a diary, and not a short one\n" * 50)
+
+    with pytest.raises(StoreError, match=r"s\.db: this is no store of distask"):
+        Store(path)
+    assert path.read_text().startswith("this is a diary")
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreError, match="can't be used"):
+        Store(tmp_path / "file" / "s.db")
+
+
+def test_what_can_change_the_answer_changes_the_key():
+    """The endpoint, the model, the chat and each keyword do; the limit on the length, the order of keys and `example` don't."""
+    base = Request("http://a/v1", "m", [{"role": "user", "content": "x"}], {"temperature": 1, "top_p": 0.5})
+    same = Request(
+        "http://a/v1",
+        "m",
+        [{"content": "x", "role": "user"}],
+        {"top_p": 0.5, "max_tokens": 9, "temperature": 1},
+        example=str,
+    )
+    others = [
+        Request("http://b/v1", "m", base.messages, base.keywords),
+        Request("http://a/v1", "n", base.messages, base.keywords),
+        Request("http://a/v1", "m", [{"role": "system", "content": "x"}], base.keywords),
+        Request("http://a/v1", "m", base.messages, {"temperature": 1}),
+        Request("http://a/v1", "m", base.messages, {"temperature": 1, "top_p": 0.6}),
+    ]
+
+    assert same.fingerprint() == base.fingerprint()
+    assert len({r.fingerprint() for r in [base, *others]}) == 6
+    keys = {sample_key(base.fingerprint(), o, s, a) for o in range(3) for s in range(3) for a in range(3)}
+    assert len(keys) == 27
