@@ -35,7 +35,9 @@ class Typed(Model):
     )
     description: str | None = Field(None, description="What the value is, for people")
     choices: list[Any] | None = Field(None, min_length=1, description="The values that are allowed (type: enum)")
-    schema_: dict[str, Any] | bool | None = Field(None, alias="schema", description="A whole JSON Schema instead of `type`")
+    schema_: dict[str, Any] | bool | None = Field(
+        None, alias="schema", description="A whole JSON Schema instead of `type`"
+    )
     minimum: float | None = Field(None, description="The least number")
     maximum: float | None = Field(None, description="The greatest number")
     exclusive_minimum: float | None = Field(None, alias="exclusiveMinimum", description="The number must be greater")
@@ -48,7 +50,9 @@ class Typed(Model):
     items: dict[str, Any] | bool | None = Field(None, description="The JSON Schema of a list's items")
     min_items: int | None = Field(None, alias="minItems", ge=0, description="The least length of a list")
     max_items: int | None = Field(None, alias="maxItems", ge=0, description="The greatest length of a list")
-    unique_items: bool | None = Field(None, alias="uniqueItems", description="Whether a list's items differ from each other")
+    unique_items: bool | None = Field(
+        None, alias="uniqueItems", description="Whether a list's items differ from each other"
+    )
     properties: dict[str, Any] | None = Field(None, description="The JSON Schemas of an object's properties")
     additional_properties: dict[str, Any] | bool | None = Field(
         None, alias="additionalProperties", description="The JSON Schema of an object's other properties"
@@ -92,7 +96,10 @@ class Draw(Model):
     options: list[Any] | None = Field(None, min_length=1, description="The values to draw from")
     weights: list[float] | None = Field(None, description="How likely each option is, beside the others")
     range: list[int | float] | None = Field(
-        None, min_length=2, max_length=2, description="[lowest, highest], both included; whole numbers draw whole numbers"
+        None,
+        min_length=2,
+        max_length=2,
+        description="[lowest, highest], both included; whole numbers draw whole numbers",
     )
 
 
@@ -159,9 +166,13 @@ class RegexParser(ParserBase):
 
     parser: Literal["regex"]
     pattern: str = Field(description="A regular expression with named groups")
-    flags: str = Field("", description="Letters: i (ignore case), m (multi-line), s (dot matches newlines), x (verbose)")
+    flags: str = Field(
+        "", description="Letters: i (ignore case), m (multi-line), s (dot matches newlines), x (verbose)"
+    )
     find: Literal["first", "last", "all"] = Field("first", description="Which match; all makes each column a list")
-    align_to: str | None = Field(None, description="A list column; with find: all, as many entries as it has, null where missing")
+    align_to: str | None = Field(
+        None, description="A list column; with find: all, as many entries as it has, null where missing"
+    )
 
 
 class JsonParser(ParserBase):
@@ -219,11 +230,21 @@ class PythonParser(ParserBase):
     """A function of yours, `module:function(reply, row) -> dict`; it runs only with `--allow-code`."""
 
     parser: Literal["python"]
-    function: str = Field(pattern=r"^[\w.]+:\w+$", description="module:function, the module beside the spec or installed")
+    function: str = Field(
+        pattern=r"^[\w.]+:\w+$", description="module:function, the module beside the spec or installed"
+    )
 
 
 Parser = Annotated[
-    TextParser | RegexParser | JsonParser | TagsParser | ListParser | SectionsParser | ChoiceParser | ToolCallsParser | PythonParser,
+    TextParser
+    | RegexParser
+    | JsonParser
+    | TagsParser
+    | ListParser
+    | SectionsParser
+    | ChoiceParser
+    | ToolCallsParser
+    | PythonParser,
     Field(discriminator="parser"),
 ]
 
@@ -236,11 +257,16 @@ class OnInvalid(Model):
     """What becomes of a reply that does not parse, or breaks its type or a check."""
 
     retry: int = Field(0, ge=0, le=100, description="How often the model is asked again")
-    feedback: bool = Field(False, description="Whether the reply and its error are shown to the model when it is asked again")
-    fallback: LLM | str | None = Field(
-        None, description="Asked last: generation keywords (another model of the same endpoint), or a built-in config's name"
+    feedback: bool = Field(
+        False, description="Whether the reply and its error are shown to the model when it is asked again"
     )
-    then: Literal["null", "drop", "fail"] = Field("null", description="null: outputs are null; drop: no row; fail: the run stops")
+    fallback: LLM | str | None = Field(
+        None,
+        description="Asked last: generation keywords (another model of the same endpoint), or a built-in config's name",
+    )
+    then: Literal["null", "drop", "fail"] = Field(
+        "null", description="null: outputs are null; drop: no row; fail: the run stops"
+    )
 
 
 class LLM(Model):
@@ -273,7 +299,9 @@ class LLM(Model):
 class StructuredOutput(Model):
     """What the server is asked to hold the reply to."""
 
-    schema_: dict[str, Any] | str | None = Field(None, alias="schema", description="A JSON Schema, or an expression for one")
+    schema_: dict[str, Any] | str | None = Field(
+        None, alias="schema", description="A JSON Schema, or an expression for one"
+    )
     regex: str | None = Field(None, description="A regular expression (an expression in {{ }} for one)")
     choice: list[str] | str | None = Field(None, description="The replies to choose from, or an expression for them")
     grammar: str | None = Field(None, description="A GBNF or EBNF grammar")
@@ -285,7 +313,9 @@ class Case(Model):
     name: str | None = None
     input: dict[str, Any] = Field(description="A row")
     params: dict[str, Any] | None = Field(None, description="Params that the case sets")
-    reply: str | dict[str, Any] = Field(description="The model's reply, or a completion ({text, finish_reason, tool_calls})")
+    reply: str | dict[str, Any] = Field(
+        description="The model's reply, or a completion ({text, finish_reason, tool_calls})"
+    )
     expect: dict[str, Any] | None = Field(None, description="The columns that the reply becomes")
     error: str | None = Field(None, description="Words of the error, for a reply that is invalid")
 
@@ -297,12 +327,16 @@ class TaskSpec(Model):
     description: str | None = Field(None, description="What the task does, in a sentence")
     reference: str | None = Field(None, description="Where the method comes from")
     tags: list[str] | None = Field(None, description="Words to find it by")
-    inputs: dict[str, Annotated[Input, BeforeValidator(_described)]] = Field({}, description="The columns that the template reads")
+    inputs: dict[str, Annotated[Input, BeforeValidator(_described)]] = Field(
+        {}, description="The columns that the template reads"
+    )
     params: dict[str, Param] = Field({}, description="Values that a run may set")
     vars: dict[str, Any] = Field({}, description="Constant data for the templates")
     draw: dict[str, Annotated[Draw, BeforeValidator(_options)]] = Field({}, description="Values drawn for each row")
     format_input: list[Message] = Field(min_length=1, description="The chat")
-    outputs: dict[str, Annotated[Output, BeforeValidator(_described)]] = Field(min_length=1, description="The columns that are added")
+    outputs: dict[str, Annotated[Output, BeforeValidator(_described)]] = Field(
+        min_length=1, description="The columns that are added"
+    )
     format_output: Annotated[list[Parser], BeforeValidator(_listed)] = Field(
         min_length=1, description="A parser, or a list of them: the first that fits wins"
     )

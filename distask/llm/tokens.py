@@ -1,0 +1,38 @@
+"""Guess how many tokens a text has, without a tokenizer: good enough to pace calls and to say what a run may cost."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+CHARACTERS_PER_TOKEN = 4
+"""Of English text and code, for the tokenizers of the last years."""
+TOKENS_PER_MESSAGE = 4
+"""The role and the marks around a message."""
+TOKENS_PER_PART = 800
+"""An image, a sound or a file: the order of a medium image."""
+
+_WIDE = re.compile("[\u2e80-\U0003ffff]")
+"""Scripts whose characters have about a token each, and emoji."""
+
+
+def estimate_tokens(content: str | list[dict[str, Any]] | None) -> int:
+    """Tokens of a text, or of a chat's messages."""
+    if content is None:
+        return 0
+    if isinstance(content, str):
+        return _of_text(content)
+    return sum(TOKENS_PER_MESSAGE + _of_content(message.get("content")) for message in content)
+
+
+def _of_content(content: Any) -> int:
+    if isinstance(content, str):
+        return _of_text(content)
+    if isinstance(content, list):
+        return sum(_of_text(p["text"]) if isinstance(p.get("text"), str) else TOKENS_PER_PART for p in content)
+    return 0
+
+
+def _of_text(text: str) -> int:
+    wide = 0 if text.isascii() else len(_WIDE.findall(text))
+    return wide + -(-(len(text) - wide) // CHARACTERS_PER_TOKEN)

@@ -1,0 +1,117 @@
+"""Say what is wrong in a file so that it can be mended: the place, the line, a caret, a hint."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LONGEST_SOURCE = 160
+"""Characters of a line that are shown."""
+
+_LONGEST_LIST = 8
+"""Known words that a hint lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One fault. Lines and columns count from 1, in characters."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    hint: str | None = None
+    source: str | None = None
+    """The line as it stands in the file."""
+    length: int = 1
+    """How many characters the caret underlines."""
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        head = visible(f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}")
+        hint = visible(self.hint) if self.hint else None
+        if self.source is None:
+            return head if hint is None else f"{head}\n  {hint}"
+        number = f"{self.line:5}"
+        shown, before, marked = self._excerpt(self.source)
+        caret = " " * _width(before) + "^" * max(1, _width(marked))
+        mend = f" {hint}" if hint else ""
+        return f"{head}\n{number} | {shown}\n{' ' * len(number)} | {caret}{mend}"
+
+    def _excerpt(self, source: str) -> tuple[str, str, str]:
+        """What is shown of the line, what stands before the caret, and what the caret underlines."""
+        skipped = max(0, self.column - 1 - _LONGEST_SOURCE // 2) if len(source) > _LONGEST_SOURCE else 0
+        shown = "".join(_one_cell(c) for c in source[skipped : skipped + _LONGEST_SOURCE])
+        begin = self.column - 1 - skipped
+        return shown, shown[:begin].ljust(begin), shown[begin : begin + self.length]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `--format json`."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "length": self.length,
+            "severity": self.severity,
+            "message": self.message,
+            "hint": self.hint,
+        }
+
+    def github(self) -> str:
+        """A workflow command, which GitHub shows beside the line."""
+        text = self.message if self.hint is None else f"{self.message} ({self.hint})"
+        escaped = visible(text, keep="\n").replace("%", "%25").replace("\n", "%0A")
+        file = visible(self.file).replace("%", "%25").replace(",", "%2C").replace(":", "%3A")
+        return f"::{self.severity} file={file},line={self.line},col={self.column}::{escaped}"
+
+
+def visible(text: str, keep: str = "\n") -> str:
+    r"""The text with control and direction characters as escapes (`\x1b`), so that a terminal shows them and obeys none."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or not _hidden(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _hidden(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _one_cell(character: str) -> str:
+    if character == "\t":
+        return " "
+    return "\N{REPLACEMENT CHARACTER}" if _hidden(character) else character
+
+
+def _width(text: str) -> int:
+    """Cells of a terminal: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1 for c in text
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, or None."""
+    by_lower = {k.lower(): k for k in known}
+    if word.lower() in by_lower:
+        return by_lower[word.lower()]
+    found = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A hint that names the nearest known word, or lists a few; None where nothing is known."""
+    words = list(known)
+    close = nearest(word, words)
+    if close is not None:
+        return f"did you mean `{close}`?"
+    if not words:
+        return None
+    shown = ", ".join(f"`{w}`" for w in words[:_LONGEST_LIST])
+    return f"known: {shown}{', …' if len(words) > _LONGEST_LIST else ''}"

@@ -1,0 +1,360 @@
+"""Read templates and expressions without running them: is the syntax right, which names are read, and where.
+
+Jinja's own parser does the reading; nothing is evaluated, so a hostile template costs no more than its length.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2.lexer import TokenStream
+from jinja2.parser import Parser
+
+from distask.spec.diagnostics import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_SOURCE = 256 << 10
+"""Characters of one template."""
+
+MAX_NODES = 20_000
+"""Parts of one template's syntax tree; the longest real ones have a few hundred."""
+
+MAX_EXPONENT = 64
+MAX_REPEAT = 100_000
+"""What `**` and `*` may be given as a plain number; beyond it a template of one line fills the memory."""
+
+GLOBALS = frozenset({"range", "dict", "namespace", "joiner", "cycler"})
+"""Names that every template knows."""
+
+FILTERS = frozenset({"tojson", "numbered", "truncate_tokens", "strip_tags"})
+"""Filters beside Jinja's own."""
+
+_MAPPINGS = ("vars", "params", "draw")
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name that a template reads from its row."""
+
+    name: str
+    offset: int
+    """The character of the source where it stands."""
+    attribute: str | None = None
+    """What is read of it, where that is plain to see: `x` in `vars.x`."""
+    attribute_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """A file that a template includes or imports."""
+
+    path: str | None
+    """None where it is not written out as text."""
+    offset: int
+    seen: frozenset[str] | None
+    """The template's own names that the file sees; None where it sees no row at all (an import)."""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong in a template, and where."""
+
+    message: str
+    offset: int
+    length: int = 1
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """What a template or an expression turned out to be. With a fault in its syntax it has no names."""
+
+    names: tuple[Name, ...] = ()
+    includes: tuple[Include, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def error(self) -> str | None:
+        """The first fault, in words."""
+        return self.faults[0].message if self.faults else None
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(trim_blocks=True, lstrip_blocks=True, optimized=False, autoescape=False)  # noqa: S701 - prompts
+
+
+def is_wrapped(expression: str) -> bool:
+    """Whether braces stand around the whole: `{{ x }}`."""
+    text = expression.strip()
+    return text.startswith("{{") and text.endswith("}}") and "{{" not in text[2:] and len(text) >= len("{{}}")
+
+
+def bare(expression: str) -> str:
+    """An expression without the braces that may stand around it."""
+    if not is_wrapped(expression):
+        return expression.strip()
+    inner = expression.strip()[2:-2]
+    inner = inner.removeprefix("-") if inner[:2] in ("- ", "-\n") else inner
+    return inner.removesuffix("-").strip()
+
+
+def read_template(source: str) -> Syntax:
+    """The names that a template reads, or its faults."""
+    return _read(source, 0, None)
+
+
+def read_expression(source: str) -> Syntax:
+    """The names that an expression reads, or its faults. It may stand bare, in braces, or (as text) among other text."""
+    if "{{" in source or "{%" in source:
+        return _read(source, 0, None)
+    return _read(source, 0, "variable")
+
+
+def _read(source: str, start: int, state: str | None) -> Syntax:
+    if len(source) > MAX_SOURCE:
+        return Syntax(faults=(Fault(f"the template is longer than {MAX_SOURCE:,} characters", start),))
+    if not source.strip() and state is not None:
+        return Syntax(faults=(Fault("the expression is empty", start),))
+    if state is None and "{" not in source:
+        return Syntax()
+    tokens = _Tokens(source, state)
+    try:
+        tree = tokens.expression() if state else tokens.template()
+        reader = _Reader(source)
+        reader.block(tree.body, set())
+    except TemplateSyntaxError as error:
+        return Syntax(faults=(tokens.fault(error),))
+    except RecursionError:
+        return Syntax(faults=(Fault("the template is nested too deeply", start),))
+    return Syntax(tuple(reader.names), tuple(reader.includes), tuple(reader.faults))
+
+
+class _Tokens:
+    """Parses with the character's offset in place of its line, so that every node of the tree knows its exact place."""
+
+    def __init__(self, source: str, state: str | None) -> None:
+        self._source = source
+        self._state = state
+        self._at = 0
+        self._in_lexer = False
+
+    def template(self) -> nodes.Template:
+        return self._parser().parse()
+
+    def expression(self) -> nodes.Template:
+        parser = self._parser()
+        parsed = parser.parse_expression()
+        if not parser.stream.eos:
+            token = parser.stream.current
+            raise TemplateSyntaxError(f"unexpected '{token.value}' after the expression", token.lineno)
+        return nodes.Template([nodes.Output([parsed], lineno=0)], lineno=0)
+
+    def fault(self, error: TemplateSyntaxError) -> Fault:
+        """Where an error is: the lexer tells a position in its words or none at all, the parser the offset."""
+        message = error.message or "wrong syntax"
+        offset = self._at if self._in_lexer else error.lineno
+        if at := re.fullmatch(r"(unexpected char .+) at (\d+)", message, re.DOTALL):
+            message, offset = at[1], int(at[2])
+        word = re.match(r"\w+|\W", self._source[offset : offset + 80])
+        message = re.sub(r"(?<!\w)'([^']*)'", r"`\1`", message).rstrip(".")
+        return Fault(f"wrong template syntax: {message[:1].lower()}{message[1:]}", offset, len(word[0]) if word else 1)
+
+    def _parser(self) -> Parser:
+        environment = _environment()
+        parser = Parser(environment, "", state=self._state)
+        parser.stream = TokenStream(environment.lexer.wrap(self._placed()), None, None)
+        return parser
+
+    def _placed(self) -> Iterator[tuple[int, str, str]]:
+        at = 0
+        found = _environment().lexer.tokeniter(self._source, None, None, self._state)
+        while True:
+            self._in_lexer = True
+            token = next(found, None)
+            self._in_lexer = False
+            if token is None:
+                return
+            _, kind, value = token
+            at = max(at, self._source.find(value, at))
+            self._at = at
+            yield at, kind, value
+            at += len(value)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Walks a syntax tree with Jinja's scopes, and keeps the names that come from outside."""
+
+    source: str
+    names: list[Name] = field(default_factory=list)
+    includes: list[Include] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    size: int = 0
+
+    def block(self, body: list[nodes.Node], scope: set[str]) -> None:
+        for node in body:
+            self.visit(node, scope)
+
+    def visit(self, node: nodes.Node, scope: set[str]) -> None:
+        self.size += 1
+        if self.size > MAX_NODES:
+            raise TemplateSyntaxError("the template is too large", node.lineno)
+        visitor = getattr(self, f"_{type(node).__name__}", None)
+        if visitor is not None:
+            visitor(node, scope)
+        else:
+            self._children(node, scope)
+
+    def _children(self, node: nodes.Node, scope: set[str]) -> None:
+        for child in node.iter_child_nodes():
+            self.visit(child, scope)
+
+    def _maybe(self, node: nodes.Node | None, scope: set[str]) -> None:
+        if node is not None:
+            self.visit(node, scope)
+
+    def _Name(self, node: nodes.Name, scope: set[str]) -> None:  # noqa: N802 - named after the node
+        if node.ctx != "load":
+            scope.add(node.name)
+        elif node.name not in scope:
+            self.names.append(Name(node.name, node.lineno))
+
+    def _NSRef(self, node: nodes.NSRef, scope: set[str]) -> None:  # noqa: N802
+        if node.name not in scope:
+            self.names.append(Name(node.name, node.lineno))
+
+    def _Getattr(self, node: nodes.Getattr, scope: set[str]) -> None:  # noqa: N802
+        self._attribute(node.node, node.attr, node.lineno + 1, scope)
+
+    def _Getitem(self, node: nodes.Getitem, scope: set[str]) -> None:  # noqa: N802
+        key = node.arg.value if isinstance(node.arg, nodes.Const) else None
+        self._attribute(node.node, key, node.arg.lineno + 1, scope)
+        self.visit(node.arg, scope)
+
+    def _attribute(self, node: nodes.Expr, attribute: Any, offset: int, scope: set[str]) -> None:
+        known = isinstance(attribute, str) and not hasattr(dict, attribute)
+        if isinstance(node, nodes.Name) and node.name in _MAPPINGS and node.name not in scope and known:
+            place = self.source.find(attribute, offset)
+            self.names.append(Name(node.name, node.lineno, attribute, place if place >= 0 else offset))
+        else:
+            self.visit(node, scope)
+
+    def _For(self, node: nodes.For, scope: set[str]) -> None:  # noqa: N802
+        self.visit(node.iter, scope)
+        inner = scope | {"loop"}
+        self.visit(node.target, inner)
+        self._maybe(node.test, inner)
+        self.block(node.body, inner)
+        self.block(node.else_, set(scope))
+
+    def _Assign(self, node: nodes.Assign, scope: set[str]) -> None:  # noqa: N802
+        self.visit(node.node, scope)
+        self.visit(node.target, scope)
+
+    def _AssignBlock(self, node: nodes.AssignBlock, scope: set[str]) -> None:  # noqa: N802
+        self.block(node.body, set(scope))
+        self._maybe(node.filter, scope)
+        self.visit(node.target, scope)
+
+    def _With(self, node: nodes.With, scope: set[str]) -> None:  # noqa: N802
+        inner = set(scope)
+        for value in node.values:
+            self.visit(value, scope)
+        for target in node.targets:
+            self.visit(target, inner)
+        self.block(node.body, inner)
+
+    def _Macro(self, node: nodes.Macro, scope: set[str]) -> None:  # noqa: N802
+        scope.add(node.name)
+        self._function(node, scope)
+
+    def _CallBlock(self, node: nodes.CallBlock, scope: set[str]) -> None:  # noqa: N802
+        self.visit(node.call, scope)
+        self._function(node, scope)
+
+    def _function(self, node: nodes.Macro | nodes.CallBlock, scope: set[str]) -> None:
+        inner = scope | {"varargs", "kwargs", "caller"} | {argument.name for argument in node.args}
+        for default in node.defaults:
+            self.visit(default, inner)
+        self.block(node.body, inner)
+
+    def _Block(self, node: nodes.Block, scope: set[str]) -> None:  # noqa: N802
+        self.block(node.body, set(scope))
+
+    def _FilterBlock(self, node: nodes.FilterBlock, scope: set[str]) -> None:  # noqa: N802
+        self._maybe(node.filter, scope)
+        self.block(node.body, set(scope))
+
+    def _Import(self, node: nodes.Import, scope: set[str]) -> None:  # noqa: N802
+        self._included(node.template, scope, with_context=node.with_context, row=False)
+        scope.add(node.target)
+
+    def _FromImport(self, node: nodes.FromImport, scope: set[str]) -> None:  # noqa: N802
+        self._included(node.template, scope, with_context=node.with_context, row=False)
+        scope.update(name if isinstance(name, str) else name[1] for name in node.names)
+
+    def _Include(self, node: nodes.Include, scope: set[str]) -> None:  # noqa: N802
+        self._included(
+            node.template, scope, with_context=node.with_context, row=True, optional=bool(node.ignore_missing)
+        )
+
+    def _Extends(self, node: nodes.Extends, scope: set[str]) -> None:  # noqa: N802, ARG002
+        self.faults.append(
+            Fault("`extends` is not known here", node.lineno, len("extends"), "use `{% include %}` instead")
+        )
+
+    def _included(
+        self, node: nodes.Expr, scope: set[str], *, with_context: bool, row: bool, optional: bool = False
+    ) -> None:
+        seen = frozenset(scope) if row and with_context else frozenset() if with_context else None
+        many = isinstance(node, nodes.List | nodes.Tuple)
+        for choice in node.items if isinstance(node, nodes.List | nodes.Tuple) else [node]:
+            path = choice.value if isinstance(choice, nodes.Const) and isinstance(choice.value, str) else None
+            self.includes.append(Include(path, choice.lineno, seen, optional or many))
+            if path is None:
+                self.visit(choice, scope)
+
+    def _Filter(self, node: nodes.Filter, scope: set[str]) -> None:  # noqa: N802
+        known = _environment().filters.keys() | FILTERS
+        if node.name not in known:
+            self._unknown("filter", node.name, node.lineno, known)
+        self._children(node, scope)
+
+    def _Test(self, node: nodes.Test, scope: set[str]) -> None:  # noqa: N802
+        known = _environment().tests
+        if node.name not in known:
+            place = self.source.find(node.name.split(".")[0], node.lineno + len("is"))
+            self._unknown("test", node.name, max(place, node.lineno), known.keys())
+        self._children(node, scope)
+
+    def _unknown(self, what: str, name: str, offset: int, known: Any) -> None:
+        close = nearest(name, known)
+        hint = f"did you mean `{close}`?" if close else None
+        self.faults.append(Fault(f"there is no {what} `{name}`", offset, len(name), hint))
+
+    def _Pow(self, node: nodes.Pow, scope: set[str]) -> None:  # noqa: N802
+        exponent = node.right
+        if isinstance(exponent, nodes.Pow) or (_is_number(exponent) and abs(exponent.value) > MAX_EXPONENT):
+            self.faults.append(Fault(f"a power beyond {MAX_EXPONENT} is refused", node.lineno, 2))
+        self._children(node, scope)
+
+    def _Mul(self, node: nodes.Mul, scope: set[str]) -> None:  # noqa: N802
+        for one, other in ((node.left, node.right), (node.right, node.left)):
+            text = isinstance(one, nodes.List | nodes.Tuple) or (
+                isinstance(one, nodes.Const) and isinstance(one.value, str)
+            )
+            if text and _is_number(other) and other.value > MAX_REPEAT:
+                self.faults.append(Fault(f"a repeat beyond {MAX_REPEAT:,} is refused", node.lineno))
+        self._children(node, scope)
+
+
+def _is_number(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Const) and isinstance(node.value, int | float)
