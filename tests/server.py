@@ -7,7 +7,7 @@ import itertools
 import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
@@ -76,8 +76,9 @@ class ScriptedServer:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
 
-    def __enter__(self) -> ScriptedServer:
-        return self.start()
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -205,9 +206,7 @@ class _Connection(asyncio.Protocol):
         kind = "application/json" if isinstance(reply.body, dict) else "text/plain"
         more = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
         reason = HTTPStatus(reply.status).phrase if reply.status in HTTPStatus._value2member_map_ else "Status"
-        head = (
-            f"HTTP/1.1 {reply.status} {reason}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
-        )
+        head = f"HTTP/1.1 {reply.status} {reason}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
         if reply.cut is not None:
             self._transport.write(head.encode("latin-1") + body[: reply.cut])
             self._transport.close()

@@ -27,3 +27,14 @@ class Row:
     def place(self) -> str:
         """`file:line`, for messages."""
         return f"{self.file}:{self.line}"
+
+
+def plain(value: Any) -> Any:
+    """A value of Arrow as JSON has it: dates and decimals as text; bytes stay bytes."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, str | int | float | bool | bytes):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

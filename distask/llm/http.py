@@ -68,19 +68,25 @@ class Http:
 
     async def post_json(self, path: str, body: bytes) -> Response:
         """Send a JSON text; raises `Fault` where no whole answer comes."""
-        client = self._client or self._open()
-        return await _exchange(client.post(self.base_url + path).body_bytes(body).build_streamed())
+        return await _exchange(self._connected().post(self.base_url + path).body_bytes(body).build_streamed())
 
     async def get(self, path: str) -> Response:
         """Fetch a path; raises `Fault` where no whole answer comes."""
-        client = self._client or self._open()
-        return await _exchange(client.get(self.base_url + path).build_streamed())
+        return await _exchange(self._connected().get(self.base_url + path).build_streamed())
 
     async def close(self) -> None:
         """Close all connections."""
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            try:
+                self._client = self._open()
+            except ValueError:  # its words hold the header
+                raise Fault("refused", "a header holds a character that can't be sent") from None
+        return self._client
 
     def _open(self) -> Client:
         from pyreqwest.client import ClientBuilder
@@ -107,8 +113,7 @@ class Http:
                 for certificate in _certificates(Path(bundle).read_text(errors="replace")):
                     builder = builder.add_root_certificate_pem(certificate)
                 break
-        self._client = builder.build()
-        return self._client
+        return builder.build()
 
 
 async def _exchange(request: StreamRequest) -> Response:

@@ -96,13 +96,13 @@ class Pace:
 
     def limited(self, begun: float) -> None:
         """Count a 429 of a call that began at `begun`: the first of a burst halves the ceiling."""
-        if begun >= self._cut_at:
+        if begun > self._cut_at:
             self._cut_at = asyncio.get_running_loop().time()
             self._ceiling = max(1.0, min(self._ceiling, max(1, self.in_flight)) / 2)
 
     def troubled(self, begun: float) -> None:
         """Count a server error of a call that began at `begun`: a burst of them makes the whole endpoint rest."""
-        if begun < self._rested_at:
+        if begun <= self._rested_at:
             return
         self._troubles += 1
         if self._troubles >= BURST:
@@ -116,15 +116,53 @@ class Pace:
         self._ended = True
         while self._waiting:
             future, _ = self._waiting.popleft()
-            if not future.done():
+            if not future.done():  # not cancelled
                 self.in_flight += 1
                 future.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
 
-    def _open(self, now: float) -> float:
+    def enter_at_once(self, tokens: float) -> float | None:
+        """Take a place if one is free and nobody waits: the time, or None."""
+        now = asyncio.get_running_loop().time()
+        if self._waiting or self.in_flight >= self.ceiling or self._opens() > now:
+            return None
+        self._begin(now, tokens)
+        return now
+
+    async def enter(self, tokens: float) -> float:
+        """Wait for a place and take it: the time."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((future, tokens))
+        self._pump()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if not future.cancelled():  # the place was given in the same turn of the loop
+                self.leave()
+            raise
+        return loop.time()
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self.in_flight -= 1
+        if self._waiting:
+            self._pump()
+
+    def correct(self, estimate: float, tokens: float) -> None:
+        """Charge a call's tokens instead of what was estimated for it."""
+        if self._tokens is not None:
+            self._tokens.refund(estimate - tokens)
+
+    def _opens(self) -> float:
         """When the next call may begin, as far as time goes."""
-        return max([self._paused_until, *(b.ready_at() for b in self._buckets)]) if not self._ended else now
+        if self._ended:
+            return float("-inf")
+        opens = self._paused_until
+        for bucket in self._buckets:
+            opens = max(opens, bucket.ready_at())
+        return opens
 
     def _begin(self, now: float, tokens: float) -> None:
         self.in_flight += 1
@@ -145,7 +183,7 @@ class Pace:
                 waiting.popleft()
                 continue
             now = loop.time()
-            opens = self._open(now)
+            opens = self._opens()
             if opens > now:
                 if self._timer is not None:
                     self._timer.cancel()
@@ -169,34 +207,16 @@ class Place:
 
     def used(self, tokens: float) -> None:
         """Set the estimate right once the server has counted."""
-        bucket = self._pace._tokens  # noqa: SLF001 - the two are one
-        if bucket is not None:
-            bucket.refund(self._tokens - tokens)
-            self._tokens = tokens
+        self._pace.correct(self._tokens, tokens)
+        self._tokens = tokens
 
     async def __aenter__(self) -> Self:
         pace = self._pace
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if not pace._waiting and pace.in_flight < pace._ceiling and pace._open(now) <= now:  # noqa: SLF001
-            pace._begin(now, self._tokens)  # noqa: SLF001
-            self.begun = now
-            return self
-        future: asyncio.Future[None] = loop.create_future()
-        pace._waiting.append((future, self._tokens))  # noqa: SLF001
-        pace._pump()  # noqa: SLF001
-        try:
-            await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                await self.__aexit__(None, None, None)
-            raise
-        self.begun = loop.time()
+        begun = pace.enter_at_once(self._tokens)
+        self.begun = await pace.enter(self._tokens) if begun is None else begun
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pace.in_flight -= 1
-        if self._pace._waiting:  # noqa: SLF001
-            self._pace._pump()  # noqa: SLF001
+        self._pace.leave()

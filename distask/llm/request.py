@@ -33,8 +33,8 @@ class Request:
     """One chat to complete.
 
     `keywords` are the generation keywords of the API (temperature, max_tokens, response_format, tools, ...), without
-    `n`, `model` and `messages`. `endpoint` is the server's base URL (or "offline"). `example` makes a reply that the task's parser
-    accepts, from a sample's number: the offline provider answers with it.
+    `n`, `model` and `messages`. `endpoint` is the server's base URL (or "offline"). `example` makes a reply that the
+    task's parser accepts, from a sample's number: the offline provider answers with it.
     """
 
     endpoint: str
@@ -65,7 +65,8 @@ class Request:
 def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 0) -> bytes:
     """The store's key (16 bytes) of one sample of a request.
 
-    `occurrence` tells equal requests of one run apart, `attempt` counts the times that an invalid reply was asked for again.
+    `occurrence` tells equal requests of one run apart, `attempt` counts the times that an invalid reply was asked for
+    again.
     """
     return hashlib.blake2b(fingerprint + b"%d/%d/%d" % (occurrence, sample, attempt), digest_size=16).digest()
 
@@ -106,7 +107,7 @@ class Failure:
     """What the user can do about it."""
 
 
-class CallFailed(DistaskError):
+class CallFailed(DistaskError):  # noqa: N818 - it did; `failure` says which error
     """Raised by providers and by `Client.ask`; `failure` says the rest."""
 
     def __init__(self, failure: Failure) -> None:

@@ -143,7 +143,7 @@ class Job:
         if path is not None:
             refuse_to_replace(path, self.identity(), overwrite=self.overwrite)
         stats = Stats(total=rows.count)
-        writer = Collected() if self.output is None else open_output(self.output, overwrite=True)
+        writer = Collected() if self.output is None else open_output(self.output)
         try:
             with self.open_store() or nullcontext() as store:
                 failures = self._go(rows, writer, store, stats, observe)

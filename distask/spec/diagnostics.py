@@ -71,7 +71,7 @@ class Diagnostic:
 
 
 def visible(text: str, keep: str = "\n") -> str:
-    r"""The text with control and direction characters as escapes (`\x1b`), so that a terminal shows them and obeys none."""
+    r"""The text with control and direction characters as escapes (`\x1b`): a terminal shows them and obeys none."""
     if text.isprintable():
         return text
     return "".join(c if c in keep or not _hidden(c) else c.encode("unicode_escape").decode() for c in text)

@@ -1,12 +1,13 @@
 """Read a YAML text with the position of everything in it.
 
-Scalars are YAML 1.2's (`no` is a string), a duplicate key is an error, and a text that would grow without bound when its
-aliases are written out is refused before it does.
+Scalars are YAML 1.2's (`no` is a string), a duplicate key is an error, and a text that would grow without bound when
+its aliases are written out is refused before it does.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,17 @@ from distask.errors import SpecError
 from distask.spec.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 64
 MAX_NODES = 100_000
-"""Nodes with every alias written out."""
+"""Values of one file; each costs some time to read."""
+MAX_EXPANDED = 10_000
+"""Values that the aliases of one file may add."""
+
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+"""Where YAML begins a new line."""
 
 _NULL = {"", "~", "null", "Null", "NULL"}
 _TRUE = {"true", "True", "TRUE"}
@@ -32,19 +38,23 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")}
 
-Path = tuple[str | int, ...]
-"""Keys and indices from the root to a value."""
+_UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufeff\uff00-\ufffd\U00010000-\U0010ffff]")
+"""Characters that YAML has no place for."""
 
 
 @dataclass(slots=True)
 class _Node:
     value: Any
     """A scalar; a list of nodes; a dict of key to node."""
-    start: yaml.Mark
-    end: yaml.Mark
+    start: Any
+    """A mark of PyYAML: line, column and index, from 0."""
+    end: Any
     style: str | None = None
     keys: dict[Any, _Node] = field(default_factory=dict)
     size: int = 1
+    """Values in it, itself included."""
+    height: int = 1
+    """Levels in it, its own included."""
 
 
 class Document:
@@ -53,44 +63,59 @@ class Document:
     def __init__(self, text: str, file: str, root: _Node) -> None:
         self.text = text
         self.file = file
-        self.lines = text.splitlines()
+        self.lines, self._starts = _lines(text)
         self.data = _plain(root)
         self._root = root
 
     @classmethod
-    def parse(cls, text: str, file: str) -> Document:
-        """Read a text; raises `SpecError` with the one fault that stops the reading, or all its duplicate keys."""
-        lines = text.splitlines()
+    def parse(cls, text: str, file: str, faults: list[Diagnostic] | None = None) -> Document:
+        """Read a text; raises `SpecError` with the fault that stops the reading.
 
-        def fault(message: str, mark: yaml.Mark | None, hint: str | None = None) -> Diagnostic:
-            line = min(mark.line if mark else 0, max(0, len(lines) - 1))
-            source = lines[line] if lines else ""
-            column = min(mark.column if mark else 0, len(source))
-            return Diagnostic(file, line + 1, column + 1, message, hint, source)
+        What does not stop it (a duplicate key, a custom tag, a merge key) is put into `faults` where that is given, and
+        raised where it is not.
+        """
+        text = text.removeprefix("\ufeff")
+        lines, starts = _lines(text)
 
-        if len(text.encode(errors="replace")) > MAX_BYTES:
-            raise SpecError([fault(f"the file is larger than {MAX_BYTES >> 20} MiB", None)])
+        def fault(message: str, at: tuple[int, int], hint: str | None = None, length: int = 1) -> Diagnostic:
+            line = min(at[0], len(lines) - 1)
+            return Diagnostic(file, line + 1, min(at[1], len(lines[line])) + 1, message, hint, lines[line], length)
+
+        if len(text) > MAX_BYTES:
+            raise SpecError([fault(f"the file is larger than {MAX_BYTES >> 20} MiB", (0, 0))])
+        if (bad := _UNREADABLE.search(text)) is not None:
+            line = bisect_right(starts, bad.start()) - 1
+            message = f"the character U+{ord(bad[0]):04X} can't stand in YAML"
+            hint = 'write it as an escape in double quotes ("\\x1b")'
+            raise SpecError([fault(message, (line, bad.start() - starts[line]), hint)])
         composer = _Composer()
         try:
             root = composer.compose(text)
         except _Refused as error:
-            raise SpecError([fault(str(error), error.mark, error.hint)]) from None
+            at = error.mark.line, error.mark.column
+            raise SpecError([*map(_told(fault), composer.refused), fault(str(error), at, error.hint)]) from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            raise SpecError([fault(f"this is not YAML: {_problem(error)}", mark, _yaml_hint(lines, mark))]) from None
+            line, column = (mark.line, mark.column) if mark else (0, 0)
+            found = fault(_problem(error), (line, column), _yaml_hint(lines, error))
+            raise SpecError([*map(_told(fault), composer.refused), found]) from None
         except yaml.YAMLError as error:
-            raise SpecError([fault(f"this is not YAML: {str(error).splitlines()[0]}", None)]) from None
-        if composer.duplicates:
-            raise SpecError(
-                [
-                    fault(f"the key `{key}` is there twice", mark, f"first in line {first.line + 1}")
-                    for key, mark, first in composer.duplicates
-                ]
-            )
+            raise SpecError([fault(f"this is not YAML: {str(error).splitlines()[0]}", (0, 0))]) from None
+        found_on = [_told(fault)(refused) for refused in composer.refused]
+        if found_on and faults is None:
+            raise SpecError(found_on)
+        if faults is not None:
+            faults.extend(found_on)
         return cls(text, file, root)
 
+    def rename(self, path: Sequence[str | int], key: Any, meant: str) -> None:
+        """Let `meant` lead to what stands under `key`, so that a misspelt key's value can be read on."""
+        node, _ = self._find(path)
+        if isinstance(node.value, dict) and key in node.value:
+            node.value[meant], node.keys[meant] = node.value[key], node.keys[key]
+
     def position(self, path: Sequence[str | int], *, key: bool = False) -> tuple[int, int]:
-        """Line and column (from 1) of a value, or of its key; of the nearest value above where the path leads nowhere."""
+        """Line and column (from 1) of a value, or of its key; of the nearest above where the path leads nowhere."""
         node, key_node = self._find(path)
         mark = key_node.start if key and key_node is not None else node.start
         return mark.line + 1, mark.column + 1
@@ -103,8 +128,8 @@ class Document:
         if node.style == "|":
             return self._inside_literal(node, offset)
         index = _align(self.text, node, offset)
-        before = self.text[:index]
-        return before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1
+        line = bisect_right(self._starts, index) - 1
+        return line + 1, index - self._starts[line] + 1
 
     def diagnostic(
         self,
@@ -118,11 +143,11 @@ class Document:
     ) -> Diagnostic:
         """A fault at a value, at its key, or at a character inside of it."""
         line, column = self.position(path, key=key) if offset is None else self.inside(path, offset)
-        source = self.lines[line - 1] if line <= len(self.lines) else ""
+        source = self.lines[min(line, len(self.lines)) - 1]
         if length is None:
             node, key_node = self._find(path)
             shown = key_node if key and key_node is not None else node
-            one_line = shown.start.line == shown.end.line
+            one_line = shown.start.line == shown.end.line and isinstance(shown.value, str | int | float | None)
             length = shown.end.column - shown.start.column if one_line and offset is None else 1
         return Diagnostic(self.file, line, column, message, hint, source, max(1, length))
 
@@ -154,17 +179,21 @@ class Document:
 
 
 class _Refused(Exception):  # noqa: N818 - it is turned into a diagnostic at once
-    def __init__(self, message: str, mark: yaml.Mark, hint: str | None = None) -> None:
+    def __init__(self, message: str, mark: Any, hint: str | None = None, length: int = 1) -> None:
         super().__init__(message)
         self.mark = mark
         self.hint = hint
+        self.length = length
 
 
 class _Composer:
     """Builds nodes from the parser's events, within bounds."""
 
     def __init__(self) -> None:
-        self.duplicates: list[tuple[Any, yaml.Mark, yaml.Mark]] = []
+        self.refused: list[_Refused] = []
+        """What is wrong, but does not stop the reading."""
+        self._values = 0
+        self._expanded = 0
         self._anchors: dict[str, _Node] = {}
         self._open: set[str] = set()
         self._events: Iterator[Any] = iter(())
@@ -188,10 +217,16 @@ class _Composer:
         if depth > MAX_DEPTH:
             raise _Refused(f"this is nested deeper than {MAX_DEPTH} levels", event.start_mark)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event)
+            return self._alias(event, depth)
+        self._values += 1
+        if self._values > MAX_NODES:
+            raise _Refused(f"the file holds more than {MAX_NODES:,} values", event.start_mark)
         if event.tag is not None and event.tag not in _TAGS and event.tag != "!":
-            raise _Refused(
-                f"the tag `{event.tag}` is not known", event.start_mark, "a task is plain YAML, without tags"
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.refused.append(
+                _Refused(
+                    f"the tag `{tag}` is not known", event.start_mark, "a spec is plain YAML, without tags", len(tag)
+                )
             )
         if event.anchor is not None:
             self._open.add(event.anchor)
@@ -201,55 +236,87 @@ class _Composer:
             node = self._sequence(event, depth)
         else:
             node = self._mapping(event, depth)
-        if node.size > MAX_NODES:
-            raise _Refused(
-                f"this holds more than {MAX_NODES:,} values once its aliases are written out", event.start_mark
-            )
         if event.anchor is not None:
             self._open.discard(event.anchor)
             self._anchors[event.anchor] = node
         return node
 
-    def _alias(self, event: Any) -> _Node:
+    def _alias(self, event: Any, depth: int) -> _Node:
+        length = len(event.anchor) + 1
         if event.anchor in self._open:
-            raise _Refused(f"`*{event.anchor}` stands inside of what it stands for", event.start_mark)
+            raise _Refused(f"`*{event.anchor}` stands inside of what it stands for", event.start_mark, None, length)
         if event.anchor not in self._anchors:
-            raise _Refused(f"`*{event.anchor}` has no `&{event.anchor}` before it", event.start_mark)
-        return self._anchors[event.anchor]
+            raise _Refused(f"`*{event.anchor}` has no `&{event.anchor}` before it", event.start_mark, None, length)
+        node = self._anchors[event.anchor]
+        self._expanded += node.size
+        if self._expanded > MAX_EXPANDED:
+            message = f"the aliases stand for more than {MAX_EXPANDED:,} values"
+            raise _Refused(message, event.start_mark, None, length)
+        if depth + node.height - 1 > MAX_DEPTH:
+            raise _Refused(f"this is nested deeper than {MAX_DEPTH} levels", event.start_mark, None, length)
+        return node
 
     def _sequence(self, start: Any, depth: int) -> _Node:
-        children, size = [], 1
+        children: list[_Node] = []
+        end = start.end_mark
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            child = self._node(event, depth + 1)
-            children.append(child)
-            size += child.size
-            if size > MAX_NODES:
-                break
-        return _Node(children, start.start_mark, start.end_mark, size=size)
+            children.append(self._node(event, depth + 1))
+        return _Node(children, start.start_mark, end, size=_size(children), height=_height(children))
 
     def _mapping(self, start: Any, depth: int) -> _Node:
         children: dict[Any, _Node] = {}
         keys: dict[Any, _Node] = {}
-        size = 1
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)
             if isinstance(key.value, list | dict):
-                raise _Refused("a key is a list or a mapping", event.start_mark, "put quotes around text with braces")
-            if key.value == "<<" and key.style is None:
-                raise _Refused("merge keys (`<<`) are not part of YAML 1.2", event.start_mark)
+                raise _Refused(
+                    "a key is a list or a mapping", event.start_mark, "put quotes around a template: '{{ x }}'"
+                )
             child = self._node(next(self._events), depth + 1)
-            if key.value in children:
-                self.duplicates.append((key.value, key.start, keys[key.value].start))
-            children[key.value], keys[key.value] = child, key
-            size += child.size + 1
-            if size > MAX_NODES:
-                break
-        return _Node(children, start.start_mark, start.end_mark, keys=keys, size=size)
+            if key.value == "<<" and key.style in (None, ""):
+                self.refused.append(
+                    _Refused(
+                        "YAML 1.2 has no merge key `<<`", key.start, "write the keys out, or alias whole values", 2
+                    )
+                )
+            elif key.value in children:
+                first = keys[key.value].start.line + 1
+                hint = f"it stands in line {first} already"
+                length = key.end.column - key.start.column
+                self.refused.append(_Refused(f"the key `{key.value}` is there twice", key.start, hint, length))
+            else:
+                children[key.value], keys[key.value] = child, key
+        values = list(children.values())
+        size = _size(values) + len(values)
+        return _Node(children, start.start_mark, start.end_mark, keys=keys, size=size, height=_height(values))
+
+
+def _size(children: list[_Node]) -> int:
+    return 1 + sum(child.size for child in children)
+
+
+def _height(children: list[_Node]) -> int:
+    return 1 + max((child.height for child in children), default=0)
+
+
+def _told(fault: Callable[..., Diagnostic]) -> Callable[[_Refused], Diagnostic]:
+    return lambda refused: fault(str(refused), (refused.mark.line, refused.mark.column), refused.hint, refused.length)
+
+
+def _lines(text: str) -> tuple[list[str], list[int]]:
+    """The lines, without their ends, and the character where each begins."""
+    lines, starts, at = [], [0], 0
+    for found in _BREAK.finditer(text):
+        lines.append(text[at : found.start()])
+        at = found.end()
+        starts.append(at)
+    lines.append(text[at:])
+    return lines, starts
 
 
 def _scalar(event: Any) -> Any:
     value = event.value
-    if event.tag == "tag:yaml.org,2002:str" or event.tag == "!" or event.style not in (None, ""):
+    if event.tag in {"tag:yaml.org,2002:str", "!"} or event.style not in (None, ""):
         return value
     if value in _NULL:
         return None
@@ -283,45 +350,90 @@ def _plain(node: _Node) -> Any:
 
 
 def _align(text: str, node: _Node, offset: int) -> int:
-    """Where a character of a scalar's value stands in the source: both are walked side by side, past folds and escapes."""
-    at, end = node.start.index, node.end.index
-    if node.style in (">",):
-        at = text.find("\n", at) + 1
-    elif node.style in ("'", '"'):
-        at += 1
+    """Where a character of a scalar's value stands: both are walked side by side, past folds and escapes."""
+    at, end = _content_start(text, node), min(node.end.index, len(text))
     for character in node.value[:offset]:
+        at = _past_joint(text, at, end, node)
         if character.isspace():
-            while at < end and text[at].isspace():
-                at += 1
-            if at < end and text.startswith(("\\n", "\\t", "\\r"), at):
+            at = _past_space(text, at, end)
+            if text.startswith(("\\n", "\\t", "\\r", "\\ "), at) and node.style == '"':
                 at += 2
             continue
-        while at < end and text[at].isspace():
-            at += 1
-        if node.style == '"' and text[at] == "\\":
-            at += {"x": 4, "u": 6, "U": 10}.get(text[at + 1], 2)
+        at = _past_space(text, at, end)
+        if node.style == '"' and text.startswith("\\", at):
+            at += {"x": 4, "u": 6, "U": 10}.get(text[at + 1 : at + 2], 2)
         elif node.style == "'" and text.startswith("''", at):
             at += 2
         else:
             at += 1
-    while at < end and text[at].isspace() and offset < len(node.value) and not node.value[offset].isspace():
+    at = _past_joint(text, at, end, node)
+    if offset < len(node.value) and not node.value[offset].isspace():
+        at = _past_space(text, at, end)
+    return max(0, min(at, len(text) - 1))
+
+
+def _content_start(text: str, node: _Node) -> int:
+    """Where a scalar's own text begins, after its anchor, its tag, its quote or its block's header."""
+    at: int = node.start.index
+    while text[at : at + 1] in ("&", "!"):
+        at = _past_space(text, at + len(re.match(r"\S*", text[at:])[0]), node.end.index)  # type: ignore[index]
+    if node.style == ">":
+        return text.find("\n", at) + 1
+    return at + 1 if node.style in ("'", '"') else at
+
+
+def _past_space(text: str, at: int, end: int) -> int:
+    while at < end and text[at].isspace():
         at += 1
-    return min(at, len(text) - 1)
+    return at
+
+
+def _past_joint(text: str, at: int, end: int, node: _Node) -> int:
+    """Past a backslash at a line's end, which joins two lines in double quotes."""
+    while node.style == '"' and (joint := re.compile(r"\\\r?\n").match(text, at)):
+        at = _past_space(text, joint.end(), end)
+    return at
+
+
+_PLAIN_WORDS = {
+    "mapping values are not allowed in this context": "a `:` stands where no key can be",
+    "could not find expected ':'": "a key has no `:` after it",
+    "did not find expected key": "a key is expected here; the indentation is not that of the lines above",
+    "did not find expected '-' indicator": "a `-` is expected here; the indentation is not that of the list above",
+    "found character that cannot start any token": "this character can't begin a value",
+    "found unexpected end of stream": "the file ends inside of quotes or brackets",
+    "did not find expected ',' or ']'": "a `,` or a `]` is expected here",
+    "did not find expected ',' or '}'": "a `,` or a `}` is expected here",
+    "did not find expected node content": "a value is expected here",
+    "found undefined tag handle": "a tag stands here that is not known",
+    "found unknown escape character": "this escape is not known in double quotes",
+    "found a tab character where an indentation space is expected": "a tab stands where YAML wants spaces",
+}
+"""libyaml's words, in plain ones."""
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    words = [w for w in (error.context, error.problem) if w]
-    return ", ".join(words)
+    problem = error.problem or error.context or "it can't be read"
+    told = _PLAIN_WORDS.get(problem, problem)
+    since = error.context_mark
+    where = f", in what begins in line {since.line + 1}" if since and error.problem_mark and since.line else ""
+    return f"this is not YAML: {told}{where}"
 
 
-def _yaml_hint(lines: Sequence[str], mark: yaml.Mark | None) -> str | None:
+def _yaml_hint(lines: Sequence[str], error: yaml.MarkedYAMLError) -> str | None:
+    mark = error.problem_mark or error.context_mark
     if mark is None or mark.line >= len(lines):
         return None
-    line = lines[mark.line]
-    if "\t" in line[: mark.column + 1]:
-        return "YAML indents with spaces, never with tabs"
-    if "{{" in line or "{%" in line:
+    around = lines[mark.line]
+    before = "\n".join(lines[error.context_mark.line if error.context_mark else mark.line : mark.line + 1])
+    if "\t" in around[: len(around) - len(around.lstrip())] or around[mark.column : mark.column + 1] == "\t":
+        return "indent with spaces, never with tabs"
+    if re.search(r":\s+\{[{%]|-\s+\{[{%]", before):
         return "put quotes around a template, or write it as a block after `|`"
-    if line.count(": ") > 1:
+    if around[mark.column : mark.column + 1] in ("@", "`", "%", "*", "&", "!", "|", ">"):
+        return "put quotes around text that begins with this character"
+    if (error.problem or "").startswith("found unknown escape"):
+        return "use single quotes, in which a backslash is a backslash"
+    if around.count(": ") > 1:
         return "put quotes around text that holds `: `"
     return None

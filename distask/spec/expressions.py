@@ -35,6 +35,11 @@ GLOBALS = frozenset({"range", "dict", "namespace", "joiner", "cycler"})
 FILTERS = frozenset({"tojson", "numbered", "truncate_tokens", "strip_tags"})
 """Filters beside Jinja's own."""
 
+FILTERS_LEFT_OUT = frozenset(
+    {"random", "urlize", "xmlattr", "pprint", "slice", "batch", "attr", "center", "indent", "filesizeformat"}
+)
+"""Filters of Jinja's that the sandbox has not: they differ from run to run, or make texts without bound."""
+
 _MAPPINGS = ("vars", "params", "draw")
 
 
@@ -108,21 +113,25 @@ def bare(expression: str) -> str:
 
 def read_template(source: str) -> Syntax:
     """The names that a template reads, or its faults."""
-    return _read(source, 0, None)
+    return _read(source, None)
 
 
 def read_expression(source: str) -> Syntax:
-    """The names that an expression reads, or its faults. It may stand bare, in braces, or (as text) among other text."""
-    if "{{" in source or "{%" in source:
-        return _read(source, 0, None)
-    return _read(source, 0, "variable")
+    """The names that an expression (bare or in braces) reads, or its faults."""
+    if is_wrapped(source):
+        return _read(source, None)
+    syntax = _read(source, "variable")
+    if syntax.faults and "{{" in source:
+        told = "an expression stands in one pair of braces, without text around it"
+        return Syntax(faults=(Fault(told, source.find("{{"), 2, 'join texts with `~`: {{ a ~ " and " ~ b }}'),))
+    return syntax
 
 
-def _read(source: str, start: int, state: str | None) -> Syntax:
+def _read(source: str, state: str | None) -> Syntax:
     if len(source) > MAX_SOURCE:
-        return Syntax(faults=(Fault(f"the template is longer than {MAX_SOURCE:,} characters", start),))
+        return Syntax(faults=(Fault(f"the template is longer than {MAX_SOURCE:,} characters", 0),))
     if not source.strip() and state is not None:
-        return Syntax(faults=(Fault("the expression is empty", start),))
+        return Syntax(faults=(Fault("the expression is empty", 0),))
     if state is None and "{" not in source:
         return Syntax()
     tokens = _Tokens(source, state)
@@ -133,8 +142,21 @@ def _read(source: str, start: int, state: str | None) -> Syntax:
     except TemplateSyntaxError as error:
         return Syntax(faults=(tokens.fault(error),))
     except RecursionError:
-        return Syntax(faults=(Fault("the template is nested too deeply", start),))
+        return Syntax(faults=(Fault("the template is nested too deeply", 0),))
     return Syntax(tuple(reader.names), tuple(reader.includes), tuple(reader.faults))
+
+
+class _Parser(Parser):
+    """Jinja's parser, which also knows where the blocks that are open began."""
+
+    opened: list[tuple[str, int]]
+
+    def parse_statement(self) -> nodes.Node | list[nodes.Node]:
+        """As in Jinja; what a fault leaves in `opened` was never closed."""
+        self.opened.append((self.stream.current.value, self.stream.current.lineno))
+        statement = super().parse_statement()
+        self.opened.pop()
+        return statement
 
 
 class _Tokens:
@@ -145,6 +167,7 @@ class _Tokens:
         self._state = state
         self._at = 0
         self._in_lexer = False
+        self._opened: list[tuple[str, int]] = []
 
     def template(self) -> nodes.Template:
         return self._parser().parse()
@@ -154,22 +177,33 @@ class _Tokens:
         parsed = parser.parse_expression()
         if not parser.stream.eos:
             token = parser.stream.current
-            raise TemplateSyntaxError(f"unexpected '{token.value}' after the expression", token.lineno)
+            raise TemplateSyntaxError(f"unexpected '{token.value}'", token.lineno)
         return nodes.Template([nodes.Output([parsed], lineno=0)], lineno=0)
 
     def fault(self, error: TemplateSyntaxError) -> Fault:
-        """Where an error is: the lexer tells a position in its words or none at all, the parser the offset."""
+        """Jinja's words in plainer ones; its lexer tells a position in its words or none, its parser the offset."""
         message = error.message or "wrong syntax"
+        if message.startswith("Unexpected end of template") and self._opened:
+            tag, offset = self._opened[-1]
+            hint = f"`{{% end{tag} %}}` is missing"
+            return Fault(f"wrong template syntax: the block `{tag}` is never closed", offset, len(tag), hint)
         offset = self._at if self._in_lexer else error.lineno
-        if at := re.fullmatch(r"(unexpected char .+) at (\d+)", message, re.DOTALL):
-            message, offset = at[1], int(at[2])
+        if at := re.fullmatch(r"unexpected char (.+) at (\d+)", message, re.DOTALL):
+            offset = int(at[2])
+            character = self._source[offset : offset + 1]
+            message = "this quote is never closed" if character in ("'", '"') else f"unexpected '{character}'"
+        elif self._in_lexer and (unexpected := re.match(r"unexpected '(.)'", message)):
+            offset = max(offset, self._source.find(unexpected[1], offset))
         word = re.match(r"\w+|\W", self._source[offset : offset + 80])
+        for theirs, ours in _WORDS.items():
+            message = message.replace(theirs, ours)
         message = re.sub(r"(?<!\w)'([^']*)'", r"`\1`", message).rstrip(".")
         return Fault(f"wrong template syntax: {message[:1].lower()}{message[1:]}", offset, len(word[0]) if word else 1)
 
-    def _parser(self) -> Parser:
+    def _parser(self) -> _Parser:
         environment = _environment()
-        parser = Parser(environment, "", state=self._state)
+        parser = _Parser(environment, "", state=self._state)
+        parser.opened = self._opened
         parser.stream = TokenStream(environment.lexer.wrap(self._placed()), None, None)
         return parser
 
@@ -187,6 +221,18 @@ class _Tokens:
             self._at = at
             yield at, kind, value
             at += len(value)
+
+
+_WORDS = {
+    "token 'end of print statement'": "'}}'",
+    "token 'end of statement block'": "'%}'",
+    "token 'name'": "a name",
+    "expected token": "expected",
+    "'end of print statement'": "'}}'",
+    "'end of statement block'": "'%}'",
+    "'end of template'": "the end",
+}
+"""Jinja's names of its tokens, as they are written."""
 
 
 @dataclass(slots=True)
@@ -323,7 +369,7 @@ class _Reader:
                 self.visit(choice, scope)
 
     def _Filter(self, node: nodes.Filter, scope: set[str]) -> None:  # noqa: N802
-        known = _environment().filters.keys() | FILTERS
+        known = (_environment().filters.keys() | FILTERS) - FILTERS_LEFT_OUT
         if node.name not in known:
             self._unknown("filter", node.name, node.lineno, known)
         self._children(node, scope)
@@ -341,20 +387,22 @@ class _Reader:
         self.faults.append(Fault(f"there is no {what} `{name}`", offset, len(name), hint))
 
     def _Pow(self, node: nodes.Pow, scope: set[str]) -> None:  # noqa: N802
-        exponent = node.right
-        if isinstance(exponent, nodes.Pow) or (_is_number(exponent) and abs(exponent.value) > MAX_EXPONENT):
+        exponent = _number(node.right)
+        if isinstance(node.right, nodes.Pow) or (exponent is not None and abs(exponent) > MAX_EXPONENT):
             self.faults.append(Fault(f"a power beyond {MAX_EXPONENT} is refused", node.lineno, 2))
         self._children(node, scope)
 
     def _Mul(self, node: nodes.Mul, scope: set[str]) -> None:  # noqa: N802
         for one, other in ((node.left, node.right), (node.right, node.left)):
-            text = isinstance(one, nodes.List | nodes.Tuple) or (
-                isinstance(one, nodes.Const) and isinstance(one.value, str)
-            )
-            if text and _is_number(other) and other.value > MAX_REPEAT:
+            times = _number(other)
+            if _is_sequence(one) and times is not None and times > MAX_REPEAT:
                 self.faults.append(Fault(f"a repeat beyond {MAX_REPEAT:,} is refused", node.lineno))
         self._children(node, scope)
 
 
-def _is_number(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.Const) and isinstance(node.value, int | float)
+def _is_sequence(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.List | nodes.Tuple) or (isinstance(node, nodes.Const) and isinstance(node.value, str))
+
+
+def _number(node: nodes.Node) -> float | None:
+    return node.value if isinstance(node, nodes.Const) and isinstance(node.value, int | float) else None

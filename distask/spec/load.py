@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
-import re
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from distask.errors import SpecError, UsageError
+from distask.errors import SpecError
 from distask.spec.check import check_spec
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
-from distask.spec.document import Document
+from distask.spec.document import MAX_BYTES, Document
+from distask.spec.faults import Fault, Place, model_diagnostics, model_faults, slugified
 from distask.spec.gallery import gallery
-from distask.spec.model import LLM, TaskSpec
+from distask.spec.model import LLM, OnInvalid, StructuredOutput, TaskSpec
+from distask.spec.schema import keys_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pydantic_core import ErrorDetails
+__all__ = ["LoadedSpec", "find_spec", "load_spec", "load_text", "model_diagnostics", "read_text"]
 
-ELSEWHERE = {"api_key": "a key", "api_key_env": "a key", "base_url": "an endpoint", "headers": "headers"}
-"""Keys that people put into a spec, and that belong to an LLM config."""
+_ELSEWHERE = {
+    "api_key": "a key",
+    "api_key_env": "a key",
+    "base_url": "an endpoint",
+    "endpoint": "an endpoint",
+    "headers": "headers",
+    "provider": "an endpoint",
+    "limits": "a server's limits",
+    "price": "prices",
+}
+"""Keys that belong to an LLM config."""
+
+_SYNONYMS = {
+    "prompt": "format_input",
+    "prompts": "format_input",
+    "template": "format_input",
+    "messages": "format_input",
+    "chat": "format_input",
+    "parser": "format_output",
+    "parse": "format_output",
+    "columns": "outputs",
+    "variables": "vars",
+    "parameters": "params",
+    "tests": "cases",
+    "examples": "cases",
+    "n": "num_generations",
+    "text": "content",
+    "if": "when",
+    "enum": "choices",
+    "values": "choices",
+    "min": "minimum",
+    "max": "maximum",
+    "regex": "pattern",
+    "labels": "choices",
+    "retries": "retry",
+    "optional": "required",
+    "expected": "expect",
+    "output": "expect",
+}
+"""What people write for a key when they come from elsewhere."""
+
+_PASSES = 12
+"""How often what is wrong is put aside to see what else is; each pass goes a level deeper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,253 +78,206 @@ class LoadedSpec:
 
 
 def find_spec(source: str | Path) -> Path:
-    """The file of a spec: a path, or a built-in task's name. Raises `UsageError` naming the nearest."""
+    """The file of a spec: a path, or a built-in task's name. Raises `SpecError` that names the nearest."""
+    name = str(source)
     path = Path(source)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+        is_folder, exists = path.is_dir(), path.exists()
+        beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    except (OSError, ValueError) as error:
+        raise _no_file(name, f"this can't be opened: {getattr(error, 'strerror', None) or error}") from None
     known = gallery()
-    if str(source) in known:
-        return known[str(source)]
-    if path.is_dir():
-        raise UsageError(f"{source} is a folder; name a task file in it, as {path}/*.yaml")
-    if path.suffix in (".yaml", ".yml"):
-        beside = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        close = nearest(path.name, beside)
-        mend = f"did you mean {path.parent / close}?" if close else "look for the file's name"
-        raise UsageError(f"{source}: there is no such file; {mend}")
-    raise UsageError(
-        f"{source}: there is no such file, and no built-in task of that name; {did_you_mean(str(source), known)}"
-    )
+    if name in known:
+        return known[name]
+    if is_folder:
+        raise _no_file(name, "this is a folder", f"name the files in it: {path / '*.yaml'}")
+    if exists:
+        raise _no_file(name, "this is no regular file")
+    close = nearest(path.name, beside) or nearest(f"{path.name}.yaml", beside)
+    if close is not None:
+        raise _no_file(name, "there is no such file", f"did you mean `{path.parent / close}`?")
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        close = nearest(path.stem, known)
+        hint = f"did you mean the built-in task `{close}`?" if close else None
+        raise _no_file(name, "there is no such file", hint)
+    raise _no_file(name, "there is no such file, and no built-in task of that name", did_you_mean(name, known))
+
+
+def _no_file(file: str, message: str, hint: str | None = None) -> SpecError:
+    return SpecError([Diagnostic(file, 1, 1, message, hint)])
 
 
 def load_spec(source: str | Path) -> LoadedSpec:
-    """Load and check a spec; raises `SpecError` with all that is wrong in it, `UsageError` where there is none."""
+    """Load and check a spec; raises `SpecError` with all that is wrong in it."""
     path = find_spec(source)
-    document = Document.parse(read_text(path), str(path))
-    if not isinstance(document.data, dict):
-        raise SpecError([document.diagnostic((), "a task is a mapping of keys: name, inputs, format_input, …")])
-    data: dict[Any, Any] = dict(document.data)
-    data.setdefault("name", _name_of(path))
+    return load_text(read_text(path), path)
+
+
+def load_text(text: str, path: Path) -> LoadedSpec:
+    """Check a spec's text as that of the file at `path`, beside which its included files are looked for."""
+    found: list[Diagnostic] = []
     try:
-        spec = TaskSpec.model_validate(data)
-    except ValidationError as error:
-        found = model_diagnostics(error.errors(include_url=False), document, _misplaced)
-        raise SpecError(_sorted([*found, *_still_checked(data, document, path)])) from None
-    diagnostics = _sorted(check_spec(spec, document, path.resolve().parent))
-    if any(d.severity == "error" for d in diagnostics):
-        raise SpecError(diagnostics)
+        document = Document.parse(text, str(path), found)
+    except SpecError as error:
+        raise SpecError(_in_order([*found, *error.diagnostics])) from None
+    if not isinstance(document.data, dict):
+        wrong = document.diagnostic((), "a task is a mapping of keys", "it begins as `inputs:` or `format_input:`")
+        raise SpecError([*found, wrong])
+    data: dict[Any, Any] = dict(document.data)
+    data.setdefault("name", slugified(path.stem) or "task")
+    spec, faults, aside = _validated(data, document)
+    found += [fault.diagnostic(document) for fault in faults]
+    if spec is not None:
+        found += check_spec(spec, document, path.absolute().parent, aside)
+    if spec is None or any(d.severity == "error" for d in found):
+        raise SpecError(_in_order(found))
     return LoadedSpec(spec, path, document)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file that should be UTF-8; raises `UsageError`."""
+    """The text of a file that should be UTF-8; raises `SpecError`."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _no_file(str(path), f"the file is larger than {MAX_BYTES >> 20} MiB")
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
+        raise _no_file(str(path), f"the file can't be read: {error.strerror}") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        start = data.rfind(b"\n", 0, error.start) + 1
+        end = data.find(b"\n", error.start)
+        before = data[start : error.start].decode(errors="replace")
+        source = data[start : end if end >= 0 else len(data)].decode(errors="replace").rstrip("\r")
         line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}:{line}: the file is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+        message = f"the file is not UTF-8: it has the byte 0x{data[error.start]:02x} here"
+        told = Diagnostic(str(path), line, len(before) + 1, message, "save it as UTF-8", source)
+        raise SpecError([told]) from None
 
 
-def model_diagnostics(
-    errors: Sequence[ErrorDetails], document: Document, misplaced: Any = lambda path, key: None
-) -> list[Diagnostic]:
-    """What pydantic found, in words of ours and at its place; several faults of one value become one."""
-    by_place: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
-    for error in errors:
-        by_place.setdefault(_path_in(document.data, error["loc"], error["type"]), []).append(error)
-    found = []
-    for path, there in by_place.items():
-        if any(other[: len(path)] == path and len(other) > len(path) for other in by_place) and _is_a_type(there):
-            continue  # one member of a union fits but for something inside of it, which is told there
-        unknown = next((e for e in there if e["type"] == "extra_forbidden"), None)
-        if unknown is not None:
-            found.append(_unknown_key(path, unknown, document, misplaced))
-            continue
-        missing = [e for e in there if e["type"] == "missing"]
-        if missing:
-            found += [document.diagnostic(path, f"`{e['loc'][-1]}` is missing", key=True) for e in missing]
-            continue
-        found.append(document.diagnostic(path, _said(there), _hint(there)))
-    return found
+def _validated(data: dict[Any, Any], document: Document) -> tuple[TaskSpec | None, list[Fault], list[Place]]:
+    """The spec, what is wrong with the data, and the places that were put aside so that the rest could be read."""
+    faults: list[Fault] = []
+    aside: list[Place] = []
+    for attempt in range(_PASSES):
+        try:
+            return TaskSpec.model_validate(data), faults, aside
+        except ValidationError as error:
+            if attempt == 0:
+                data = copy.deepcopy(data)
+            errors = error.errors(include_url=False)
+            new = model_faults(errors, data, _known, _misplaced, _SYNONYMS)
+            renamed = {(*f.path[:-1], f.key) for f in new if f.kind == "unknown" and f.key}
+            new = [f for f in new if not (f.kind == "missing" and (*f.path, f.key) in renamed)]
+            faults += [f for f in new if f.path not in aside and (*f.path, f.key) not in aside]
+            for fault in new:
+                _put_aside(data, fault, document, aside)
+    return None, faults, aside
 
 
-def _path_in(data: Any, location: Sequence[str | int], kind: str) -> tuple[str | int, ...]:
-    """The part of pydantic's location that is there in the data: names of unions' members are left out."""
-    path: list[str | int] = []
-    steps = location[:-1] if kind == "missing" else location
-    for step in steps:
-        if isinstance(data, dict) and step in data:
-            data = data[step]
-        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
-            data = data[step]
-        else:
-            continue
-        path.append(step)
-    return tuple(path)
+def _known(location: Place) -> list[str]:
+    return keys_at(TaskSpec, location)
 
 
-def _is_a_type(errors: Sequence[ErrorDetails]) -> bool:
-    return all(e["type"].endswith("_type") for e in errors)
-
-
-def _unknown_key(path: tuple[str | int, ...], error: ErrorDetails, document: Document, misplaced: Any) -> Diagnostic:
-    key = str(path[-1]) if path else str(error["loc"][-1])
-    hint = misplaced(path, key) or did_you_mean(key, _keys_beside(error["loc"]))
-    return document.diagnostic(path, f"unknown key `{key}`", hint, key=True)
-
-
-def _misplaced(path: Sequence[str | int], key: str) -> str | None:
-    if key in ELSEWHERE:
-        return f"a spec never holds {ELSEWHERE[key]}: it belongs in an LLM config (--config)"
-    if key in LLM.model_fields and "llm" not in path:
-        return "it belongs under `llm`"
+def _misplaced(path: Place, key: str) -> str | None:
+    if key in _ELSEWHERE:
+        return f"a spec never holds {_ELSEWHERE[key]}; it belongs in an LLM config (--config)"
+    for home, model in (("llm", LLM), ("on_invalid", OnInvalid), ("structured_output", StructuredOutput)):
+        if key in keys_at(model, ()) and home not in path:
+            return f"it belongs under `{home}`"
+    if len(path) == 1 and key in _parser_keys():
+        return "it belongs under `format_output`"
     if len(path) > 1 and key in TaskSpec.model_fields:
         return "it belongs at the top level"
     return None
 
 
-def _keys_beside(location: Sequence[str | int]) -> list[str]:
-    """The keys that are known where an unknown one stands: the models are walked along the location."""
-    from distask.spec.schema import keys_at
+def _parser_keys() -> set[str]:
+    from distask.spec.model import ParserBase
 
-    return keys_at(TaskSpec, location[:-1])
+    return {key for parser in ParserBase.__subclasses__() for key in parser.model_fields}
 
 
-_WANTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
+_STAND_INS: dict[str, Any] = {
+    "name": "task",
+    "inputs": {},
+    "params": {},
+    "vars": {},
+    "draw": {},
+    "llm": {},
+    "on_invalid": {},
+    "outputs": {"_": {"type": "any"}},
+    "format_input": [{"role": "user", "content": ""}],
+    "format_output": {"parser": "python", "function": "stand:in"},
+}
+"""What stands for a part that can't be read, while the rest is checked."""
+
+_MEMBERS: dict[str, Any] = {
+    "inputs": {"type": "any"},
+    "params": {"type": "any"},
+    "draw": [None],
+    "outputs": {"type": "any"},
+    "format_input": {"role": "user", "content": ""},
+    "format_output": {"parser": "python", "function": "stand:in"},
 }
 
 
-def _said(errors: Sequence[ErrorDetails]) -> str:
-    wanted = list(dict.fromkeys(_WANTED[e["type"]] for e in errors if e["type"] in _WANTED))
-    other = next((e for e in errors if e["type"] not in _WANTED), None)
-    if other is None or (wanted and len(errors) > 1):
-        return f"expected {' or '.join(wanted)}, got {_shown(errors[0]['input'])}"
-    kind, context = other["type"], other.get("ctx", {})
-    got = _shown(other["input"])
-    if kind in ("literal_error", "enum"):
-        return f"expected {str(context['expected']).replace(chr(39), '`')}, got {got}"
-    if kind == "union_tag_invalid":
-        return f"there is no {_discriminator(context)} `{context['tag']}`"
-    if kind == "union_tag_not_found":
-        return f"expected a mapping with `{_discriminator(context)}`, got {got}"
-    if kind == "string_pattern_mismatch":
-        return _pattern_said(other)
-    bounds = {
-        "greater_than_equal": ("ge", "at least"),
-        "greater_than": ("gt", "more than"),
-        "less_than_equal": ("le", "at most"),
-        "less_than": ("lt", "less than"),
-    }
-    if kind in bounds:
-        name, words = bounds[kind]
-        return f"expected a number of {words} {context[name]}, got {got}"
-    if kind == "too_short":
-        return (
-            "this is empty"
-            if context.get("actual_length") == 0
-            else f"expected {context['min_length']} entries or more"
-        )
-    if kind == "too_long":
-        return f"expected {context['max_length']} entries at most, got {context.get('actual_length')}"
-    if kind == "int_from_float":
-        return f"expected a whole number, got {got}"
-    if kind == "value_error":
-        return str(context.get("error", other["msg"]))
-    return str(other["msg"])[0].lower() + str(other["msg"])[1:]
+def _put_aside(data: dict[Any, Any], fault: Fault, document: Document, aside: list[Place]) -> None:
+    """Change the data so that this fault is not met again, and what depends on it is not told as a fault of its own."""
+    path = fault.path
+    if fault.kind == "missing":
+        path = (*path, fault.key)
+    holder = _holder(data, path)
+    if holder is None:
+        return
+    last = path[-1]
+    if fault.kind == "unknown" and fault.key is not None and isinstance(holder, dict):
+        holder[fault.key] = holder.pop(last)
+        document.rename(path[:-1], last, fault.key)
+        return
+    aside.append(path)
+    if fault.kind in ("unknown", "key") and isinstance(holder, dict):
+        holder.pop(last, None)
+    elif len(path) == 1 and last in _STAND_INS:
+        holder[last] = copy.deepcopy(_STAND_INS[last])
+    elif len(path) == 2 and path[0] in _MEMBERS:
+        holder[last] = copy.deepcopy(_MEMBERS[path[0]])
+    elif path[-1] == "content":
+        holder[last] = ""
+    elif fault.kind == "missing" or isinstance(holder, list):
+        _give_up(data, path, aside)
+    elif isinstance(holder, dict):
+        holder.pop(last, None)
 
 
-def _pattern_said(error: ErrorDetails) -> str:
-    where = error["loc"][-1] if error["loc"] else ""
-    got = error["input"]
-    if where == "type":
-        return f"there is no type `{got}`"
-    if where == "name":
-        return f"`{got}` is no name for a task: small letters, digits and single hyphens between them are"
-    if where == "function":
-        return f"`{got}` is no function: write module:function"
-    return f"`{got}` has not the form that is needed here"
+def _give_up(data: dict[Any, Any], path: Place, aside: list[Place]) -> None:
+    """Put the whole member aside that holds the fault, or the whole key."""
+    first = path[0]
+    if first in _MEMBERS and isinstance(data.get(first), list | dict) and len(path) > 1 and not _is_one(data, path):
+        data[first][path[1]] = copy.deepcopy(_MEMBERS[first])
+        aside.append(path[:2])
+    elif first in _STAND_INS:
+        data[first] = copy.deepcopy(_STAND_INS[first])
+        aside.append(path[:1])
+    else:
+        data.pop(first, None)
+        aside.append(path[:1])
 
 
-def _discriminator(context: dict[str, Any]) -> str:
-    return str(context.get("discriminator", "")).strip("'").replace("_content_kind()", "content")
+def _is_one(data: dict[Any, Any], path: Place) -> bool:
+    return path[0] == "format_output" and not isinstance(data["format_output"], list)
 
 
-def _hint(errors: Sequence[ErrorDetails]) -> str | None:
-    for error in errors:
-        context = error.get("ctx", {})
-        if error["type"] == "union_tag_invalid":
-            known = re.findall(r"'([^']+)'", str(context.get("expected_tags", "")))
-            return did_you_mean(str(context.get("tag")), known)
-        if error["type"] == "literal_error" and isinstance(error["input"], str):
-            return did_you_mean(error["input"], re.findall(r"'([^']+)'", str(context["expected"])))
-        if error["type"] == "string_pattern_mismatch" and error["loc"][-1] == "type":
-            known = ["string", "integer", "number", "boolean", "object", "any", "enum", "list", "list[string]"]
-            return did_you_mean(_TYPE_WORDS.get(str(error["input"]), str(error["input"])), known)
-    return None
-
-
-_TYPE_WORDS = {
-    "str": "string",
-    "int": "integer",
-    "float": "number",
-    "bool": "boolean",
-    "dict": "object",
-    "array": "list",
-}
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'the text "{value[:40]}{"…" if len(value) > 40 else ""}"'
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else str(value)
-
-
-def _still_checked(data: dict[Any, Any], document: Document, path: Path) -> list[Diagnostic]:
-    """What can be said of templates and patterns though some key is wrong: all but the wrong parts is checked."""
-    good = {key: value for key, value in data.items() if key in TaskSpec.model_fields}
-    for _ in range(len(good)):
+def _holder(data: Any, path: Place) -> Any:
+    for step in path[:-1]:
         try:
-            spec = TaskSpec.model_validate(good)
-        except ValidationError as error:
-            bad = {e["loc"][0] for e in error.errors(include_url=False) if e["type"] != "missing"}
-            if not bad & good.keys() or bad & {
-                "inputs",
-                "params",
-                "vars",
-                "draw",
-                "format_input",
-                "outputs",
-                "format_output",
-            }:
-                return []
-            good = {key: value for key, value in good.items() if key not in bad}
-        else:
-            return check_spec(spec, document, path.resolve().parent)
-    return []
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data if path and isinstance(data, dict | list) else None
 
 
-def _name_of(path: Path) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
-    return name or "task"
-
-
-def _sorted(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
+def _in_order(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
     return sorted(dict.fromkeys(diagnostics), key=lambda d: (d.file, d.line, d.column))

@@ -1,0 +1,40 @@
+"""Rows out, one class a format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distask.data.writers.base import Writer
+from distask.data.writers.jsonl import JsonlWriter, StdoutWriter
+from distask.data.writers.tables import CsvWriter, ParquetWriter
+from distask.errors import UsageError
+from distask.spec.diagnostics import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WRITERS: dict[str, Callable[[Path], Writer]] = {
+    ".jsonl": JsonlWriter,
+    ".ndjson": JsonlWriter,
+    ".csv": CsvWriter,
+    ".parquet": ParquetWriter,
+}
+"""What a name ends with to the writer."""
+
+__all__ = ["Writer", "open_output"]
+
+
+def open_output(output: str) -> Writer:
+    """Open an output: a file by its ending, or `-` for JSON Lines on stdout. What is there under the name stays until
+    the new output is whole.
+
+    Raises:
+        UsageError: the format is not known, the file can't be written, or another run is writing it.
+    """
+    if output == "-":
+        return StdoutWriter()
+    path = Path(output)
+    if path.suffix.lower() not in WRITERS:
+        raise UsageError(f"{output}: the format `{path.suffix}` is not known; {did_you_mean(path.suffix, WRITERS)}")
+    return WRITERS[path.suffix.lower()](path)

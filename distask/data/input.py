@@ -1,0 +1,222 @@
+"""Open whatever holds rows, read it through once before anything is paid for, and choose the rows that are done."""
+
+from __future__ import annotations
+
+import glob
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from distask.data.compression import kind_of
+from distask.data.readers import READERS
+from distask.data.readers.hub import PREFIX, read_folder, read_hub
+from distask.data.readers.jsonl import read_jsonl
+from distask.data.row import Row
+from distask.errors import InputError
+from distask.spec.diagnostics import did_you_mean, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+FAULTS_SHOWN = 10
+
+
+class Input:
+    """Rows that can be gone through again and again.
+
+    `offset` and `limit` choose first, then the shard (i, k) takes every k-th row from the i-th, then `sample` draws
+    from those, keeping their order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[], Iterator[Row]],
+        *,
+        files: Collection[Path] = (),
+        remote: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+        sample: int | None = None,
+        seed: int = 0,
+        shard: tuple[int, int] | None = None,
+        columns_needed: Collection[str] = (),
+        on_bad_row: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        self.name = name
+        self.count: int | None = None
+        self.columns: list[str] | None = None
+        self.missing: dict[str, tuple[int, str]] = {}
+        """A needed column to how many rows lack it, and where the first one is."""
+        self.nulls: dict[str, tuple[int, str]] = {}
+        """A needed column to how many rows hold null there, and where the first one is."""
+        self.skipped = 0
+        self._read = read
+        self._files = files
+        self._remote = remote
+        self._limit, self._offset, self._shard = limit, offset, shard
+        self._sample, self._seed = sample, seed
+        self._chosen: set[int] | None = None
+        self._needed = columns_needed
+        self._on_bad_row = on_bad_row
+        self._states: list[tuple[int, int]] = []
+
+    def __iter__(self) -> Iterator[Row]:
+        for index, row in enumerate(self._selected()):
+            if self._chosen is None or index in self._chosen:
+                yield row
+
+    def _selected(self) -> Iterator[Row]:
+        self.skipped, taken = 0, 0
+        for index, row in enumerate(self._read()):
+            if row.error is not None and self._on_bad_row == "skip":
+                self.skipped += 1
+                continue
+            if index < self._offset:
+                continue
+            if self._limit is not None and taken >= self._limit:
+                return
+            taken += 1
+            if self._shard is None or (taken - 1) % self._shard[1] == self._shard[0] - 1:
+                yield row
+
+    def scan(self) -> None:
+        """Read all rows once; raises `InputError` with what can't be read. A far source is not read: it would be twice."""
+        if self._remote and self._sample is None:
+            return
+        self._states = [_state(f) for f in self._files]
+        faults: list[str] = []
+        columns: dict[str, None] = {}
+        count = bad = 0
+        before: Any = None
+        for row in self._selected():
+            count += 1
+            if row.error is not None:
+                bad += 1
+                if len(faults) < FAULTS_SHOWN:
+                    faults.append(str(row.error))
+                continue
+            if (keys := row.values.keys()) != before:
+                columns.update(dict.fromkeys(keys))
+                before = keys
+            self._note_needs(row)
+        if bad:
+            more = [f"and {bad - len(faults):,} more lines that can't be read"] if bad > len(faults) else []
+            raise InputError("\n".join([*faults, *more]))
+        if not count:
+            raise InputError(f"{self.name}: there are no rows")
+        self.columns = list(columns)
+        if self._sample is not None and self._sample < count:
+            self._chosen = set(random.Random(self._seed).sample(range(count), self._sample))  # noqa: S311
+            count = self._sample
+        self.count = count
+
+    def _note_needs(self, row: Row) -> None:
+        for name in self._needed:
+            if row.values.get(name) is None:
+                noted = self.nulls if name in row.values else self.missing
+                seen, place = noted.get(name, (0, row.place))
+                noted[name] = (seen + 1, place)
+
+    def changed(self) -> bool:
+        """Whether a file was changed since it was scanned."""
+        try:
+            return bool(self._states) and [_state(f) for f in self._files] != self._states
+        except OSError:
+            return True
+
+
+def open_input(source: str, **choice: Any) -> Input:
+    """Open a source: a file, a glob, a folder of `datasets`, `hf://…`, or `-` for JSON Lines on stdin.
+
+    Args:
+        source: what `--input` takes.
+        choice: `limit`, `offset`, `sample`, `seed`, `shard`, `columns_needed` and `on_bad_row`, as `Input` has them.
+
+    Raises:
+        InputError: there is no such thing, or its format is not known.
+    """
+    if source.startswith(PREFIX):
+        return Input(source, lambda: read_hub(source), remote=True, **choice)
+    if source == "-":
+        spool = _spooled()
+        return Input("<stdin>", lambda: read_jsonl(spool, "<stdin>"), **choice)
+    folder = Path(source.partition("@")[0])
+    if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+        return Input(source, lambda: read_folder(source), **choice)
+    files = _files(source)
+    readers = [(_reader(file), file) for file in files]
+
+    def read() -> Iterator[Row]:
+        for reader, file in readers:
+            yield from _told(reader, file)
+
+    return Input(source, read, files=files, **choice)
+
+
+def rows_input(rows: Iterable[Mapping[str, Any]], **choice: Any) -> Input:
+    """Rows that are in memory already."""
+    kept = [dict(row) for row in rows]
+
+    def read() -> Iterator[Row]:
+        for number, values in enumerate(kept, 1):
+            yield Row(values, "<rows>", number)
+
+    return Input("<rows>", read, **choice)
+
+
+def _told(reader: Callable[[Path, str], Iterator[Row]], file: Path) -> Iterator[Row]:
+    number = 0
+    try:
+        for row in reader(file, str(file)):
+            number = row.line
+            yield row
+    except (EOFError, OSError) as error:
+        words = "the compressed file was cut" if isinstance(error, EOFError) else str(error)
+        raise InputError(f"{file}:{number + 1}: {words}") from None
+    except Exception as error:
+        if type(error).__name__ != "ZstdError":
+            raise
+        raise InputError(f"{file}:{number + 1}: the compressed file is damaged: {error}") from None
+
+
+def _files(source: str) -> list[Path]:
+    path = Path(source)
+    if path.is_dir():
+        raise InputError(f"{source} is a folder; did you mean {path}/*.jsonl?")
+    if path.exists():
+        return [path]
+    if glob.has_magic(source):
+        found = sorted(Path(p) for p in glob.glob(source, recursive=True) if Path(p).is_file())
+        if not found:
+            raise InputError(f"{source}: no file matches")
+        return found
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = nearest(path.name, beside)
+    raise InputError(f"{source}: there is no such file" + (f"; did you mean {path.parent / close}?" if close else ""))
+
+
+def _reader(file: Path) -> Callable[[Path, str], Iterator[Row]]:
+    kind = kind_of(file)
+    if kind not in READERS:
+        raise InputError(f"{file}: the format `{kind}` is not known; {did_you_mean(kind, READERS)}")
+    return READERS[kind]
+
+
+def _spooled() -> Path:
+    """Stdin in a file of its own, so that it can be read twice; it goes with the process."""
+    import atexit
+    import shutil
+
+    with tempfile.NamedTemporaryFile(prefix="distask-", suffix=".jsonl", delete=False) as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    path = Path(file.name)
+    atexit.register(path.unlink, missing_ok=True)
+    return path
+
+
+def _state(file: Path) -> tuple[int, int]:
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns

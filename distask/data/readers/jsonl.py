@@ -1,0 +1,176 @@
+"""JSON Lines: an object a line. The line's own bytes are kept, so that they can be written as they came."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from distask.data.compression import open_binary
+from distask.data.faults import fault
+from distask.data.row import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from distask.errors import InputError
+
+MAX_LINE = 64 << 20
+MAX_DEPTH = 512
+_BOM = b"\xef\xbb\xbf"
+
+
+def read_jsonl(path: Path, file: str) -> Iterator[Row]:
+    """The rows of a file; a line that can't be read is a row with its `error`."""
+    with open_binary(path) as stream:
+        for number, line in enumerate(stream, 1):
+            raw = line
+            if number == 1:
+                if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+                    yield Row({}, file, 1, error=fault(file, 1, "the file is UTF-16; save it as UTF-8"))
+                    return
+                raw = raw.removeprefix(_BOM)
+            raw = raw.strip(b" \t\r\n")
+            if not raw:
+                continue
+            yield read_line(raw, file, number)
+
+
+def read_line(raw: bytes, file: str, number: int) -> Row:
+    """One line as a row."""
+    try:
+        values = orjson.loads(raw)
+    except ValueError:
+        return _slowly(raw, file, number)
+    if type(values) is not dict:
+        return Row({}, file, number, error=_no_object(values, raw, file, number))
+    if raw.count(b'":') + raw.count(b'" :') != len(values) or _has_long_number(raw):
+        return _slowly(raw, file, number)  # nested, or with keys twice: the slower parser sees them
+    return Row(values, file, number, raw)
+
+
+def _has_long_number(raw: bytes) -> bool:
+    digits = 0
+    for byte in raw if len(raw) < 64 or b"0000" in raw or raw.translate(None, _NOT_DIGITS).__len__() > 18 else b"":
+        digits = digits + 1 if 48 <= byte <= 57 else 0
+        if digits > 18:
+            return True
+    return False
+
+
+_NOT_DIGITS = bytes(b for b in range(256) if not 48 <= b <= 57)
+
+
+class _Twice(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        keys = [k for k, _ in pairs]
+        raise _Twice(next(k for k in keys if keys.count(k) > 1))
+    return made
+
+
+def _refuse_constant(name: str) -> Any:
+    raise _Constant(name)
+
+
+class _Constant(ValueError):
+    pass
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise _Constant(text)
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def _slowly(raw: bytes, file: str, number: int) -> Row:
+    """Read with the standard library: exact numbers of any size, keys that are there twice, and what is wrong where."""
+    try:
+        return Row(_exactly(raw, file, number), file, number, raw)
+    except _Fault as error:
+        return Row({}, file, number, error=error.error)
+
+
+class _Fault(Exception):  # noqa: N818 - it carries an error of ours to the row
+    def __init__(self, error: InputError) -> None:
+        self.error = error
+
+
+def _exactly(raw: bytes, file: str, number: int) -> dict[str, Any]:
+    def refuse(message: str, column: int | None = None) -> _Fault:
+        return _Fault(fault(file, number, message, raw, column))
+
+    if len(raw) > MAX_LINE:
+        raise refuse(f"the line is longer than {MAX_LINE >> 20} MiB")
+    if b"\0" in raw:
+        raise refuse("there are NUL bytes in the line: was the file cut by a crash?", raw.index(b"\0") + 1)
+    if b"\r" in raw:
+        raise refuse("lines end with CR only; save the file with LF line ends", raw.index(b"\r") + 1)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise refuse(
+            f"the line is not UTF-8: byte {error.start + 1} is 0x{raw[error.start]:02x}", error.start + 1
+        ) from None
+    try:
+        values = _DECODER.decode(text)
+    except _Twice as error:
+        raise refuse(f'the key "{error}" is there twice') from None
+    except _Constant as error:
+        raise refuse(f"{error} is no number of JSON", max(1, text.find(str(error)) + 1)) from None
+    except RecursionError:
+        raise refuse("the values are nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise refuse(_json_said(text, error), error.pos + 1) from None
+    if type(values) is not dict:
+        raise _Fault(_no_object(values, raw, file, number))
+    if _depth(text) > MAX_DEPTH:
+        raise refuse(f"the values are nested deeper than {MAX_DEPTH} levels")
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise refuse("a \\ud8xx escape has no second half", text.lower().index("\\ud") + 1) from None
+    return values
+
+
+def _depth(text: str) -> int:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return 0
+    deepest = depth = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def _json_said(text: str, error: json.JSONDecodeError) -> str:
+    if error.msg == "Extra data":
+        return (
+            "a second value stands on the line; one object a line"
+            if text[error.pos] in "{["
+            else "something follows the object"
+        )
+    if text.strip() in ("[", "{") or (text[0] == "[" and error.pos >= len(text) - 1):
+        return "this looks like indented JSON or a JSON array; name the file .json"
+    return f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}"
+
+
+def _no_object(values: Any, raw: bytes, file: str, number: int) -> InputError:
+    if isinstance(values, list):
+        return fault(file, number, "the line is a list; this looks like a JSON array, name the file .json", raw, 1)
+    kind = {str: "a text", bool: "true or false", type(None): "null"}.get(type(values), "a number")
+    return fault(file, number, f"the line is {kind}, need an object", raw, 1)

@@ -1,0 +1,144 @@
+"""What a writer is, and the file that all of them fill: `OUT.partial`, which becomes `OUT` when it is whole."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from distask.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from distask.data.row import Row
+
+
+class Writer(Protocol):
+    """Rows out."""
+
+    partial: Path | None
+    """The file that holds what is written so far."""
+    sha256: str | None
+    """Of the output, once it is whole."""
+    notes: list[str]
+    """What the user should know of the result."""
+
+    def write(self, row: Row, new: Mapping[str, Any]) -> None:
+        """Write an input row with new columns behind its own."""
+
+    def commit(self) -> None:
+        """Make the output whole under its name."""
+
+    def abort(self) -> None:
+        """Leave what is written in `partial`."""
+
+
+class PartialFile:
+    """A file that is filled under another name, locked against other runs, and renamed when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        from filelock import FileLock, Timeout
+
+        self.path = path.resolve() if path.is_symlink() else path
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        if self.path.is_dir():
+            raise UsageError(f"{path} is a folder; name a file")
+        if not self.path.parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {self.path.parent}")
+        folder = self.path.parent / ".distask"
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self._lock = FileLock(folder / f"{self.path.name}.lock", mode=0o600)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(f"{path}: another run is writing this file; wait for it, or name another") from None
+        except OSError as error:
+            raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+        try:
+            self._file = self.partial.open("wb", buffering=1 << 18)
+        except OSError as error:
+            self._lock.release()
+            raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Write, and hash what is written."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise self.explained(error) from None
+        self._hash.update(data)
+
+    def commit(self, made: Path | None = None) -> str:
+        """Sync, rename, sync the folder; the SHA-256 of the output. `made` is another file to rename instead."""
+        try:
+            self._file.flush()
+            if made is None:
+                os.fsync(self._file.fileno())
+                digest = self._hash.hexdigest()
+            else:
+                with made.open("rb+") as file:
+                    os.fsync(file.fileno())
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self._file.close()
+            (made or self.partial).replace(self.path)
+            if made is not None:
+                self.partial.unlink()
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise self.explained(error) from None
+        self._lock.release()
+        return digest
+
+    def flush(self) -> None:
+        """Let another reader of `partial` see all of it."""
+        self._file.flush()
+
+    def abort(self) -> None:
+        """Close the file and leave it."""
+        try:
+            self._file.close()
+        except OSError:
+            pass  # the disk that is full was told already
+        self._lock.release()
+
+    def explained(self, error: OSError) -> OutputError:
+        """What the user can do about a fault of the disk."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            mend = "the disk is full; free some space and run the same command again: nothing that was paid for is lost"
+            return OutputError(f"{self.path}: {mend}")
+        return OutputError(f"{self.path}: can't be written: {error.strerror}")
+
+
+def json_bytes(value: Any) -> bytes:
+    """A value as JSON in UTF-8: numbers of any size, bytes as base64, NaN as null, lone surrogates replaced."""
+    try:
+        return orjson.dumps(value, default=_plain)
+    except (TypeError, ValueError):
+        text = json.dumps(_clean(value), ensure_ascii=False, default=_plain, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(bytes(value)).decode()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124
+        return None
+    if isinstance(value, dict):
+        return {str(k): _clean(v) for k, v in value.items()}
+    return [_clean(v) for v in value] if isinstance(value, list | tuple) else value

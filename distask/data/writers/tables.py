@@ -1,0 +1,144 @@
+"""CSV and Parquet: rows are spooled as JSON Lines, and made a table once all columns are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+from distask.data.writers.base import PartialFile
+from distask.data.writers.jsonl import spliced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from distask.data.row import Row
+
+BATCH = 1_000
+
+
+class _Spooled:
+    """What both have in common: `OUT.partial` is JSON Lines until the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = PartialFile(path)
+        self.partial: Path | None = self._file.partial
+        self.sha256: str | None = None
+        self.notes: list[str] = []
+        self._columns: dict[str, None] = {}
+
+    def write(self, row: Row, new: Mapping[str, Any]) -> None:
+        """Write a row."""
+        self._columns.update(dict.fromkeys(row.values))
+        self._columns.update(dict.fromkeys(new))
+        self._file.write(spliced(row, new))
+
+    def commit(self) -> None:
+        """Make the table, and rename it."""
+        self._file.flush()
+        made = self._file.path.with_name(self._file.path.name + ".table")
+        try:
+            self._convert(made)
+        except OSError as error:
+            raise self._file.explained(error) from None
+        self.sha256 = self._file.commit(made)
+
+    def abort(self) -> None:
+        """Leave the rows as JSON Lines."""
+        self._file.abort()
+
+    def _convert(self, made: Path) -> None:
+        raise NotImplementedError
+
+    def _ordered(self) -> list[str]:
+        """The columns, those of the task last."""
+        return list(self._columns)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with self._file.partial.open("rb") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+
+class CsvWriter(_Spooled):
+    """CSV; lists and mappings as JSON text."""
+
+    def _convert(self, made: Path) -> None:
+        with made.open("wb") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as text:
+            writer = csv.writer(text)
+            columns = self._ordered()
+            writer.writerow(columns)
+            for row in self._rows():
+                writer.writerow([_cell(row.get(c)) for c in columns])
+
+
+class ParquetWriter(_Spooled):
+    """Parquet; a column whose values have no common type becomes JSON text, and that is said."""
+
+    def _convert(self, made: Path) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        schema, texts = self._schema()
+        if texts:
+            self.notes.append(
+                f"in the Parquet file these columns are JSON text, their types differ: {', '.join(texts)}"
+            )
+        with parquet.ParquetWriter(made, schema) as writer:
+            for batch in self._batches():
+                columns = [
+                    pa.array([_text(v) for v in values] if name in texts else values, schema.field(name).type)
+                    for name, values in batch.items()
+                ]
+                writer.write_batch(pa.record_batch(columns, schema=schema))
+
+    def _batches(self) -> Iterator[dict[str, list[Any]]]:
+        columns, batch = self._ordered(), list[dict[str, Any]]()
+        for row in self._rows():
+            batch.append(row)
+            if len(batch) == BATCH:
+                yield {c: [r.get(c) for r in batch] for c in columns}
+                batch = []
+        if batch:
+            yield {c: [r.get(c) for r in batch] for c in columns}
+
+    def _schema(self) -> tuple[Any, set[str]]:
+        """The columns' types over all rows, and those that have none in common."""
+        import pyarrow as pa
+
+        types: dict[str, Any] = dict.fromkeys(self._ordered(), pa.null())
+        texts: set[str] = set()
+        for batch in self._batches():
+            for name, values in batch.items():
+                if name in texts:
+                    continue
+                try:
+                    found = pa.infer_type(values)
+                    both = [pa.schema([("c", t)]) for t in (types[name], found)]
+                    types[name] = pa.unify_schemas(both, promote_options="permissive").field("c").type
+                except (pa.ArrowException, OverflowError):
+                    texts.add(name)
+                    types[name] = pa.string()
+        empty = {n for n, t in types.items() if _has_empty_struct(t)}
+        return pa.schema([(n, pa.string() if n in empty else t) for n, t in types.items()]), texts | empty
+
+
+def _has_empty_struct(kind: Any) -> bool:
+    """Whether Parquet can't hold the type: a mapping without keys."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return kind.num_fields == 0 or any(_has_empty_struct(kind.field(i).type) for i in range(kind.num_fields))
+    return bool(types.is_list(kind)) and _has_empty_struct(kind.value_type)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict | list | bool):
+        return json.dumps(value, ensure_ascii=False)
+    return value
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,279 @@
+"""Get completions for a request, whatever the server does meanwhile: pace, tries again, and the end of the run.
+
+The engine sees either completions or a failure that is final. After a failure that ends the run nothing more is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from distask.llm.breaker import Breaker
+from distask.llm.offline import OfflineProvider
+from distask.llm.openai import Endpoint, OpenAIProvider
+from distask.llm.pace import Pace
+from distask.llm.request import CallFailed
+from distask.llm.retry import backoff
+from distask.llm.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distask.llm.config import Resolved
+    from distask.llm.pace import Place
+    from distask.llm.request import Completion, Failure, Request
+
+MOST_CHOICES = 128
+"""Completions that are asked for in one call: what OpenAI takes."""
+LONGEST_LIMITED = 3600.0
+"""Seconds that a request is tried while the server says 429: an hour, since most limits end within it."""
+SHORTEST_SECRET = 4
+"""Characters; hiding a shorter one would blot out words, and keep no secret."""
+TROUBLES = frozenset({"server_error", "connection", "tls", "timeout"})
+"""Failures of which many in a row make the whole endpoint rest."""
+
+
+class Provider(Protocol):
+    """Whoever answers a request."""
+
+    async def complete(self, request: Request, samples: Sequence[int]) -> list[Completion]:
+        """One exchange for `len(samples)` completions, at least one; raises `CallFailed`."""
+
+    async def close(self) -> None:
+        """Close what is open."""
+
+
+class Client:
+    """One endpoint, asked by many rows at once.
+
+    Args:
+        provider: who answers.
+        pace: when a call may begin.
+        max_retries: how often a request is sent again; 429 does not count.
+        max_retry_seconds: how long a request is tried, but for 429.
+        random: where waits are drawn from.
+        on_event: told, once each, what the user should know: a sentence.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        pace: Pace | None = None,
+        *,
+        max_retries: int = 8,
+        max_retry_seconds: float = 900,
+        random: Random | None = None,
+        on_event: Callable[[str], None] | None = None,
+    ) -> None:
+        self.provider = provider
+        self.pace = pace or Pace()
+        self.honours_n = True
+        self.calls = 0
+        self.retries = 0
+        self.failures: Counter[str] = Counter()
+        """Kind of failure to the calls that ended so, those that were tried again included."""
+        self.events: list[str] = []
+        self._max_retries = max_retries
+        self._max_retry_seconds = max_retry_seconds
+        self._random = random or Random()  # noqa: S311 - jitter
+        self._on_event = on_event
+        self._breaker = Breaker()
+        self._fatal: Failure | None = None
+        self._resting: set[asyncio.Future[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self.pace.in_flight
+
+    @property
+    def ceiling(self) -> int:
+        """How many calls may be under way now."""
+        return self.pace.ceiling
+
+    def groups(self, samples: Sequence[int]) -> list[list[int]]:
+        """Which samples to ask for in one call: all where the server honours n, else one by one."""
+        size = MOST_CHOICES if self.honours_n else 1
+        return [list(samples[i : i + size]) for i in range(0, len(samples), size)]
+
+    async def ask(self, request: Request, samples: Sequence[int]) -> list[Completion]:
+        """At least one completion, for the first of `samples`, in order; the caller asks again for the rest.
+
+        Raises:
+            CallFailed: the row's failure, or (scope "run") the run's, which every later call raises too.
+        """
+        tries = _Tries(self)
+        while True:
+            asked = samples if self.honours_n else samples[:1]
+            try:
+                completions = await self._call(request, asked)
+            except CallFailed as error:
+                failure = error.failure
+            else:
+                self._breaker.success()
+                if len(completions) < len(asked):
+                    self._learn_n("the server sent fewer completions than n asked for")
+                return completions[: len(asked)]
+            if self._fatal is not None:
+                raise CallFailed(self._fatal)
+            self.failures[failure.kind] += 1
+            if failure.kind == "n_refused" and len(asked) > 1:
+                self._learn_n("the server refused n above 1")
+                continue
+            seconds = tries.wait(failure)
+            if seconds is None:
+                raise CallFailed(self._final(request, failure, tries))
+            self.retries += 1
+            await self._rest(seconds)
+
+    def stop(self, failure: Failure) -> None:
+        """Send nothing more: calls that wait, and all later ones, raise this failure."""
+        if self._fatal is None:
+            self._fatal = failure
+            self.pace.end()
+            for future in self._resting:
+                if not future.done():
+                    future.set_result(None)
+
+    async def close(self) -> None:
+        """Close the provider's connections."""
+        await self.provider.close()
+
+    async def _call(self, request: Request, samples: Sequence[int]) -> list[Completion]:
+        pace = self.pace
+        if self._fatal is not None:
+            raise CallFailed(self._fatal)
+        estimate = _tokens(request, len(samples)) if pace.counts_tokens else 0
+        async with pace.place(estimate) as place:
+            if self._fatal is not None:
+                raise CallFailed(self._fatal)
+            self.calls += 1
+            try:
+                completions = await self.provider.complete(request, samples)
+            except CallFailed as error:
+                self._slow_down(error.failure, place)
+                raise
+            pace.succeeded()
+            if pace.counts_tokens and (used := _used(completions)) is not None:
+                place.used(used)
+            return completions
+
+    def _slow_down(self, failure: Failure, place: Place) -> None:
+        if failure.scope != "retry":
+            return
+        if failure.retry_after:
+            self.pace.pause(failure.retry_after)
+        if failure.kind == "rate_limit":
+            self.pace.limited(place.begun)
+        elif failure.kind in TROUBLES:
+            self.pace.troubled(place.begun)
+
+    def _final(self, request: Request, failure: Failure, tries: _Tries) -> Failure:
+        """The failure that the caller sees: the row's, or the run's, which is remembered."""
+        if failure.scope == "retry":
+            message = f"{failure.message} (tried {tries.count} times)"
+            failure = replace(failure, message=message, scope="run" if failure.kind == "rate_limit" else "row")
+        if failure.scope == "row":
+            failure = self._breaker.failure(request, failure) or failure
+        if failure.scope == "run":
+            self.stop(failure)
+        return failure
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep, or less where the run ends meanwhile."""
+        if self._fatal is not None:
+            return
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, future)
+        self._resting.add(future)
+        try:
+            await future
+        finally:
+            timer.cancel()
+            self._resting.discard(future)
+
+    def _learn_n(self, why: str) -> None:
+        if self.honours_n:
+            self.honours_n = False
+            self._tell(f"{why}; the rest of the run asks for one completion a call")
+
+    def _tell(self, event: str) -> None:
+        self.events.append(event)
+        if self._on_event is not None:
+            self._on_event(event)
+
+
+class _Tries:
+    """One request's budget: tries and time. Waits for a rate limit use up only the time, and have more of it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._failed = 0
+        self._limited = 0
+        self._since = 0.0
+
+    @property
+    def count(self) -> int:
+        return self._failed + self._limited
+
+    def wait(self, failure: Failure) -> float | None:
+        """Seconds to wait before the next try; None where there is none."""
+        client = self._client
+        now = asyncio.get_running_loop().time()
+        if self.count == 0:
+            self._since = now
+        limited = failure.kind == "rate_limit"
+        if limited:
+            self._limited += 1
+        else:
+            self._failed += 1
+        longest = LONGEST_LIMITED if limited else client._max_retry_seconds  # noqa: SLF001 - its own helper
+        if failure.scope != "retry" or self._failed > client._max_retries or now - self._since >= longest:  # noqa: SLF001
+            return None
+        return backoff(self._limited if limited else self._failed, client._random)  # noqa: SLF001
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _tokens(request: Request, samples: int) -> int:
+    return estimate_tokens(request.messages) + (request.max_tokens or 0) * samples
+
+
+def _used(completions: Sequence[Completion]) -> int | None:
+    counts = [(c.usage.input_tokens, c.usage.output_tokens) for c in completions]
+    if any(a is None or b is None for a, b in counts):
+        return None
+    return sum((a or 0) + (b or 0) for a, b in counts)
+
+
+def build_client(resolved: Resolved, on_event: Callable[[str], None] | None = None) -> Client:
+    """The client that a config describes."""
+    limits = resolved.config.limits
+    if resolved.config.provider == "offline":
+        return Client(OfflineProvider(), Pace(limits.concurrency))
+    return Client(
+        OpenAIProvider(_endpoint(resolved), timeout=limits.timeout, connections=limits.concurrency),
+        Pace(limits.concurrency, limits.requests_per_minute, limits.tokens_per_minute),
+        max_retries=limits.max_retries,
+        max_retry_seconds=limits.max_retry_seconds,
+        on_event=on_event,
+    )
+
+
+def _endpoint(resolved: Resolved) -> Endpoint:
+    config = resolved.config
+    secrets = (resolved.api_key, *resolved.headers.values())
+    return Endpoint(
+        base_url=config.base_url or "",
+        headers=resolved.sent_headers(),
+        secrets=tuple(s for s in secrets if s and len(s) >= SHORTEST_SECRET),
+        key_env=config.api_key_env,
+        azure_version=config.api_version if config.provider == "azure" else None,
+    )

@@ -1,0 +1,98 @@
+"""The language of an LLM config, as pydantic models: which keys there are, and what each takes."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from distask.spec.model import LLM, Model
+
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+"""The name of an environment variable."""
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""An environment variable in a header's value."""
+
+
+class Limits(Model):
+    """What the endpoint can take, and how long it is tried."""
+
+    concurrency: int = Field(256, ge=1, le=100_000, description="Calls in flight at the most")
+    requests_per_minute: float | None = Field(None, gt=0, description="Calls begun in a minute, spread evenly")
+    tokens_per_minute: float | None = Field(None, gt=0, description="Tokens asked for in a minute, spread evenly")
+    timeout: float = Field(120, gt=0, description="Seconds that a call may take, to the last byte of its reply")
+    max_retries: int = Field(8, ge=0, description="How often a call is tried again; a 429 does not count")
+    max_retry_seconds: float = Field(900, ge=0, description="How long a call is tried again, but for 429")
+
+
+class Price(Model):
+    """USD for a million tokens."""
+
+    input: float = Field(ge=0, description="Of the chat")
+    output: float = Field(ge=0, description="Of the reply")
+
+
+class LLMConfig(Model):
+    """Where an LLM is and how to ask it."""
+
+    provider: Literal["openai", "azure", "offline"] = Field(
+        "openai", description="openai: any OpenAI-compatible server; offline: no model, replies made up from the spec"
+    )
+    model: str | None = Field(None, min_length=1, description="The model's name; else the first that the server lists")
+    base_url: str | None = Field(None, description="The server's address, for most servers up to /v1")
+    api_key_env: str | None = Field(
+        None, pattern=VARIABLE, description="The name of the environment variable that holds the key; never a key"
+    )
+    api_version: str | None = Field(None, pattern=r"^[\w.-]+$", description="Azure's api-version")
+    headers: dict[str, str] = Field(
+        {}, description="More headers; a value is the name of an environment variable in `${}`"
+    )
+    generation: LLM = Field(LLM.model_construct(), description="Generation keywords; they win over the spec's `llm`")
+    limits: Limits = Field(Limits.model_construct(), description="Pace, deadlines and tries")
+    price: Price | None = Field(None, description="What tokens cost")
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        return None if value is None else checked_address(value)
+
+    @field_validator("headers")
+    @classmethod
+    def _references(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+                raise ValueError("a header's name holds letters, digits and `-`")
+            if not REFERENCE.search(text):
+                raise ValueError(f"the value of `{name}` must name an environment variable: ${{NAME}}")
+        return value
+
+    @field_validator("generation")
+    @classmethod
+    def _no_model(cls, value: LLM) -> LLM:
+        if value.model is not None:
+            raise ValueError("the model stands beside `generation`, not in it")
+        return value
+
+
+def checked_address(url: str) -> str:
+    """The base URL without a slash at its end; raises `ValueError`, whose words never hold the URL."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("this is no address") from None
+    if parts.scheme not in ("http", "https") or not host or any(c.isspace() or ord(c) < 32 for c in url):
+        raise ValueError("an address begins with http:// or https:// and a host")
+    if "@" in parts.netloc:
+        raise ValueError("an address holds no user name or key; name the key's variable in `api_key_env`")
+    if parts.query or parts.fragment:
+        raise ValueError("an address has no `?` or `#` part")
+    if parts.path.rstrip("/").endswith("/chat/completions"):
+        raise ValueError("leave /chat/completions out of the address; it is added")
+    return url.rstrip("/")
+
+
+GROUPS: dict[str, type[Model]] = {"generation": LLM, "limits": Limits, "price": Price}
+"""Keys that hold keys."""

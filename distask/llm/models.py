@@ -1,0 +1,65 @@
+"""Ask a server which models it has, and find the servers of this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from distask.llm.http import LOCAL_HOSTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROBE_SECONDS = 0.3
+LARGEST_LIST = 8 << 20
+
+LOCAL_PORTS: dict[str, int] = {"Ollama": 11434, "LM Studio": 1234, "vLLM": 8000, "llama-server": 8080}
+"""Local servers in the order they are looked for."""
+SLOTS = {"vLLM": 256}
+"""Calls that a local server works on at a time; the others queue what is beyond a few."""
+FEW_SLOTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A server of this machine."""
+
+    name: str
+    base_url: str
+    models: list[str]
+    concurrency: int
+
+
+def discover(ports: Mapping[str, int] | None = None) -> Found | None:
+    """The first local server that lists a model."""
+    for name, port in (LOCAL_PORTS if ports is None else ports).items():
+        base_url = f"http://127.0.0.1:{port}/v1"
+        models = listed(base_url, timeout=PROBE_SECONDS)
+        if models:
+            return Found(name, base_url, models, SLOTS.get(name, FEW_SLOTS))
+    return None
+
+
+def listed(base_url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 5) -> list[str]:
+    """The names that `GET /models` gives; none where the server does not answer, or not that."""
+    import urllib.request
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: Any, **__: Any) -> None:
+            return None
+
+    handlers: list[Any] = [NoRedirect]
+    if urlsplit(base_url).hostname in LOCAL_HOSTS:
+        handlers.append(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(f"{base_url}/models", headers=dict(headers or {}))  # noqa: S310 - http or https
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as answer:
+            data = json.loads(answer.read(LARGEST_LIST))
+    except (OSError, ValueError, RecursionError, HTTPException):
+        return []
+    models = data.get("data") if isinstance(data, dict) else None
+    names = [m.get("id") for m in models if isinstance(m, dict)] if isinstance(models, list) else []
+    return [name for name in names if isinstance(name, str)]

@@ -1,0 +1,435 @@
+"""Class what went wrong with a call, once: what it ends, how long to wait, what the user can do.
+
+`RULES` is the whole policy, read from above; the first rule that fits decides:
+
+| what came                                        | kind              | ends                                |
+| ------------------------------------------------ | ----------------- | ----------------------------------- |
+| no address for the name, a refused connection    | connection        | the run, before any success         |
+| TLS refused                                      | tls               | the run, before any success         |
+| the same later; a broken connection              | connection, tls   | tried again                         |
+| no answer in time                                | timeout           | tried again                         |
+| a reply larger than 32 MiB                       | oversize          | the row                             |
+| 3xx                                              | redirect          | the run                             |
+| 401; 400 and 403 that name the key               | auth              | the run                             |
+| 402; quota and billing codes, in any status      | quota             | the run                             |
+| a filter's codes or words on 400, 403, 422       | content_filter    | the row                             |
+| any other 403                                    | permission        | the run                             |
+| 400 and 404 that name the model                  | model_not_found   | the run                             |
+| any other 404, 405                               | not_found         | the run                             |
+| words of the context's length                    | context_length    | the row                             |
+| 413                                              | too_large         | the row                             |
+| 400 that names n                                 | n_refused         | the row; the client asks for one    |
+| 408                                              | timeout           | tried again                         |
+| 409, 425                                         | conflict          | tried again                         |
+| 429                                              | rate_limit        | tried again; uses up time, no tries |
+| any other 4xx                                    | bad_request       | the row                             |
+| 5xx, 529                                         | server_error      | tried again                         |
+| 200 with a broken body, an error, or no choices  | bad_reply         | tried again                         |
+
+A rule that ends a row is not the end of it: `breaker` ends the run when the first rows all fail the same way.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+import orjson
+
+from distask.llm.request import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from random import Random
+
+    from distask.llm.request import Scope
+
+Fault = Literal["dns", "refused", "unreachable", "tls", "reset", "timeout", "oversize"]
+FAULTS: tuple[Fault, ...] = ("dns", "refused", "unreachable", "tls", "reset", "timeout", "oversize")
+"""What can happen to a call that gets no answer; they stand where a status stands."""
+
+LONGEST_RETRY_AFTER = 3600.0
+BACKOFF_BASE = 0.5
+BACKOFF_CAP = 60.0
+LONGEST_MESSAGE = 600
+"""Characters of the server's own words that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the policy. It fits where the status does, and one of `codes` or `words`, if it has any."""
+
+    kind: str
+    scope: Scope
+    statuses: Collection[int | str] | None = None
+    """HTTP statuses and faults; None for any."""
+    codes: frozenset[str] = frozenset()
+    """The server's own error codes or types."""
+    words: re.Pattern[str] | None = None
+    """Searched in the server's message."""
+    fresh: bool = False
+    """Whether it holds only before the endpoint has answered any call well."""
+    mend: str | None = None
+    """What the user can do; `{model}`, `{base}` and `{key}` are filled in."""
+
+
+def _words(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+_BILLING = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "insufficient_balance",
+        "insufficient_credits",
+        "quota_exceeded_permanently",
+    }
+)
+_FILTERED = frozenset(
+    {
+        "content_filter",
+        "content_policy_violation",
+        "responsibleaipolicyviolation",
+        "data_inspection_failed",
+        "moderation_blocked",
+        "invalid_prompt",
+    }
+)
+_NO_MODEL = frozenset(
+    {"model_not_found", "deploymentnotfound", "unknown_model", "invalid_model", "model_not_available"}
+)
+_NO_CONNECTION = "is the server up, and is this its address? --base-url URL, or base_url in the config"
+
+RULES: tuple[Rule, ...] = (
+    Rule("connection", "run", {"dns", "refused", "unreachable"}, fresh=True, mend=_NO_CONNECTION),
+    Rule("connection", "retry", {"dns", "refused", "unreachable", "reset"}),
+    Rule(
+        "tls",
+        "run",
+        {"tls"},
+        fresh=True,
+        mend="is the address right (http or https)? a company's own certificates are read from SSL_CERT_FILE",
+    ),
+    Rule("tls", "retry", {"tls"}),
+    Rule("timeout", "retry", {"timeout"}, mend="raise limits.timeout, or lower max_tokens or the concurrency"),
+    Rule("oversize", "row", {"oversize"}, mend="set max_tokens"),
+    Rule(
+        "redirect",
+        "run",
+        range(300, 400),
+        mend="redirects are not followed, so that no prompt goes to another host; set base_url to the new address",
+    ),
+    Rule("auth", "run", {401}, mend="{key}"),
+    Rule(
+        "auth",
+        "run",
+        {400, 403},
+        frozenset({"invalid_api_key", "api_key_invalid"}),
+        _words(r"api[ _-]key (not valid|is invalid)|(invalid|incorrect|missing) api[ _-]key|API_KEY_INVALID"),
+        mend="{key}",
+    ),
+    Rule("quota", "run", {402}, mend="add credit at the provider, then run again: nothing is paid twice"),
+    Rule("quota", "run", None, _BILLING, mend="add credit at the provider, then run again: nothing is paid twice"),
+    Rule(
+        "content_filter",
+        "row",
+        {400, 403, 422},
+        _FILTERED,
+        _words(
+            r"content (management )?(policy|filter)|content_filter|moderation and your input was flagged|"
+            r"flagged (as|by|for)|data may contain inappropriate"
+        ),
+    ),
+    Rule("permission", "run", {403}, mend="does this key, project or country have access to {model}?"),
+    Rule(
+        "model_not_found",
+        "run",
+        {404},
+        words=_words(r"try pulling"),
+        mend="get it first: ollama pull {model}; or choose one it has: ollama list, then --model NAME",
+    ),
+    Rule(
+        "model_not_found",
+        "run",
+        {400, 404},
+        _NO_MODEL,
+        _words(
+            r"model\b.{0,200}\b(does not exist|not found|not exist|is not (a )?(valid|found|available|supported here)|"
+            r"no longer available)|not a valid model|invalid model|unknown model|no such model|"
+            r"deployment.{0,80}does not exist"
+        ),
+        mend="the server has no model `{model}`; it lists those it has at {base}/models; choose one: --model NAME",
+    ),
+    Rule(
+        "not_found",
+        "run",
+        {404, 405},
+        mend="is base_url right? it is {base}, and for most servers it ends in /v1",
+    ),
+    Rule(
+        "context_length",
+        "row",
+        {400, 413, 422, 429, 500},
+        frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}),
+        _words(
+            r"(context|maximum|max).{0,12} (length|size|window)|context_length|exceeds? the (available )?context|"
+            r"prompt is too long|input is too long|too many (input )?tokens|longer than the maximum model length|"
+            r"reduce the length of|request too large"
+        ),
+        mend="shorten the input, or take a model with a longer context",
+    ),
+    Rule("too_large", "row", {413}, mend="shorten the input; large images may go as URLs"),
+    Rule(
+        "n_refused",
+        "row",
+        {400, 422, 501},
+        words=_words(
+            r"['\"`]n['\"`]|\bn (must|should|cannot|can't|is|may|to|>|<|=)|\bn\s*[<>=]|n_cmpl|parameter:? n\b|"
+            r"(only one|multiple|more than one|number of) (choice|completion|candidate)s?|candidate_?count"
+        ),
+        mend="the server takes no n above 1",
+    ),
+    Rule(
+        "bad_request",
+        "row",
+        {400, 422},
+        words=_words(r"max_completion_tokens"),
+        mend="this model wants max_completion_tokens instead of max_tokens (or the other way round)",
+    ),
+    Rule("timeout", "retry", {408}),
+    Rule("conflict", "retry", {409, 425}),
+    Rule("rate_limit", "retry", {429}, mend="lower --concurrency, or set limits.requests_per_minute; then run again"),
+    Rule("rate_limit", "retry", None, frozenset({"rate_limit_exceeded", "slow_down", "rate_limit_error"})),
+    Rule("bad_request", "row", range(400, 500)),
+    Rule("server_error", "retry", range(500, 600)),
+    Rule("bad_reply", "retry", None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a rule's words are filled in with, and what no message may show."""
+
+    base: str = ""
+    model: str = ""
+    key_env: str | None = None
+    """The variable that the key came from."""
+    secrets: tuple[str, ...] = ()
+    fresh: bool = True
+    """Whether no call has been answered well yet."""
+
+
+def classify(
+    status: int | str, headers: Mapping[str, str] | None, body: bytes | str, situation: Situation, note: str = ""
+) -> Failure:
+    """The failure that an HTTP answer, or the lack of one, amounts to.
+
+    Args:
+        status: the HTTP status, or one of `FAULTS`.
+        headers: the answer's.
+        body: the answer's, or a fault's message.
+        situation: whom was asked, and for what.
+        note: what is wrong with the body, where the status says that all is well.
+    """
+    status, code, message = _read_error(status, body)
+    rule = _rule(status, code, message, fresh=situation.fresh)
+    words = ": ".join(w for w in (note, message) if w) or "no reason given"
+    where = f"HTTP {status}" if isinstance(status, int) and status != 200 else situation.base
+    return Failure(
+        kind=rule.kind,
+        message=redact(f"{where}: {words}" if where else words, situation.secrets),
+        scope=rule.scope,
+        status=status if isinstance(status, int) else None,
+        code=redact(code, situation.secrets) if code else None,
+        retry_after=parse_retry_after(headers) if headers is not None and rule.scope == "retry" else None,
+        mend=None if rule.mend is None else redact(_filled(rule.mend, situation), situation.secrets),
+    )
+
+
+def _rule(status: int | str, code: str | None, message: str, *, fresh: bool) -> Rule:
+    for rule in RULES:
+        if rule.statuses is not None and status not in rule.statuses:
+            continue
+        if rule.fresh and not fresh:
+            continue
+        if (rule.codes or rule.words) and not (
+            (code is not None and code.lower() in rule.codes) or (rule.words and rule.words.search(message))
+        ):
+            continue
+        return rule
+    raise AssertionError  # the last rule fits everything
+
+
+def _filled(mend: str, situation: Situation) -> str:
+    if situation.key_env:
+        key = f"is the key in {situation.key_env} right, and is it one for {situation.base}?"
+    else:
+        key = "no key was sent; say which variable holds it: --set llm.api_key_env=NAME"
+    return mend.format(model=situation.model, base=situation.base, key=key)
+
+
+def _read_error(status: int | str, body: bytes | str) -> tuple[int | str, str | None, str]:
+    """Status, code and message from the many shapes that servers give an error.
+
+    OpenAI, Azure, OpenRouter, llama.cpp: `{"error": {"message", "type", "code", "param"}}`; vLLM also
+    `{"object": "error", "message", "type", "code": 404}`; Ollama `{"error": "words"}`; FastAPI `{"detail": ...}`;
+    Google puts it into a list. A numeric code in a 200 is the status that is meant.
+    """
+    data = _json(body)
+    if isinstance(data, list) and data:
+        data = data[0]
+    if not isinstance(data, Mapping):
+        return status, None, _plain(body)
+    error = data.get("error", data)
+    if isinstance(error, str):
+        return status, _text(data.get("code")), _shortened(error)
+    if not isinstance(error, Mapping):
+        return status, None, _plain(body)
+    inner = error.get("innererror")
+    code = _text(error.get("code")) or _text(error.get("type"))
+    if code == "content_filter" or (isinstance(inner, Mapping) and inner.get("content_filter_result")):
+        code = "content_filter"
+    elif _text(error.get("type")) in _BILLING:
+        code = _text(error.get("type"))
+    number = error.get("code", data.get("code"))
+    if status == 200 and (meant := _number(number)) is not None:
+        status = meant
+    message = next(
+        (m for m in (error.get("message"), error.get("detail"), data.get("detail")) if m), None
+    )  # FastAPI's `detail` may be a list of objects
+    if message is None and "choices" in data:
+        return status, code, ""
+    said = message if isinstance(message, str) else _plain(body) if message is None else orjson.dumps(message).decode()
+    return status, code, _shortened(said + _more(error))
+
+
+def _more(error: Mapping[str, Any]) -> str:
+    """What stands beside the message: the parameter that is meant, what the provider behind a router said."""
+    more = []
+    if isinstance(error.get("param"), str) and error["param"]:
+        more.append(f"parameter: {error['param']}")
+    metadata = error.get("metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):
+        more.append(metadata["raw"])
+    return f" ({'; '.join(more)})" if more else ""
+
+
+def _json(body: bytes | str) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value and not value.isdigit() else None
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    return value if isinstance(value, int) and 300 <= value < 600 else None
+
+
+def _plain(body: bytes | str) -> str:
+    """The words of a body that is no JSON; those of a page, without its tags."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body
+    text = text[: 50 * LONGEST_MESSAGE]
+    if "<html" in text[:2000].lower() or text[:2000].lower().lstrip().startswith("<!doctype"):
+        text = re.sub(r"(?is)<(script|style)\b[^>]*>[^<]*</\1>", " ", text)
+        text = re.sub(r"<[^<>]{0,500}>", " ", text)
+    return _shortened(text)
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " …"
+
+
+HIDDEN = "[hidden]"
+_KEY_LIKE = re.compile(r"\b(sk|pk|rk|gsk|hf|nvapi|xai)[-_][A-Za-z0-9_-]{12,}")
+_BEARER = re.compile(r"(?i)\bbearer\s+[^\s\"',;]+")
+_USERINFO = re.compile(r"(?i)\b(https?://)[^/\s@]+@")
+
+
+def redact(text: str, secrets: Sequence[str] = ()) -> str:
+    """The text without the secrets, and without what looks like one."""
+    for secret in secrets:
+        if secret:
+            for form in (secret, quote(secret, safe="")):
+                text = text.replace(form, HIDDEN)
+    text = _BEARER.sub(f"Bearer {HIDDEN}", text)
+    text = _USERINFO.sub(rf"\1{HIDDEN}@", text)
+    return _KEY_LIKE.sub(HIDDEN, text)
+
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|s|m|h|d)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DECIMAL = re.compile(r"\d{1,12}(\.\d{1,9})?")
+
+
+def parse_retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds that the server asks to wait, between 0 and an hour; None where it says nothing that makes sense.
+
+    `retry-after-ms` and `retry-after` (seconds or a date) come first; else the later of the `x-ratelimit-reset-*` of
+    what is used up.
+    """
+    seconds = _milliseconds(headers.get("retry-after-ms"))
+    if seconds is None:
+        seconds = _after(headers.get("retry-after"), time.time() if now is None else now)
+    if seconds is None:
+        seconds = _resets(headers)
+    return None if seconds is None else min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _milliseconds(value: str | None) -> float | None:
+    text = (value or "").strip()
+    return float(text) / 1000 if _DECIMAL.fullmatch(text) else None
+
+
+def _after(value: str | None, now: float) -> float | None:
+    text = (value or "").strip()
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    span = _span(text)
+    if span is not None or len(text) < 10:
+        return span
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def _resets(headers: Mapping[str, str]) -> float | None:
+    found: list[tuple[bool, float]] = []
+    for what in ("requests", "tokens"):
+        value = (headers.get(f"x-ratelimit-reset-{what}") or "").strip()
+        seconds = float(value) if _DECIMAL.fullmatch(value) else _span(value)
+        if seconds is not None:
+            left = (headers.get(f"x-ratelimit-remaining-{what}") or "").strip()
+            found.append((left == "0", seconds))
+    used_up = [seconds for empty, seconds in found if empty]
+    return max(used_up or [seconds for _, seconds in found], default=None)
+
+
+def _span(text: str) -> float | None:
+    """`6m0s`, `1.5s`, `250ms`."""
+    parts = _SPAN.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def backoff(attempt: int, random: Random) -> float:
+    """Seconds before the try after failed try number `attempt` (from 1): full jitter, doubling, capped.
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+    return random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2.0 ** min(attempt, 30)))

@@ -1,0 +1,75 @@
+"""What a parser is: a function from a reply to raw values, and its inverse."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import InvalidReply
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from distask.llm.request import Completion
+    from distask.spec.model import Output
+    from distask.task.columns import ColumnType
+
+Scope = Mapping[str, Any]
+"""The names that a template of the row sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a parser knows of its task."""
+
+    outputs: Mapping[str, Output]
+    """The columns that it may fill."""
+    columns: Mapping[str, ColumnType]
+    expression: Callable[[str], Callable[[Scope], Any]]
+    folder: Path
+    allow_code: bool = False
+
+    def only(self, named: str | None) -> str:
+        """The column of a parser that fills one: the named one, or the only one there is."""
+        return named if named is not None else next(iter(self.outputs))
+
+
+class Parser(ABC):
+    """Made once for a spec, used for each reply."""
+
+    @abstractmethod
+    def __init__(self, options: Any, context: Context) -> None:
+        """Compile the options of the spec."""
+
+    @abstractmethod
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
+        """The columns' raw values; raises `InvalidReply`."""
+
+    @abstractmethod
+    def example(self, rng: random.Random, scope: Scope) -> str:
+        """A reply that `parse` accepts, and whose values fit the columns' types."""
+
+
+def text_of(completion: Completion) -> str:
+    """The reply's text without the model's open thinking before it."""
+    text = completion.text or ""
+    if text.lstrip().startswith("<think>"):
+        end = text.find("</think>")
+        if end >= 0:
+            return text[end + len("</think>") :]
+    return text
+
+
+def invalid(message: str) -> InvalidReply:
+    """A reply that does not parse."""
+    return InvalidReply("invalid", message)
+
+
+def aligned(items: list[Any], to: str, scope: Scope) -> list[Any]:
+    """As many entries as the list column `to` has: null where one is missing, the rest cut."""
+    wanted = scope.get(to)
+    count = len(wanted) if isinstance(wanted, list | tuple) else len(items)
+    return [*items[:count], *[None] * (count - len(items))]

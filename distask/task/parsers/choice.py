@@ -1,0 +1,87 @@
+"""`choice`: the one label that a reply names."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+
+if TYPE_CHECKING:
+    from distask.llm.request import Completion
+    from distask.spec.model import ChoiceParser as Options
+
+_AROUND = " \t\n.\"'`*_()[]{}:,;!?#"
+
+
+class ChoiceParser(Parser):
+    """A reply (or its last line) that is a label wins; else the one label that stands in it as a word."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._column = context.only(options.column)
+        self._case = options.case_sensitive
+        self._multiple = options.multiple
+        choices = options.choices
+        self._from_row = context.expression(choices) if isinstance(choices, str) else None
+        output = context.outputs[self._column]
+        known = (
+            choices
+            if isinstance(choices, list)
+            else output.choices or (output.items or {}).get("enum", [])
+            if isinstance(output.items, dict | type(None))
+            else []
+        )
+        self._choices = [str(c) for c in known]
+
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
+        text, choices = text_of(completion), self._of(scope)
+        if self._multiple:
+            named = self._named(text, choices)
+            if not named:
+                raise invalid(f"the reply names none of {', '.join(choices)}")
+            return {self._column: [c for c in choices if c in named]}
+        lines = [line for line in text.splitlines() if line.strip()]
+        for part in (text, lines[-1] if lines else ""):
+            for choice in choices:
+                if self._folded(part).strip(_AROUND) == self._folded(choice).strip(_AROUND):
+                    return {self._column: choice}
+        named = self._named(text, choices)
+        if len(named) != 1:
+            said = f"names {' and '.join(named)}" if named else f"names none of {', '.join(choices)}"
+            raise invalid(f"the reply {said}")
+        return {self._column: named[0]}
+
+    def example(self, rng: random.Random, scope: Scope) -> str:
+        choices = self._of(scope)
+        if self._multiple:
+            return ", ".join(rng.sample(choices, rng.randint(1, len(choices))))
+        return rng.choice(choices)
+
+    def _of(self, scope: Scope) -> list[str]:
+        return [str(c) for c in self._from_row(scope)] if self._from_row is not None else self._choices
+
+    def _folded(self, text: str) -> str:
+        return text if self._case else text.casefold()
+
+    def _named(self, text: str, choices: list[str]) -> list[str]:
+        """The labels that stand in the text as words, longer ones first, so that `not spam` is not `spam`."""
+        rest, named = self._folded(text), []
+        for choice in sorted(choices, key=len, reverse=True):
+            word = self._folded(choice)
+            places = _words(rest, word)
+            if places:
+                named.append(choice)
+                for at in reversed(places):
+                    rest = rest[:at] + "\0" * len(word) + rest[at + len(word) :]
+        return named
+
+
+def _words(text: str, word: str) -> list[int]:
+    places, at = [], 0
+    while word and (found := text.find(word, at)) >= 0 and len(places) < 1000:
+        end = found + len(word)
+        before, after = text[found - 1 : found], text[end : end + 1]
+        if not (before.isalnum() and word[:1].isalnum()) and not (after.isalnum() and word[-1:].isalnum()):
+            places.append(found)
+        at = end
+    return places

@@ -1,0 +1,145 @@
+"""`json`: the first JSON value in a reply, out of fences or prose."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+from distask.task.parsers.examples import instance
+
+if TYPE_CHECKING:
+    import random
+
+    from distask.llm.request import Completion
+    from distask.spec.model import JsonParser as Options
+
+MAX_STARTS = 64
+"""Braces and brackets of a reply at which a value is looked for."""
+MAX_REPAIRED = 200_000
+"""Characters beyond which nothing is repaired."""
+
+
+class JsonParser(Parser):
+    """An object's keys become columns, or what JSON pointers name; a list fills the only column."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        pointers = {c: v for c, v in (options.columns or {}).items() if isinstance(v, str) and v.startswith("/")}
+        computed = set(options.columns or {}) - set(pointers)
+        self._pointers = {c: pointers.get(c) for c in context.outputs if c not in computed}
+        self._columns = context.columns
+        self._list = (
+            len(self._pointers) == 1 and context.columns[next(iter(self._pointers))].schema.get("type") == "array"
+        )
+
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
+        value = first_json(text_of(completion), wanted=(list, dict) if self._list else (dict,))
+        if isinstance(value, list):
+            if not self._list:
+                raise invalid("the reply's JSON is a list, not an object")
+            return {next(iter(self._pointers)): value}
+        missing = [
+            c for c, p in self._pointers.items() if p is None and c not in value and not self._columns[c].nullable
+        ]
+        if missing:
+            raise invalid(f"the reply's JSON has no `{missing[0]}`")
+        return {c: value.get(c) if p is None else pointed(value, p) for c, p in self._pointers.items()}
+
+    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+        made: dict[str, Any] = {}
+        for column, pointer in self._pointers.items():
+            _put(made, pointer or "/" + column, instance(self._columns[column].schema, rng))
+        return json.dumps(made, ensure_ascii=False, indent=2)
+
+
+def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
+    """The first JSON value of a wanted kind; repaired where nothing has to be made up. Raises `InvalidReply`."""
+    decoder = json.JSONDecoder()
+    starts = _starts(text)
+    cut = False
+    for start in starts:
+        try:
+            value, _ = decoder.raw_decode(text, start)
+        except RecursionError:
+            raise invalid("the reply's JSON is nested too deeply") from None
+        except ValueError as error:
+            cut = cut or getattr(error, "pos", 0) >= len(text.rstrip())
+            if (value := _repaired(text, start)) is None:
+                continue
+        if isinstance(value, wanted):
+            return value
+    if cut:
+        raise invalid("the reply's JSON does not end")
+    raise invalid("there is no JSON in the reply")
+
+
+def _starts(text: str) -> list[int]:
+    found = []
+    at = 0
+    while len(found) < MAX_STARTS:
+        places = [p for p in (text.find("{", at), text.find("[", at)) if p >= 0]
+        if not places:
+            break
+        found.append(min(places))
+        at = found[-1] + 1
+    return found
+
+
+def _repaired(text: str, start: int) -> Any:
+    """A value with single quotes, Python's words or commas too many; None where it is cut or no value at all."""
+    end = _closing(text, start)
+    if (
+        end is None
+        or end - start > MAX_REPAIRED
+        or (text[start] == "["
+        and not any(c in text[start:end] for c in "\"'{"))
+    ):
+        return None
+    import json_repair
+
+    try:
+        return json_repair.loads(text[start:end]) or None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the bracket at `start` is closed, quotes minded; None where it never is."""
+    depth, quote, at = 0, "", start
+    while at < len(text):
+        character = text[at]
+        if quote:
+            if character == "\\":
+                at += 1
+            elif character == quote and (quote == '"' or text[at + 1 : at + 2] in ("", ",", "}", "]", ":", " ", "\n")):
+                quote = ""
+        elif character == '"' or (character == "'" and text[at - 1] in "[{,: \n"):
+            quote = character
+        elif character in "{[":
+            depth += 1
+        elif character in "}]":
+            depth -= 1
+            if depth == 0:
+                return at + 1
+        at += 1
+    return None
+
+
+def pointed(value: Any, pointer: str) -> Any:
+    """What a JSON pointer (RFC 6901) names; None where there is nothing."""
+    for step in pointer[1:].split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return None
+    return value
+
+
+def _put(made: dict[str, Any], pointer: str, value: Any) -> None:
+    steps = [s.replace("~1", "/").replace("~0", "~") for s in pointer[1:].split("/")]
+    for step in steps[:-1]:
+        made = made.setdefault(step, {})
+    made[steps[-1]] = value

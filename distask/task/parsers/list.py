@@ -1,0 +1,66 @@
+"""`list`: numbered, bulleted or one-a-line items become a list."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
+from distask.task.parsers.examples import instance, written
+
+if TYPE_CHECKING:
+    import random
+
+    from distask.llm.request import Completion
+    from distask.spec.model import ListParser as Options
+
+_NUMBERED = re.compile(r"\s{0,8}(?:\*\*)?\d{1,4}[.):](?:\*\*)?(?:\s+|$)")
+_BULLET = re.compile(r"\s{0,8}[-*•–+]\s+")
+
+
+class ListParser(Parser):
+    """Where a line is numbered (or has a bullet), such lines are the items, and those that follow one belong to it."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._column = context.only(options.column)
+        self._align_to = options.align_to
+        self._max = options.max_items
+        self._schema = context.columns[self._column].schema
+
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
+        found = items(text_of(completion))
+        if not found:
+            raise invalid("the reply has no items")
+        if self._max is not None:
+            found = found[: self._max]
+        return {self._column: aligned(found, self._align_to, scope) if self._align_to else found}
+
+    def example(self, rng: random.Random, scope: Scope) -> str:
+        value = instance(self._schema, rng)
+        wanted = scope.get(self._align_to) if self._align_to else None
+        if wanted is not None:
+            value = [instance(self._schema.get("items") or {"type": "string"}, rng) for _ in wanted] or [""]
+        return "\n".join(f"{number}. {written(item)}" for number, item in enumerate(value, 1))
+
+
+def items(text: str) -> list[str]:
+    """The items of a list as models write them."""
+    lines = text.splitlines()
+    for mark in (_NUMBERED, _BULLET):
+        if any(mark.match(line) for line in lines):
+            return _marked(lines, mark)
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _marked(lines: list[str], mark: re.Pattern[str]) -> list[str]:
+    found: list[str] = []
+    gap = True
+    for line in lines:
+        if (match := mark.match(line)) is not None:
+            found.append(line[match.end() :].strip())
+            gap = False
+        elif not line.strip():
+            gap = True
+        elif found and not (gap and not line[:1].isspace()):
+            found[-1] += "\n" + line.strip()
+    return [item for item in found if item]

@@ -1,0 +1,63 @@
+"""`python`: a function of the user's own; it runs only where that was allowed."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import InvalidReply, UsageError
+from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from distask.llm.request import Completion
+    from distask.spec.model import PythonParser as Options
+
+
+class PythonParser(Parser):
+    """Calls `module:function(reply, row)`, the module beside the spec or installed."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._name = options.function
+        self._function: Callable[..., Any] | None = None
+        if context.allow_code:
+            self._function = _load(options.function, context.folder)
+
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
+        if self._function is None:
+            raise UsageError(f"the parser runs code, {self._name}; read it, and allow it with --allow-code")
+        try:
+            made = self._function(text_of(completion), dict(scope["row"]))
+        except InvalidReply:
+            raise
+        except Exception as error:
+            raise invalid(f"{self._name}: {type(error).__name__}: {error}") from error
+        if not isinstance(made, dict):
+            raise invalid(f"{self._name} gave {type(made).__name__}, not a dict of columns")
+        return made
+
+    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+        from distask.task.parsers.examples import sentence
+
+        return sentence(rng)
+
+
+def _load(name: str, folder: Path) -> Callable[..., Any]:
+    module_name, _, function = name.partition(":")
+    file = folder.joinpath(*module_name.split(".")).with_suffix(".py")
+    try:
+        if file.is_file():
+            spec = importlib.util.spec_from_file_location(f"distask_user_{module_name}", file)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(module_name)
+        found: Callable[..., Any] = getattr(module, function)
+    except Exception as error:
+        raise UsageError(f"{name} can't be loaded: {type(error).__name__}: {error}") from error
+    return found

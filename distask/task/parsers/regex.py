@@ -1,0 +1,77 @@
+"""`regex`: named groups become columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import InvalidReply
+from distask.spec.patterns import PatternTimeout, compile_pattern
+from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
+from distask.task.parsers.examples import instance, written
+
+if TYPE_CHECKING:
+    import random
+
+    from distask.llm.request import Completion
+    from distask.spec.model import RegexParser as Options
+
+POSITION = "position"
+"""A group of this name, with `align_to`, says which entry (from 1) a match is."""
+
+
+class RegexParser(Parser):
+    """The first, the last or all matches; a group that took no part is null."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._pattern = compile_pattern(options.pattern, options.flags)
+        self._source, self._flags = options.pattern, options.flags
+        self._find = options.find
+        self._align_to = options.align_to
+        self._columns = [g for g in self._pattern.groups if g in context.outputs]
+        self._context = context
+
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
+        text = text_of(completion)
+        try:
+            if self._find == "first":
+                found = self._pattern.find(text)
+                matches = [found] if found is not None else []
+            else:
+                matches = self._pattern.find_all(text)
+        except PatternTimeout:
+            raise InvalidReply("parse_timeout", "the pattern took too long on this reply") from None
+        if not matches and not (self._align_to and scope.get(self._align_to) == []):
+            raise invalid("the pattern matches nowhere in the reply")
+        if self._find != "all":
+            return {c: matches[-1].group(c) for c in self._columns}
+        if self._align_to and POSITION in self._pattern.groups:
+            return self._placed(matches, scope)
+        columns = {c: [m.group(c) for m in matches] for c in self._columns}
+        if self._align_to:
+            columns = {c: aligned(values, self._align_to, scope) for c, values in columns.items()}
+        return columns
+
+    def _placed(self, matches: list[Any], scope: Scope) -> dict[str, Any]:
+        assert self._align_to is not None
+        columns = {c: aligned([], self._align_to, scope) for c in self._columns}
+        for match in matches:
+            at = int(match.group(POSITION)) - 1
+            for column, values in columns.items():
+                if 0 <= at < len(values):
+                    values[at] = match.group(column)
+        return columns
+
+    def example(self, rng: random.Random, scope: Scope) -> str:
+        count = len(scope.get(self._align_to) or [0]) if self._align_to else 1
+        return "\n\n".join(self._one(rng, number) for number in range(1, max(1, count) + 1))
+
+    def _one(self, rng: random.Random, number: int) -> str:
+        from distask.task.parsers.patterned import example_of
+
+        values = {POSITION: str(number)}
+        for name in self._columns:
+            schema = self._context.columns[name].schema
+            if self._find == "all" and schema.get("type") == "array":
+                schema = schema.get("items") or {}
+            values[name] = written(instance(schema, rng)).strip()
+        return example_of(self._source, self._flags, values, rng)

@@ -1,0 +1,52 @@
+"""`sections`: the text after each of some markers becomes a column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+from distask.task.parsers.examples import instance, written
+
+if TYPE_CHECKING:
+    import random
+
+    from distask.llm.request import Completion
+    from distask.spec.model import SectionsParser as Options
+
+
+class SectionsParser(Parser):
+    """Markers may stand in any order; one at a line's beginning counts before one inside of a line."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._markers = {c: m for c, m in options.markers.items() if c in context.outputs}
+        self._columns = context.columns
+
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
+        text = text_of(completion)
+        lowered = text.lower() if len(text.lower()) == len(text) else text
+        places: dict[str, tuple[int, int]] = {}
+        for column, marker in self._markers.items():
+            at = _place(lowered, marker.lower() if lowered is not text else marker)
+            if at >= 0:
+                places[column] = (at, at + len(marker))
+            elif not self._columns[column].nullable:
+                raise invalid(f"the reply has no `{marker}`")
+        starts = sorted(start for start, _ in places.values())
+        return {
+            c: text[places[c][1] : next((s for s in starts if s >= places[c][1]), len(text))].strip()
+            if c in places
+            else None
+            for c in self._markers
+        }
+
+    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+        return "\n\n".join(
+            f"{marker} {written(instance(self._columns[c].schema, rng))}" for c, marker in self._markers.items()
+        )
+
+
+def _place(text: str, marker: str) -> int:
+    if text.startswith(marker):
+        return 0
+    at = text.find("\n" + marker)
+    return at + 1 if at >= 0 else text.find(marker)

@@ -1,0 +1,30 @@
+"""`text`: the whole reply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distask.task.parsers.base import Context, Parser, Scope
+from distask.task.parsers.examples import instance, written
+
+if TYPE_CHECKING:
+    import random
+
+    from distask.llm.request import Completion
+    from distask.spec.model import TextParser as Options
+
+
+class TextParser(Parser):
+    """The reply as it is, white space too unless `strip` is set."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._strip = options.strip
+        self._column = context.only(options.column)
+        self._schema = context.columns[self._column].schema
+
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
+        text = completion.text or ""
+        return {self._column: text.strip() if self._strip else text}
+
+    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+        return written(instance(self._schema, rng))

@@ -1,0 +1,42 @@
+"""`tool_calls`: the calls of tools that a reply makes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+from distask.task.parsers.json import first_json
+
+if TYPE_CHECKING:
+    import random
+
+    from distask.llm.request import Completion
+    from distask.spec.model import ToolCallsParser as Options
+
+
+class ToolCallsParser(Parser):
+    """`[{name, arguments}]`, the arguments read as JSON; a text that holds such a list will do."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._column = context.only(options.column)
+
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
+        calls = completion.tool_calls or first_json(text_of(completion), wanted=(list,))
+        return {self._column: [_call(call) for call in calls]}
+
+    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+        return json.dumps([{"name": "lookup", "arguments": {"query": f"item {rng.randint(1, 99)}"}}])
+
+
+def _call(call: Any) -> dict[str, Any]:
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise invalid("a tool call has no name")
+    arguments = function.get("arguments", {})
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments or "{}")
+        except (ValueError, RecursionError):
+            raise invalid(f"the arguments of the call of {function['name']} are no JSON") from None
+    return {"name": function["name"], "arguments": arguments}
