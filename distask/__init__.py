@@ -13,16 +13,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distask.run.job import Result, Selection, run
+    from distask.runner.job import Result, Selection, run
     from distask.task.task import Task
 
 __all__ = ["Result", "Selection", "Task", "run"]
 
 _HOMES = {
-    "Result": "distask.run.job",
-    "Selection": "distask.run.job",
+    "Result": "distask.runner.job",
+    "Selection": "distask.runner.job",
     "Task": "distask.task.task",
-    "run": "distask.run.job",
+    "run": "distask.runner.job",
 }
 
 

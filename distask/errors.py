@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from distask.run.stats import Stats
+    from distask.runner.stats import Stats
     from distask.spec.diagnostics import Diagnostic
 
 

@@ -16,15 +16,15 @@ SUFFIXES = (".gz", ".zst")
 
 def open_binary(path: Path) -> BinaryIO:
     """The file's bytes, unpacked."""
-    raw = path.open("rb", buffering=1 << 20)
+    raw = io.BufferedReader(path.open("rb", buffering=0), 1 << 20)
     magic = raw.peek(4)[:4]
     if magic.startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 20)  # type: ignore[arg-type, return-value]
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 20)
     if magic == _ZSTD:
         import zstandard
 
         stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(stream, 1 << 20)  # type: ignore[return-value]
+        return io.BufferedReader(stream, 1 << 20)
     return raw
 
 

@@ -83,7 +83,7 @@ class Input:
                 yield row
 
     def scan(self) -> None:
-        """Read all rows once; raises `InputError` with what can't be read. A far source is not read: it would be twice."""
+        """Read all rows once; raises `InputError` with what can't be read. A far source is not read twice."""
         if self._remote and self._sample is None:
             return
         self._states = [_state(f) for f in self._files]
@@ -189,7 +189,7 @@ def _files(source: str) -> list[Path]:
     if path.exists():
         return [path]
     if glob.has_magic(source):
-        found = sorted(Path(p) for p in glob.glob(source, recursive=True) if Path(p).is_file())
+        found = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())  # noqa: PTH207
         if not found:
             raise InputError(f"{source}: no file matches")
         return found

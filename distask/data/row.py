@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 class Row:
     """A row as a reader yields it.
 
-    `raw` is the JSON object's own bytes, without the line's end, where the input was JSON: a JSONL writer splices new columns into
-    them, so that a user's values pass through untouched. `error` is set, and `values` is empty, for a line that could not be read after the run had begun.
+    `raw` is the JSON object's own bytes, without the line's end, where the input was JSON: a JSONL writer splices new
+    columns into them, so that a user's values pass through untouched. `error` is set, and `values` is empty, for a line
+    that can't be read.
     """
 
     values: dict[str, Any]

@@ -26,6 +26,7 @@ class Breaker:
 
     def __init__(self, first: int = FIRST, window: int = WINDOW) -> None:
         self._first = first
+        self._window = window
         self._succeeded = False
         self._failed: dict[Way, set[bytes]] = {}
         self._ends: deque[Way | None] = deque(maxlen=window)
@@ -49,7 +50,7 @@ class Breaker:
         else:
             self._ends.append(way)
             same = self._ends.count(way)
-            if failure.kind in DATA_KINDS or len(self._ends) < WINDOW or same < len(self._ends) * SHARE:
+            if failure.kind in DATA_KINDS or len(self._ends) < self._window or same < len(self._ends) * SHARE:
                 return None
             counted = f"{same} of the last {len(self._ends)} requests failed the same way"
         return replace(failure, scope="run", message=f"{counted}, as this one: {failure.message}")

@@ -87,6 +87,7 @@ def load_config(
     spec_llm: LLM | None = None,
     environ: Mapping[str, str] | None = None,
     ports: Mapping[str, int] | None = None,
+    need_key: bool = True,
 ) -> Resolved:
     """The config of a run; flags win over the file, then the environment, the spec, the defaults.
 
@@ -100,6 +101,7 @@ def load_config(
         spec_llm: the spec's `llm`.
         environ: the environment.
         ports: where local servers are looked for when nothing else is said.
+        need_key: whether a call will be made; without one, no key is needed and no server is looked for.
 
     Raises:
         ConfigError: what is wrong or missing, and the mend.
@@ -119,14 +121,14 @@ def load_config(
     if layers.values.get("provider") == OFFLINE:
         layers.drop("base_url", "api_key_env", "api_version", "model")
         layers.put("model", OFFLINE, layers.origins["provider"])
-        return _resolved(layers, environ)
+        return _resolved(layers, environ, need_key=need_key)
     configured = source is not None or contents is not None or bool({"base_url", "model", "provider"} & flags.keys())
-    if not configured and not environ.get(OPENAI_KEY, "").strip() and not environ.get("OPENAI_BASE_URL"):
+    if need_key and not configured and not environ.get(OPENAI_KEY, "").strip() and not environ.get("OPENAI_BASE_URL"):
         _take_local(layers, spec_llm, ports)
     else:
         _fill_in(layers, spec_llm, environ)
-    resolved = _resolved(layers, environ)
-    if resolved.config.model is None:
+    resolved = _resolved(layers, environ, need_key=need_key)
+    if resolved.config.model is None and need_key:
         return _with_listed_model(resolved)
     return resolved
 
@@ -193,12 +195,14 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _resolved(layers: _Layers, environ: Mapping[str, str]) -> Resolved:
+def _resolved(layers: _Layers, environ: Mapping[str, str], *, need_key: bool) -> Resolved:
     try:
         config = LLMConfig.model_validate(_nested(layers.values))
     except ValidationError as error:
         faults = [f"{layers.origins.get(dotted(e['loc']), 'llm')}: {said(e)}" for e in errors(error)]
         raise ConfigError("\n".join(faults)) from None
+    if not need_key:
+        return Resolved(config, layers.origins, config.generation.keywords())
     key = _key(config, environ)
     headers = {name: _filled(name, text, environ) for name, text in config.headers.items()}
     return Resolved(config, layers.origins, config.generation.keywords(), key, headers)

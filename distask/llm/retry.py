@@ -370,9 +370,9 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
     return _KEY_LIKE.sub(HIDDEN, text)
 
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|s|m|h|d)")
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|s|m|h|d)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DECIMAL = re.compile(r"\d{1,12}(\.\d{1,9})?")
+_DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:

@@ -29,6 +29,9 @@ Place = tuple[Any, ...]
 OWN_COLUMNS = ("model_name", "distask_metadata")
 """Columns that every run adds."""
 
+POSITION = "position"
+"""A group of this name says which entry of `align_to` a match is; it is no column."""
+
 MAX_INCLUDED = 1 << 20
 """Bytes of an included file."""
 
@@ -522,7 +525,13 @@ class _Checker:
 
     def _computed(self, path: Place, parser: Any) -> set[str]:
         columns: Mapping[str, Any] = parser.columns or {}
-        also = self._reply.plus(*self._groups_of(parser))
+        pointers = {n for n, v in columns.items() if isinstance(v, str) and v.startswith("/")}
+        computed = set(columns) - pointers if parser.parser == "json" else set(columns)
+        seen = _Seen(
+            self._reply.known - (computed - self._row.known),
+            self._reply.what,
+            dict.fromkeys(computed, "it is computed beside; only what the parser fills is seen"),
+        )
         for name, value in columns.items():
             place = (*path, "columns", name)
             self._is_output(place, name, key=True)
@@ -530,7 +539,7 @@ class _Checker:
                 if re.search(r"~(?![01])", value):
                     self._tell(place, "this is no JSON pointer: `~` is written `~0`, `/` in a key `~1`")
             elif isinstance(value, str) and "{{" in value:
-                self._expression(place, value, also)
+                self._expression(place, value, seen)
             elif parser.parser == "json" and value != "":
                 hint = f"a pointer begins with `/`: /{value}" if isinstance(value, str) else None
                 self._tell(place, "expected a JSON pointer, or an expression in {{ }}", hint)
@@ -538,9 +547,6 @@ class _Checker:
                 hint = f"put braces around it: {{{{ {value} }}}}" if isinstance(value, str) else None
                 self._tell(place, "expected an expression in {{ }}", hint)
         return set(columns)
-
-    def _groups_of(self, parser: Any) -> tuple[str, ...]:
-        return tuple(re.findall(r"\(\?P?<(\w+)>", parser.pattern)) if parser.parser == "regex" else ()
 
     def _filled(self, path: Place, parser: Any, computed: set[str]) -> set[str]:
         left = [n for n in self.spec.outputs if n not in computed and n not in self.spec.draw]
@@ -576,9 +582,9 @@ class _Checker:
         groups = self._pattern((*path, "pattern"), parser.pattern, parser.flags, (*path, "flags"))
         if groups is None:
             return set(self.spec.outputs)
-        used = self._names_in_columns(parser)
+        aligned = {POSITION} if parser.align_to is not None else set()
         for group in groups:
-            if group in self.spec.outputs or group in used or not self._outputs_known:
+            if group in self.spec.outputs or group in aligned or not self._outputs_known:
                 continue
             found = re.search(rf"\(\?P?<({re.escape(group)})>", parser.pattern)
             told = f"the group `{group}` is no output"
@@ -590,10 +596,6 @@ class _Checker:
             return set(self.spec.outputs)
         close = {nearest(g, self.spec.outputs) for g in groups if g not in self.spec.outputs}
         return {*groups, *(c for c in close if c is not None)}
-
-    def _names_in_columns(self, parser: Any) -> set[str]:
-        texts = [v for v in (parser.columns or {}).values() if isinstance(v, str) and "{{" in v]
-        return {name.name for text in texts for name in read_expression(text).names}
 
     def _tags(self, path: Place, parser: Any, left: list[str]) -> set[str]:
         if parser.tags is None:

@@ -38,9 +38,6 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")}
 
-_UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufeff\uff00-\ufffd\U00010000-\U0010ffff]")
-"""Characters that YAML has no place for."""
-
 
 @dataclass(slots=True)
 class _Node:
@@ -83,24 +80,24 @@ class Document:
 
         if len(text) > MAX_BYTES:
             raise SpecError([fault(f"the file is larger than {MAX_BYTES >> 20} MiB", (0, 0))])
-        if (bad := _UNREADABLE.search(text)) is not None:
-            line = bisect_right(starts, bad.start()) - 1
-            message = f"the character U+{ord(bad[0]):04X} can't stand in YAML"
-            hint = 'write it as an escape in double quotes ("\\x1b")'
-            raise SpecError([fault(message, (line, bad.start() - starts[line]), hint)])
         composer = _Composer()
         try:
             root = composer.compose(text)
         except _Refused as error:
-            at = error.mark.line, error.mark.column
-            raise SpecError([*map(_told(fault), composer.refused), fault(str(error), at, error.hint)]) from None
+            raise SpecError([*map(_told(fault), composer.refused), _told(fault)(error)]) from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
+            if error.problem == "found unexpected end of stream" and error.context_mark:
+                mark = error.context_mark
             line, column = (mark.line, mark.column) if mark else (0, 0)
             found = fault(_problem(error), (line, column), _yaml_hint(lines, error))
             raise SpecError([*map(_told(fault), composer.refused), found]) from None
-        except yaml.YAMLError as error:
-            raise SpecError([fault(f"this is not YAML: {str(error).splitlines()[0]}", (0, 0))]) from None
+        except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
+            at = error.start if isinstance(error, UnicodeEncodeError) else _character(text, error.position)
+            line = bisect_right(starts, at) - 1
+            message = f"the character U+{ord(text[at]):04X} can't stand in YAML"
+            hint = 'write it as an escape in double quotes ("\\x1b")'
+            raise SpecError([fault(message, (line, at - starts[line]), hint)]) from None
         found_on = [_told(fault)(refused) for refused in composer.refused]
         if found_on and faults is None:
             raise SpecError(found_on)
@@ -269,9 +266,8 @@ class _Composer:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)
             if isinstance(key.value, list | dict):
-                raise _Refused(
-                    "a key is a list or a mapping", event.start_mark, "put quotes around a template: '{{ x }}'"
-                )
+                what = "a list" if isinstance(key.value, list) else "a mapping"
+                raise _Refused(f"a key can't be {what}", event.start_mark, "put quotes around a template: '{{ x }}'")
             child = self._node(next(self._events), depth + 1)
             if key.value == "<<" and key.style in (None, ""):
                 self.refused.append(
@@ -301,6 +297,11 @@ def _height(children: list[_Node]) -> int:
 
 def _told(fault: Callable[..., Diagnostic]) -> Callable[[_Refused], Diagnostic]:
     return lambda refused: fault(str(refused), (refused.mark.line, refused.mark.column), refused.hint, refused.length)
+
+
+def _character(text: str, byte: int) -> int:
+    """Which character of the text has a byte of its UTF-8."""
+    return min(len(text.encode()[:byte].decode(errors="ignore")), len(text) - 1)
 
 
 def _lines(text: str) -> tuple[list[str], list[int]]:
@@ -401,7 +402,7 @@ _PLAIN_WORDS = {
     "did not find expected key": "a key is expected here; the indentation is not that of the lines above",
     "did not find expected '-' indicator": "a `-` is expected here; the indentation is not that of the list above",
     "found character that cannot start any token": "this character can't begin a value",
-    "found unexpected end of stream": "the file ends inside of quotes or brackets",
+    "found unexpected end of stream": "this quote is never closed",
     "did not find expected ',' or ']'": "a `,` or a `]` is expected here",
     "did not find expected ',' or '}'": "a `,` or a `}` is expected here",
     "did not find expected node content": "a value is expected here",
@@ -416,7 +417,8 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or error.context or "it can't be read"
     told = _PLAIN_WORDS.get(problem, problem)
     since = error.context_mark
-    where = f", in what begins in line {since.line + 1}" if since and error.problem_mark and since.line else ""
+    closed = problem == "found unexpected end of stream"
+    where = "" if closed or not since or not since.line else f", in what begins in line {since.line + 1}"
     return f"this is not YAML: {told}{where}"
 
 

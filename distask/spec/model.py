@@ -1,7 +1,7 @@
 """The language of a task spec, as pydantic models.
 
-These models say which keys there are and what type each has; what needs the templates, patterns and other columns at hand is `check`'s.
-The field descriptions are the reference in `docs/` and the JSON Schema, both generated from here.
+These models say which keys there are and what type each has; what needs the templates, patterns and other columns at
+hand is `check`'s. The field descriptions are the reference in `docs/` and the JSON Schema, both generated from here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 class Model(BaseModel):
     """Base of all keys of the language: an unknown key is an error, nothing is converted behind the user's back."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        populate_by_name=True,
+        frozen=True,
+        protected_namespaces=(),
+        defer_build=True,  # a validator of each model would double the time of the import
+    )
 
 
 def _described(value: Any) -> Any:
@@ -348,7 +355,7 @@ class TaskSpec(Model):
     add_raw_output: bool = Field(True, description="Whether the raw reply is kept in the metadata")
     input_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
     output_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
-    llm: LLM = Field(default_factory=LLM, description="Generation defaults")
+    llm: LLM = Field(LLM.model_construct(), description="Generation defaults")
     structured_output: bool | StructuredOutput | None = Field(
         None, description="true: a JSON Schema made from `outputs`; or what the server is to hold the reply to"
     )
@@ -356,5 +363,4 @@ class TaskSpec(Model):
     cases: list[Case] = Field([], description="Golden cases")
 
 
-OnInvalid.model_rebuild()
 TaskSpec.model_rebuild()

@@ -1,136 +1,197 @@
 """Make a row's chat: messages from templates, in the shape of the OpenAI API.
 
-What a row holds is data: each content is rendered once, and no text of a row can make a message or change a role.
+What a row holds is data: the messages are there before anything is rendered, each content is rendered once and apart, and
+no text of a row can make a message or change a role.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from distask.errors import RowError
+from distask.errors import RowError, SpecError
 from distask.spec.model import FileContent
-from distask.task.media import Media
-from distask.task.templates import Sandbox, compile_expression, compile_template
+from distask.task.templates import MAX_TEXT, Compiler, Expression, Place, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from distask.llm.request import Message
     from distask.spec.model import Message as MessageSpec
     from distask.spec.model import Part
+    from distask.task.media import Media
 
-Scope = dict[str, Any]
 ROLES = ("system", "developer", "user", "assistant", "tool")
-_MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id"}
+"""Who may speak."""
+_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id"}
+"""The keys of a message that a row brings."""
+_LONGEST_URL = 96 << 20
+"""Characters of a text that becomes an image: 64 MiB in base64, and some."""
+_FOR_EACH = re.compile(r"\s*([^\W\d]\w*)\s+in\s+(.+)", re.DOTALL)
+
+Write = Callable[[dict[str, Any], list[dict[str, Any]]], None]
+"""Adds to a chat what a scope makes of a message."""
 
 
 class Chat:
-    """The messages of a spec, compiled."""
+    """The messages of a spec, compiled.
 
-    def __init__(self, messages: list[MessageSpec], sandbox: Sandbox, folder: Path, media: Media) -> None:
-        self._writers = [_writer(message, sandbox, folder, media) for message in messages]
+    Messages that stand side by side and repeat for the same list repeat together: a question and its answer, then the next.
+    """
 
-    def render(self, scope: Scope) -> list[Message]:
+    def __init__(self, messages: Sequence[MessageSpec], compiler: Compiler, media: Media) -> None:
+        self._compiler = compiler
+        self._media = media
+        self._writers: list[Write] = []
+        numbered = itertools.groupby(enumerate(messages), key=lambda pair: pair[1].for_each)
+        for for_each, group in numbered:
+            pairs = list(group)
+            writers = [self._writer(message, ("format_input", index)) for index, message in pairs]
+            place = ("format_input", pairs[0][0], "for_each")
+            self._writers += writers if for_each is None else [self._repeated(for_each, writers, place)]
+
+    def render(self, scope: dict[str, Any]) -> list[Message]:
         """The chat of one row; raises `RowError`."""
         chat: list[Message] = []
         for write in self._writers:
             write(scope, chat)
         if not chat:
-            raise RowError("template", "the row makes no message: each `when` is false")
+            raise RowError("template", "no message is left: every `when` is false, and every list is empty")
         return chat
 
+    def _writer(self, message: MessageSpec, place: Place) -> Write:
+        write = self._spliced(message.splice, place) if message.splice is not None else self._message(message, place)
+        if message.when is None:
+            return write
+        when = self._compiler.expression(message.when, (*place, "when"))
 
-def _writer(
-    message: MessageSpec, sandbox: Sandbox, folder: Path, media: Media
-) -> Callable[[Scope, list[Message]], None]:
-    write = _splice(message, sandbox) if message.splice else _message(message, sandbox, folder, media)
-    if message.for_each:
-        name, _, source = (word.strip() for word in message.for_each.partition(" in "))
-        items, body = compile_expression(sandbox, source), write
+        def write_when(scope: dict[str, Any], chat: list[Message]) -> None:
+            if when(scope):
+                write(scope, chat)
 
-        def write(scope: Scope, chat: list[Message]) -> None:
-            for index, item in enumerate(items(scope) or ()):
-                body({**scope, name: item, "loop_index": index}, chat)
+        return write_when
 
-    if message.when is None:
+    def _repeated(self, for_each: str, writers: Sequence[Write], place: Place) -> Write:
+        match = _FOR_EACH.fullmatch(for_each)
+        if match is None:
+            raise SpecError([self._compiler.fault(place, '`for_each` is "name in expression"')])
+        name, items = match[1], self._compiler.expression(match[2], place)
+
+        def write(scope: dict[str, Any], chat: list[Message]) -> None:
+            values = items(scope)
+            if not isinstance(values, Iterable) or isinstance(values, str | bytes):
+                raise RowError("template", f"`for_each: {for_each}` needs a list, and got {_kind(values)}")
+            for index, value in enumerate(values, 1):
+                inner = {**scope, name: value, "loop_index": index}
+                for each in writers:
+                    each(inner, chat)
+
         return write
-    when, always = compile_expression(sandbox, message.when), write
 
-    def write_when(scope: Scope, chat: list[Message]) -> None:
-        if when(scope):
-            always(scope, chat)
+    def _message(self, message: MessageSpec, place: Place) -> Write:
+        role, render = message.role, self._content(message, (*place, "content"))
+        if message.name is None:
 
-    return write_when
+            def write(scope: dict[str, Any], chat: list[Message]) -> None:
+                chat.append({"role": role, "content": render(scope)})
 
+            return write
+        name_of = self._compiler.template(message.name, (*place, "name"))
 
-def _message(
-    message: MessageSpec, sandbox: Sandbox, folder: Path, media: Media
-) -> Callable[[Scope, list[Message]], None]:
-    role, content = message.role, message.content
-    render: Callable[[Scope], Any]
-    if isinstance(content, FileContent):
-        render = compile_template(sandbox, (folder / content.file).read_text("utf-8"))
-    elif isinstance(content, list):
-        parts = [_part(part, sandbox, media) for part in content]
+        def write_named(scope: dict[str, Any], chat: list[Message]) -> None:
+            made = {"role": role, "content": render(scope)}
+            name = name_of(scope).strip()
+            if name:
+                made["name"] = name
+            chat.append(made)
 
-        def render(scope: Scope) -> Any:
-            return [part(scope) for part in parts]
-    else:
-        render = compile_template(sandbox, content or "")
-    name = compile_template(sandbox, message.name) if message.name else None
+        return write_named
 
-    def write(scope: Scope, chat: list[Message]) -> None:
-        made: Message = {"role": role, "content": render(scope)}
-        if name is not None:
-            made["name"] = name(scope)
-        chat.append(made)
+    def _content(self, message: MessageSpec, place: Place) -> Expression:
+        content = message.content
+        if isinstance(content, FileContent):
+            return self._compiler.file(content.file, (*place, "file"))
+        if not isinstance(content, list):
+            return self._compiler.template(content or "", place)
+        parts = [self._part(part, (*place, index)) for index, part in enumerate(content)]
 
-    return write
+        def render(scope: Scope) -> list[dict[str, Any]]:
+            return [made for part in parts for made in part(scope)]
 
+        return render
 
-def _part(part: Part, sandbox: Sandbox, media: Media) -> Callable[[Scope], dict[str, Any]]:
-    if part.text is not None:
-        text = compile_template(sandbox, part.text)
-        return lambda scope: {"type": "text", "text": text(scope)}
-    kind = "image" if part.image is not None else "audio" if part.audio is not None else "file"
-    source: str = getattr(part, kind)
-    value: Callable[[Mapping[str, Any]], Any]
-    alone = source.strip().startswith("{{") and source.strip().endswith("}}") and source.count("{{") == 1
-    value = compile_expression(sandbox, source) if alone else compile_template(sandbox, source)
-    make = getattr(media, kind)
-    if kind == "image" and part.detail:
-        return lambda scope: make(value(scope), part.detail)
-    return lambda scope: make(value(scope))
+    def _part(self, part: Part, place: Place) -> Callable[[Scope], list[dict[str, Any]]]:
+        if part.text is not None:
+            text = self._compiler.template(part.text, (*place, "text"))
+            return lambda scope: [{"type": "text", "text": text(scope)}]
+        make: Callable[[Any], list[dict[str, Any]]]
+        if part.image is not None:
+            value = self._compiler.value(part.image, (*place, "image"), longest=_LONGEST_URL)
+            detail = part.detail
+            return lambda scope: self._media.image(value(scope), detail)
+        kind, make = ("audio", self._media.audio) if part.audio is not None else ("file", self._media.file)
+        value = self._compiler.value(getattr(part, kind) or "", (*place, kind), longest=_LONGEST_URL)
+        return lambda scope: make(value(scope))
 
+    def _spliced(self, splice: str, place: Place) -> Write:
+        read, name = self._compiler.expression(splice, (*place, "splice")), splice.strip("{} \n")
 
-def _splice(message: MessageSpec, sandbox: Sandbox) -> Callable[[Scope, list[Message]], None]:
-    assert message.splice is not None
-    source, read = message.splice, compile_expression(sandbox, message.splice)
+        def write(scope: dict[str, Any], chat: list[Message]) -> None:
+            chat += self._messages(read(scope), name)
 
-    def write(scope: Scope, chat: list[Message]) -> None:
-        chat.extend(checked_messages(read(scope), source))
+        return write
 
-    return write
+    def _messages(self, value: Any, name: str) -> list[Message]:
+        """Messages that a row brings, checked: none of them has more than the API knows, none names a file."""
+        if value is None:
+            return []
+        if not isinstance(value, list | tuple):
+            raise RowError("splice", f"`{name}` needs a list of messages, and got {_kind(value)}")
+        return [self._checked(message, f"`{name}[{index}]`") for index, message in enumerate(value)]
 
+    def _checked(self, message: Any, place: str) -> Message:
+        if not isinstance(message, Mapping):
+            raise RowError("splice", f"{place} needs to be {{role, content}}, and is {_kind(message)}")
+        made = {key: value for key, value in message.items() if value is not None}
+        if unknown := set(made) - _KEYS:
+            raise RowError("splice", f"{place} has a key `{min(map(str, unknown))}`, which is not part of a message")
+        role, calls = made.get("role"), made.get("tool_calls")
+        if role not in ROLES:
+            raise RowError("splice", f"{place} has the role {role!r}, which is none of {', '.join(ROLES)}")
+        if calls is not None and not (isinstance(calls, list) and all(isinstance(call, Mapping) for call in calls)):
+            raise RowError("splice", f"{place} has `tool_calls` that are no list of calls")
+        for key in ("name", "tool_call_id"):
+            if not isinstance(made.get(key, ""), str):
+                raise RowError("splice", f"{place} has a `{key}` that is {_kind(made[key])}")
+        content = made.get("content")
+        if isinstance(content, list | tuple):
+            made["content"] = [self._checked_part(part, place) for part in content]
+        elif content is None and calls:
+            made["content"] = None
+        elif not isinstance(content, str):
+            raise RowError("splice", f"{place} has content that is {_kind(content)}, not text")
+        elif len(content) > MAX_TEXT:
+            raise RowError("splice", f"{place} has content of more than {MAX_TEXT:,} characters")
+        return made
 
-def checked_messages(value: Any, name: str) -> list[Message]:
-    """A list of chat messages that came from a row: roles and contents, and nothing that the API would not know."""
-    if not isinstance(value, list) or not value:
-        raise RowError("splice", f"{name}: expected a list of messages, got {_kind(value)}")
-    for index, message in enumerate(value):
-        place = f"{name}[{index}]"
-        if not isinstance(message, dict):
-            raise RowError("splice", f"{place}: expected {{role, content}}, got {_kind(message)}")
-        if message.get("role") not in ROLES:
-            raise RowError("splice", f"{place}: the role {message.get('role')!r} is not one of {', '.join(ROLES)}")
-        if unknown := set(message) - _MESSAGE_KEYS:
-            raise RowError("splice", f"{place}: a message has no `{min(unknown, key=str)}`")
-        if not isinstance(message.get("content"), str | list) and not message.get("tool_calls"):
-            raise RowError("splice", f"{place}: the content is {_kind(message.get('content'))}, not a text")
-    return [dict(message) for message in value]
+    def _checked_part(self, part: Any, place: str) -> dict[str, Any]:
+        part = {k: v for k, v in part.items() if v is not None} if isinstance(part, Mapping) else {}
+        kind = part.get("type")
+        inner = part.get(kind) if isinstance(kind, str) else None
+        if kind == "text" and isinstance(inner, str):
+            return {"type": "text", "text": inner}
+        if kind == "image_url":
+            inner = {"url": inner} if isinstance(inner, str) else inner
+            if isinstance(inner, Mapping) and isinstance(inner.get("url"), str):
+                (made,) = self._media.image(inner["url"], inner.get("detail"))
+                return made
+        if kind in ("input_audio", "file", "refusal") and inner is not None:
+            return {"type": kind, kind: inner}
+        raise RowError("splice", f"{place} has a part that is none of text, image_url, input_audio, file")
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "a mapping", list: "an empty list", str: "a text", type(None): "nothing", int: "a number"}
-    return names.get(type(value), type(value).__name__)
+    names = {str: "text", int: "a number", float: "a number", bool: "true or false", dict: "a mapping", list: "a list"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -129,7 +129,8 @@ def _schema(typed: Typed, name: str) -> dict[str, Any]:
 
 
 _OF_ITEMS = {
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern", "format",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength",
+    "pattern", "format",
 }  # fmt: skip
 
 

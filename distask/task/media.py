@@ -1,4 +1,4 @@
-"""Turn images, sounds and documents of a row into parts of a message.
+"""Turn the images, sounds and documents of a row into parts of a message.
 
 A URL goes to the server as it is; bytes and files become data URLs. A file is read only below folders that are allowed.
 """
@@ -6,79 +6,233 @@ A URL goes to the server as it is; bytes and files become data URLs. A file is r
 from __future__ import annotations
 
 import base64
+import binascii
 import io
+import mimetypes
+import wave
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
 
-_IMAGES = {
-    b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp", b"BM": "image/bmp",
-}  # fmt: skip
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
 MAX_BYTES = 64 << 20
+"""Bytes of one image, sound or document."""
+_START = 32
+"""Characters of base64 that are enough to tell what an image is."""
+
+_IMAGES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+)
 
 
 class Media:
-    """Makes content parts; `folders` are those whose files a row may name."""
+    """Makes parts of a message; `folders` are those whose files a row may name."""
 
-    def __init__(self, folders: list[Path]) -> None:
-        self._folders = [f.resolve() for f in folders]
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self._folders = [folder.resolve() for folder in folders]
 
     def allow(self, folder: Path) -> None:
-        """Let rows name files of this folder and below."""
-        if (resolved := folder.resolve()) not in self._folders:
-            self._folders.append(resolved)
+        """Let rows name files of this folder and below; they are looked for there first."""
+        resolved = folder.resolve()
+        self._folders = [resolved, *(known for known in self._folders if known != resolved)]
 
-    def image(self, value: Any, detail: str | None = None) -> dict[str, Any]:
-        """An `image_url` part of a URL, a path, bytes or a `datasets` image."""
-        url = value if _is_url(value) else _data_url(*self._bytes(value, "image"))
-        return {"type": "image_url", "image_url": {"url": url} | ({"detail": detail} if detail else {})}
+    def image(self, value: Any, detail: str | None = None) -> list[dict[str, Any]]:
+        """An `image_url` part of a URL, a path, bytes, base64, or a Pillow or `datasets` image; one each of a list."""
+        shown = {"detail": detail} if detail else {}
+        return [{"type": "image_url", "image_url": {"url": url, **shown}} for url in map(self.image_url, _each(value))]
 
-    def audio(self, value: Any) -> dict[str, Any]:
-        """An `input_audio` part; the format is told from the bytes."""
-        data, _ = self._bytes(value, "audio")
-        kind = "wav" if data[:4] == b"RIFF" else "flac" if data[:4] == b"fLaC" else "mp3"
-        return {"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": kind}}
+    def image_url(self, value: Any) -> str:
+        """The URL of an image; a data URL where it has none of its own."""
+        value = _inner(value, "image")
+        if _is_url(value):
+            return str(value)
+        data = _base64_image(value) or self._bytes(value, "image")
+        return _data_url(data, _image_kind(data))
 
-    def file(self, value: Any) -> dict[str, Any]:
-        """A `file` part of a path or bytes."""
-        data, name = self._bytes(value, "file")
-        kind = "application/pdf" if data[:4] == b"%PDF" else "text/plain"
-        url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-        return {"type": "file", "file": {"filename": name or "document", "file_data": url}}
+    def audio(self, value: Any) -> list[dict[str, Any]]:
+        """An `input_audio` part of a path, bytes, or a `datasets` audio; one each of a list."""
+        return [self._audio(_inner(each, "audio")) for each in _each(value)]
 
-    def _bytes(self, value: Any, kind: str) -> tuple[bytes, str | None]:
-        if isinstance(value, bytes | bytearray):
-            return bytes(value), None
-        if isinstance(value, dict) and (value.get("bytes") or value.get("path")):
-            inner = value.get("bytes")
-            if isinstance(inner, str):
-                return base64.b64decode(inner), value.get("path")
-            return self._bytes(inner or value["path"], kind)
-        if isinstance(value, str) and value.strip():
-            return self._read(value, kind)
-        if hasattr(value, "save"):  # a Pillow image
-            buffer = io.BytesIO()
-            value.save(buffer, format="PNG")
-            return buffer.getvalue(), None
-        raise RowError("image", f"expected a URL, a path or bytes of the {kind}, got {type(value).__name__}")
+    def file(self, value: Any) -> list[dict[str, Any]]:
+        """A `file` part of a URL, a path or bytes; one each of a list."""
+        return [self._file(each) for each in _each(value)]
 
-    def _read(self, name: str, kind: str) -> tuple[bytes, str]:
-        for folder in self._folders:
-            path = (folder / name).resolve()
-            if path.is_relative_to(folder) and path.is_file():
+    def _audio(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, str) and value.startswith(("http://", "https://")):
+            return {"type": "audio_url", "audio_url": {"url": value}}
+        data = self._bytes(value, "audio")
+        encoded = base64.b64encode(data).decode()
+        return {"type": "input_audio", "input_audio": {"data": encoded, "format": _audio_kind(data)}}
+
+    def _file(self, value: Any) -> dict[str, Any]:
+        name = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
+        value = _inner(value, "file")
+        if _is_url(value):
+            filename = "document" if value.startswith("data:") else value.partition("?")[0].rpartition("/")[2]
+            return {"type": "file", "file": {"filename": filename or "document", "file_data": value}}
+        data = self._bytes(value, "file")
+        filename = Path(name).name if name else "document"
+        return {"type": "file", "file": {"filename": filename, "file_data": _data_url(data, _file_kind(data, name))}}
+
+    def _bytes(self, value: Any, what: str) -> bytes:
+        if isinstance(value, bytes | bytearray | memoryview):
+            data = bytes(value)
+        elif isinstance(value, str | Path) and str(value).strip():
+            data = self._read(str(value), what)
+        elif callable(getattr(value, "save", None)):
+            data = _encoded(value)
+        else:
+            raise _fault(f"expected a URL, a path or bytes of the {what}, got {_kind(value)}")
+        if len(data) > MAX_BYTES:
+            raise _fault(f"the {what} is larger than {MAX_BYTES >> 20} MiB")
+        return data
+
+    def _read(self, name: str, what: str) -> bytes:
+        shown = name if len(name) <= 100 else f"{name[:99]}…"
+        outside = False
+        try:
+            for folder in self._folders:
+                path = (folder / name).resolve()
+                if not path.is_file():
+                    continue
+                if not any(path.is_relative_to(allowed) for allowed in self._folders):
+                    outside = True
+                    continue
                 if path.stat().st_size > MAX_BYTES:
-                    raise RowError("image", f"{name}: the {kind} is larger than {MAX_BYTES >> 20} MiB")
-                return path.read_bytes(), path.name
-        if any(Path(f, name).resolve().is_file() for f in self._folders):
-            raise RowError("image", f"{name}: outside of the folders that rows may name; --allow-path opens another")
-        raise RowError("image", f"{name}: there is no such {kind}")
+                    raise _fault(f"{shown}: the {what} is larger than {MAX_BYTES >> 20} MiB")
+                return path.read_bytes()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise _fault(f"{shown}: the {what} can't be read: {reason}") from None
+        if outside:
+            raise _fault(
+                f"{shown}: this is outside of the folders whose files a row may name; --allow-path FOLDER opens another"
+            )
+        raise _fault(f"{shown}: there is no such {what}")
+
+
+def _fault(message: str) -> RowError:
+    return RowError("image", message)
+
+
+def _each(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None or value == "" else [value]
+
+
+def _inner(value: Any, what: str) -> Any:
+    """The bytes, path or URL of a mapping, as `datasets` and chat messages have them."""
+    if not isinstance(value, dict):
+        return value
+    if value.get("array") is not None and value.get("sampling_rate"):
+        return _wave(value)
+    for key in ("bytes", "path", "url"):
+        if (found := value.get(key)) is not None:
+            return _decoded(found, what) if key == "bytes" and isinstance(found, str) else found
+    raise _fault(f"the {what} is a mapping without `bytes`, `path` or `url`")
+
+
+def _decoded(text: str, what: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise _fault(f"the {what}'s `bytes` are text, and not base64") from None
 
 
 def _is_url(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("http://", "https://", "data:"))
 
 
-def _data_url(data: bytes, _name: str | None) -> str:
-    kind = next((k for magic, k in _IMAGES.items() if data.startswith(magic)), "application/octet-stream")
+def _data_url(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _base64_image(value: Any) -> bytes | None:
+    """The image that a text is in base64; None for a path."""
+    if not isinstance(value, str) or len(value) <= _START:
+        return None
+    try:
+        if _known_image(base64.b64decode(value[:_START], validate=True)) is None:
+            return None
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _known_image(data: bytes) -> str | None:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"heic", b"heix", b"mif1"):
+        return "image/avif" if data[8:12] == b"avif" else "image/heic"
+    return next((kind for start, kind in _IMAGES if data.startswith(start)), None)
+
+
+def _image_kind(data: bytes) -> str:
+    kind = _known_image(data)
+    if kind is None:
+        raise _fault("this is no image of a known kind (PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, HEIC)")
+    return kind
+
+
+def _audio_kind(data: bytes) -> str:
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "wav"
+    if data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0):
+        return "mp3"
+    known = {b"fLaC": "flac", b"OggS": "ogg"}
+    if data[:4] in known:
+        return known[data[:4]]
+    raise _fault("this is no audio of a known kind (WAV, MP3, FLAC, Ogg)")
+
+
+def _file_kind(data: bytes, name: str | None) -> str:
+    if data.startswith(b"%PDF"):
+        return "application/pdf"
+    guessed = mimetypes.guess_type(name)[0] if name else None
+    if guessed:
+        return guessed
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return _known_image(data) or "application/octet-stream"
+    return "text/plain"
+
+
+def _encoded(image: Any) -> bytes:
+    """A Pillow image in the format that it came in, where servers take that; in PNG otherwise."""
+    kind = getattr(image, "format", None)
+    kind = kind if kind in ("PNG", "JPEG", "GIF", "WEBP") else "PNG"
+    if kind == "PNG" and getattr(image, "mode", "RGB") not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        image = image.convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind)
+    return buffer.getvalue()
+
+
+def _wave(audio: Mapping[str, Any]) -> bytes:
+    """Samples between -1 and 1, of one channel, as a WAV file."""
+    samples = audio["array"]
+    values = samples.tolist() if hasattr(samples, "tolist") else samples
+    if not all(isinstance(value, int | float) for value in values):
+        raise _fault("the audio has several channels; one is taken")
+    whole = (max(-32768, min(32767, round(value * 32767))) for value in values)
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(int(audio["sampling_rate"]))
+        file.writeframes(b"".join(value.to_bytes(2, "little", signed=True) for value in whole))
+    return buffer.getvalue()
+
+
+def _kind(value: Any) -> str:
+    names = {str: "an empty text", int: "a number", float: "a number", bool: "true or false"}
+    return names.get(type(value), type(value).__name__)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from distask.errors import InvalidReply, RowError, UsageError
 from distask.llm.request import Completion
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.load import LoadedSpec, load_spec
-from distask.spec.model import PythonParser, StructuredOutput
+from distask.spec.model import PythonParser, StructuredOutput, TaskSpec
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
 from distask.task.media import Media
 from distask.task.parsers import PARSERS, Context
-from distask.task.templates import Sandbox, compile_expression
+from distask.task.sandbox import Sandbox
+from distask.task.templates import Compiler, compile_expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from distask.llm.request import Message
     from distask.spec.model import Input, Output
     from distask.task.parsers.base import Parser
 
 Scope = dict[str, Any]
-Expression = "Callable[[Mapping[str, Any]], Any]"
 _EXAMPLES_TRIED = 20
 
 
@@ -50,8 +50,9 @@ class Task:
         allow_code: bool = False,
         allow_paths: Sequence[Path] = (),
         seed: int = 0,
+        mappings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        spec = loaded.spec
+        spec = _mapped(loaded, mappings or {})
         self.spec, self.path, self.name, self.seed = spec, loaded.path, spec.name, seed
         self.params = _params(loaded, params or {})
         self.input_columns: dict[str, Input] = dict(spec.inputs)
@@ -75,9 +76,10 @@ class Task:
         self.output_columns = tuple(self._mapped.values())
         aligned = {c for p in spec.format_output if getattr(p, "align_to", None) for c in outputs}
         self._columns = {name: ColumnType(o, name, padded=name in aligned) for name, o in outputs.items()}
-        self._chat = Chat(spec.format_input, self._sandbox, folder, self._media)
+        self._chat = Chat(spec.format_input, Compiler(self._sandbox, loaded.document), self._media)
         if not allow_code and any(isinstance(p, PythonParser) for p in spec.format_output):
             raise UsageError(f"{self.path}: the parser runs code; read it, and allow it with --allow-code")
+        self._examples: list[Parser] = []
         self._readers = self._compile_parsers(
             {n: o for n, o in outputs.items() if n not in self._drawn}, folder, allow_code
         )
@@ -93,6 +95,7 @@ class Task:
         allow_code: bool = False,
         allow_paths: Sequence[Path] = (),
         seed: int = 0,
+        mappings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Self:
         """Load a task from a file or by a built-in task's name.
 
@@ -102,12 +105,15 @@ class Task:
             allow_code: whether a `python` parser may run.
             allow_paths: folders whose files rows may name, beside the spec's own.
             seed: what drawn values are drawn from.
+            mappings: `input_mappings` and `output_mappings`, laid over the spec's.
 
         Raises:
             SpecError: the spec is wrong; all its faults are there.
             UsageError: there is no such task, or a param is wrong.
         """
-        return cls(load_spec(source), params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
+        return cls(
+            load_spec(source), params, allow_code=allow_code, allow_paths=allow_paths, seed=seed, mappings=mappings
+        )
 
     def allow(self, folder: Path) -> None:
         """Let rows name files of this folder and below."""
@@ -117,10 +123,14 @@ class Task:
         """What an input column is called in the data."""
         return self.spec.input_mappings.get(name, name)
 
+    def needed_columns(self) -> list[str]:
+        """The data's columns that every row must have."""
+        return [data for _, data, required, _, _ in self._inputs if required]
+
     def missing_columns(self, columns: Iterable[str]) -> list[str]:
         """The data's columns that the task needs and that are not among `columns`."""
         known = set(columns)
-        return [data for _, data, required, _, _ in self._inputs if required and data not in known]
+        return [name for name in self.needed_columns() if name not in known]
 
     def format_input(self, row: Mapping[str, Any], index: int = 0) -> list[Message]:
         """The chat of a row, as the API takes it; `index` is its place in the data, for drawn values.
@@ -218,7 +228,7 @@ class Task:
     def _compile_parsers(
         self, outputs: dict[str, Output], folder: Path, allow_code: bool
     ) -> list[Callable[[Completion, Scope], dict[str, Any]]]:
-        readers, self._examples = [], list[Parser]()
+        readers = []
         for options in self.spec.format_output:
             if options.when is not None and not self._expression(options.when)(self._base):
                 continue
@@ -299,11 +309,11 @@ class Task:
                 "additionalProperties": False,
             }
             fixed = self._response_format(whole)
-            return lambda scope: fixed
+            return lambda _scope: fixed
         if wanted.schema_ is not None:
             if isinstance(wanted.schema_, dict):
                 fixed = self._response_format(wanted.schema_)
-                return lambda scope: fixed
+                return lambda _scope: fixed
             schema_of = self._expression(wanted.schema_)
             return lambda scope: self._response_format(schema_of(scope))
         name, value = next((n, v) for n in ("regex", "choice", "grammar") if (v := getattr(wanted, n)) is not None)
@@ -323,6 +333,16 @@ def _evaluated(expression: Callable[[Mapping[str, Any]], Any], scope: Mapping[st
         return expression(scope)
     except RowError as error:
         raise InvalidReply("check", error.message) from None
+
+
+def _mapped(loaded: LoadedSpec, mappings: Mapping[str, Mapping[str, str]]) -> TaskSpec:
+    spec = loaded.spec
+    for key, known in (("input_mappings", spec.inputs), ("output_mappings", spec.outputs)):
+        for name in mappings.get(key, {}):
+            if name not in known:
+                raise UsageError(f"{key}: the task {spec.name} has no column `{name}`; {did_you_mean(name, known)}")
+    changed = {key: {**getattr(spec, key), **given} for key, given in mappings.items()}
+    return spec.model_copy(update=changed)
 
 
 def _params(loaded: LoadedSpec, given: Mapping[str, Any]) -> dict[str, Any]:

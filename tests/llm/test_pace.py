@@ -61,6 +61,23 @@ def test_no_more_are_in_flight_than_the_limit():
     assert run(work()) == (4, 0)
 
 
+def test_a_place_given_to_someone_who_is_cancelled_in_that_moment_is_given_back():
+    """Else each Ctrl-C or timeout would lose a place for good."""
+
+    async def work():
+        pace = Pace(1)
+        first = pace.place()
+        await first.__aenter__()
+        waiting = asyncio.ensure_future(calls(pace, 1))
+        await asyncio.sleep(1)
+        await first.__aexit__(None, None, None)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return pace.in_flight
+
+    assert run(work()) == 0
+
+
 def test_a_burst_of_429_halves_the_ceiling_once():
     """Calls that were under way at the cut say nothing new; one that began later does."""
 

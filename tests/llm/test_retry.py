@@ -139,7 +139,10 @@ def test_a_401_without_a_key_says_that_none_was_sent():
 
 def test_the_servers_own_words_are_kept_and_shortened():
     """A page of HTML becomes its words; a long message is cut."""
-    assert classify(502, {}, b"<html><style>x{}</style><h1>Bad\n Gateway</h1></html>", ASKED).message == "HTTP 502: Bad Gateway"
+    assert (
+        classify(502, {}, b"<html><style>x{}</style><h1>Bad\n Gateway</h1></html>", ASKED).message
+        == "HTTP 502: Bad Gateway"
+    )
     assert len(classify(500, {}, b"x" * 100_000, ASKED).message) < 700
 
 

@@ -24,7 +24,7 @@ def read_hub(source: str) -> Iterator[Row]:
         name, _, config = name.rpartition("/")
     try:
         data: Any = datasets.load_dataset(name, config, split=split or None, streaming=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - `datasets` raises whatever its parts do
         raise InputError(f"{source}: {_first_line(error)}") from None
     yield from _rows(data, source)
 

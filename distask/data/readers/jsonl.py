@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_LINE = 64 << 20
 MAX_DEPTH = 512
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -46,24 +48,12 @@ def read_line(raw: bytes, file: str, number: int) -> Row:
         return _slowly(raw, file, number)
     if type(values) is not dict:
         return Row({}, file, number, error=_no_object(values, raw, file, number))
-    if raw.count(b'":') + raw.count(b'" :') != len(values) or _has_long_number(raw):
+    if raw.count(b'":') + raw.count(b'" :') != len(values) or _LONG_NUMBER.search(raw):
         return _slowly(raw, file, number)  # nested, or with keys twice: the slower parser sees them
     return Row(values, file, number, raw)
 
 
-def _has_long_number(raw: bytes) -> bool:
-    digits = 0
-    for byte in raw if len(raw) < 64 or b"0000" in raw or raw.translate(None, _NOT_DIGITS).__len__() > 18 else b"":
-        digits = digits + 1 if 48 <= byte <= 57 else 0
-        if digits > 18:
-            return True
-    return False
-
-
-_NOT_DIGITS = bytes(b for b in range(256) if not 48 <= b <= 57)
-
-
-class _Twice(ValueError):
+class _TwiceError(ValueError):
     pass
 
 
@@ -71,22 +61,22 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         keys = [k for k, _ in pairs]
-        raise _Twice(next(k for k in keys if keys.count(k) > 1))
+        raise _TwiceError(next(k for k in keys if keys.count(k) > 1))
     return made
 
 
 def _refuse_constant(name: str) -> Any:
-    raise _Constant(name)
+    raise _ConstantError(name)
 
 
-class _Constant(ValueError):
+class _ConstantError(ValueError):
     pass
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise _Constant(text)
+        raise _ConstantError(text)
     return value
 
 
@@ -124,9 +114,9 @@ def _exactly(raw: bytes, file: str, number: int) -> dict[str, Any]:
         ) from None
     try:
         values = _DECODER.decode(text)
-    except _Twice as error:
+    except _TwiceError as error:
         raise refuse(f'the key "{error}" is there twice') from None
-    except _Constant as error:
+    except _ConstantError as error:
         raise refuse(f"{error} is no number of JSON", max(1, text.find(str(error)) + 1)) from None
     except RecursionError:
         raise refuse("the values are nested too deeply") from None

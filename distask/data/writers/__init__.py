@@ -26,8 +26,9 @@ __all__ = ["Writer", "open_output"]
 
 
 def open_output(output: str) -> Writer:
-    """Open an output: a file by its ending, or `-` for JSON Lines on stdout. What is there under the name stays until
-    the new output is whole.
+    """Open an output: a file by its ending, or `-` for JSON Lines on stdout.
+
+    What is there under the name stays until the new output is whole.
 
     Raises:
         UsageError: the format is not known, the file can't be written, or another run is writing it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import hashlib
 import json
@@ -107,10 +108,8 @@ class PartialFile:
 
     def abort(self) -> None:
         """Close the file and leave it."""
-        try:
+        with contextlib.suppress(OSError):  # the disk that is full was told already
             self._file.close()
-        except OSError:
-            pass  # the disk that is full was told already
         self._lock.release()
 
     def explained(self, error: OSError) -> OutputError:

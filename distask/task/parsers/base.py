@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import InvalidReply
 
 if TYPE_CHECKING:
+    import random
     from pathlib import Path
 
     from distask.llm.request import Completion

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any
 
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 
 if TYPE_CHECKING:
+    import random
+
     from distask.llm.request import Completion
     from distask.spec.model import ChoiceParser as Options
 
@@ -24,13 +25,8 @@ class ChoiceParser(Parser):
         choices = options.choices
         self._from_row = context.expression(choices) if isinstance(choices, str) else None
         output = context.outputs[self._column]
-        known = (
-            choices
-            if isinstance(choices, list)
-            else output.choices or (output.items or {}).get("enum", [])
-            if isinstance(output.items, dict | type(None))
-            else []
-        )
+        of_items = (output.items or {}).get("enum", []) if isinstance(output.items, dict) else []
+        known = choices if isinstance(choices, list) else output.choices or of_items
         self._choices = [str(c) for c in known]
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
@@ -77,7 +73,8 @@ class ChoiceParser(Parser):
 
 
 def _words(text: str, word: str) -> list[int]:
-    places, at = [], 0
+    places: list[int] = []
+    at = 0
     while word and (found := text.find(word, at)) >= 0 and len(places) < 1000:
         end = found + len(word)
         before, after = text[found - 1 : found], text[end : end + 1]

@@ -6,7 +6,10 @@ import json
 import random
 from typing import Any
 
-_WORDS = ["amber", "basil", "cedar", "delta", "ember", "fable", "grove", "harbor", "island", "juniper", "kernel", "lantern", "meadow", "nectar", "orchard", "pebble", "quartz", "river", "saffron", "timber", "umbra", "velvet", "willow", "yarrow", "zephyr"]
+_WORDS = (  # plain words, none of which is a label or a marker of a task
+    *("amber", "basil", "cedar", "delta", "ember", "fable", "grove", "harbor", "island", "juniper", "kernel"),
+    *("lantern", "meadow", "nectar", "orchard", "pebble", "quartz", "river", "saffron", "timber", "willow"),
+)
 
 
 def sentence(rng: random.Random) -> str:
@@ -72,9 +75,9 @@ def _number(schema: dict[str, Any], rng: random.Random, *, whole: bool) -> int |
         last = int(high // 1) - ("exclusiveMaximum" in schema and high == int(high))
         value = rng.randint(first, max(first, last))
         return int(value // step * step) if step else value
-    value = round(rng.uniform(low, high), 3)
-    value = round(value / step) * step if step else value
-    return min(max(value, low), high) if low <= high else low
+    real = round(rng.uniform(low, high), 3)
+    real = round(real / step) * step if step else real
+    return min(max(real, low), high) if low <= high else low
 
 
 def _by_jsf(schema: dict[str, Any], rng: random.Random) -> Any:

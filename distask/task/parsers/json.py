@@ -74,7 +74,7 @@ def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
 
 
 def _starts(text: str) -> list[int]:
-    found = []
+    found: list[int] = []
     at = 0
     while len(found) < MAX_STARTS:
         places = [p for p in (text.find("{", at), text.find("[", at)) if p >= 0]
@@ -91,8 +91,7 @@ def _repaired(text: str, start: int) -> Any:
     if (
         end is None
         or end - start > MAX_REPAIRED
-        or (text[start] == "["
-        and not any(c in text[start:end] for c in "\"'{"))
+        or (text[start] == "[" and not any(c in text[start:end] for c in "\"'{"))
     ):
         return None
     import json_repair

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distask.spec.model import ListParser as Options
 
 _NUMBERED = re.compile(r"\s{0,8}(?:\*\*)?\d{1,4}[.):](?:\*\*)?(?:\s+|$)")
-_BULLET = re.compile(r"\s{0,8}[-*•–+]\s+")
+_BULLET = re.compile(r"\s{0,8}[-*•\u2013+]\s+")
 
 
 class ListParser(Parser):

@@ -9,6 +9,7 @@ import rstr
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
 _parser: Any = getattr(re, "_parser")  # noqa: B009 - the standard library's own, as rstr uses it
 _compiler: Any = getattr(re, "_constants")  # noqa: B009
@@ -26,7 +27,7 @@ def example_of(pattern: str, flags: str, values: dict[str, str], rng: random.Ran
     return writer.write(tree)
 
 
-class _Writer(rstr.Rstr):  # type: ignore[misc]
+class _Writer(rstr.Rstr):
     """Walks the parsed pattern as rstr does, but for the groups that have values."""
 
     def __init__(self, rng: random.Random, names: dict[int, str], values: dict[str, str]) -> None:
@@ -72,7 +73,7 @@ class _Writer(rstr.Rstr):  # type: ignore[misc]
 
 def _member(character: str, members: Any) -> bool:
     code, found, negated = _compiler, False, False
-    categories = {
+    categories: dict[str, Callable[[str], bool]] = {
         "CATEGORY_DIGIT": str.isdigit,
         "CATEGORY_SPACE": str.isspace,
         "CATEGORY_WORD": lambda c: c.isalnum() or c == "_",

@@ -34,7 +34,8 @@ class TagsParser(Parser):
             found = blocks(text, lowered, tag.lower())
             if not found and not self._columns[column].nullable:
                 raise invalid(f"the reply has no <{tag}>…</{tag}>")
-            columns[column] = found if self._find == "all" else (found or [None])[0 if self._find == "first" else -1]
+            one = 0 if self._find == "first" else -1
+            columns[column] = found if self._find == "all" else found[one] if found else None
         return columns
 
     def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
 from distask.llm.tokens import estimate_tokens
-from distask.run.job import target
-from distask.run.requests import Requests
+from distask.runner.job import target
+from distask.runner.requests import Requests
 
 if TYPE_CHECKING:
     from distask.llm.request import Message
-    from distask.run.job import Job
+    from distask.runner.job import Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distask.run.occurrences import Occurrences
+from distask.runner.occurrences import Occurrences
 
 
 @given(st.lists(st.integers(0, 40)))

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from distask.data import open_input, open_output, rows_input
-from distask.errors import InputError, RunError
+from distask.errors import RunError
 from distask.llm.client import build_client
 from distask.llm.config import Resolved, load_config
-from distask.run.engine import Engine
-from distask.run.generations import METADATA_COLUMN, MODEL_COLUMN, Shape
-from distask.run.record import refuse_to_replace, write_record
-from distask.run.requests import Target, merged
-from distask.run.stats import Stats
-from distask.spec.diagnostics import nearest
+from distask.runner.columns import check_columns
+from distask.runner.engine import Engine
+from distask.runner.generations import METADATA_COLUMN, Shape
+from distask.runner.record import refuse_to_replace, write_record
+from distask.runner.requests import Target, merged
+from distask.runner.stats import Stats
 from distask.store import Store, store_path
 from distask.task.task import Task
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from distask.data.input import Input
     from distask.data.row import Row
     from distask.data.writers import Writer
-    from distask.run.engine import Failed
-    from distask.run.record import Identity
+    from distask.runner.engine import Failed
+    from distask.runner.record import Identity
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run that is set up, not begun: `run` does it, `distask.run.plan` says what it would ask."""
+    """A run that is set up, not begun: `run` does it, `distask.runner.plan` says what it would ask."""
 
     task: Task
     llm: Resolved
@@ -207,7 +207,7 @@ class Job:
     def open_input(self) -> Input:
         """The rows, read through once and checked against the task."""
         chosen = self.selection
-        needed = [self.task.dataset_name(name) for name, i in self.task.input_columns.items() if i.required]
+        needed = self.task.needed_columns()
         if isinstance(self.source, str | Path):
             rows = open_input(
                 str(self.source),
@@ -264,37 +264,6 @@ class Job:
             "model": self.llm.config.model,
             "endpoint": endpoint(self.llm),
         }
-
-
-def check_columns(task: Task, rows: Input, metadata_column: str) -> None:
-    """Raise `InputError` where the data lacks a column that the task needs, or has one that it would add."""
-    faults = [
-        f"{place}: column `{name}` is missing here{_elsewhere(count)}; "
-        f"the task {task.name} needs it{_did_you_mean(name, rows)}"
-        for name, (count, place) in rows.missing.items()
-    ]
-    faults += [
-        f"{rows.name}: the data has a column `{name}` already, which the task {task.name} would add; "
-        f"give it another name: --set output_mappings.{name}=NEW"
-        for name in (*task.output_columns,)
-        if name in (rows.columns or ())
-    ]
-    if metadata_column in task.output_columns or MODEL_COLUMN in task.output_columns:
-        faults.append(f"the task {task.name} has an output that is called like the metadata column; rename one")
-    if faults:
-        raise InputError("\n".join(faults))
-
-
-def _elsewhere(count: int) -> str:
-    return f" and in {count - 1:,} rows more" if count > 1 else ""
-
-
-def _did_you_mean(name: str, rows: Input) -> str:
-    known = [c for c in rows.columns or () if c != name]
-    close = nearest(name, known)
-    if close is not None:
-        return f" (is it `{close}`? --set input_mappings.{name}={close})"
-    return f" (the data has {', '.join(f'`{c}`' for c in known)})" if known else ""
 
 
 def _source_name(source: Any) -> str:
@@ -356,7 +325,7 @@ def endpoint(llm: Resolved) -> str:
 def target(llm: Resolved) -> Target:
     """Whom a config says to ask."""
     offline = llm.config.provider == "offline"
-    model = llm.config.model or "offline"
+    model = llm.config.model or "(the first one that the server lists)"
     return Target(build_client(llm), endpoint(llm), model, llm.generation, keep=not offline)
 
 

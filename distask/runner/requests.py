@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distask.llm.request import Completion, Failure, Request, sample_key
-from distask.run.occurrences import Occurrences
+from distask.runner.occurrences import Occurrences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

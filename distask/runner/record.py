@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from distask.run.engine import Failed
-    from distask.run.stats import Stats
+    from distask.runner.engine import Failed
+    from distask.runner.stats import Stats
 
 Identity = dict[str, Any]
 """What makes two runs the same run, whose output may be replaced by going on with it: task, params, input, model."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import DistaskError, EndpointError, OutputError, RowError, RunError, StoreError
 from distask.llm.request import CallFailed, Completion, Failure
-from distask.run.generations import MODEL_COLUMN, Generation, Shape, output_rows, total
-from distask.run.requests import Asked, Requests
+from distask.runner.generations import MODEL_COLUMN, Generation, Shape, output_rows, total
+from distask.runner.requests import Asked, Requests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from distask.data.row import Row
     from distask.data.writers import Writer
     from distask.llm.request import Message, Request
-    from distask.run.requests import Target
-    from distask.run.stats import Stats
+    from distask.runner.requests import Target
+    from distask.runner.stats import Stats
     from distask.store import Store
     from distask.task.task import Task
 

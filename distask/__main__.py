@@ -1,0 +1,5 @@
+"""`python -m distask`."""
+
+from distask.cli import main
+
+main()

@@ -1,0 +1,26 @@
+"""`distask schema`: the JSON Schema of a spec or of an LLM config, for editors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+
+def schema_command(*, of_config: bool = False) -> None:
+    """Print the JSON Schema of a spec, or of an LLM config."""
+    typer.echo(json.dumps(_config_schema() if of_config else _spec_schema(), ensure_ascii=False, indent=2))
+
+
+def _spec_schema() -> dict[str, Any]:
+    from distask.spec.schema import spec_schema
+
+    return spec_schema()
+
+
+def _config_schema() -> dict[str, Any]:
+    from distask.llm.config_model import LLMConfig
+    from distask.spec.schema import SCHEMA_ID
+
+    return {"$schema": SCHEMA_ID, **LLMConfig.model_json_schema(by_alias=True), "title": "A distask LLM config"}

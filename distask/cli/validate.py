@@ -1,0 +1,259 @@
+"""`distask validate`: every error of every spec at once, and with data what of its columns does not fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from distask.errors import InputError, SpecError, UsageError
+from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distask.data.row import Row
+    from distask.spec.load import LoadedSpec
+
+REMOTE_ROWS = 1000
+"""Rows of a far source that are looked at."""
+
+
+def validate_command(
+    specs: Sequence[str], source: str | None = None, format_: str = "text", param: Sequence[str] | None = None
+) -> None:
+    """Print what is wrong with specs, as `text`, `json` or `github`; ends with 2 where there is an error."""
+    if format_ not in PRINTERS:
+        raise typer.BadParameter(f"{format_!r} is not one of {', '.join(PRINTERS)}", param_hint="--format")
+    params = _params(param or [])
+    checked = {spec: check(spec, source, params) for spec in dict.fromkeys(specs)}
+    typer.echo(PRINTERS[format_](checked))
+    if any(_errors(found) for found in checked.values()):
+        raise typer.Exit(2)
+
+
+def check(source: str, data: str | None = None, params: dict[str, Any] | None = None) -> list[Diagnostic]:
+    """All that is wrong with a spec: its text, its golden cases, the params, and the data where there is some."""
+    from distask.spec.load import load_spec
+
+    try:
+        loaded = load_spec(source)
+    except SpecError as error:
+        return list(error.diagnostics)
+    from distask.task.cases import run_cases
+
+    found = run_cases(loaded)
+    if params:
+        found += _params_faults(loaded, params)
+    if data is not None:
+        found += _data_faults(loaded, data, params or {})
+    return found
+
+
+def _params(given: Sequence[str]) -> dict[str, Any]:
+    from distask.spec.document import scalar
+
+    params = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"expected name=value, got {text!r}", param_hint="--param")
+        params[name] = scalar(value)
+    return params
+
+
+def _runs_code(loaded: LoadedSpec) -> bool:
+    return any(parser.parser == "python" for parser in loaded.spec.format_output)
+
+
+def _params_faults(loaded: LoadedSpec, params: dict[str, Any]) -> list[Diagnostic]:
+    from distask.task.task import Task
+
+    unknown = [name for name in params if name not in loaded.spec.params]
+    if unknown:
+        return [
+            loaded.document.diagnostic(
+                ("params",), f"there is no param `{name}`", did_you_mean(name, loaded.spec.params), key=True, length=1
+            )
+            for name in unknown
+        ]
+    if _runs_code(loaded):
+        return []
+    try:
+        Task(loaded, params)
+    except UsageError as error:
+        return [loaded.document.diagnostic(("params",), str(error), key=True, length=1)]
+    return []
+
+
+def _data_faults(loaded: LoadedSpec, source: str, params: dict[str, Any]) -> list[Diagnostic]:
+    """What of the data does not fit: missing columns, columns in the way, null and values of a wrong type."""
+    from distask.data import open_input
+
+    try:
+        rows = open_input(source)
+        rows.scan()
+        if rows.columns is None:
+            rows = open_input(source, limit=REMOTE_ROWS)
+        return _Columns(loaded, source, params).faults(rows)
+    except InputError as error:
+        return _input_faults(source, error)
+
+
+class _Columns:
+    """Holds rows against a spec's columns, and tells each fault once, at its first row, with how many rows have it."""
+
+    def __init__(self, loaded: LoadedSpec, source: str, params: dict[str, Any]) -> None:
+        from distask.task.columns import ColumnType
+
+        self._loaded = loaded
+        self._source = source
+        self._outputs = _outputs(loaded, params)
+        mappings = loaded.spec.input_mappings
+        self._inputs = [
+            (name, mappings.get(name, name), typed.required, ColumnType(typed, name))
+            for name, typed in loaded.spec.inputs.items()
+        ]
+        self._first: dict[tuple[str, str], tuple[Row, str]] = {}
+        self._count: dict[tuple[str, str], int] = {}
+
+    def faults(self, rows: Any) -> list[Diagnostic]:
+        columns: dict[str, None] = {}
+        for row in rows:
+            if row.error is not None:
+                raise row.error
+            columns.update(dict.fromkeys(row.values))
+            for name, column, required, typed in self._inputs:
+                self._value(row, name, column, required, typed.read)
+        return [*self._spec_faults(columns), *self._row_faults(columns)]
+
+    def _value(self, row: Row, name: str, column: str, required: bool, read: Callable[[Any], Any]) -> None:
+        value = row.values.get(column)
+        if value is None:
+            if required:
+                self._note(row, column, "null" if column in row.values else "missing", "")
+            return
+        try:
+            read(value)
+        except ValueError as error:
+            message = str(error)
+            told = f"`{column}`{message.removeprefix(name)}" if message.startswith(name) else f"`{column}`: {message}"
+            self._note(row, column, "type", told)
+
+    def _note(self, row: Row, column: str, kind: str, message: str) -> None:
+        self._first.setdefault((column, kind), (row, message))
+        self._count[column, kind] = self._count.get((column, kind), 0) + 1
+
+    def _spec_faults(self, columns: dict[str, None]) -> list[Diagnostic]:
+        document = self._loaded.document
+        found = []
+        for name, column, required, _ in self._inputs:
+            if required and column not in columns:
+                mapped = name in self._loaded.spec.input_mappings
+                path = ("input_mappings", name) if mapped else ("inputs", name)
+                hint = self._mend(name, column, columns)
+                told = f"the data ({self._source}) has no column `{column}`"
+                found.append(document.diagnostic(path, told, hint, key=not mapped))
+        read = {column for _, column, _, _ in self._inputs}
+        for name, column in self._outputs.items():
+            if column in columns and column not in read:
+                mapped = name in self._loaded.spec.output_mappings
+                path = ("output_mappings", name) if mapped else ("outputs", name)
+                told = f"the data ({self._source}) has a column `{column}` already"
+                hint = f"give the output another name: `output_mappings: {{{name}: new_{name}}}`"
+                found.append(document.diagnostic(path, told, hint, key=not mapped))
+        return found
+
+    def _mend(self, name: str, column: str, columns: dict[str, None]) -> str | None:
+        close = nearest(column, columns)
+        if close is not None:
+            return f"did you mean `{close}`? `input_mappings: {{{name}: {close}}}`"
+        return did_you_mean(column, columns) and f"its columns: {', '.join(f'`{c}`' for c in list(columns)[:8])}"
+
+    def _row_faults(self, columns: dict[str, None]) -> list[Diagnostic]:
+        found = []
+        for (column, kind), (row, message) in self._first.items():
+            if column not in columns:
+                continue
+            words = {"null": f"`{column}` is null", "missing": f"`{column}` is missing"}.get(kind, message)
+            count = self._count[column, kind]
+            more = f", here and in {count - 1:,} more row{'s' if count > 2 else ''}" if count > 1 else ""
+            hint = None if kind == "type" else "fill it in, or give the input `required: false`"
+            found.append(Diagnostic(row.file, row.line, 1, f"{words}{more}", hint))
+        return found
+
+
+def _outputs(loaded: LoadedSpec, params: dict[str, Any]) -> dict[str, str]:
+    """Outputs in force with these params, and the data's names for them."""
+    from distask.task.task import Task
+
+    spec = loaded.spec
+    names = {name: spec.output_mappings.get(name, name) for name in spec.outputs}
+    conditional = [name for name, output in spec.outputs.items() if output.when is not None]
+    if not conditional:
+        return names
+    in_force: Sequence[str] = ()
+    if not _runs_code(loaded):
+        try:
+            in_force = Task(loaded, params).output_columns
+        except UsageError:
+            in_force = ()
+    return {name: column for name, column in names.items() if name not in conditional or column in in_force}
+
+
+_PLACE = re.compile(r"^(?P<file>\S.*?):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<message>.*)$", re.MULTILINE)
+
+
+def _input_faults(source: str, error: InputError) -> list[Diagnostic]:
+    places = list(_PLACE.finditer(str(error)))
+    if not places:
+        return [Diagnostic(source, 1, 1, str(error).removeprefix(f"{source}: "))]
+    return [Diagnostic(p["file"], int(p["line"]), int(p["column"] or 1), p["message"]) for p in places]
+
+
+def _errors(found: Sequence[Diagnostic]) -> int:
+    return sum(d.severity == "error" for d in found)
+
+
+def _as_text(checked: dict[str, list[Diagnostic]]) -> str:
+    told = [str(d) for d in _once(checked)]
+    wrong = sum(bool(_errors(found)) for found in checked.values())
+    return "\n\n".join(
+        [*told, _summary(len(checked), wrong, sum(d.severity == "error" for d in _once(checked)), checked)]
+    )
+
+
+def _once(checked: dict[str, list[Diagnostic]]) -> list[Diagnostic]:
+    return list(dict.fromkeys(d for found in checked.values() for d in found))
+
+
+def _summary(specs: int, wrong: int, errors: int, checked: dict[str, list[Diagnostic]]) -> str:
+    if not errors:
+        return f"{visible(next(iter(checked)))}: no errors" if specs == 1 else f"{specs} specs, no errors"
+    told = f"{errors} error{'s' if errors > 1 else ''}"
+    return told if specs == 1 else f"{told} in {wrong} of {specs} specs"
+
+
+def _as_json(checked: dict[str, list[Diagnostic]]) -> str:
+    shown = {
+        "ok": not any(_errors(found) for found in checked.values()),
+        "specs": [{"spec": source, "ok": not _errors(found)} for source, found in checked.items()],
+        "diagnostics": [d.to_json() for d in _once(checked)],
+    }
+    return json.dumps(shown, ensure_ascii=False, indent=2)
+
+
+def _as_github(checked: dict[str, list[Diagnostic]]) -> str:
+    wrong = sum(bool(_errors(found)) for found in checked.values())
+    errors = sum(d.severity == "error" for d in _once(checked))
+    return "\n".join([*(d.github() for d in _once(checked)), _summary(len(checked), wrong, errors, checked)])
+
+
+PRINTERS: dict[str, Callable[[dict[str, list[Diagnostic]]], str]] = {
+    "text": _as_text,
+    "json": _as_json,
+    "github": _as_github,
+}
+"""What `--format` takes."""

@@ -1,0 +1,131 @@
+"""Count what a template makes and how long it takes, so that none can fill the memory or stall a run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from jinja2.exceptions import TemplateRuntimeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAX_RANGE = 10_000
+"""Numbers that `range` gives in one render, over all its calls."""
+MAX_DEPTH = 64
+"""Levels of lists and mappings in each other."""
+MAX_WORK = 32 << 20
+"""What a render may make: a character counts 1, a value `VALUE`."""
+MAX_SECONDS = 0.5
+"""Seconds of its thread's own time that a render may take; waiting for other threads does not count."""
+VALUE = 32
+"""The work that is in a value beside its characters."""
+_LARGEST = 16 << 20
+"""The work that is in one value, and so the characters of a text that is made on the way (a data URL of an image)."""
+_LOOK_EVERY = 20_000
+"""Work after which the clock is looked at."""
+_BITS = 100_000
+"""Bits of a whole number."""
+
+
+class LimitError(TemplateRuntimeError):
+    """A render makes or takes more than it may."""
+
+
+class Meter(threading.local):
+    """What the render that goes on in this thread has used so far."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """A new render begins; its clock starts when it is looked at first, so that a small one costs no look."""
+        self.work = self.ticks = self.ranged = 0
+        self.next_look = _LOOK_EVERY
+        self.since: float | None = None
+
+    def charge(self, work: int) -> None:
+        """Count what was made."""
+        self.work += work
+        if self.work >= self.next_look:
+            self.look()
+
+    def tick(self) -> None:
+        """Count a step that makes nothing."""
+        self.ticks += 1
+        if not self.ticks & 7:
+            self.look()
+
+    def look(self) -> None:
+        """Raise `LimitError` where the render has used all that it may."""
+        if self.work > MAX_WORK:
+            raise LimitError("the template makes too much")
+        now = time.thread_time()
+        if self.since is None:
+            self.since = now
+        elif now - self.since > MAX_SECONDS:
+            raise LimitError(f"the template takes longer than {MAX_SECONDS:g} s")
+        self.next_look = self.work + _LOOK_EVERY
+
+
+METER = Meter()
+
+
+def check_number(value: Any, times: int = 1) -> None:
+    """Raise `LimitError` for a whole number that would have too many digits."""
+    if isinstance(value, int) and value.bit_length() * times > _BITS:
+        raise LimitError("the template makes too large a number")
+
+
+def weighed(value: Any) -> Any:
+    """The value, its work counted. One that holds itself many times over is refused before it is walked through."""
+    if isinstance(value, str):
+        work = len(value)
+        fits(work)
+    elif isinstance(value, list | tuple | dict | set | frozenset):
+        work = _weigh(value, 1)
+    else:
+        check_number(value)
+        work = VALUE
+    METER.charge(work)
+    return value
+
+
+def _weigh(value: Any, depth: int, work: int = 0) -> int:
+    if depth > MAX_DEPTH:
+        raise LimitError(f"the template nests lists deeper than {MAX_DEPTH} levels")
+    children = (*value, *value.values()) if isinstance(value, dict) else value
+    for child in children:
+        work += VALUE
+        if isinstance(child, str):
+            work += len(child)
+        elif isinstance(child, list | tuple | dict | set | frozenset):
+            work = _weigh(child, depth + 1, work)
+        if work > _LARGEST:
+            raise LimitError("the template makes too large a list")
+    return work
+
+
+def counted(values: Iterable[Any]) -> Iterator[Any]:
+    """The values, each of them counted as it is taken."""
+    for value in values:
+        METER.charge(VALUE)
+        yield value
+
+
+def fits(length: int) -> None:
+    """Raise `LimitError` for a text that would be longer than any may be."""
+    if length > _LARGEST:
+        raise LimitError("the template makes too large a value")
+
+
+def joined(parts: Iterable[str]) -> str:
+    """The parts as one text, counted."""
+    taken, length = [], 0
+    for part in parts:
+        length += len(part)
+        fits(length)
+        taken.append(part)
+    METER.charge(length)
+    return "".join(taken)
