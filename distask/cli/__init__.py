@@ -9,8 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from distask.cli import options as o
-from distask.cli.schema import schema
-from distask.cli.validate import validate
 
 app = typer.Typer(
     name="distask",
@@ -119,8 +117,29 @@ def tasks(
     tasks_command(action, name)
 
 
-app.command()(validate)
-app.command()(schema)
+@app.command()
+def validate(
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="Task files, or built-in tasks' names.")],
+    source: Annotated[
+        str | None, typer.Option("--input", "-i", metavar="DATA", help="Check this data's columns and types too.")
+    ] = None,
+    param: o.Param = None,
+    form: Annotated[str, typer.Option("--format", metavar="text|json|github", help="How errors are told.")] = "text",
+) -> None:
+    """Say every error of every spec, with its place and its mend; asks no model."""
+    from distask.cli.validate import validate_command
+
+    validate_command(specs, source, form, param)
+
+
+@app.command()
+def schema(
+    config: Annotated[bool, typer.Option("--config", help="Of an LLM config instead of a task.")] = False,
+) -> None:
+    """Print the JSON Schema of a task, for editors."""
+    from distask.cli.schema import schema_command
+
+    schema_command(of_config=config)
 
 
 def _chosen(values: dict[str, Any]) -> dict[str, Any]:

@@ -130,6 +130,7 @@ class _Loader(BaseLoader):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.texts: dict[str, str] = {}
 
     def get_source(self, _environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         return self.read(template), template, lambda: True
@@ -146,6 +147,7 @@ class _Loader(BaseLoader):
             fault = "is not a file in the spec's folder or below"
         if text is None:
             raise TemplateNotFound(name, f"`{name}` {fault}")
+        self.texts[name] = text
         return text
 
     def _text(self, name: str) -> str | None:
@@ -165,6 +167,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     concat = staticmethod(joined)
 
     def __init__(self, folder: Path) -> None:
+        self._files = _Loader(folder)
         super().__init__(
             undefined=StrictUndefined,
             autoescape=False,
@@ -173,7 +176,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             optimized=False,
             auto_reload=False,
             finalize=_finalized,
-            loader=_Loader(folder),
+            loader=self._files,
         )
         self.filters = dict(FILTERS)
         self.globals = dict(GLOBALS)
@@ -181,7 +184,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def read(self, name: str) -> str:
         """The text of a file in the spec's folder or below; raises `TemplateNotFound` with the reason."""
-        return cast("_Loader", self.loader).read(name)
+        return self._files.read(name)
+
+    def files_read(self) -> dict[str, str]:
+        """The texts of the files that were read so far, by name."""
+        return dict(self._files.texts)
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
         source = _Metering().visit(source)

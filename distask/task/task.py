@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from typing import TYPE_CHECKING, Any, Self
 
@@ -9,24 +11,28 @@ from distask.errors import InvalidReply, RowError, UsageError
 from distask.llm.request import Completion
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.load import LoadedSpec, load_spec
-from distask.spec.model import PythonParser, StructuredOutput, TaskSpec
+from distask.spec.model import Input, JsonParser, ListParser, Output, PythonParser, RegexParser
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
+from distask.task.filters import text_of
+from distask.task.keywords import compile_keywords
 from distask.task.media import Media
 from distask.task.parsers import PARSERS, Context
-from distask.task.sandbox import Sandbox
-from distask.task.templates import Compiler, compile_expression
+from distask.task.reading import Check, Reader, RowScope, reply_scope
+from distask.task.sandbox import GLOBALS, Sandbox
+from distask.task.templates import Compiler, Expression, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from distask.llm.request import Message
-    from distask.spec.model import Input, Output
-    from distask.task.parsers.base import Parser
+    from distask.spec.model import Draw, Param, Parser, TaskSpec
 
-Scope = dict[str, Any]
-_EXAMPLES_TRIED = 20
+EXAMPLES_TRIED = 20
+"""Replies that are made up before one is given that a check refuses."""
+_DESCRIPTIVE = {"description", "reference", "tags", "cases"}
+"""Keys of a spec that change nothing about its results."""
 
 
 class Task:
@@ -50,41 +56,35 @@ class Task:
         allow_code: bool = False,
         allow_paths: Sequence[Path] = (),
         seed: int = 0,
-        mappings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        spec = _mapped(loaded, mappings or {})
-        self.spec, self.path, self.name, self.seed = spec, loaded.path, spec.name, seed
-        self.params = _params(loaded, params or {})
-        self.input_columns: dict[str, Input] = dict(spec.inputs)
-        folder = loaded.path.resolve().parent
-        self._sandbox = Sandbox(folder)
+        spec, folder = loaded.spec, loaded.path.resolve().parent
+        self.spec: TaskSpec = spec
+        self.path: Path = loaded.path
+        self.name, self.seed = spec.name, seed
+        if not allow_code and (runs := [p.function for p in spec.format_output if isinstance(p, PythonParser)]):
+            raise UsageError(f"{self.path} runs code of its own, {', '.join(runs)}: read it, then give --allow-code")
+        self.params = _params(spec, params or {})
+        self._base = {**GLOBALS, **spec.vars, **self.params, "vars": spec.vars, "params": self.params}
+        self._compiler = Compiler(Sandbox(folder), loaded.document)
         self._media = Media([folder, *allow_paths])
-        self._base: Scope = {
-            **self._sandbox.globals,
-            **spec.vars,
-            **self.params,
-            "vars": spec.vars,
-            "params": self.params,
-        }
-        self._inputs = [
-            (name, self.dataset_name(name), i.required, i.default, ColumnType(i, name))
-            for name, i in spec.inputs.items()
-        ]
-        outputs = {n: o for n, o in spec.outputs.items() if o.when is None or self._expression(o.when)(self._base)}
-        self._drawn = [name for name in spec.draw if name in outputs]
-        self._mapped = {name: spec.output_mappings.get(name, name) for name in outputs}
-        self.output_columns = tuple(self._mapped.values())
-        aligned = {c for p in spec.format_output if getattr(p, "align_to", None) for c in outputs}
-        self._columns = {name: ColumnType(o, name, padded=name in aligned) for name, o in outputs.items()}
-        self._chat = Chat(spec.format_input, Compiler(self._sandbox, loaded.document), self._media)
-        if not allow_code and any(isinstance(p, PythonParser) for p in spec.format_output):
-            raise UsageError(f"{self.path}: the parser runs code; read it, and allow it with --allow-code")
-        self._examples: list[Parser] = []
-        self._readers = self._compile_parsers(
-            {n: o for n, o in outputs.items() if n not in self._drawn}, folder, allow_code
-        )
-        self._checks = [(text, self._expression(text)) for text in spec.checks]
-        self._keywords = self._compile_keywords()
+
+        self.input_columns: dict[str, Input] = dict(spec.inputs)
+        self._inputs = tuple(_Column(name, self.dataset_name(name), column) for name, column in spec.inputs.items())
+        self._chat = Chat(spec.format_input, self._compiler, self._media)
+
+        outputs = {name: o for name, o in spec.outputs.items() if self._holds(o.when, ("outputs", name, "when"))}
+        if not outputs:
+            raise UsageError(f"{self.path}: with these params no output is left")
+        self._names = tuple((name, spec.output_mappings.get(name, name)) for name in outputs)
+        self.output_columns = tuple(column for _, column in self._names)
+        self._drawn = tuple(name for name in outputs if name in spec.draw)
+        filled = {name: output for name, output in outputs.items() if name not in spec.draw}
+        parsers = self._parsers()
+        self._columns = {name: ColumnType(o, name, padded=_is_padded(name, parsers)) for name, o in filled.items()}
+        self._readers = tuple(self._reader(p, place, filled, folder, allow_code) for p, place in parsers)
+        self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p, _ in parsers)
+        self._checks = tuple(Check(c, self._expression(c, ("checks", i))) for i, c in enumerate(spec.checks))
+        self._keywords = compile_keywords(spec, *self._asked(parsers), self._compiler)
 
     @classmethod
     def load(
@@ -95,7 +95,6 @@ class Task:
         allow_code: bool = False,
         allow_paths: Sequence[Path] = (),
         seed: int = 0,
-        mappings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Self:
         """Load a task from a file or by a built-in task's name.
 
@@ -105,15 +104,12 @@ class Task:
             allow_code: whether a `python` parser may run.
             allow_paths: folders whose files rows may name, beside the spec's own.
             seed: what drawn values are drawn from.
-            mappings: `input_mappings` and `output_mappings`, laid over the spec's.
 
         Raises:
             SpecError: the spec is wrong; all its faults are there.
             UsageError: there is no such task, or a param is wrong.
         """
-        return cls(
-            load_spec(source), params, allow_code=allow_code, allow_paths=allow_paths, seed=seed, mappings=mappings
-        )
+        return cls(load_spec(source), params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
 
     def allow(self, folder: Path) -> None:
         """Let rows name files of this folder and below."""
@@ -123,14 +119,17 @@ class Task:
         """What an input column is called in the data."""
         return self.spec.input_mappings.get(name, name)
 
-    def needed_columns(self) -> list[str]:
-        """The data's columns that every row must have."""
-        return [data for _, data, required, _, _ in self._inputs if required]
-
     def missing_columns(self, columns: Iterable[str]) -> list[str]:
         """The data's columns that the task needs and that are not among `columns`."""
         known = set(columns)
-        return [name for name in self.needed_columns() if name not in known]
+        return [column.key for column in self._inputs if column.required and column.key not in known]
+
+    def fingerprint(self) -> str:
+        """A hash of all of the task that can change a result: its spec, the files that it reads, its params, its seed."""
+        spec = self.spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_DESCRIPTIVE)
+        files = self._compiler.sandbox.files_read()
+        told = json.dumps([spec, files, self.params, self.seed], sort_keys=True, default=str)
+        return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
     def format_input(self, row: Mapping[str, Any], index: int = 0) -> list[Message]:
         """The chat of a row, as the API takes it; `index` is its place in the data, for drawn values.
@@ -148,217 +147,223 @@ class Task:
         """
         completion = reply if isinstance(reply, Completion) else Completion(reply)
         self._refuse_nothing(completion)
-        scope = self._scope(row, index, strict=False)
-        drawn = scope["draw"]
-        first: InvalidReply | None = None
-        for read in self._readers:
-            try:
-                columns = read(completion, scope)
-                self._hold(columns, completion, scope)
-            except InvalidReply as error:
-                first = first or error
-                continue
-            return {data: drawn[name] if name in self._drawn else columns[name] for name, data in self._mapped.items()}
-        assert first is not None
-        raise first
+        scope = RowScope(lambda: self._scope(row, index, strict=False))
+        columns = self._read(completion, scope)
+        if self._drawn:
+            drawn = self._draw(index)
+            columns |= {name: drawn[name] for name in self._drawn}
+        if self._checks:
+            names = {**reply_scope(completion, scope), **columns}
+            for check in self._checks:
+                check(names)
+        return {data: columns[name] for name, data in self._names}
 
-    def null_output(self) -> dict[str, Any]:
+    def null_output(self) -> dict[str, None]:
         """The output columns of a generation that failed."""
         return dict.fromkeys(self.output_columns)
 
     def keywords(self, row: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
-        """The keywords of the row's request that the spec makes: structured output, tools."""
-        if self._keywords is None:
-            return {}
-        return self._keywords(self._scope(row, index, strict=False))
+        """The keywords of the row's request that the spec makes: structured output, tools. Raises `RowError`."""
+        return {} if self._keywords is None else self._keywords(self._scope(row, index))
 
     def example(self, row: Mapping[str, Any], index: int = 0, sample: int = 0) -> str:
         """A reply that `format_output` accepts, the same for the same row, seed and sample."""
-        rng = random.Random(f"{self.seed}/{index}/{sample}")  # noqa: S311 - no secret
-        scope = self._scope(row, index, strict=False)
-        reply = ""
-        for attempt in range(_EXAMPLES_TRIED):
-            reply = self._examples[attempt % len(self._examples)].example(rng, scope)
+        told = json.dumps(row, sort_keys=True, default=repr)
+        rng = random.Random(f"{self.seed}/{index}/{sample}/{told}")  # noqa: S311 - no secret
+        scope = RowScope(lambda: self._scope(row, index, strict=False))
+        replies = []
+        for attempt in range(EXAMPLES_TRIED):
+            # most tries go to the first parser: it is the form that the prompt asks for
+            reader = self._readers[max(0, attempt - EXAMPLES_TRIED // 2) % len(self._readers)]
+            replies.append(reader.parser.example(rng, scope))
             try:
-                self.format_output(reply, row, index)
+                self.format_output(replies[-1], row, index)
             except InvalidReply:
                 continue
-            return reply
-        return reply
+            return replies[-1]
+        return replies[0]
 
-    def _scope(self, row: Mapping[str, Any], index: int, *, strict: bool = True) -> Scope:
-        """The names that templates see."""
-        scope = dict(self._base)
-        for name, data, required, default, column in self._inputs:
-            value = row.get(data)
-            if value is None:
-                if required and strict:
-                    if data in row:
-                        raise RowError("null_input", f"`{data}` is null")
-                    raise RowError("missing_column", f"`{data}` is missing")
-                value = default
-            elif strict or column.type != "string":
-                try:
-                    value = column.read(value)
-                except ValueError as error:
-                    if strict:
-                        raise RowError("wrong_type", str(error)) from None
-            scope[name] = value
-        draw = self._draw(index) if self.spec.draw else {}
-        scope.update(draw)
-        scope["draw"] = draw
-        scope["row"] = row
+    # The names that templates see
+
+    def _scope(self, row: Mapping[str, Any], index: int, *, strict: bool = True) -> dict[str, Any]:
+        drawn = self._draw(index) if self.spec.draw else {}
+        scope = {**self._base, **drawn, "draw": drawn, "row": row}
+        for column in self._inputs:
+            scope[column.name] = column.of(row) if strict else column.roughly_of(row)
         return scope
 
     def _draw(self, index: int) -> dict[str, Any]:
-        drawn = {}
-        for name, draw in self.spec.draw.items():
-            rng = random.Random(f"{self.seed}/{name}/{index}")  # noqa: S311 - no secret
-            if draw.range is not None:
-                low, high = draw.range
-                whole = isinstance(low, int) and isinstance(high, int)
-                drawn[name] = rng.randint(int(low), int(high)) if whole else rng.uniform(low, high)
-            else:
-                drawn[name] = rng.choices(draw.options or [None], draw.weights)[0]
-        return drawn
+        rng = random.Random(f"{self.seed}/{self.name}/{index}")  # noqa: S311 - no secret
+        return {name: _drawn(draw, rng) for name, draw in self.spec.draw.items()}
 
-    def _expression(self, text: str) -> Callable[[Mapping[str, Any]], Any]:
-        return compile_expression(self._sandbox, text)
-
-    def _compile_parsers(
-        self, outputs: dict[str, Output], folder: Path, allow_code: bool
-    ) -> list[Callable[[Completion, Scope], dict[str, Any]]]:
-        readers = []
-        for options in self.spec.format_output:
-            if options.when is not None and not self._expression(options.when)(self._base):
-                continue
-            computed = {
-                name: self._expression(text)
-                for name, text in (options.columns or {}).items()
-                if not (isinstance(text, str) and text.startswith("/"))
-            }
-            filled = {n: o for n, o in outputs.items() if n not in computed}
-            context = Context(filled or outputs, self._columns, self._expression, folder, allow_code)
-            parser = PARSERS[options.parser](options, context)
-            self._examples.append(parser)
-            readers.append(self._reader(parser, computed))
-        if not readers:
-            raise UsageError(f"{self.path}: no parser of format_output is used with these params")
-        return readers
-
-    def _reader(
-        self, parser: Parser, computed: dict[str, Callable[[Mapping[str, Any]], Any]]
-    ) -> Callable[[Completion, Scope], dict[str, Any]]:
-        columns = [(n, c) for n, c in self._columns.items() if n not in self._drawn]
-
-        def read(completion: Completion, scope: Scope) -> dict[str, Any]:
-            values = parser.parse(completion, scope)
-            if computed:
-                seen = {**scope, **values, "reply": completion.text, "finish_reason": completion.finish_reason}
-                values = {**values, **{n: _evaluated(value, seen) for n, value in computed.items()}}
-            try:
-                return {name: column.read(values.get(name)) for name, column in columns}
-            except ValueError as error:
-                raise InvalidReply("type", str(error)) from None
-
-        return read
-
-    def _hold(self, columns: dict[str, Any], completion: Completion, scope: Scope) -> None:
-        if not self._checks:
-            return
-        seen = {**scope, **columns, "reply": completion.text, "finish_reason": completion.finish_reason}
-        for text, check in self._checks:
-            if not _evaluated(check, seen):
-                raise InvalidReply("check", f"the check does not hold: {text}")
+    # Reading replies
 
     def _refuse_nothing(self, completion: Completion) -> None:
         """A reply that says nothing is a failed generation, with its reason."""
+        text = completion.text
         if completion.finish_reason == "content_filter":
             raise InvalidReply("content_filter", "the server's filter withheld the reply")
+        if text and not text.isspace():
+            return
         if completion.refusal:
             raise InvalidReply("refusal", f"the model refused: {completion.refusal}")
-        if completion.text is None and not completion.tool_calls:
-            raise InvalidReply("empty", "the reply has no text")
-        if not completion.tool_calls and not (completion.text or "").strip():
-            raise InvalidReply("empty", "the reply is empty")
+        if completion.tool_calls:
+            if self._takes_tool_calls:
+                return
+            raise InvalidReply("empty", "the reply is empty: the model called a tool instead")
+        if completion.finish_reason == "length":
+            raise InvalidReply("empty", "the reply is empty: max_tokens were used up before it began")
+        raise InvalidReply("empty", "the reply is empty")
 
-    def _compile_keywords(self) -> Callable[[Scope], dict[str, Any]] | None:
-        tools, structured = self.spec.tools, self.spec.structured_output
-        if not tools and not structured:
-            return None
-        tools_of = self._expression(tools) if isinstance(tools, str) else None
-        shape = self._structured(structured) if structured else None
+    def _read(self, completion: Completion, scope: RowScope) -> dict[str, Any]:
+        """The columns of the first parser that fits."""
+        errors = []
+        for reader in self._readers:
+            try:
+                return reader.read(completion, scope)
+            except InvalidReply as error:
+                errors.append(error)
+        if len(errors) == 1:
+            raise errors[0]
+        told = "; ".join(f"{r.name}: {e.message}" for r, e in zip(self._readers, errors, strict=True))
+        raise InvalidReply(errors[0].kind, told)
 
-        def keywords(scope: Scope) -> dict[str, Any]:
-            made: dict[str, Any] = {}
-            if tools:
-                made["tools"] = tools if tools_of is None else tools_of(scope)
-            if shape is not None:
-                made |= shape(scope)
-            return made
+    # Making ready
 
-        return keywords
+    def _expression(self, source: str, place: Place) -> Expression:
+        return self._compiler.expression(source, place)
 
-    def _structured(self, wanted: bool | StructuredOutput) -> Callable[[Scope], dict[str, Any]]:
-        if isinstance(wanted, bool):
-            asked = {n: c for n, c in self._columns.items() if n not in self._drawn}
-            whole = {
-                "type": "object",
-                "properties": {n: c.schema for n, c in asked.items()},
-                "required": list(asked),
-                "additionalProperties": False,
-            }
-            fixed = self._response_format(whole)
-            return lambda _scope: fixed
-        if wanted.schema_ is not None:
-            if isinstance(wanted.schema_, dict):
-                fixed = self._response_format(wanted.schema_)
-                return lambda _scope: fixed
-            schema_of = self._expression(wanted.schema_)
-            return lambda scope: self._response_format(schema_of(scope))
-        name, value = next((n, v) for n in ("regex", "choice", "grammar") if (v := getattr(wanted, n)) is not None)
-        is_expression = isinstance(value, str) and value.strip().startswith("{{")
-        value_of = self._expression(value) if is_expression or (name == "choice" and isinstance(value, str)) else None
-        return lambda scope: {"extra_body": {f"guided_{name}": value if value_of is None else value_of(scope)}}
+    def _holds(self, when: str | None, place: Place) -> bool:
+        if when is None:
+            return True
+        try:
+            return bool(self._expression(when, place)(self._base))
+        except RowError as error:
+            raise UsageError(f"{self.path}: `when: {when}` can't be told: {error.message}") from None
 
-    def _response_format(self, schema: Any) -> dict[str, Any]:
-        if not isinstance(schema, dict):
-            raise RowError("template", "the schema of the structured output is not a mapping")
-        named = {"name": self.name.replace("-", "_"), "schema": schema, "strict": True}
-        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    def _parsers(self) -> list[tuple[Parser, Place]]:
+        """The parsers in force, with where they stand."""
+        found: list[tuple[Parser, Place]] = []
+        for index, parser in enumerate(self.spec.format_output):
+            place: Place = ("format_output", index) if len(self.spec.format_output) > 1 else ("format_output",)
+            if self._holds(parser.when, (*place, "when")):
+                found.append((parser, place))
+        if not found:
+            raise UsageError(f"{self.path}: with these params no parser of `format_output` is left")
+        return found
+
+    def _reader(
+        self, options: Parser, place: Place, outputs: Mapping[str, Output], folder: Path, allow_code: bool
+    ) -> Reader:
+        computed = {
+            name: self._computed(value, (*place, "columns", name))
+            for name, value in (options.columns or {}).items()
+            if not _is_pointer(options, value)
+        }
+        parsed = {name: output for name, output in outputs.items() if name not in computed}
+        context = Context(
+            outputs=parsed,
+            columns=self._columns,
+            expression=lambda source: self._expression(source, place),
+            folder=folder,
+            allow_code=allow_code,
+        )
+        in_force = {name: expression for name, expression in computed.items() if name in outputs}
+        return Reader(options.parser, PARSERS[options.parser](options, context), in_force, self._columns)
+
+    def _computed(self, value: Any, place: Place) -> Expression:
+        return self._expression(value, place) if isinstance(value, str) else lambda _scope: value
+
+    def _asked(self, parsers: Sequence[tuple[Parser, Place]]) -> tuple[dict[str, ColumnType], dict[str, str]]:
+        """The columns that the reply itself fills, and where in its JSON, for the first parser that reads JSON."""
+        first = next((p for p, _ in parsers if isinstance(p, JsonParser)), parsers[0][0])
+        named = first.columns or {}
+        pointers = {name: value for name, value in named.items() if _is_pointer(first, value)}
+        asked = {n: c for n, c in self._columns.items() if n not in named or n in pointers}
+        return asked, pointers
 
 
-def _evaluated(expression: Callable[[Mapping[str, Any]], Any], scope: Mapping[str, Any]) -> Any:
-    try:
-        return expression(scope)
-    except RowError as error:
-        raise InvalidReply("check", error.message) from None
+class _Column:
+    """An input as its task reads it from a row."""
+
+    __slots__ = ("_convert", "_default", "_plain", "key", "name", "required")
+
+    def __init__(self, name: str, key: str, column: Input) -> None:
+        self.name = name
+        self.key = key
+        self.required = column.required
+        self._default = column.default
+        self._plain = column.type in (None, "string") and not column.keywords() and column.choices is None
+        self._plain = self._plain and column.schema_ is None
+        self._convert = ColumnType(column, key).read
+
+    def of(self, row: Mapping[str, Any]) -> Any:
+        """The value; raises `RowError`."""
+        value = row.get(self.key)
+        if self._plain and type(value) is str:
+            return value
+        if value is None:
+            if not self.required:
+                return self._default
+            if self.key in row:
+                raise RowError("null_input", f"the column `{self.key}` is null")
+            raise RowError("missing_column", f"the column `{self.key}` is missing")
+        try:
+            return self._convert(value)
+        except ValueError as error:
+            raise RowError("wrong_type", str(error)) from None
+
+    def roughly_of(self, row: Mapping[str, Any]) -> Any:
+        """The value, whatever it is: a reply that came is read."""
+        try:
+            return self.of(row)
+        except RowError:
+            return row.get(self.key)
 
 
-def _mapped(loaded: LoadedSpec, mappings: Mapping[str, Mapping[str, str]]) -> TaskSpec:
-    spec = loaded.spec
-    for key, known in (("input_mappings", spec.inputs), ("output_mappings", spec.outputs)):
-        for name in mappings.get(key, {}):
-            if name not in known:
-                raise UsageError(f"{key}: the task {spec.name} has no column `{name}`; {did_you_mean(name, known)}")
-    changed = {key: {**getattr(spec, key), **given} for key, given in mappings.items()}
-    return spec.model_copy(update=changed)
+def _is_pointer(options: Parser, value: Any) -> bool:
+    return isinstance(options, JsonParser) and isinstance(value, str) and (value == "" or value.startswith("/"))
 
 
-def _params(loaded: LoadedSpec, given: Mapping[str, Any]) -> dict[str, Any]:
-    spec, values = loaded.spec, {}
+def _is_padded(name: str, parsers: Iterable[tuple[Parser, Place]]) -> bool:
+    """Whether a parser aligns the column to another one, and pads it with nulls."""
+    for parser, _ in parsers:
+        if isinstance(parser, ListParser) and parser.align_to is not None and parser.column in (None, name):
+            return True
+        if isinstance(parser, RegexParser) and parser.align_to is not None and f"<{name}>" in parser.pattern:
+            return True
+    return False
+
+
+def _drawn(draw: Draw, rng: random.Random) -> Any:
+    if draw.range is not None:
+        low, high = draw.range
+        if isinstance(low, int) and isinstance(high, int):
+            return rng.randint(low, high)
+        return rng.uniform(low, high)
+    return rng.choices(draw.options or [None], draw.weights)[0]
+
+
+def _params(spec: TaskSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in spec.params:
             hint = did_you_mean(name, spec.params) or "it has none"
             raise UsageError(f"the task {spec.name} has no param `{name}`; {hint}")
-    for name, param in spec.params.items():
-        if name not in given:
-            if "default" not in param.model_fields_set:
-                raise UsageError(f"the task {spec.name} needs the param `{name}`: --param {name}=VALUE")
-            values[name] = param.default
-            continue
-        try:
-            values[name] = given[name] if given[name] is None else ColumnType(param, name).read(given[name])
-        except ValueError as error:
-            raise UsageError(f"param {error}") from None
-    return values
+    return {name: _param(spec.name, name, param, given) for name, param in spec.params.items()}
+
+
+def _param(task: str, name: str, param: Param, given: Mapping[str, Any]) -> Any:
+    has_default = "default" in param.model_fields_set
+    if name not in given:
+        if not has_default:
+            raise UsageError(f"the task {task} needs the param `{name}`: --param {name}=VALUE")
+        return param.default
+    value = given[name]
+    if value is None and has_default and param.default is None:
+        return None
+    if param.type in (None, "string") and param.schema_ is None and isinstance(value, bool | int | float):
+        value = value if param.choices and value in param.choices else text_of(value)
+    try:
+        return ColumnType(param, name).read(value)
+    except ValueError as error:
+        raise UsageError(f"--param {error}") from None

@@ -56,7 +56,7 @@ class PartialFile:
         folder = self.path.parent / ".distask"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            self._lock = FileLock(folder / f"{self.path.name}.lock", mode=0o600)
+            self._lock = FileLock(folder / f"{self.path.name}.lock", mode=0o600, thread_local=False)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UsageError(f"{path}: another run is writing this file; wait for it, or name another") from None

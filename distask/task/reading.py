@@ -1,0 +1,104 @@
+"""Read a reply with one parser: its raw values, what is computed from them, and their types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import InvalidReply, RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distask.llm.request import Completion
+    from distask.task.columns import ColumnType
+    from distask.task.parsers.base import Parser
+    from distask.task.templates import Expression
+
+
+class RowScope(Mapping[str, Any]):
+    """The names of a row, made when the first of them is read: most replies are read without any."""
+
+    __slots__ = ("_make", "_names")
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
+        self._names: dict[str, Any] | None = None
+
+    def names(self) -> dict[str, Any]:
+        """All of them."""
+        if self._names is None:
+            self._names = self._make()
+        return self._names
+
+    def __getitem__(self, name: str) -> Any:
+        return self.names()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+
+class Reader:
+    """A parser of the spec with the columns that are computed after it.
+
+    Args:
+        name: the parser's name, for messages.
+        parser: gives the raw values.
+        computed: column to an expression over the row, what was parsed, and the columns computed before it.
+        columns: the types of the columns that it must give.
+    """
+
+    def __init__(
+        self, name: str, parser: Parser, computed: Mapping[str, Expression], columns: Mapping[str, ColumnType]
+    ) -> None:
+        self.name = name
+        self.parser = parser
+        self._computed = tuple(computed.items())
+        self._converts = tuple((name, column.read) for name, column in columns.items())
+
+    def read(self, completion: Completion, scope: RowScope) -> dict[str, Any]:
+        """The columns, of the right types; raises `InvalidReply`."""
+        values = self.parser.parse(completion, scope)
+        try:
+            if self._computed:
+                values = self._compute(values, completion, scope)
+            return {name: convert(values.get(name)) for name, convert in self._converts}
+        except ValueError as error:
+            raise InvalidReply("type", str(error)) from None
+
+    def _compute(self, values: dict[str, Any], completion: Completion, scope: RowScope) -> dict[str, Any]:
+        done = {name for name, _ in self._computed}
+        converted = {name: convert(values[name]) for name, convert in self._converts if name in values.keys() - done}
+        seen = {**reply_scope(completion, scope), **values, **converted}
+        made = {**values, **converted}
+        for name, expression in self._computed:
+            try:
+                made[name] = seen[name] = expression(seen)
+            except RowError as error:
+                raise InvalidReply("invalid", f"{name}: {error.message}") from None
+        return made
+
+
+def reply_scope(completion: Completion, scope: RowScope) -> dict[str, Any]:
+    """The names of a row, and those of its reply."""
+    return {**scope.names(), "reply": completion.text, "finish_reason": completion.finish_reason}
+
+
+class Check:
+    """An expression over a row and its new columns that must hold."""
+
+    def __init__(self, source: str, expression: Expression) -> None:
+        self._source = " ".join(source.split())
+        self._holds = expression
+
+    def __call__(self, scope: Mapping[str, Any]) -> None:
+        """Raise `InvalidReply` where it does not hold."""
+        try:
+            holds = self._holds(scope)
+        except RowError as error:
+            raise InvalidReply("check", f"check failed: {self._source} ({error.message})") from None
+        if not holds:
+            raise InvalidReply("check", f"check failed: {self._source}")
