@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,14 @@ from distask.data.compression import SUFFIXES
 from distask.errors import UsageError
 from distask.llm.config import load_config
 from distask.runner.job import Job, Selection, shape_of
+from distask.spec.diagnostics import did_you_mean
 from distask.spec.document import scalar
+from distask.spec.load import load_spec
 from distask.task.task import Task
 
 if TYPE_CHECKING:
     from distask.cli.options import Choice
+    from distask.spec.load import LoadedSpec
 
 _OF_THE_TASK = ("input_mappings", "output_mappings")
 
@@ -22,13 +26,12 @@ _OF_THE_TASK = ("input_mappings", "output_mappings")
 def job_of(choice: Choice, *, asks: bool = True) -> Job:
     """The job; one that asks nothing needs no key. Raises `UsageError` with the first thing that is wrong."""
     task_changes, llm_changes = _changes(choice.set_ or [])
-    task = Task.load(
-        choice.spec,
+    task = Task(
+        _with_mappings(load_spec(choice.spec), task_changes),
         pairs(choice.param or [], "--param"),
         allow_code=choice.allow_code,
         allow_paths=[Path(p) for p in choice.allow_path or []],
         seed=choice.seed,
-        mappings=task_changes,
     )
     if choice.on_bad_row not in ("stop", "skip"):
         raise UsageError(f"--on-bad-row is stop or skip, not {choice.on_bad_row}")
@@ -77,6 +80,17 @@ def _changes(written: list[str]) -> tuple[dict[str, dict[str, str]], dict[str, A
         else:
             of_llm[key] = value
     return of_task, of_llm
+
+
+def _with_mappings(loaded: LoadedSpec, changes: dict[str, dict[str, str]]) -> LoadedSpec:
+    """The spec with `--set input_mappings.…` and `--set output_mappings.…` laid over its own."""
+    spec = loaded.spec
+    for key, known in (("input_mappings", spec.inputs), ("output_mappings", spec.outputs)):
+        for name in changes.get(key, {}):
+            if name not in known:
+                raise UsageError(f"--set {key}.{name}: no such column; {did_you_mean(name, known)}")
+    laid = {key: {**getattr(spec, key), **given} for key, given in changes.items()}
+    return replace(loaded, spec=spec.model_copy(update=laid))
 
 
 def _source(choice: Choice, task: Task) -> Any:

@@ -207,7 +207,7 @@ class Job:
     def open_input(self) -> Input:
         """The rows, read through once and checked against the task."""
         chosen = self.selection
-        needed = self.task.needed_columns()
+        needed = self.task.missing_columns(())
         if isinstance(self.source, str | Path):
             rows = open_input(
                 str(self.source),

@@ -1,7 +1,7 @@
 """Make a row's chat: messages from templates, in the shape of the OpenAI API.
 
-What a row holds is data: the messages are there before anything is rendered, each content is rendered once and apart, and
-no text of a row can make a message or change a role.
+What a row holds is data: the messages are there before anything is rendered, each content is rendered once and apart,
+and no text of a row can make a message or change a role.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Write = Callable[[dict[str, Any], list[dict[str, Any]]], None]
 class Chat:
     """The messages of a spec, compiled.
 
-    Messages that stand side by side and repeat for the same list repeat together: a question and its answer, then the next.
+    Messages side by side that repeat for the same list repeat together: a question and its answer, then the next.
     """
 
     def __init__(self, messages: Sequence[MessageSpec], compiler: Compiler, media: Media) -> None:

@@ -140,7 +140,7 @@ def _response_format(name: str, schema: Any) -> dict[str, Any]:
 
 
 def is_closed(schema: Any) -> bool:
-    """Whether a schema is one that servers can be strict about: each object says all of its properties, all required."""
+    """Whether servers can be strict about a schema: each object says all of its properties, and all are required."""
     if isinstance(schema, list):
         return all(is_closed(each) for each in schema)
     if not isinstance(schema, dict):

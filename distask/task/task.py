@@ -125,7 +125,7 @@ class Task:
         return [column.key for column in self._inputs if column.required and column.key not in known]
 
     def fingerprint(self) -> str:
-        """A hash of all of the task that can change a result: its spec, the files that it reads, its params, its seed."""
+        """A hash of all of the task that can change a result: the spec, the files that it reads, params and seed."""
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_DESCRIPTIVE)
         files = self._compiler.sandbox.files_read()
         told = json.dumps([spec, files, self.params, self.seed], sort_keys=True, default=str)
