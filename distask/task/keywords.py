@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from distask.errors import RowError
 from distask.spec.model import StructuredOutput
 
 if TYPE_CHECKING:
+    import random
+
     from distask.spec.model import TaskSpec
     from distask.task.columns import ColumnType
     from distask.task.templates import Compiler, Expression, Place, Scope
@@ -137,6 +140,21 @@ def _response_format(name: str, schema: Any) -> dict[str, Any]:
             "json_schema": {"name": known, "schema": schema, "strict": is_closed(schema)},
         }
     }
+
+
+def held_reply(keywords: Mapping[str, Any]) -> Callable[[random.Random], str] | None:
+    """What makes up replies that a server might give which holds them to `keywords`; None where they hold to nothing."""
+    from distask.task.parsers.examples import instance, matching
+
+    extra = keywords.get("extra_body", {})
+    if "response_format" in keywords:
+        schema = keywords["response_format"]["json_schema"]["schema"]
+        return lambda rng: json.dumps(instance(schema, rng), ensure_ascii=False)
+    if "guided_choice" in extra:
+        return lambda rng: str(rng.choice(extra["guided_choice"]))
+    if "guided_regex" in extra:
+        return lambda rng: matching(extra["guided_regex"], rng)
+    return None
 
 
 def is_closed(schema: Any) -> bool:

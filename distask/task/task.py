@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from distask.errors import InvalidReply, RowError, UsageError
@@ -15,7 +16,7 @@ from distask.spec.model import Input, JsonParser, ListParser, Output, PythonPars
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
 from distask.task.filters import text_of
-from distask.task.keywords import compile_keywords
+from distask.task.keywords import compile_keywords, held_reply
 from distask.task.media import Media
 from distask.task.parsers import PARSERS, Context
 from distask.task.reading import Check, Reader, RowScope, reply_scope
@@ -23,7 +24,7 @@ from distask.task.sandbox import GLOBALS, Sandbox
 from distask.task.templates import Compiler, Expression, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from distask.llm.request import Message
@@ -148,14 +149,8 @@ class Task:
         completion = reply if isinstance(reply, Completion) else Completion(reply)
         self._refuse_nothing(completion)
         scope = RowScope(lambda: self._scope(row, index, strict=False))
-        columns = self._read(completion, scope)
-        if self._drawn:
-            drawn = self._draw(index)
-            columns |= {name: drawn[name] for name in self._drawn}
-        if self._checks:
-            names = {**reply_scope(completion, scope), **columns}
-            for check in self._checks:
-                check(names)
+        drawn = self._draw(index) if self._drawn else {}
+        columns = self._read(completion, scope, {name: drawn[name] for name in self._drawn})
         return {data: columns[name] for name, data in self._names}
 
     def null_output(self) -> dict[str, None]:
@@ -171,17 +166,29 @@ class Task:
         told = json.dumps(row, sort_keys=True, default=repr)
         rng = random.Random(f"{self.seed}/{index}/{sample}/{told}")  # noqa: S311 - no secret
         scope = RowScope(lambda: self._scope(row, index, strict=False))
+        writers = self._writers(scope)
         replies = []
         for attempt in range(EXAMPLES_TRIED):
-            # most tries go to the first parser: it is the form that the prompt asks for
-            reader = self._readers[max(0, attempt - EXAMPLES_TRIED // 2) % len(self._readers)]
-            replies.append(reader.parser.example(rng, scope))
+            # half of the tries go to the first way: it is the form that the prompt asks for
+            write = writers[max(0, attempt - EXAMPLES_TRIED // 2) % len(writers)]
+            replies.append(write(rng))
             try:
                 self.format_output(replies[-1], row, index)
             except InvalidReply:
                 continue
             return replies[-1]
         return replies[0]
+
+    def _writers(self, scope: RowScope) -> list[Callable[[random.Random], str]]:
+        """Ways to make up a reply: what the server is asked to hold it to comes first, then what each parser reads."""
+        writers = [partial(reader.parser.example, scope=scope) for reader in self._readers]
+        held = None
+        if self._keywords is not None:
+            try:
+                held = held_reply(self._keywords(scope.names()))
+            except RowError:
+                held = None
+        return writers if held is None else [held, *writers]
 
     # The names that templates see
 
@@ -215,14 +222,20 @@ class Task:
             raise InvalidReply("empty", "the reply is empty: max_tokens were used up before it began")
         raise InvalidReply("empty", "the reply is empty")
 
-    def _read(self, completion: Completion, scope: RowScope) -> dict[str, Any]:
-        """The columns of the first parser that fits."""
+    def _read(self, completion: Completion, scope: RowScope, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns of the first parser that fits: it parses, the types are right, the checks hold."""
         errors = []
         for reader in self._readers:
             try:
-                return reader.read(completion, scope)
+                columns = reader.read(completion, scope) | drawn
+                if self._checks:
+                    names = {**reply_scope(completion, scope), **columns}
+                    for check in self._checks:
+                        check(names)
             except InvalidReply as error:
                 errors.append(error)
+            else:
+                return columns
         if len(errors) == 1:
             raise errors[0]
         told = "; ".join(f"{r.name}: {e.message}" for r, e in zip(self._readers, errors, strict=True))

@@ -1,0 +1,102 @@
+"""Make the references from the code: the language's models, the command line's options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import typer.main
+from pydantic import BaseModel
+
+from distask.cli import app
+from distask.spec import model
+from distask.task.parsers import PARSERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SECTIONS: list[tuple[str, type[BaseModel]]] = [
+    ("A task", model.TaskSpec),
+    ("An input", model.Input),
+    ("A param", model.Param),
+    ("A drawn value", model.Draw),
+    ("A message", model.Message),
+    ("A part of a message", model.Part),
+    ("An output", model.Output),
+    ("`on_invalid`", model.OnInvalid),
+    ("`llm`", model.LLM),
+    ("`structured_output`", model.StructuredOutput),
+    ("A case", model.Case),
+]
+
+
+def spec_reference() -> str:
+    """The page of all keys of a task."""
+    parsers = [m for m in get_args(get_args(model.Parser)[0]) if issubclass(m, BaseModel)]
+    pieces = [
+        "# The keys of a task\n",
+        "Made from the models that read a task; `distask schema` prints the same for editors. "
+        "A key that is not here is an error, with the nearest one that is.\n",
+        *(_section(title, of) for title, of in SECTIONS),
+        "## Parsers\n",
+        "`format_output` is one of these, or a list of them: the first that fits the reply wins.\n",
+        *(_section(f"`{_name(parser)}`", parser, "###") for parser in parsers),
+    ]
+    assert {_name(p) for p in parsers} == set(PARSERS)
+    return "\n".join(pieces)
+
+
+def _name(parser: type[BaseModel]) -> str:
+    return str(get_args(parser.model_fields["parser"].annotation)[0])
+
+
+def _section(title: str, of: type[BaseModel], level: str = "##") -> str:
+    rows = "\n".join(
+        f"| `{field.alias or name}` | {(field.description or '').replace('|', chr(92) + '|')} | {_default(field)} |"
+        for name, field in of.model_fields.items()
+        if name != "parser"
+    )
+    return f"{level} {title}\n\n{of.__doc__}\n\n| key | what it says | default |\n| --- | --- | --- |\n{rows}\n"
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "needed"
+    value = field.default
+    return "" if value is None or isinstance(value, BaseModel) or value in ({}, []) else f"`{str(value).lower()}`"
+
+
+def cli_reference() -> str:
+    """The page of all commands and their options."""
+    group: Any = typer.main.get_command(app)
+    pieces = ["# The command line\n", "Made from the commands themselves.\n", EXIT_CODES]
+    for name, command in group.commands.items():
+        arguments = " ".join(p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument")
+        pieces.append(f"## distask {name}\n\n    distask {name} {arguments}".rstrip() + f"\n\n{_help(command.help)}\n")
+        options = [p for p in command.params if p.param_type_name == "option"]
+        if options:
+            pieces.append("| option | what it does |\n| --- | --- |\n" + "\n".join(_options(options)) + "\n")
+    return "\n".join(pieces)
+
+
+def _help(text: str | None) -> str:
+    return "\n".join(line.strip() for line in (text or "").splitlines())
+
+
+def _options(options: Iterable[Any]) -> list[str]:
+    rows = []
+    for option in options:
+        names = ", ".join(f"`{n}`" for n in (*option.opts, *option.secondary_opts))
+        metavar = f" {option.metavar}" if option.metavar else ""
+        rows.append(f"| {names}{metavar.replace('|', chr(92) + '|')} | {option.help} |")
+    return rows
+
+
+EXIT_CODES = """\
+| exit code | what it means |
+| --- | --- |
+| 0 | done, every generation good |
+| 1 | the endpoint, the key, the store or the disk ended the run; nothing that was paid for is lost |
+| 2 | the usage, the task or the data is wrong; nothing was asked |
+| 3 | done, but some generations failed: they are counted, and each has its reason in the metadata |
+| 130 | stopped with Ctrl-C; the same command goes on |
+"""

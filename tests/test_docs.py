@@ -1,0 +1,90 @@
+"""The docs can't lie: each command in them is run, and its output compared; the references are made from the code.
+
+`python tests/test_docs.py` writes the outputs and the references anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"^```(?P<kind>console|\w+ file=(?P<file>\S+))\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
+DISTASK = f"{shlex.quote(sys.executable)} -m distask"
+
+
+def outputs(page: Path) -> str:
+    """The page as it is when each of its commands has just been run, in one new folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("examples", "tasks", "configs"):
+            shutil.copytree(ROOT / name, Path(folder, name))
+
+        def done(block: re.Match[str]) -> str:
+            if block["file"]:
+                file = Path(folder, block["file"])
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(block["body"])
+                return block[0]
+            commands = re.findall(r"^\$ (.*(?:\\\n.*)*)$", block["body"], re.MULTILINE)
+            if not all(c.startswith(("distask", "cat", "head", "ls", "wc")) for c in commands):
+                return block[0]
+            return "```console\n" + "".join(f"$ {c}\n{said(c, folder)}" for c in commands) + "```"
+
+        return BLOCK.sub(done, page.read_text())
+
+
+def said(command: str, folder: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "COLUMNS", "FORCE_COLOR"))}
+    done = subprocess.run(
+        ["bash", "-c", re.sub(r"\bdistask\b(?= )", lambda _: DISTASK, command, count=1)],
+        cwd=folder,
+        env={**environment, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb", "OPENAI_API_KEY": "sk-example"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=120,
+    )
+    text = done.stdout.decode()
+    return re.sub(r"\b\d+\.\d s\b", "0.1 s", text) + ("" if not text or text.endswith("\n") else "\n")
+
+
+def references() -> dict[Path, str]:
+    from reference import cli_reference, spec_reference
+
+    return {ROOT / "docs" / "spec.md": spec_reference(), ROOT / "docs" / "cli.md": cli_reference()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_the_commands_of_a_page_print_what_it_shows(page):
+    assert outputs(page) == page.read_text()
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs" / "spec.md", ROOT / "docs" / "cli.md"], ids=lambda p: p.name)
+def test_a_reference_is_made_from_the_code(page, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+
+    assert page.read_text() == references()[page]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_to_files_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "docs"))
+    for reference, text in references().items():
+        reference.write_text(text)
+    for written in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]):
+        written.write_text(outputs(written))
