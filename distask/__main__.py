@@ -1,5 +1,10 @@
-"""`python -m distask`."""
+"""`python -m distask` is `distask`."""
+
+from __future__ import annotations
+
+import sys
 
 from distask.cli import main
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from tests.server import ScriptedServer
+
+settings.register_profile("distask", deadline=None)
+settings.load_profile("distask")
 
 
 @pytest.fixture

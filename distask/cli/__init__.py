@@ -1,27 +1,45 @@
-"""The command line, one file a command; a command's imports are made when it is called."""
+"""The command line: what each command takes; the rest of a command is imported when it is called."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from distask.cli import options as o
+from distask.cli.help import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EPILOG = """\
+\b
+To begin:
+  distask tasks                                          what there is
+  distask dry-run text-generation -i rows.jsonl          what would be sent
+  distask run text-generation -i rows.jsonl -c offline   a rehearsal, no model
+"""
 
 app = typer.Typer(
     name="distask",
     help="Make and judge datasets with LLMs, from tasks that are YAML files.",
-    no_args_is_help=True,
+    epilog=EPILOG,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_MISUSE = typer.BadParameter.__mro__[2]
+"""The root of what typer says about wrong arguments: click's, or typer's own copy of it, by typer's version."""
 
-def _version(wanted: bool) -> None:
+
+def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
@@ -31,85 +49,100 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Make and judge datasets with LLMs, from tasks that are YAML files."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
-@app.command()
+@app.command(cls=Command, short_help="Run a task over rows.")
 def run(
+    context: typer.Context,
     spec: o.Spec,
     source: o.Source = None,
+    rows: o.RowCount = None,
+    param: o.Param = None,
+    num_generations: o.NumGenerations = None,
+    group_generations: o.Group = None,
+    seed: o.Seed = 0,
     output: o.Output = None,
+    overwrite: o.Overwrite = False,
+    metadata_column: o.MetadataColumn = "distask_metadata",
     config: o.Config = None,
     model: o.Model = None,
     base_url: o.BaseUrl = None,
-    param: o.Param = None,
     set_: o.Set = None,
-    num_generations: o.NumGenerations = None,
-    group_generations: o.Group = None,
+    concurrency: o.Concurrency = None,
     limit: o.Limit = None,
     offset: o.Offset = 0,
-    sample: o.Sample = None,
     shard: o.Shard = None,
-    rows: o.RowCount = None,
-    seed: o.Seed = 0,
-    concurrency: o.Concurrency = None,
+    sample: o.Sample = None,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
     store: o.Store = None,
     no_store: o.NoStore = False,
-    metadata_column: o.MetadataColumn = "distask_metadata",
     allow_code: o.AllowCode = False,
     allow_path: o.AllowPath = None,
-    on_bad_row: o.OnBadRow = "stop",
-    overwrite: o.Overwrite = False,
-    show_config: o.ShowConfig = False,
     quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
     json_: o.Json = False,
+    show_config: o.ShowConfig = False,
 ) -> None:
     """Run a task over rows, and write them with what the model said.
 
     What was asked before, with the same store, is not asked again: to go on after a stop, to add rows, to raise n
     or to change a parser, run again.
     """
-    from distask.cli.run import run_command
+    choice = o.Choice.of(locals())
+    from distask.cli.run import run_command, show_config_command
 
-    run_command(o.Choice(**_chosen(locals())), show_config=show_config, quiet=quiet, as_json=json_)
+    if show_config:
+        show_config_command(choice, as_json=json_)
+    else:
+        raise typer.Exit(run_command(choice, _typed(context), quiet=quiet, verbose=verbose, as_json=json_))
 
 
-@app.command("dry-run")
+@app.command("dry-run", cls=Command, short_help="Show what a run would send and ask for.")
 def dry_run(
     spec: o.Spec,
     source: o.Source = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many chats are shown.")] = 3,
+    rows: o.RowCount = None,
+    param: o.Param = None,
+    num_generations: o.NumGenerations = None,
+    seed: o.Seed = 0,
+    chats: Annotated[
+        int, typer.Option("--limit", min=0, metavar="N", help="How many chats are shown; all rows are counted. [3]")
+    ] = 3,
     output: o.Output = None,
     config: o.Config = None,
     model: o.Model = None,
     base_url: o.BaseUrl = None,
-    param: o.Param = None,
     set_: o.Set = None,
-    num_generations: o.NumGenerations = None,
     offset: o.Offset = 0,
-    sample: o.Sample = None,
     shard: o.Shard = None,
-    rows: o.RowCount = None,
-    seed: o.Seed = 0,
+    sample: o.Sample = None,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
     store: o.Store = None,
-    allow_code: o.AllowCode = False,
+    no_store: o.NoStore = False,
     allow_path: o.AllowPath = None,
+    verbose: o.Verbose = False,
     json_: o.Json = False,
 ) -> None:
-    """Show the chats that a run would send, and count what it would ask; calls no model."""
+    """Show the chats that a run would send, and count what it would ask for. It asks no model and needs no key."""
     from distask.cli.dry_run import dry_run_command
 
-    dry_run_command(o.Choice(**_chosen({**locals(), "limit": None})), chats=limit, as_json=json_)
+    dry_run_command(o.Choice.of(locals()), chats, whole=verbose, as_json=json_)
 
 
-@app.command()
+@app.command(cls=Command)
 def tasks(
-    action: Annotated[str, typer.Argument(metavar="[show]", help="`show NAME` prints a task's file.")] = "list",
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The task's name.")] = None,
+    action: Annotated[
+        str | None, typer.Argument(metavar="[show]", help="Print a task's file, to read it or to start from it.")
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which task `show` prints.")] = None,
 ) -> None:
     """List the built-in tasks, or print one."""
     from distask.cli.tasks import tasks_command
@@ -117,7 +150,7 @@ def tasks(
     tasks_command(action, name)
 
 
-@app.command()
+@app.command(cls=Command, short_help="Say every error of every spec.")
 def validate(
     specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="Task files, or built-in tasks' names.")],
     source: Annotated[
@@ -132,7 +165,7 @@ def validate(
     validate_command(specs, source, form, param)
 
 
-@app.command()
+@app.command(cls=Command)
 def schema(
     config: Annotated[bool, typer.Option("--config", help="Of an LLM config instead of a task.")] = False,
 ) -> None:
@@ -142,31 +175,55 @@ def schema(
     schema_command(of_config=config)
 
 
-def _chosen(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in o.Choice.__dataclass_fields__}
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives its exit code. Every error is a message, never a bare traceback."""
+    given = tuple(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks is shown as an escape
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(given)
+    finally:
+        _flush()
 
 
-def main() -> None:
-    """Run the command line; every error of ours is a message and an exit code, never a traceback."""
+def _run(given: Sequence[str]) -> int:
+    try:
+        command: Any = get_command(app)
+        with command.make_context("distask", list(given), obj=given) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        with contextlib.suppress(OSError):
+            sys.stderr.write("\ninterrupted\n")
+        return 130
+    except BrokenPipeError:  # whoever read our output has had enough
+        return 141
+    except Exception as error:  # noqa: BLE001 - the last one to see it
+        return _told(error)
+    return 0
+
+
+def _told(error: Exception) -> int:
+    from distask.cli import console
     from distask.errors import DistaskError
 
-    code: int | None = 0
-    try:
-        code = app(standalone_mode=False)
-    except DistaskError as error:
-        from distask.cli.console import tell_error
+    if isinstance(error, DistaskError):
+        return console.tell_error(error)
+    if isinstance(error, _MISUSE):
+        return console.tell_misuse(error)
+    return console.tell_bug(error)
 
-        code = tell_error(error)
-    except (KeyboardInterrupt, EOFError):
-        code = 130
+
+def _typed(context: typer.Context) -> list[str]:
+    """The arguments as they were typed."""
+    return list(sys.argv[1:] if context.obj is None else context.obj)
+
+
+def _flush() -> None:
+    """Flush stdout; where nobody reads it any more, point it to nowhere, so that Python's own last flush is silent."""
+    try:
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    except Exception as error:  # noqa: BLE001 - the last one to see it
-        if type(error).__module__.startswith(("click.", "typer.")):
-            code = o.tell_usage(error)
-        else:
-            from distask.cli.console import tell_bug
-
-            code = tell_bug(error)
-    sys.exit(code or 0)

@@ -1,67 +1,140 @@
-"""Draw on a terminal. Text that came from outside is made safe first: it can't move the cursor or colour anything."""
+"""Draw on a terminal.
+
+Text from outside (rows, replies, file names, a server's words) is made safe first: it moves no cursor, opens no link,
+colours nothing, and is never read as markup.
+"""
 
 from __future__ import annotations
 
-import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
+from distask.spec.diagnostics import visible
+
 if TYPE_CHECKING:
-    from distask.errors import DistaskError
+    from distask.errors import DistaskError, SpecError
 
-_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C, 0xFEFF}
-
-
-def safe(text: str) -> str:
-    """A text with every control character shown as an escape; line ends and tabs stay."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c in "\n\t" or not _drives(c) else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text
-    )
+JOINERS = "\u200c\u200d"
+"""Invisible, and part of how Persian, Hindi and emoji are written; they move nothing."""
 
 
-def _drives(character: str) -> bool:
-    code = ord(character)
-    return code < 0x20 or 0x7F <= code < 0xA0 or code in _BIDI or 0xD800 <= code < 0xE000
+class Terminal(Console):
+    """A console that falls silent, and ends nothing, when what it writes to is closed."""
 
-
-def plain(text: str, style: str = "") -> Text:
-    """A text of anyone's, for the console: no markup in it is read."""
-    return Text(safe(text), style=style)
+    def on_broken_pipe(self) -> None:
+        """Write nothing more: a run goes on without its terminal."""
+        self.quiet = True
 
 
 def err() -> Console:
     """The console of all that is not data."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Terminal(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def out() -> Console:
     """The console of what a command prints as its result."""
-    return Console(highlight=False, soft_wrap=True)
+    return Terminal(markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def safe(text: str) -> str:
+    """A text with control and direction characters shown as escapes; line ends stay, tabs become spaces."""
+    return visible(text.expandtabs(4), keep="\n" + JOINERS)
+
+
+def plain(text: str, style: str = "") -> Text:
+    """A text of anyone's, for the console."""
+    return Text(safe(text), style=style)
+
+
+def short(text: str, longest: int = 300) -> str:
+    """The text on one line, its end cut."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def amount(count: int) -> str:
+    """A count in a few figures: 950, 12.3k, 3.4M."""
+    for least, unit_size, unit in ((10**9, 10**9, "G"), (10**6, 10**6, "M"), (10**4, 10**3, "k")):
+        if count >= least:
+            return f"{count / unit_size:.1f}{unit}"
+    return f"{count:,}"
+
+
+def several(count: int, word: str) -> str:
+    """A count and its word: 1 row, 2 rows; 1 reply, 2 replies."""
+    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    return f"{count:,} {word if count == 1 else plural}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 3.2 s, 4 min 5 s, 2 h 10 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    if seconds < 60 and minutes == 0:
+        return f"{seconds:.1f} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def tell_error(error: DistaskError) -> int:
-    """Print an error of ours; its exit code."""
+    """Print an error of ours and what to do; its exit code."""
     from distask.errors import SpecError
 
     console = err()
     if isinstance(error, SpecError):
-        for diagnostic in error.diagnostics:
-            console.print(plain(str(diagnostic)))
-            console.print()
-        count = len(error.diagnostics)
-        console.print(plain(f"{count} error{'s' if count != 1 else ''}; nothing was asked", "red"))
-        return error.exit_code
-    console.print(Text.assemble(("error: ", "bold red"), plain(str(error))))
+        _tell_spec(error, console)
+    elif error.exit_code == 130:
+        console.print(plain(str(error), "bold yellow"))
+    else:
+        message = str(error)
+        if ": error: " in message.partition("\n")[0]:  # it has its place and its heading already
+            console.print(_marked(message))
+        else:
+            console.print(Text.assemble(("error: ", "bold red"), plain(message)))
+    for note in getattr(error, "__notes__", ()):
+        console.print(plain(note))
     return error.exit_code
+
+
+def tell_misuse(error: Any) -> int:
+    """Print what is wrong with the arguments, and where help is; the exit code."""
+    console = err()
+    message = " ".join(error.format_message().split()).replace(": Value error, ", ": ").replace(": Input ", ": it ")
+    console.print(Text.assemble(("error: ", "bold red"), plain(message[:1].lower() + message[1:])))
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        console.print(plain(f"`{context.command_path} --help` shows what there is", "dim"))
+    return int(error.exit_code)
 
 
 def tell_bug(error: Exception) -> int:
     """Print what should not have happened, without the values of variables: they may hold a key."""
-    sys.stderr.write("error: this is a bug in distask; please report it with the lines below\n")
-    sys.stderr.write(safe("".join(traceback.format_exception(error))))
+    console = err()
+    console.print(plain("".join(traceback.format_exception(error)).rstrip(), "dim"))
+    console.print(
+        Text.assemble(
+            ("error: ", "bold red"),
+            plain(f"this is a bug in distask ({type(error).__name__}); please report it with the lines above"),
+        )
+    )
     return 1
+
+
+def _tell_spec(error: SpecError, console: Console) -> None:
+    counts: dict[str, int] = {}
+    for diagnostic in error.diagnostics:
+        console.print(_marked(str(diagnostic)))
+        console.print()
+        if diagnostic.severity == "error":
+            counts[diagnostic.file] = counts.get(diagnostic.file, 0) + 1
+    for file, count in counts.items():
+        console.print(plain(f"{several(count, 'error')} in {file}", "red"))
+
+
+def _marked(message: str) -> Text:
+    """A diagnostic, its severity in colour."""
+    text = plain(message)
+    text.highlight_words([": error:"], "bold red")
+    text.highlight_words([": warning:"], "bold yellow")
+    return text

@@ -7,84 +7,85 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from distask.cli.console import out, plain, safe
+from distask.cli import chats
+from distask.cli.console import amount, out, plain, several
 from distask.cli.setup import job_of
 from distask.runner.plan import Plan, plan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from distask.cli.options import Choice
-    from distask.runner.plan import Chat
+    from distask.llm.config_model import Price
 
-LONGEST = 2_000
-"""Characters of a message that are shown."""
-COLOURS = {"system": "magenta", "developer": "magenta", "user": "cyan", "assistant": "green", "tool": "yellow"}
+LONGEST_KEYWORD = 400
+"""Characters of a keyword's value (a schema, tools) that are shown."""
 
 
-def dry_run_command(choice: Choice, *, chats: int, as_json: bool) -> None:
-    """Show the first chats, then the counts."""
-    made = plan(job_of(choice, asks=False), chats)
+def dry_run_command(choice: Choice, shown: int, *, whole: bool, as_json: bool) -> None:
+    """Print the first chats, and what a run would ask for.
+
+    Args:
+        choice: what was chosen.
+        shown: how many chats are printed.
+        whole: print long texts whole.
+        as_json: print all of it as JSON.
+    """
+    job = job_of(choice, asks=False)
+    made = plan(job, shown)
     if as_json:
-        print(json.dumps(_as_json(made), ensure_ascii=False, default=str))  # noqa: T201
+        print(json.dumps(_as_json(made), ensure_ascii=False, default=_name_of))  # noqa: T201
         return
     console = out()
+    _print_chats(made, console, whole=whole)
+    for name, text in _counts(made, job.llm.config.price):
+        console.print(Text.assemble((f"{name:<9}", "dim"), plain(text, "red" if name == "fail" else "")))
+
+
+def _print_chats(made: Plan, console: Console, *, whole: bool) -> None:
+    rendered = [chat.keywords for chat in made.chats if chat.messages is not None]
+    same = all(keywords == rendered[0] for keywords in rendered)
     for chat in made.chats:
-        _show(chat, console)
-    _count(made, console)
+        console.print(plain(f"── {chat.place}", "bold"))
+        if chat.messages is None:
+            console.print(plain(f"can't be rendered: {chat.error}", "red"))
+        else:
+            chats.draw(chat.messages, console, whole=whole)
+            if not same:
+                _print_keywords(chat.keywords, console, whole=whole)
+        console.print()
+    if rendered and same:
+        _print_keywords(rendered[0], console, whole=whole)
 
 
-def _show(chat: Chat, console: Console) -> None:
-    console.print(plain(f"── {chat.place} ", "dim"))
-    if chat.messages is None:
-        console.print(Text.assemble(("  can't be rendered: ", "red"), plain(chat.error or "")))
-    for message in chat.messages or []:
-        colour = COLOURS.get(message["role"], "")
-        name = f" ({safe(message['name'])})" if message.get("name") else ""
-        console.print(Text(f"{message['role']}{name}", style=f"bold {colour}"))
-        console.print(plain(_content(message.get("content"))))
-        if message.get("tool_calls"):
-            console.print(plain(json.dumps(message["tool_calls"], ensure_ascii=False)))
-    console.print()
+def _print_keywords(keywords: dict[str, Any], console: Console, *, whole: bool) -> None:
+    for name, value in keywords.items():
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        shown = text if whole else chats.folded(text, LONGEST_KEYWORD)
+        console.print(Text.assemble(("with     ", "dim"), plain(f"{name}: {shown}")))
 
 
-def _content(content: Any) -> str:
-    if isinstance(content, list):
-        return "\n".join(_part(part) for part in content)
-    text = str(content or "")
-    if len(text) > LONGEST:
-        return f"{text[:LONGEST]} … {len(text) - LONGEST:,} more characters"
-    return text
-
-
-def _part(part: dict[str, Any]) -> str:
-    kind = part.get("type")
-    if kind == "text":
-        return _content(part["text"])
-    if kind == "image_url":
-        url = part["image_url"]["url"]
-        if not url.startswith("data:"):
-            return f"[image {url}]"
-        head, _, data = url.partition(",")
-        return f"[image {head[5:].partition(';')[0]}, {len(data) * 3 // 4:,} bytes]"
-    return f"[{kind}]"
-
-
-def _count(made: Plan, console: Console) -> None:
-    if made.chats and (keywords := next((c.keywords for c in made.chats if c.messages), None)):
-        console.print(plain(f"keywords: {json.dumps(keywords, ensure_ascii=False)}", "dim"))
-    console.print(plain(f"model: {made.model} at {made.endpoint}", "dim"))
-    console.print(
-        plain(
-            f"{made.rows:,} rows, {made.num_generations} each → {made.completions:,} replies: "
-            f"{made.stored:,} in the store, {made.missing:,} to ask for"
-        )
-    )
-    limit = "no limit is set" if made.output_limit is None else f"{made.output_limit:,} at the most"
-    console.print(plain(f"tokens: about {made.input_tokens:,} in; out: {limit}"))
+def _counts(made: Plan, price: Price | None) -> Iterator[tuple[str, str]]:
+    yield "model", f"{made.model} at {made.endpoint}"
+    each = f", {made.num_generations} replies each" if made.num_generations > 1 else ""
+    yield "rows", f"{made.rows:,}{each}"
     for kind, count in made.failures.most_common():
-        console.print(plain(f"{count:,} rows can't be rendered: {kind}", "red"))
-    console.print(plain("nothing was asked", "dim"))
+        yield "fail", f"{several(count, 'row')} can't be rendered ({kind}), and would be written with the reason"
+    yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to ask for"
+    limit = "no limit is set" if made.output_limit is None else f"{amount(made.output_limit)} at the most"
+    yield "tokens", f"about {amount(made.input_tokens)} in; out: {limit}"
+    if price is not None:
+        yield "cost", _cost(made, price)
+    yield "so far", "nothing was asked"
+
+
+def _cost(made: Plan, price: Price) -> str:
+    reading = made.input_tokens * price.input / 1e6
+    if made.output_limit is None:
+        return f"about ${reading:.2f} in; out: ${price.output:g} for a million tokens"
+    return f"about ${reading:.2f} in; out: ${made.output_limit * price.output / 1e6:.2f} at the most"
 
 
 def _as_json(made: Plan) -> dict[str, Any]:
@@ -100,3 +101,7 @@ def _as_json(made: Plan) -> dict[str, Any]:
             {"place": c.place, "messages": c.messages, "keywords": c.keywords, "error": c.error} for c in made.chats
         ],
     }
+
+
+def _name_of(value: Any) -> str:
+    return str(value)

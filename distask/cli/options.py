@@ -1,69 +1,195 @@
-"""The options that commands share, and the choice that they make together."""
+"""The options that `run` and `dry-run` share, and what was chosen with them."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A task's file, or a built-in task's name.")]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_IN, _OUT, _LLM, _SELECT, _KEEP, _ALLOW, _TELL = (
+    "The task and its data",
+    "The output",
+    "The LLM",
+    "Which rows",
+    "What is kept",
+    "What is allowed",
+    "What is told",
+)
+
+
+class BadRow(Enum):
+    """What becomes of a row that can't be read."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A task: its file, or a built-in one's name.")]
 Source = Annotated[
     str | None,
     typer.Option(
-        "--input", "-i", metavar="DATA",
-        help="Rows: .jsonl .json .csv .parquet (also .gz, .zst), a glob, a folder, hf://owner/name@split, or -.",
+        "--input",
+        "-i",
+        metavar="DATA",
+        help="Rows: .jsonl .json .csv .parquet (also .gz, .zst), a glob, a folder of `datasets`, "
+        "hf://owner/name@split, or - for JSON Lines on stdin.",
+        rich_help_panel=_IN,
     ),
-]  # fmt: skip
+]
+RowCount = Annotated[
+    int | None,
+    typer.Option(
+        "--rows", min=1, metavar="N", help="Make N rows out of nothing, for a task without inputs.", rich_help_panel=_IN
+    ),
+]
+Param = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="K=V",
+        help="A param of the task, its value in YAML; as often as you like.",
+        rich_help_panel=_IN,
+    ),
+]
+NumGenerations = Annotated[
+    int | None,
+    typer.Option(
+        "--num-generations", "-n", min=1, metavar="N", help="Replies for each row. [the task's]", rich_help_panel=_IN
+    ),
+]
+Group = Annotated[
+    bool | None,
+    typer.Option(
+        "--group-generations/--no-group-generations",
+        help="One row with lists, or a row for each reply. [the task's]",
+        rich_help_panel=_IN,
+    ),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", help="What is drawn is drawn from this. [0]", rich_help_panel=_IN)
+]
+
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", metavar="OUT", help=".jsonl .csv .parquet, or -. [SPEC.DATA.jsonl]"),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help=".jsonl, .csv, .parquet, or - for JSON Lines on stdout. [TASK.DATA.jsonl]",
+        rich_help_panel=_OUT,
+    ),
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an OUT that is not this run's own.", rich_help_panel=_OUT)
+]
+MetadataColumn = Annotated[
+    str,
+    typer.Option(
+        "--metadata-column",
+        metavar="NAME",
+        help="What the metadata column is called. [distask_metadata]",
+        rich_help_panel=_OUT,
+    ),
+]
+
 Config = Annotated[
-    str | None, typer.Option("--config", "-c", metavar="LLM", help="An LLM config's file, or a built-in one's name.")
+    str | None,
+    typer.Option(
+        "--config", "-c", metavar="LLM", help="An LLM config: its file, or a built-in one's name.", rich_help_panel=_LLM
+    ),
 ]
-Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="The model to ask.")]
-BaseUrl = Annotated[str | None, typer.Option("--base-url", metavar="URL", help="The server to ask, up to /v1.")]
-Param = Annotated[list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="A param of the task.")]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="The model that is asked.", rich_help_panel=_LLM)
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", metavar="URL", help="The server that is asked, up to /v1.", rich_help_panel=_LLM),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="K=V", help="llm.temperature=0, limits.timeout=60, input_mappings.COLUMN=DATA_COLUMN …"
+        "--set",
+        metavar="K=V",
+        help="llm.temperature=0, limits.timeout=60, input_mappings.COLUMN=YOURS, output_mappings.COLUMN=YOURS; "
+        "as often as you like.",
+        rich_help_panel=_LLM,
     ),
 ]
-NumGenerations = Annotated[int | None, typer.Option("--num-generations", "-n", min=1, help="Replies for each row.")]
-Group = Annotated[
-    bool | None,
-    typer.Option("--group-generations/--no-group-generations", help="One row with lists, or a row each."),
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Do this many rows at the most.")]
-Offset = Annotated[int, typer.Option(min=0, help="Leave out this many rows at the beginning.")]
-Sample = Annotated[int | None, typer.Option(min=1, help="Do this many rows, drawn by the seed.")]
-Shard = Annotated[str | None, typer.Option(metavar="I/K", help="Do every K-th row, from the I-th.")]
-RowCount = Annotated[int | None, typer.Option("--rows", min=1, help="Make this many rows out of nothing.")]
-Seed = Annotated[int, typer.Option(help="What values are drawn from.")]
 Concurrency = Annotated[
-    int | None, typer.Option("--concurrency", "-j", min=1, help="Calls that may be under way at once.")
+    int | None,
+    typer.Option(
+        "--concurrency", "-j", min=1, metavar="N", help="Calls in flight at the most. [256]", rich_help_panel=_LLM
+    ),
 ]
-Store = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Where replies are kept. [.distask/store.db beside OUT]")
+
+Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="The first N.", rich_help_panel=_SELECT)]
+Offset = Annotated[
+    int, typer.Option("--offset", min=0, metavar="N", help="Leave out N at the beginning.", rich_help_panel=_SELECT)
 ]
-NoStore = Annotated[bool, typer.Option("--no-store", help="Keep no replies.")]
-MetadataColumn = Annotated[str, typer.Option(metavar="NAME", help="What the metadata column is called.")]
-AllowCode = Annotated[bool, typer.Option("--allow-code", help="Let the task's `python` parser run.")]
-AllowPath = Annotated[
-    list[str] | None, typer.Option("--allow-path", metavar="DIR", help="Let rows name files of this folder.")
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/K", help="Every K-th, from the I-th (1/4 … 4/4).", rich_help_panel=_SELECT),
+]
+Sample = Annotated[
+    int | None,
+    typer.Option("--sample", min=1, metavar="N", help="N of them, drawn by the seed.", rich_help_panel=_SELECT),
 ]
 OnBadRow = Annotated[
-    str, typer.Option("--on-bad-row", metavar="stop|skip", help="What becomes of a row that can't be read.")
+    BadRow,
+    typer.Option(
+        "--on-bad-row",
+        metavar="stop|skip",
+        help="Stop before any call where a row can't be read, or leave it out. [stop]",
+        rich_help_panel=_SELECT,
+    ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output of another run.")]
+
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="FILE",
+        help="Where replies are kept, so that none is asked for twice. [.distask/store.db beside OUT]",
+        rich_help_panel=_KEEP,
+    ),
+]
+NoStore = Annotated[bool, typer.Option("--no-store", help="Keep no replies.", rich_help_panel=_KEEP)]
+
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run the code that the task's parser names.", rich_help_panel=_ALLOW)
+]
+AllowPath = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-path",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Rows may name files (images …) of this folder.",
+        rich_help_panel=_ALLOW,
+    ),
+]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=_TELL)]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="More: every failure, long texts.", rich_help_panel=_TELL)
+]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON, for programs.", rich_help_panel=_TELL)]
 ShowConfig = Annotated[
-    bool, typer.Option("--show-config", help="Print the LLM config and where each value came from; run nothing.")
+    bool,
+    typer.Option(
+        "--show-config",
+        help="Print what would be asked how, and where each value comes from; run nothing.",
+        rich_help_panel=_TELL,
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Tell errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="Tell the result as JSON.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,38 +198,30 @@ class Choice:
 
     spec: str
     source: str | None = None
+    rows: int | None = None
+    param: list[str] | None = None
+    num_generations: int | None = None
+    group_generations: bool | None = None
+    seed: int = 0
     output: str | None = None
+    overwrite: bool = False
+    metadata_column: str = "distask_metadata"
     config: str | None = None
     model: str | None = None
     base_url: str | None = None
-    param: list[str] | None = None
     set_: list[str] | None = None
-    num_generations: int | None = None
-    group_generations: bool | None = None
+    concurrency: int | None = None
     limit: int | None = None
     offset: int = 0
-    sample: int | None = None
     shard: str | None = None
-    rows: int | None = None
-    seed: int = 0
-    concurrency: int | None = None
-    store: str | None = None
+    sample: int | None = None
+    on_bad_row: BadRow = BadRow.STOP
+    store: Path | None = None
     no_store: bool = False
-    metadata_column: str = "distask_metadata"
     allow_code: bool = False
-    allow_path: list[str] | None = None
-    on_bad_row: str = "stop"
-    overwrite: bool = False
+    allow_path: list[Path] | None = None
 
-
-def tell_usage(error: Any) -> int:
-    """Tell a fault that the argument parser found; its exit code."""
-    if type(error).__name__ in ("Exit", "Abort"):
-        return int(getattr(error, "exit_code", 130))
-    context = getattr(error, "ctx", None)
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
-    if message:
-        sys.stderr.write(f"error: {message}\n")
-    if context is not None:
-        sys.stderr.write(f"Try: {context.command_path} --help\n")
-    return 2
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        """Those of a command's arguments that belong to it."""
+        return cls(**{field.name: arguments[field.name] for field in fields(cls) if field.name in arguments})

@@ -1,94 +1,171 @@
-"""Show how a run goes: a live line on a terminal, a plain line now and then elsewhere."""
+"""Show how a run goes: a few live lines on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from distask.cli.console import err, safe
+from distask.cli.console import amount, duration, safe, several
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+    from rich.console import Console, RenderableType
 
     from distask.runner.stats import Stats
 
 PLAIN_SECONDS = 5.0
 """How often a line is printed where there is no terminal."""
+LIVE_SECONDS = 0.2
+"""How often the live lines are drawn: drawing takes time from the run's own loop."""
+KINDS_SHOWN = 4
 
 
 class Progress:
-    """A context; call it with the stats."""
+    """A context; call it with the stats, as often as you like.
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._console = err()
+    Args:
+        console: where it is drawn.
+        quiet: draw nothing.
+        live: draw over what was drawn before; by default where the console is a terminal that can.
+        clock: gives the seconds since some moment.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        quiet: bool = False,
+        live: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._clock = clock
         self._quiet = quiet
+        self._last: Stats | None = None
+        self._drawn: tuple[int, int] | None = None
         self._live: Live | None = None
-        self._next = time.monotonic() + PLAIN_SECONDS
+        if not quiet and (can_draw_over(console) if live is None else live):
+            self._live = Live(
+                console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+            )
+        self._every = LIVE_SECONDS if self._live else PLAIN_SECONDS
+        self._next = clock() + (0.0 if self._live else PLAIN_SECONDS)
 
     def __enter__(self) -> Self:
-        if not self._quiet and self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
-            self._live.start()
+        if self._live is not None:
+            self._safely(self._live.start)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.stop()
+            self._safely(self._live.stop)
+        elif self._last is not None and self._drawn not in (None, _moment(self._last)):
+            self._draw(self._last)  # the end of what was begun; a short run has its summary only
 
     def __call__(self, stats: Stats) -> None:
-        """Show the counts as they are now."""
+        """Show the counts as they are now, where it is time to."""
+        self._last = stats
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + self._every
+            self._draw(stats)
+
+    def _draw(self, stats: Stats) -> None:
+        if self._quiet:
+            return
+        self._drawn = _moment(stats)
         if self._live is not None:
-            self._live.update(_drawn(stats))
-        elif not self._quiet and time.monotonic() >= self._next:
-            self._next = time.monotonic() + PLAIN_SECONDS
-            self._console.print(Text(" · ".join(parts(stats))))
+            live, drawn = self._live, lines(stats)
+            self._safely(lambda: live.update(drawn, refresh=True))
+        else:
+            self._safely(lambda: self._console.print(Text(" · ".join(parts(stats)))))
+
+    def _safely(self, draw: Callable[[], None]) -> None:
+        """A terminal that is gone must not end a run that is paid for."""
+        try:
+            draw()
+        except (OSError, ValueError):
+            self._quiet = True
 
 
-def _drawn(stats: Stats) -> Any:
-    grid = Table.grid(padding=(0, 1))
+def can_draw_over(console: Console) -> bool:
+    """Whether the console is a terminal that can go back to a line."""
+    return console.file.isatty() and not console.is_dumb_terminal
+
+
+def lines(stats: Stats) -> RenderableType:
+    """The live lines: how far it is, what is under way, what failed."""
+    head = Table.grid(padding=(0, 1))
+    rate = Text(" · ".join([_rate(stats), *_left(stats)]), no_wrap=True, overflow="ellipsis")
     if stats.total:
-        grid.add_row(ProgressBar(stats.total, stats.rows, width=24), Text(" · ".join(parts(stats)), overflow="fold"))
+        bar = ProgressBar(stats.total, min(stats.rows, stats.total), width=24)
+        head.add_row(Text(_rows(stats), no_wrap=True), bar, rate)
     else:
-        grid.add_row(Text(" · ".join(parts(stats)), overflow="fold"))
-    return grid
+        head.add_row(Text(_rows(stats), no_wrap=True), rate)
+    drawn: list[RenderableType] = [head]
+    if under_way := _under_way(stats):
+        drawn.append(Text(" · ".join(under_way), style="dim", no_wrap=True, overflow="ellipsis"))
+    if failed := _failed(stats):
+        drawn.append(Text(failed, style="yellow", no_wrap=True, overflow="ellipsis"))
+    return Group(*drawn)
 
 
 def parts(stats: Stats) -> list[str]:
-    """The counts in words."""
-    total = "" if stats.total is None else f"/{stats.total:,}"
-    said = [f"{stats.rows:,}{total} rows", f"{stats.rate:,.0f}/s"]
+    """The same counts, for one plain line."""
+    failed = _failed(stats)
+    return [_rows(stats), _rate(stats), *_left(stats), *_under_way(stats), *([failed] if failed else [])]
+
+
+def _moment(stats: Stats) -> tuple[int, int]:
+    return stats.rows, stats.generations
+
+
+def _rows(stats: Stats) -> str:
+    if stats.total is None:
+        return several(stats.rows, "row")
+    done = 100 * stats.rows // stats.total if stats.total else 100
+    return f"{stats.rows:,} of {several(stats.total, 'row')} ({done} %)"
+
+
+def _rate(stats: Stats) -> str:
+    rate = stats.rate
+    return f"{rate:,.0f} rows/s" if rate >= 10 else f"{rate:.1f} rows/s"
+
+
+def _left(stats: Stats) -> list[str]:
+    eta = stats.eta
+    return [f"{duration(eta)} left"] if eta is not None and stats.rows != stats.total else []
+
+
+def _under_way(stats: Stats) -> list[str]:
+    said = []
     if stats.in_flight:
-        said.append(f"{stats.in_flight} of {stats.ceiling} in flight")
+        said.append(f"{stats.in_flight:,} of {stats.ceiling:,} in flight")
     if stats.input_tokens or stats.output_tokens:
-        said.append(f"{short(stats.input_tokens)} → {short(stats.output_tokens)} tokens")
+        said.append(f"tokens {amount(stats.input_tokens)} in, {amount(stats.output_tokens)} out")
     if stats.stored:
         said.append(f"{stats.stored:,} from the store")
     if stats.retries:
-        said.append(f"{stats.retries:,} retries")
-    said += [f"{count:,} {safe(kind)}" for kind, count in stats.failures.most_common(3)]
-    if stats.eta is not None and stats.rows != stats.total:
-        said.append(f"{duration(stats.eta)} left")
+        said.append(f"{stats.retries:,} tried again")
+    if stats.invalid_retries:
+        said.append(f"{stats.invalid_retries:,} invalid, asked again")
     return said
 
 
-def short(count: int) -> str:
-    """A count in three figures."""
-    for size, unit in ((1_000_000, "M"), (1_000, "k")):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return str(count)
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+def _failed(stats: Stats) -> str:
+    if not stats.failures:
+        return ""
+    kinds = [f"{count:,} {safe(kind)}" for kind, count in stats.failures.most_common(KINDS_SHOWN)]
+    if len(stats.failures) > KINDS_SHOWN:
+        kinds.append("…")
+    return f"{stats.failed:,} failed: {', '.join(kinds)}"

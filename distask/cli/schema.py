@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-
-
-def schema(
-    config: Annotated[bool, typer.Option("--config", help="The schema of an LLM config instead of a spec's.")] = False,
-) -> None:
-    """Print the JSON Schema of a spec, which an editor completes and checks with."""
-    schema_command(of_config=config)
 
 
 def schema_command(*, of_config: bool = False) -> None:

@@ -1,8 +1,9 @@
-"""From what was chosen on the command line to a job."""
+"""From what was chosen on the command line to a job; whatever is wrong with it is told here, before any call."""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,111 +15,190 @@ from distask.runner.job import Job, Selection, shape_of
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.document import scalar
 from distask.spec.load import load_spec
+from distask.spec.model import PythonParser, TextParser
 from distask.task.task import Task
 
 if TYPE_CHECKING:
-    from distask.cli.options import Choice
-    from distask.spec.load import LoadedSpec
+    from collections.abc import Iterable, Mapping, Sequence
 
-_OF_THE_TASK = ("input_mappings", "output_mappings")
+    from distask.cli.options import Choice
+    from distask.llm.config import Resolved
+    from distask.spec.load import LoadedSpec
+    from distask.spec.model import TaskSpec
+
+_MAPPINGS = {"input_mappings": "inputs", "output_mappings": "outputs"}
+"""What `--set` sets of a task, and the columns that it maps."""
 
 
 def job_of(choice: Choice, *, asks: bool = True) -> Job:
-    """The job; one that asks nothing needs no key. Raises `UsageError` with the first thing that is wrong."""
-    task_changes, llm_changes = _changes(choice.set_ or [])
+    """The job; where it `asks` nobody, it needs no key and runs no code of the task.
+
+    Raises:
+        UsageError: the first thing that is wrong; of a spec, all of it.
+    """
+    task, llm = task_and_llm(choice, asks=asks)
+    if choice.no_store and choice.store is not None:
+        raise UsageError("--store names a store and --no-store wants none; leave one of them out")
+    shard = _shard(choice.shard)
+    output = choice.output or default_output(task.name, choice.source, shard)
+    _refuse_to_eat_the_input(choice.source, output)
+    return Job(
+        task=task,
+        llm=llm,
+        source=_source(choice, task),
+        output=output,
+        shape=shape_of(task, choice.num_generations, choice.group_generations, choice.metadata_column),
+        selection=Selection(choice.limit, choice.offset, choice.sample, shard),
+        store=False if choice.no_store else choice.store,
+        overwrite=choice.overwrite,
+        on_bad_row=choice.on_bad_row.value,
+    )
+
+
+def task_and_llm(choice: Choice, *, asks: bool) -> tuple[Task, Resolved]:
+    """The task with its params and mappings, and the LLM config."""
+    given, of_llm = _split(pairs(choice.set_ or [], "--set"))
+    loaded = _mapped(load_spec(choice.spec), given)
+    if not asks:
+        loaded = _without_code(loaded)
     task = Task(
-        _with_mappings(load_spec(choice.spec), task_changes),
-        pairs(choice.param or [], "--param"),
+        loaded,
+        _params(loaded.spec, pairs(choice.param or [], "--param")),
         allow_code=choice.allow_code,
-        allow_paths=[Path(p) for p in choice.allow_path or []],
+        allow_paths=choice.allow_path or (),
         seed=choice.seed,
     )
-    if choice.on_bad_row not in ("stop", "skip"):
-        raise UsageError(f"--on-bad-row is stop or skip, not {choice.on_bad_row}")
     llm = load_config(
         choice.config,
         model=choice.model,
         base_url=choice.base_url,
         concurrency=choice.concurrency,
-        overrides=llm_changes,
+        overrides=of_llm,
         spec_llm=task.spec.llm,
         environ=os.environ,
         need_key=asks,
     )
-    source = _source(choice, task)
-    return Job(
-        task=task,
-        llm=llm,
-        source=source,
-        output=choice.output or _default_output(task, choice),
-        shape=shape_of(task, choice.num_generations, choice.group_generations, choice.metadata_column),
-        selection=Selection(choice.limit, choice.offset, choice.sample, _shard(choice.shard)),
-        store=False if choice.no_store else choice.store,
-        overwrite=choice.overwrite,
-        on_bad_row="skip" if choice.on_bad_row == "skip" else "stop",
-    )
+    return task, llm
 
 
-def pairs(written: list[str], option: str) -> dict[str, Any]:
-    """`K=V` words as a mapping; a value is read as YAML."""
-    made: dict[str, Any] = {}
+def pairs(written: Iterable[str], option: str) -> dict[str, str]:
+    """`K=V` words as a mapping; the last of a name wins."""
+    made: dict[str, str] = {}
     for word in written:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{option} {word}: write {option} NAME=VALUE")
-        made[key] = scalar(value)
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{option} {word}: there is no `=` in it; write {option} NAME=VALUE")
+        made[name.strip()] = value
     return made
 
 
-def _changes(written: list[str]) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
-    of_task: dict[str, dict[str, str]] = {}
-    of_llm: dict[str, Any] = {}
-    for key, value in pairs(written, "--set").items():
-        head, _, rest = key.partition(".")
-        if head in _OF_THE_TASK and rest:
-            of_task.setdefault(head, {})[rest] = str(value)
-        else:
+def _params(spec: TaskSpec, written: Mapping[str, str]) -> dict[str, Any]:
+    """Values in YAML; for a string param, what is no YAML string (`12`, `note: this`) is the text as it was written."""
+    values: dict[str, Any] = {}
+    for name, text in written.items():
+        value = scalar(text)
+        param = spec.params.get(name)
+        is_text = param is not None and param.type in (None, "string") and not param.choices and param.schema_ is None
+        values[name] = text if is_text and value is not None and not isinstance(value, str) else value
+    return values
+
+
+def _split(written: Mapping[str, str]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """What `--set` says of the task's mappings, and what it says of the LLM."""
+    mappings: dict[str, dict[str, str]] = {}
+    of_llm: dict[str, str] = {}
+    for key, value in written.items():
+        head, _, column = key.partition(".")
+        if head not in _MAPPINGS:
             of_llm[key] = value
-    return of_task, of_llm
+        elif not column or not value:
+            raise UsageError(f"--set {key}={value}: write --set {head}.COLUMN=COLUMN_OF_THE_DATA")
+        else:
+            mappings.setdefault(head, {})[column] = value
+    return mappings, of_llm
 
 
-def _with_mappings(loaded: LoadedSpec, changes: dict[str, dict[str, str]]) -> LoadedSpec:
-    """The spec with `--set input_mappings.…` and `--set output_mappings.…` laid over its own."""
-    spec = loaded.spec
-    for key, known in (("input_mappings", spec.inputs), ("output_mappings", spec.outputs)):
-        for name in changes.get(key, {}):
-            if name not in known:
-                raise UsageError(f"--set {key}.{name}: no such column; {did_you_mean(name, known)}")
-    laid = {key: {**getattr(spec, key), **given} for key, given in changes.items()}
-    return replace(loaded, spec=spec.model_copy(update=laid))
+def _mapped(loaded: LoadedSpec, mappings: Mapping[str, Mapping[str, str]]) -> LoadedSpec:
+    changed: dict[str, Any] = {}
+    for name, columns in mappings.items():
+        known = getattr(loaded.spec, _MAPPINGS[name])
+        for column in columns:
+            if column not in known:
+                what, hint = _MAPPINGS[name].removesuffix("s"), did_you_mean(column, known) or "it has none"
+                raise UsageError(f"--set {name}.{column}: the task {loaded.spec.name} has no {what} `{column}`; {hint}")
+        changed[name] = {**getattr(loaded.spec, name), **columns}
+    return replace(loaded, spec=loaded.spec.model_copy(update=changed)) if changed else loaded
 
 
-def _source(choice: Choice, task: Task) -> Any:
+def _without_code(loaded: LoadedSpec) -> LoadedSpec:
+    """The spec with a stand-in for each parser that is code: where nothing is asked, no reply is parsed."""
+    column = next(iter(loaded.spec.outputs), None)
+    parsers = [
+        TextParser.model_validate({"parser": "text", "column": column, "when": p.when})
+        if isinstance(p, PythonParser)
+        else p
+        for p in loaded.spec.format_output
+    ]
+    return replace(loaded, spec=loaded.spec.model_copy(update={"format_output": parsers}))
+
+
+def _source(choice: Choice, task: Task) -> str | list[dict[str, Any]]:
     if choice.source is not None and choice.rows is not None:
-        raise UsageError("--rows makes rows out of nothing; leave out --input")
+        raise UsageError("--input names rows and --rows makes some; leave one of them out")
+    needed = [name for name, column in task.input_columns.items() if column.required]
     if choice.source is not None:
         return choice.source
-    if choice.rows is not None:
-        return [{} for _ in range(choice.rows)]
-    if any(i.required for i in task.input_columns.values()):
-        raise UsageError("name the data: --input DATA")
-    raise UsageError(f"the task {task.name} needs no data; say how many rows it makes: --rows N")
+    if needed:
+        named = ", ".join(f"`{task.dataset_name(name)}`" for name in needed)
+        raise UsageError(f"the task {task.name} needs rows with the column{_s(needed)} {named}: --input DATA")
+    if choice.rows is None:
+        raise UsageError(f"the task {task.name} needs no data; say how many rows it makes: --rows N")
+    return [{} for _ in range(choice.rows)]
 
 
-def _default_output(task: Task, choice: Choice) -> str:
-    source = choice.source or "rows"
+def default_output(task: str, source: str | None, shard: tuple[int, int] | None = None) -> str:
+    """`<task>.<data>.jsonl`, in the current folder; each shard has a file of its own."""
+    part = f".{shard[0]}-of-{shard[1]}" if shard else ""
+    return f"{task}.{_stem(source)}{part}.jsonl"
+
+
+def _stem(source: str | None) -> str:
+    if source is None:
+        return "rows"
     if source == "-":
-        return f"{task.name}.stdin.jsonl"
-    stem = Path(source.partition("@")[0].removeprefix("hf://").replace("*", "all")).name
-    for suffix in SUFFIXES:
-        stem = stem.removesuffix(suffix)
-    return f"{task.name}.{Path(stem).stem}.jsonl"
+        return "stdin"
+    path = Path(source.removeprefix("hf://").partition("@")[0])
+    name = path.name
+    for ending in SUFFIXES:
+        name = name.removesuffix(ending)
+    if name.endswith((".jsonl", ".ndjson", ".json", ".csv", ".parquet")):
+        name = name.rpartition(".")[0]
+    letters = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    return letters or re.sub(r"[^\w.-]+", "-", path.parent.name).strip("-.") or "rows"
+
+
+def _refuse_to_eat_the_input(source: str | None, output: str) -> None:
+    if source is None or output == "-" or not os.path.exists(output):  # noqa: PTH110 - either may be no path at all
+        return
+    try:
+        same = Path(source).samefile(output)
+    except (OSError, ValueError):
+        return
+    if same:
+        raise UsageError(f"{output} is the input; name another file with --output")
 
 
 def _shard(written: str | None) -> tuple[int, int] | None:
     if written is None:
         return None
-    first, _, count = written.partition("/")
-    if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
-        raise UsageError(f"--shard {written}: write I/K, with I from 1 to K")
-    return int(first), int(count)
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", written, re.ASCII)
+    if found is None:
+        raise UsageError(f"--shard {written}: write --shard I/K, as 1/4 for the first of four")
+    index, count = int(found[1]), int(found[2])
+    if not 1 <= index <= count:
+        raise UsageError(f"--shard {written}: there is no shard {index} of {count}; I goes from 1 to K")
+    return index, count
+
+
+def _s(several: Sequence[Any]) -> str:
+    return "" if len(several) == 1 else "s"

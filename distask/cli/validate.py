@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,34 +19,6 @@ if TYPE_CHECKING:
 
 REMOTE_ROWS = 1000
 """Rows of a far source that are looked at."""
-
-
-class Format(Enum):
-    """How errors are printed."""
-
-    TEXT = "text"
-    JSON = "json"
-    GITHUB = "github"
-
-
-def validate(
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="Spec files, or names of built-in tasks.")],
-    source: Annotated[
-        str | None,
-        typer.Option("--input", "-i", metavar="DATA", help="Check this data's columns and types against `inputs` too."),
-    ] = None,
-    param: Annotated[
-        list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="A value that a run would set.")
-    ] = None,
-    output_format: Annotated[
-        Format, typer.Option("--format", help="text for people, json for programs, github for annotations.")
-    ] = Format.TEXT,
-) -> None:
-    """Say every error of every spec, with its place and its mend. No model is asked.
-
-    Ends with 0 where all is well, with 2 where there is an error.
-    """
-    validate_command(specs, source, output_format.value, param)
 
 
 def validate_command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,16 +16,16 @@ SUFFIXES = (".gz", ".zst")
 
 def open_binary(path: Path) -> BinaryIO:
     """The file's bytes, unpacked."""
-    raw = io.BufferedReader(path.open("rb", buffering=0), 1 << 20)
-    magic = raw.peek(4)[:4]
+    with path.open("rb") as file:
+        magic = file.read(4)
     if magic.startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 20)
+        return cast("BinaryIO", gzip.open(path, "rb"))
     if magic == _ZSTD:
         import zstandard
 
-        stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(stream, 1 << 20)
-    return raw
+        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
+        return cast("BinaryIO", io.BufferedReader(stream, 1 << 20))
+    return path.open("rb", buffering=1 << 20)
 
 
 def kind_of(path: Path) -> str:

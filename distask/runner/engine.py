@@ -113,6 +113,7 @@ class Engine:
         self._window: deque[_Slot] = deque()
         self._window_size = max(WINDOW * concurrency, 256)
         self._most_active = max(READ_AHEAD * concurrency, 32)
+        self._unkept = asyncio.Semaphore(concurrency)  # a kill can cost no more calls than may be in flight
         self._active: set[asyncio.Task[None]] = set()
         self._shared: dict[bytes, asyncio.Future[dict[int, Completion | Failure]]] = {}
         self._room: asyncio.Future[None] | None = None
@@ -329,21 +330,22 @@ class Engine:
         self, target: Target, asked: Asked, samples: Sequence[int], attempt: int
     ) -> dict[int, Completion | Failure]:
         """One call: what came back is in the store before anyone counts it as done."""
-        try:
-            completions = await target.client.ask(asked.request, samples)
-        except CallFailed as error:
-            if error.failure.scope == "run":
-                raise
-            return dict.fromkeys(samples, error.failure)
-        self._stats.paid(completions)
-        answers = dict(zip(samples, completions, strict=False))
-        if self._store is not None and target.keep:
+        async with self._unkept:
             try:
-                kept = [(asked.key(sample, attempt), completion) for sample, completion in answers.items()]
-                await self._store.put(kept, asked.request.max_tokens)
-            except StoreError as error:  # the reply still goes to the output
-                self._halt(error)
-        return {**answers}
+                completions = await target.client.ask(asked.request, samples)
+            except CallFailed as error:
+                if error.failure.scope == "run":
+                    raise
+                return dict.fromkeys(samples, error.failure)
+            self._stats.paid(completions)
+            answers = dict(zip(samples, completions, strict=False))
+            if self._store is not None and target.keep:
+                try:
+                    kept = [(asked.key(sample, attempt), completion) for sample, completion in answers.items()]
+                    await self._store.put(kept, asked.request.max_tokens)
+                except StoreError as error:  # the reply still goes to the output
+                    self._halt(error)
+            return {**answers}
 
     # What becomes of it
 

@@ -6,7 +6,7 @@ Nothing is rendered, run or imported here; golden cases are run by `task.cases`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
@@ -16,7 +16,7 @@ from distask.spec.gallery import configs
 from distask.spec.model import IDENTIFIER, FileContent, StructuredOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from distask.spec.document import Document
@@ -85,9 +85,11 @@ class _Seen:
     """What they are, for the message."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Names that are there, but not to be seen here, and why."""
+    open: bool = False
+    """Whether there may be more names, since what defines them can't be read."""
 
     def plus(self, *names: str) -> _Seen:
-        return _Seen(self.known | set(names), self.what, self.elsewhere)
+        return replace(self, known=self.known | set(names))
 
 
 class _Checker:
@@ -115,6 +117,7 @@ class _Checker:
         self._reply = _Seen(
             frozenset(row | set(spec.outputs) | {"finish_reason", "reply"}),
             "an input, a param, a var, a draw or an output",
+            open=not self._outputs_known,
         )
         self._fixed = _Seen(
             frozenset({*spec.params, *spec.vars, "params", "vars"}),
@@ -211,7 +214,7 @@ class _Checker:
 
     def _unknown(self, name: Name, seen: _Seen, what: str) -> tuple[int, int, str, str | None] | None:
         if name.name not in seen.known and name.name not in GLOBALS:
-            if not self._names_known:
+            if not self._names_known or seen.open:
                 return None
             message = f"{what} reads `{name.name}`, which is not {seen.what}"
             hint = seen.elsewhere.get(name.name) or did_you_mean(name.name, sorted(seen.known - _MAPPINGS))
@@ -343,13 +346,13 @@ class _Checker:
                 self._part((*content, index), part, seen)
 
     def _loop(self, path: Place, message: Message) -> _Seen:
-        if message.for_each is None:
-            return self._row
         path = (*path, "for_each")
+        if message.for_each is None:
+            return replace(self._row, open=self._is_aside(path))
         name, word, source = message.for_each.partition(" in ")
         if not word or not name.strip().isidentifier():
             self._tell(path, 'expected "name in expression"', "for example: shot in vars.shots")
-            return self._row.plus(*name.split()[:1], "loop_index")
+            return replace(self._row, open=True)
         shift = len(name) + len(word)
 
         def at(offset: int, length: int, message: str, hint: str | None) -> Diagnostic:
@@ -365,7 +368,7 @@ class _Checker:
             self._tell(path, f"a part has one of `text`, `image`, `audio` and `file`, not {had}", "make a part of each")
         for kind in kinds:
             self._template((*path, kind), getattr(part, kind), seen)
-        if part.detail is not None and "image" not in kinds:
+        if part.detail is not None and kinds and "image" not in kinds and not self._is_aside((*path, "image")):
             self._tell((*path, "detail"), "`detail` is said of an image only", key=True)
 
     def _content_file(self, path: Place, name: str, seen: _Seen) -> None:
@@ -525,16 +528,16 @@ class _Checker:
 
     def _computed(self, path: Place, parser: Any) -> set[str]:
         columns: Mapping[str, Any] = parser.columns or {}
-        pointers = {n for n, v in columns.items() if isinstance(v, str) and v.startswith("/")}
-        computed = set(columns) - pointers if parser.parser == "json" else set(columns)
-        seen = _Seen(
-            self._reply.known - (computed - self._row.known),
-            self._reply.what,
-            dict.fromkeys(computed, "it is computed beside; only what the parser fills is seen"),
+        computed = {name for name, value in columns.items() if isinstance(value, str) and "{{" in value}
+        seen = replace(
+            self._reply,
+            known=self._reply.known - (computed - self._row.known),
+            elsewhere=dict.fromkeys(computed, "it is computed beside; only what the parser fills is seen"),
         )
         for name, value in columns.items():
             place = (*path, "columns", name)
-            self._is_output(place, name, key=True)
+            if not self._is_output(place, name, key=True):
+                continue
             if parser.parser == "json" and isinstance(value, str) and value.startswith("/"):
                 if re.search(r"~(?![01])", value):
                     self._tell(place, "this is no JSON pointer: `~` is written `~0`, `/` in a key `~1`")
@@ -562,6 +565,8 @@ class _Checker:
                 self._is_output((*path, "markers", name), name, key=True)
             return set(parser.markers)
         if "column" in type(parser).model_fields:
+            if self._is_aside((*path, "column")):
+                return set(left)
             if kind == "choice":
                 self._choices(path, parser, left)
             return self._column(path, parser, left)
@@ -610,17 +615,20 @@ class _Checker:
         if isinstance(parser.choices, str):
             self._expression((*path, "choices"), parser.choices, self._row)
         elif parser.choices is None:
-            column = parser.column or (left[0] if left else None)
-            output = self.spec.outputs.get(column) if column else None
-            if output is not None and output.choices is None and not isinstance(output.schema_, dict):
+            column = parser.column or (left[0] if len(left) == 1 else "")
+            output = self.spec.outputs.get(column)
+            lacking = output is not None and output.choices is None and not isinstance(output.schema_, dict)
+            if lacking and not self._is_aside(("outputs", column)):
                 told = "the parser `choice` has no choices"
                 self._tell((*path, "parser"), told, f"give it `choices`, or give `{column}` `choices`")
         elif len(set(parser.choices)) != len(parser.choices):
             self._tell((*path, "choices"), "a choice is there twice", key=True)
 
-    def _is_output(self, path: Place, name: str, *, key: bool = False) -> None:
-        if name not in self.spec.outputs and self._outputs_known:
+    def _is_output(self, path: Place, name: str, *, key: bool = False) -> bool:
+        known = name in self.spec.outputs or not self._outputs_known
+        if not known:
             self._tell(path, f"`{name}` is no output", did_you_mean(name, self.spec.outputs), key=key)
+        return known
 
     def _align_to(self, path: Place, name: str) -> None:
         if name not in self._row.known - _MAPPINGS:
@@ -705,12 +713,13 @@ class _Checker:
             self._tell(path, "the case expects nothing", "give it `expect`, or `error` for a reply that is invalid")
         if case.expect is not None and case.error is not None:
             self._tell((*path, "error"), "a case has `expect` or `error`, not both", key=True)
-        known: Iterable[str] = {*self.spec.outputs, *self.spec.output_mappings.values()}
+        mappings = self.spec.output_mappings
+        known = [*dict.fromkeys([*(mappings.get(name, name) for name in self.spec.outputs), *mappings.values()])]
         for name in case.expect or {}:
-            if name not in known and self._outputs_known:
+            if name not in known and self._outputs_known and not self._is_aside(("output_mappings",)):
                 self._tell((*path, "expect", name), f"`{name}` is no output", did_you_mean(name, known), key=True)
         for name in case.params or {}:
-            if name not in self.spec.params:
+            if name not in self.spec.params and self._names_known:
                 told = f"`{name}` is no param"
                 self._tell((*path, "params", name), told, did_you_mean(name, self.spec.params), key=True)
 

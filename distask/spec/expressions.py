@@ -35,10 +35,8 @@ GLOBALS = frozenset({"range", "dict", "namespace", "joiner", "cycler"})
 FILTERS = frozenset({"tojson", "numbered", "truncate_tokens", "strip_tags"})
 """Filters beside Jinja's own."""
 
-FILTERS_LEFT_OUT = frozenset(
-    {"random", "urlize", "xmlattr", "pprint", "slice", "batch", "attr", "center", "indent", "filesizeformat"}
-)
-"""Filters of Jinja's that the sandbox has not: they differ from run to run, or make texts without bound."""
+FILTERS_LEFT_OUT = frozenset({"random", "urlize", "xmlattr", "pprint"})
+"""Filters of Jinja's that the sandbox has not: they differ from run to run, or write HTML or Python."""
 
 _MAPPINGS = ("vars", "params", "draw")
 
@@ -230,6 +228,7 @@ _WORDS = {
     "expected token": "expected",
     "'end of print statement'": "'}}'",
     "'end of statement block'": "'%}'",
+    "unexpected 'end of template'": "it ends too early",
     "'end of template'": "the end",
 }
 """Jinja's names of its tokens, as they are written."""

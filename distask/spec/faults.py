@@ -114,10 +114,10 @@ def _paths(data: Any, location: Place) -> Iterator[Place]:
         yield ()
         return
     first, rest = location[0], location[1:]
-    is_key = isinstance(data, dict) and first in data
     is_index = isinstance(data, list) and isinstance(first, int) and first < len(data)
-    if is_key or is_index:
-        yield from ((first, *path) for path in _paths(data[first], rest))
+    keys = [k for k in data if k == first or str(k) == first] if isinstance(data, dict) else [first] if is_index else []
+    for key in keys:
+        yield from ((key, *path) for path in _paths(data[key], rest))
     if not is_index:
         yield from _paths(data, rest)
 
@@ -134,12 +134,13 @@ def _unknown(
     keys = known(errors[0]["loc"][:-1])
     around = _at(data, path[:-1])
     beside = [k for k in keys if not isinstance(around, dict) or k not in around]
-    close = nearest(key, keys)
-    meant = synonyms.get(key) if synonyms.get(key) in keys else None
-    hint = None if close else misplaced(path, key)
-    hint = hint or (f"did you mean `{close or meant}`?" if close or meant else did_you_mean(key, beside or keys))
-    target = close or meant
-    return [Fault(path, "unknown", f"unknown key `{key}`", hint, target if target in beside else None)]
+    message = f"unknown key `{key}`"
+    meant = synonyms.get(key)
+    if meant not in beside and (hint := misplaced(path, key)) is not None:
+        return [Fault(path, "unknown", message, hint)]
+    close = meant if meant in beside else nearest(key, keys)
+    hint = f"did you mean `{close}`?" if close else did_you_mean(key, beside or keys)
+    return [Fault(path, "unknown", message, hint, close if close in beside else None)]
 
 
 def _missing(path: Place, errors: list[ErrorDetails]) -> list[Fault]:

@@ -43,11 +43,8 @@ _SYNONYMS = {
     "chat": "format_input",
     "parser": "format_output",
     "parse": "format_output",
-    "columns": "outputs",
     "variables": "vars",
     "parameters": "params",
-    "tests": "cases",
-    "examples": "cases",
     "n": "num_generations",
     "text": "content",
     "if": "when",
@@ -58,7 +55,6 @@ _SYNONYMS = {
     "regex": "pattern",
     "labels": "choices",
     "retries": "retry",
-    "optional": "required",
     "expected": "expect",
     "output": "expect",
 }
@@ -171,10 +167,15 @@ def _validated(data: dict[Any, Any], document: Document) -> tuple[TaskSpec | Non
             new = model_faults(errors, data, _known, _misplaced, _SYNONYMS)
             renamed = {(*f.path[:-1], f.key) for f in new if f.kind == "unknown" and f.key}
             new = [f for f in new if not (f.kind == "missing" and (*f.path, f.key) in renamed)]
-            faults += [f for f in new if f.path not in aside and (*f.path, f.key) not in aside]
+            faults += [f for f in new if not _is_ours(f, aside)]
             for fault in new:
                 _put_aside(data, fault, document, aside)
     return None, faults, aside
+
+
+def _is_ours(fault: Fault, aside: list[Place]) -> bool:
+    """Whether a fault is there only since something was put aside: in its place, or in the place around it."""
+    return any(a[: len(fault.path)] == fault.path for a in aside)
 
 
 def _known(location: Place) -> list[str]:
@@ -189,7 +190,7 @@ def _misplaced(path: Place, key: str) -> str | None:
             return f"it belongs under `{home}`"
     if len(path) == 1 and key in _parser_keys():
         return "it belongs under `format_output`"
-    if len(path) > 1 and key in TaskSpec.model_fields:
+    if len(path) > 1 and key in TaskSpec.model_fields.keys() - {"name", "description", "tags"}:
         return "it belongs at the top level"
     return None
 

@@ -260,22 +260,6 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-class OnInvalid(Model):
-    """What becomes of a reply that does not parse, or breaks its type or a check."""
-
-    retry: int = Field(0, ge=0, le=100, description="How often the model is asked again")
-    feedback: bool = Field(
-        False, description="Whether the reply and its error are shown to the model when it is asked again"
-    )
-    fallback: LLM | str | None = Field(
-        None,
-        description="Asked last: generation keywords (another model of the same endpoint), or a built-in config's name",
-    )
-    then: Literal["null", "drop", "fail"] = Field(
-        "null", description="null: outputs are null; drop: no row; fail: the run stops"
-    )
-
-
 class LLM(Model):
     """A model's name and generation keywords; never an endpoint, a key or headers."""
 
@@ -301,6 +285,22 @@ class LLM(Model):
     def keywords(self) -> dict[str, Any]:
         """What is set, but for the model."""
         return self.model_dump(exclude_none=True, exclude={"model"})
+
+
+class OnInvalid(Model):
+    """What becomes of a reply that does not parse, or breaks its type or a check."""
+
+    retry: int = Field(0, ge=0, le=100, description="How often the model is asked again")
+    feedback: bool = Field(
+        False, description="Whether the reply and its error are shown to the model when it is asked again"
+    )
+    fallback: LLM | str | None = Field(
+        None,
+        description="Asked last: generation keywords (another model of the same endpoint), or a built-in config's name",
+    )
+    then: Literal["null", "drop", "fail"] = Field(
+        "null", description="null: outputs are null; drop: no row; fail: the run stops"
+    )
 
 
 class StructuredOutput(Model):

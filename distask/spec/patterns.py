@@ -1,9 +1,11 @@
 r"""Regular expressions that can't be made to hang.
 
-A pattern runs on RE2, in linear time, wherever RE2 can say what it means in Python; else on `regex`, with a limit of time.
+A pattern runs on RE2, in linear time, wherever RE2 can say what it means in Python; else on `regex`, with a limit of
+time.
 
-RE2 reads some of Python's syntax in another way: `\w`, `\d`, `\s` and `\b` know ASCII only, `$` is the very end, `\Z` is not known
-and there is no verbose flag. So a pattern is rewritten for it, twice: as it stands for texts in ASCII, and with Unicode's classes
+RE2 reads some of Python's syntax in another way: `\w`, `\d`, `\s` and `\b` know ASCII only, `$` is the very end, `\Z`
+is not known and there is no verbose flag. So a pattern is rewritten for it, twice: as it stands for texts in ASCII,
+and with Unicode's classes
 for all others.
 """
 
@@ -11,18 +13,22 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from time import monotonic
 from typing import Any, Protocol
 
 FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 TIMEOUT = 1.0
 """Seconds that one search may take on the engine that can backtrack."""
+WORK = 200_000_000
+"""Instructions times characters that RE2 may come to (about a second); beyond, the engine with the clock takes over."""
 LONGEST = 20_000
 """Characters of a pattern; what is longer is no pattern that a person wrote."""
 
 _WIDE = {"w": r"\p{L}\p{M}\p{N}\p{Pc}", "d": r"\p{Nd}", "s": r"\s\v\x{1c}-\x{1f}\x{85}\p{Z}"}
 """Unicode's classes for RE2, as they stand inside of brackets."""
-_SAME = frozenset("abcdefghijklmnopqrstuvwxyz") - frozenset("bchgijkelmoquyz") | frozenset("ADSWBxp")
-"""Letters after a backslash that RE2 and `regex` read alike, once they are rewritten."""
+_ESCAPES = frozenset("anrtfvxA")
+"""Letters after a backslash that RE2 and `regex` read alike."""
+_UNTRIED: Any = object()
 
 
 class PatternError(ValueError):
@@ -72,7 +78,9 @@ class Pattern:
         self.groups = tuple(sorted(names, key=names.__getitem__))
         narrow, self._wide_source, self._newline = _for_re2(pattern, flags)
         self._narrow = None if narrow is None else _re2(narrow)
+        self._longest = _longest(self._narrow)
         self._wide: Any = _UNTRIED
+        self._longest_wide = 0
 
     def find(self, text: str) -> Match | None:
         """The first match; raises `PatternTimeout`."""
@@ -90,25 +98,28 @@ class Pattern:
     def find_all(self, text: str) -> list[Match]:
         """Every match, none over another; raises `PatternTimeout`."""
         engine = self._linear(text)
-        if engine is not None:
-            return list(engine.finditer(_whole(text)))
-        try:
-            return list(self._backtracking.finditer(text, timeout=TIMEOUT))
-        except TimeoutError:
-            raise PatternTimeout from None
+        if engine is None:
+            try:
+                return list(self._backtracking.finditer(text, timeout=TIMEOUT))
+            except TimeoutError:
+                raise PatternTimeout from None
+        found, end = [], monotonic() + TIMEOUT
+        for match in engine.finditer(_whole(text)):  # one search is linear, one from each place is not
+            found.append(match)
+            if monotonic() > end:
+                raise PatternTimeout
+        return found
 
     def _linear(self, text: str) -> Any:
         """The RE2 program that reads this text as Python would; None where there is none."""
         if self._newline and text.endswith("\n"):
             return None
         if text.isascii():
-            return self._narrow
+            return self._narrow if len(text) < self._longest else None
         if self._wide is _UNTRIED:
             self._wide = None if self._wide_source is None or self._narrow is None else _re2(self._wide_source)
-        return self._wide
-
-
-_UNTRIED: Any = object()
+            self._longest_wide = _longest(self._wide)
+        return self._wide if len(text) < self._longest_wide else None
 
 
 @lru_cache(256)
@@ -119,6 +130,8 @@ def compile_pattern(pattern: str, flags: str = "") -> Pattern:
 
 def _whole(text: str) -> str:
     """The text with half characters (lone surrogates) replaced, which UTF-8 can't hold."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -135,6 +148,11 @@ def _re2(pattern: str) -> Any:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError):
         return None
+
+
+def _longest(engine: Any) -> int:
+    """Characters of a text that an RE2 program may be given."""
+    return 0 if engine is None else WORK // max(1, engine.programsize)
 
 
 def _regex(pattern: str, flags: int) -> Any:
@@ -172,6 +190,7 @@ class _Rewriter:
         self._pattern = pattern
         self._verbose = verbose
         self._multiline = multiline
+        self._captures: list[bool] = []  # of the groups that are open
         self.narrow: list[str] = []
         self.wide: list[str] = []
         self.is_wide = True
@@ -180,59 +199,69 @@ class _Rewriter:
     def rewrite(self) -> bool:
         """Whether RE2 can say it."""
         at, end, pattern = 0, len(self._pattern), self._pattern
-        while at < end:
+        while 0 <= at < end:
             character = pattern[at]
             if character == "\\":
                 at = self._escape(at, bracket=None)
             elif character == "[":
                 at = self._bracket(at)
-            elif character == "$" and not self._multiline:
-                at = self._dollar(at)
             elif self._verbose and character.isspace():
                 at += 1
             elif self._verbose and character == "#":
                 newline = pattern.find("\n", at)
                 at = end if newline < 0 else newline
             else:
-                self._both(character)
-                at += 1
-            if at < 0:
-                return False
-        return True
+                at = self._plain(at, character)
+        return at >= 0
 
     def _both(self, text: str) -> None:
         self.narrow.append(text)
         self.wide.append(text)
 
-    def _dollar(self, at: int) -> int:
-        """`$` is the end, or stands before a newline at the end; the latter only the other engine can say everywhere."""
-        self._both(r"\z")
-        self.newline = True
+    def _plain(self, at: int, character: str) -> int:
+        """Write what is neither an escape nor a class."""
+        after = self._pattern[at + 1 : at + 3]
+        if character == "{" and after[:1] == ",":  # {,3} is literal in RE2
+            return -1
+        if character == "(":
+            named = after == "?P" or (after == "?<" and self._pattern[at + 3 : at + 4] not in ("=", "!"))
+            self._captures.append(after[:1] != "?" or named)
+        elif character == ")" and self._captures:
+            self._captures.pop()
+        elif character == "$" and not self._multiline:
+            self._dollar(after[:1])
+            return at + 1
+        self._both(character)
         return at + 1
 
+    def _dollar(self, after: str) -> None:
+        """`$` is the end, or stands before a last newline; where that newline would be captured RE2 can't say it."""
+        if after in ("", ")", "|") and not any(self._captures):
+            self._both(r"\n?\z")
+        else:
+            self._both(r"\z")
+            self.newline = True
+
     def _escape(self, at: int, bracket: str | None) -> int:
-        r"""Write `\\` and what follows; -1 where RE2 reads it in another way. `bracket` is the class that it stands in."""
+        """Write a backslash and what follows, in a class where there is one; -1 where RE2 reads it in another way."""
         letter = self._pattern[at + 1 : at + 2]
-        if letter in "wds" and letter:
-            self.narrow.append("\\" + letter)
+        escape = "\\" + letter
+        if escape in (r"\w", r"\d", r"\s"):
+            self.narrow.append(escape)
             self.wide.append(_WIDE[letter] if bracket is not None else f"[{_WIDE[letter]}]")
-        elif letter in "WDS" and letter:
-            self._both("\\" + letter)
+        elif escape in (r"\W", r"\D", r"\S"):
+            self._both(escape)
             if bracket is None:
                 self.wide[-1] = f"[^{_WIDE[letter.lower()]}]"
-            elif "\\" + letter.lower() not in bracket:  # with both of them in it, the class is everything anyway
+            elif escape.lower() not in bracket:  # with both of them in it, the class is everything anyway
                 self.is_wide = False
-        elif letter in ("b", "B") and bracket is None:
-            self._both("\\" + letter)
+        elif escape in (r"\b", r"\B") and bracket is None:
+            self._both(escape)
             self.is_wide = False
-        elif letter == "Z" and bracket is None:
+        elif escape == r"\Z" and bracket is None:
             self._both(r"\z")
-        elif letter in {"p", "P"}:
-            self._both("\\" + letter)
-        elif not letter or (letter == "x" and self._pattern[at + 2 : at + 3] == "{"):
-            return -1
-        elif (letter.isascii() and not letter.isalnum()) or letter in "anrtfvxA":
-            self._both("\\" + letter)
+        elif escape in (r"\p", r"\P") or letter in _ESCAPES or (letter.isascii() and letter and not letter.isalnum()):
+            self._both(escape)
         else:
             return -1
         return at + 2
@@ -245,17 +274,15 @@ class _Rewriter:
         inside = self._pattern[at:end]
         self._both("[")
         place = at + 1
-        while place < end:
+        while 0 <= place < end:
             if self._pattern[place] == "\\":
                 place = self._escape(place, bracket=inside)
-                if place < 0:
-                    return -1
                 continue
-            if self._pattern[place] == "[":  # a set in a set, or [:alpha:]: the engines differ
+            if self._pattern[place] == "[":  # a set in a set, or [:alpha:]
                 self.is_wide = False
             self._both(self._pattern[place])
             place += 1
-        return end
+        return place
 
 
 def _end_of_bracket(pattern: str, at: int) -> int:

@@ -78,14 +78,21 @@ class ColumnType:
     def _check(self, value: Any) -> None:
         if self._validator is None:
             self._validator = jsonschema_rs.validator_for(self.schema)
-        checked = [item for item in value if item is not None] if self.padded and isinstance(value, list) else value
+        kept: list[int] | None = None
+        checked = value
+        if self.padded and isinstance(value, list):
+            kept = [index for index, item in enumerate(value) if item is not None]
+            checked = [value[index] for index in kept]
         try:
             if self._validator.is_valid(checked):
                 return
             error = next(self._validator.iter_errors(checked))
         except ValueError as unfit:
             raise ValueError(f"{self.name}: {unfit}") from None
-        path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in error.instance_path)
+        steps = list(error.instance_path)
+        if kept is not None and steps:
+            steps[0] = kept[int(steps[0])]
+        path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
         raise ValueError(f"{self.name}{path}: {_said(error)}")
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _MOST_SLICES = 10_000
+_LONGEST_WRAPPED = 20_000
 _LONGEST_SEARCH = 100_000_000
 """Characters of a text times those that are looked for in it, where Python compares each with each."""
 
@@ -234,6 +235,14 @@ def _round(value: float, precision: int = 0, method: str = "common") -> float:
     return cast("float", JINJAS["round"](value, precision, method))
 
 
+@pass_environment
+def _wordwrap(environment: Environment, value: Any, width: int = 79, *args: Any, **kwargs: Any) -> str:
+    text = text_of(value)
+    if len(text) > _LONGEST_WRAPPED:
+        raise LimitError(f"`wordwrap` takes at most {_LONGEST_WRAPPED:,} characters")
+    return str(JINJAS["wordwrap"](environment, text, width, *args, **kwargs))
+
+
 def _escape(value: Any) -> str:
     return str.__str__(escape(text_of(value)))
 
@@ -307,6 +316,9 @@ _OWN: dict[str, Callable[..., Any]] = {
     "sum": _sum,
     "tojson": _tojson,
     "trim": _trim,
+    "safe": text_of,
+    "forceescape": _escape,
+    "wordwrap": _wordwrap,
     "truncate_tokens": truncate_tokens,
 }
 

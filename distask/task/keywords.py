@@ -143,7 +143,7 @@ def _response_format(name: str, schema: Any) -> dict[str, Any]:
 
 
 def held_reply(keywords: Mapping[str, Any]) -> Callable[[random.Random], str] | None:
-    """What makes up replies that a server might give which holds them to `keywords`; None where they hold to nothing."""
+    """What makes up replies as a server would give that holds them to `keywords`; None where nothing is asked."""
     from distask.task.parsers.examples import instance, matching
 
     extra = keywords.get("extra_body", {})

@@ -171,17 +171,19 @@ class Task:
         for attempt in range(EXAMPLES_TRIED):
             # half of the tries go to the first way: it is the form that the prompt asks for
             write = writers[max(0, attempt - EXAMPLES_TRIED // 2) % len(writers)]
-            replies.append(write(rng))
             try:
+                replies.append(write(rng))
                 self.format_output(replies[-1], row, index)
-            except InvalidReply:
+            except Exception:  # noqa: BLE001, S112 - an invalid reply, or a row's schema that nothing fits
                 continue
             return replies[-1]
-        return replies[0]
+        return replies[0] if replies else ""
 
     def _writers(self, scope: RowScope) -> list[Callable[[random.Random], str]]:
         """Ways to make up a reply: what the server is asked to hold it to comes first, then what each parser reads."""
-        writers = [partial(reader.parser.example, scope=scope) for reader in self._readers]
+        writers: list[Callable[[random.Random], str]] = [
+            partial(reader.parser.example, scope=scope) for reader in self._readers
+        ]
         held = None
         if self._keywords is not None:
             try:
@@ -227,7 +229,7 @@ class Task:
         errors = []
         for reader in self._readers:
             try:
-                columns = reader.read(completion, scope) | drawn
+                columns = {**reader.read(completion, scope), **drawn}
                 if self._checks:
                     names = {**reply_scope(completion, scope), **columns}
                     for check in self._checks:
@@ -299,15 +301,16 @@ class Task:
 class _Column:
     """An input as its task reads it from a row."""
 
-    __slots__ = ("_convert", "_default", "_plain", "key", "name", "required")
+    __slots__ = ("_any", "_convert", "_default", "_plain", "key", "name", "required")
 
     def __init__(self, name: str, key: str, column: Input) -> None:
         self.name = name
         self.key = key
         self.required = column.required
         self._default = column.default
-        self._plain = column.type in (None, "string") and not column.keywords() and column.choices is None
-        self._plain = self._plain and column.schema_ is None
+        bare = not column.keywords() and column.choices is None and column.schema_ is None
+        self._plain = bare and column.type in (None, "string")
+        self._any = bare and column.type == "any"
         self._convert = ColumnType(column, key).read
 
     def of(self, row: Mapping[str, Any]) -> Any:
@@ -321,6 +324,8 @@ class _Column:
             if self.key in row:
                 raise RowError("null_input", f"the column `{self.key}` is null")
             raise RowError("missing_column", f"the column `{self.key}` is missing")
+        if self._any:  # an image's bytes too, which no JSON Schema knows
+            return value
         try:
             return self._convert(value)
         except ValueError as error:

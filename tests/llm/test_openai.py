@@ -142,7 +142,7 @@ def test_no_body_raises(data):
 
     assert completions or note
     for completion in completions:
-        assert completion.text is None or completion.text.encode()
+        assert (completion.text or "").encode() is not None
 
 
 @given(st.binary())

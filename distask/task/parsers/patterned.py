@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
+_LINE = "\0"
+"""Stands where `^` asks for the beginning of a line."""
+
 _parser: Any = getattr(re, "_parser")  # noqa: B009 - the standard library's own, as rstr uses it
 _compiler: Any = getattr(re, "_constants")  # noqa: B009
 
@@ -23,8 +26,9 @@ def example_of(pattern: str, flags: str, values: dict[str, str], rng: random.Ran
     except (re.error, RecursionError):
         return "\n".join(values.values())
     names = {index: name for name, index in tree.state.groupdict.items()}
-    writer = _Writer(rng, names, values)
-    return writer.write(tree)
+    written = _Writer(rng, names, values).write(tree)
+    lines = [line.removesuffix("\n") for line in written.split(_LINE)] if "m" in flags else [written.replace(_LINE, "")]
+    return "\n".join(line for line in lines if line)
 
 
 class _Writer(rstr.Rstr):
@@ -46,14 +50,16 @@ class _Writer(rstr.Rstr):
             value = self._values.get(self._names.get(group, ""))
             return self.write(inner) if value is None else value
         if operation is code.BRANCH:
-            return self.write(self._rng.choice(argument[1]))
+            holding = [branch for branch in argument[1] if self._holds(branch)]
+            return self.write(self._rng.choice(holding or argument[1]))
         if operation in (code.MAX_REPEAT, code.MIN_REPEAT):
             least, most, inner = argument
-            return "".join(self.write(inner) for _ in range(max(least, min(1, most)) if least else 0))
+            times = least or (1 if most and self._holds(inner) else 0)
+            return "".join(self.write(inner) for _ in range(times))
         if operation is code.LITERAL:
             return chr(argument)
         if operation is code.AT:
-            return ""
+            return _LINE if argument is code.AT_BEGINNING else ""
         if operation in (code.ASSERT, code.ASSERT_NOT):
             return ""
         if operation is code.ANY:
@@ -64,11 +70,32 @@ class _Writer(rstr.Rstr):
             return "x" if argument != ord("x") else "y"
         return ""
 
+    def _holds(self, tree: Any) -> bool:
+        """Whether a group with a value stands somewhere in the tree."""
+        for operation, argument in tree:
+            if operation is _compiler.SUBPATTERN and self._names.get(argument[0]) in self._values:
+                return True
+            inner = _inner(operation, argument)
+            if any(self._holds(part) for part in inner):
+                return True
+        return False
+
     def _one_of(self, members: Any) -> str:
         import string
 
         allowed = [c for c in string.ascii_letters + string.digits + " .,:;-_*#()[]\n\t" if _member(c, members)]
         return allowed[0] if allowed else "x"
+
+
+def _inner(operation: Any, argument: Any) -> list[Any]:
+    """The trees inside of an item."""
+    if operation is _compiler.SUBPATTERN:
+        return [argument[3]]
+    if operation is _compiler.BRANCH:
+        return list(argument[1])
+    if operation in (_compiler.MAX_REPEAT, _compiler.MIN_REPEAT):
+        return [argument[2]]
+    return []
 
 
 def _member(character: str, members: Any) -> bool:

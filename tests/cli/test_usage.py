@@ -1,0 +1,165 @@
+"""Wrong usage: exit code 2 and a sentence that says the mend, before anything is done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from distask.cli import app, main
+from distask.cli.setup import default_output
+
+MISTAKES = [
+    ([], "missing argument 'SPEC'"),
+    (["answer.yaml"], "there is no such file"),
+    (["task.yaml"], "the task answer needs rows with the column `instruction`: --input DATA"),
+    (["task.yaml", "--modle", "m"], "no such option: --modle"),
+    (["task.yaml", "-i", "in.jsonl", "--shard", "5/4"], "--shard 5/4: there is no shard 5 of 4"),
+    (["task.yaml", "-i", "in.jsonl", "--shard", "0/4"], "there is no shard 0 of 4"),
+    (["task.yaml", "-i", "in.jsonl", "--shard", "half"], "write --shard I/K"),
+    (["task.yaml", "-i", "in.jsonl", "-p", "k"], "--param k: there is no `=` in it; write --param NAME=VALUE"),
+    (["task.yaml", "-i", "in.jsonl", "-p", "=v"], "write --param NAME=VALUE"),
+    (["task.yaml", "-i", "in.jsonl", "-p", "k=v"], "the task answer has no param `k`"),
+    (["task.yaml", "-i", "in.jsonl", "--set", "llm.temprature=1"], "did you mean `llm.temperature`?"),
+    (["task.yaml", "-i", "in.jsonl", "--set", "temperature"], "there is no `=` in it"),
+    (["task.yaml", "-i", "in.jsonl", "--set", "input_mappings.instuction=x"], "did you mean `instruction`?"),
+    (["task.yaml", "-i", "in.jsonl", "--set", "output_mappings=x"], "--set output_mappings.COLUMN="),
+    (["task.yaml", "-i", "in.jsonl", "--limit", "0"], "invalid value for '--limit'"),
+    (["task.yaml", "-i", "in.jsonl", "--limit", "-3"], "invalid value for '--limit'"),
+    (["task.yaml", "-i", "in.jsonl", "--offset", "-1"], "invalid value for '--offset'"),
+    (["task.yaml", "-i", "in.jsonl", "-n", "many"], "invalid value for '--num-generations'"),
+    (["task.yaml", "-i", "in.jsonl", "-j", "0"], "invalid value for '--concurrency'"),
+    (["task.yaml", "-i", "in.jsonl", "--on-bad-row", "drop"], "'drop' is not one of 'stop', 'skip'"),
+    (["task.yaml", "-i", "in.jsonl", "--rows", "3"], "leave one of them out"),
+    (["task.yaml", "--rows", "3"], "needs rows with the column `instruction`"),
+    (["none.yaml"], "say how many rows it makes: --rows N"),
+    (["task.yaml", "-i", "in.jsonl", "--store", "a.db", "--no-store"], "leave one of them out"),
+    (["task.yaml", "-i", "in.jsonl", "-o", "in.jsonl", "--overwrite"], "in.jsonl is the input"),
+    (["task.yaml", "-i", "in.jsonl", "-o", "out.xlsx"], ".xlsx"),
+    (["task.yaml", "-i", "in.json"], "did you mean in.jsonl?"),
+    (["task.yaml", "-i", "in.jsonl", "-c", "ofline"], "did you mean `offline`?"),
+    (["task.yaml", "-i", "in.jsonl", "--allow-path", "nowhere"], "invalid value for '--allow-path'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=lambda m: " ".join(m) if isinstance(m, list) else "")
+def test_a_mistake_is_told_in_a_sentence_and_ends_with_2(shell, monkeypatch, capsys, arguments, sentence):
+    """No traceback, nothing on stdout, no call, no file."""
+    shell.write(
+        "none.yaml", "format_input: [{role: user, content: Hi}]\noutputs: {r: R}\nformat_output: {parser: text}\n"
+    )
+    monkeypatch.chdir(shell.folder)
+    before = sorted(p.name for p in shell.folder.iterdir())
+    config = [] if "-c" in arguments else ["-c", "offline"]
+
+    code = main(["run", *arguments, *config])
+    said = capsys.readouterr()
+
+    assert code == 2
+    assert sentence in " ".join(said.err.split())
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert sorted(p.name for p in shell.folder.iterdir() if p.name != ".distask") == before
+
+
+def test_an_unknown_command_is_told(capsys):
+    assert main(["rnu"]) == 2
+    assert "no such command 'rnu'" in capsys.readouterr().err
+
+
+def test_no_command_at_all_is_answered_with_the_help(capsys):
+    assert main([]) == 2
+    assert "Usage: distask" in capsys.readouterr().err
+
+
+def test_what_no_one_foresaw_is_called_a_bug(monkeypatch, capsys):
+    def broken(*_):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(import_module("distask.cli.tasks"), "tasks_command", broken)
+
+    assert main(["tasks"]) == 1
+    said = capsys.readouterr().err
+    assert "this is a bug in distask (ZeroDivisionError)" in said
+    assert "Traceback" in said
+
+
+def test_ctrl_c_before_the_run_ends_with_130(monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("distask.cli.tasks"), "tasks_command", stopped)
+
+    assert main(["tasks"]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_the_app_works_in_typers_own_runner():
+    said = CliRunner().invoke(app, ["--version"])
+
+    assert said.exit_code == 0
+    assert said.stdout.startswith("distask ")
+
+
+@pytest.mark.parametrize("name", ["", *get_command(app).commands])
+def test_help_fits_80_columns_and_names_every_option_whole(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert main([*name.split(), "--help"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    command = get_command(app).commands[name] if name else get_command(app)
+    for option in (o for p in command.params if p.param_type_name == "option" for o in (*p.opts, *p.secondary_opts)):
+        assert option in said
+
+
+def test_the_help_of_run_stands_in_sections(capsys):
+    main(["run", "-h"])
+    said = capsys.readouterr().out
+
+    assert said.startswith("Usage: distask run SPEC [OPTIONS]\n")
+    for section in ("Arguments:", "The task and its data:", "The output:", "The LLM:", "Which rows:", "What is told:"):
+        assert f"\n{section}\n" in said
+
+
+def test_help_imports_nothing_heavy(shell):
+    """What a person waits for before the help is there: typer, and nothing of what a run needs."""
+    shell.write(
+        "probe.py",
+        "import sys\nfrom distask.cli import main\nmain(['--help'])\n"
+        "print('\\n', [m for m in ('openai', 'datasets', 'pyarrow', 'pyreqwest', 'jinja2', 'pydantic', 'yaml', 'rich')"
+        " if m in sys.modules])\n",
+    )
+    done = subprocess.run(
+        [sys.executable, "probe.py"], cwd=shell.folder, env=shell.env, capture_output=True, check=True
+    )
+
+    assert done.stdout.decode().splitlines()[-1].strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("data/rows.jsonl", "t.rows.jsonl"),
+        ("rows.v2.csv.gz", "t.rows.v2.jsonl"),
+        ("a.parquet", "t.a.jsonl"),
+        ("-", "t.stdin.jsonl"),
+        (None, "t.rows.jsonl"),
+        ("hf://owner/name@train", "t.name.jsonl"),
+        ("data/*.jsonl", "t.data.jsonl"),
+        ("part-*.jsonl.zst", "t.part.jsonl"),
+        ("saved_folder/", "t.saved_folder.jsonl"),
+        ("日本.jsonl", "t.日本.jsonl"),
+        ("**", "t.rows.jsonl"),
+    ],
+)
+def test_the_output_is_named_after_the_task_and_its_data(source, name):
+    assert default_output("t", source) == name
+
+
+def test_the_output_of_a_shard_says_which():
+    assert default_output("t", "a.csv", (2, 8)) == "t.a.2-of-8.jsonl"
