@@ -1,0 +1,186 @@
+"""The gallery holds: every task loads, its cases hold, its example data fits, and it reads the replies that it makes up."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from distask.errors import RowError
+from distask.spec.load import load_spec
+from distask.task.cases import run_cases
+from distask.task.task import Task
+
+ROOT = Path(__file__).parents[1]
+TASKS = sorted((ROOT / "tasks").glob("*.yaml"))
+EXAMPLES = {
+    "text-generation": "instructions.jsonl",
+    "chat-generation": "conversations.jsonl",
+    "structured-generation": "structured.jsonl",
+    "text-classification": "reviews.csv",
+    "ultrafeedback": "generations.jsonl",
+    "evol-instruct": "instructions.jsonl",
+}
+ASPECTS = ("helpfulness", "honesty", "instruction-following", "truthfulness", "overall-rating")
+LABELS = ["positive", "negative", "mixed"]
+SETTINGS = [
+    *((name, {}) for name in EXAMPLES),
+    *(("ultrafeedback", {"aspect": aspect}) for aspect in ASPECTS),
+    ("text-generation", {"system_prompt": "You are brief."}),
+    ("structured-generation", {"use_system_prompt": True}),
+    ("text-classification", {"available_labels": LABELS}),
+    ("text-classification", {"available_labels": dict.fromkeys(LABELS, "how the buyer felt"), "n": 2}),
+]
+
+
+def rows_of(name):
+    path = ROOT / "examples" / EXAMPLES[name]
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
+
+
+def prompt(task, row, index=0):
+    return "\n".join(message["content"] for message in task.format_input(row, index))
+
+
+def ids(value):
+    return value.stem if isinstance(value, Path) else (value if isinstance(value, str) else json.dumps(value))
+
+
+def test_every_task_has_example_data():
+    """A task that is added to the gallery brings rows to try it on."""
+    assert {path.stem for path in TASKS} >= EXAMPLES.keys()
+    assert {path.name for path in (ROOT / "examples").iterdir()} == {*EXAMPLES.values(), "README.md"}
+
+
+@pytest.mark.parametrize("path", TASKS, ids=ids)
+def test_a_task_loads_says_where_it_comes_from_and_its_cases_hold(path):
+    """Loading raises on any diagnostic; a case that does not hold is one."""
+    loaded = load_spec(path)
+
+    assert loaded.spec.name == path.stem
+    assert loaded.spec.description
+    assert loaded.spec.reference
+    assert len(loaded.spec.cases) >= 4
+    assert [str(diagnostic) for diagnostic in run_cases(loaded)] == []
+
+
+@pytest.mark.parametrize(("name", "params"), SETTINGS, ids=ids)
+def test_its_example_rows_render(name, params):
+    """Every row makes a chat that ends with the user, and holds the row's own text as it stands."""
+    task = Task.load(name, params)
+
+    for index, row in enumerate(rows_of(name)):
+        chat = task.format_input(row, index)
+        task.keywords(row, index)
+        own = row["messages"][-1]["content"] if "messages" in row else row.get("instruction", row.get("text"))
+        assert chat[-1]["role"] == "user"
+        assert own in chat[-1]["content"]
+        assert not {"{{", "{%"} & {chat[-1]["content"][i : i + 2] for i in range(len(chat[-1]["content"]))}
+
+
+@pytest.mark.parametrize(("name", "params"), SETTINGS, ids=ids)
+def test_it_reads_the_replies_that_it_makes_up(name, params):
+    """A rehearsal with no model gives columns for every row: 20 samples of the first, one of each other."""
+    task = Task.load(name, params)
+    rows = rows_of(name)
+
+    for index, sample in [*((0, sample) for sample in range(20)), *((index, 0) for index in range(len(rows)))]:
+        columns = task.format_output(task.example(rows[index], index, sample), rows[index], index)
+        assert tuple(columns) == task.output_columns
+
+
+@pytest.mark.parametrize("path", TASKS, ids=ids)
+def test_prompts_differ_by_every_choice_of_a_param_and_name_it(path):
+    """No choice that a run may set is forgotten by the prompt."""
+    spec = load_spec(path).spec
+    row = rows_of(path.stem)[0] if path.stem in EXAMPLES else {}
+
+    for name, param in spec.params.items():
+        prompts = {choice: prompt(Task.load(path, {name: choice}), row) for choice in param.choices or []}
+        assert all(choice in text for choice, text in prompts.items())
+        assert len(set(prompts.values())) == len(prompts)
+
+
+def test_ultrafeedback_adds_its_two_columns_of_types_for_two_aspects_only():
+    """Truthfulness and helpfulness say what kind of fault or help was found; the columns have distilabel's names."""
+    columns = {aspect: Task.load("ultrafeedback", {"aspect": aspect}).output_columns for aspect in ASPECTS}
+
+    typed = ("types", "rationales", "ratings", "rationales-for-ratings")
+    assert {aspect for aspect, names in columns.items() if names == typed} == {"truthfulness", "helpfulness"}
+    assert {names for names in columns.values() if names != typed} == {("rationales", "ratings")}
+
+
+@pytest.mark.parametrize("heading", ["#### Output for Text 2", "**Text 2**", "Text 2:", "---", "Output for Text 2", ""])
+@pytest.mark.parametrize("mark", ["", "**", "- ", "### ", "2. "])
+def test_ultrafeedback_tells_blocks_apart_whatever_stands_above_them(heading, mark):
+    """A heading is no part of the rationale before it, and markup around a label hides no block."""
+    task = Task.load("ultrafeedback")
+    close = mark if mark == "**" else ""
+    reply = f"Rating: 4\nRationale: Good.\n\n{heading}\n{mark}Rating:{close} 2\n{mark}Rationale:{close} Weak.\n"
+
+    columns = task.format_output(reply, {"instruction": "?", "generations": ["a", "b"]})
+
+    assert columns == {"rationales": ["Good.", "Weak."], "ratings": [4, 2]}
+
+
+def test_evol_instruct_draws_each_mutation_and_words_each_its_own_way():
+    """Six mutations are drawn about equally often, each with instructions of its own, and kept as a column."""
+    task = Task.load("evol-instruct")
+    row = {"instruction": "Name a river."}
+
+    drawn = [task.format_output("Name two rivers.", row, index)["mutation"] for index in range(600)]
+    prompts = {mutation: prompt(task, row, drawn.index(mutation)) for mutation in drawn}
+
+    assert set(drawn) == set(task.spec.draw["mutation"].options)
+    assert min(drawn.count(mutation) for mutation in prompts) > 60
+    assert len(set(prompts.values())) == 6
+
+
+def test_text_classification_asks_the_server_for_the_available_labels_only():
+    """The schema that is sent holds the labels, the default one among them."""
+    keywords = Task.load("text-classification", {"available_labels": LABELS}).keywords({"text": "Fine."})
+
+    schema = keywords["response_format"]["json_schema"]["schema"]
+    assert schema["$defs"]["label"]["enum"] == [*LABELS, "Unclassified"]
+
+
+def test_structured_generation_asks_for_the_row_s_own_shape():
+    """A JSON Schema goes out as `response_format`, a pattern in the field of the servers that take one."""
+    task = Task.load("structured-generation")
+    schema = {"type": "object", "properties": {"year": {"type": "integer"}}}
+
+    by_json = task.keywords({"instruction": "?", "structured_output": {"format": "json", "schema": schema}})
+    by_regex = task.keywords({"instruction": "?", "structured_output": {"format": "regex", "schema": "[0-9]{4}"}})
+
+    assert by_json["response_format"]["json_schema"]["schema"] == schema
+    assert "[0-9]{4}" in json.dumps(by_regex)
+    assert "response_format" not in by_regex
+
+
+@pytest.mark.parametrize(
+    "shape", [{}, {"format": "xml", "schema": {}}, {"format": "regex", "schema": {}}, "json", None]
+)
+def test_structured_generation_refuses_a_row_that_asks_for_no_shape(shape):
+    """A shape that can't be asked for is the row's fault, told before the call."""
+    with pytest.raises(RowError):
+        Task.load("structured-generation").format_input({"instruction": "?", "structured_output": shape})
+
+
+@pytest.mark.parametrize("messages", [[], "hello", [{"role": "wizard", "content": "hm"}], [{"role": "user"}], None])
+def test_chat_generation_refuses_what_is_no_conversation(messages):
+    """A column that is no chat is the row's fault, told before the call."""
+    with pytest.raises(RowError):
+        Task.load("chat-generation").format_input({"messages": messages})
+
+
+def test_a_row_s_system_prompt_goes_before_the_param():
+    """The param is for rows that have none, and one switch turns both off."""
+    task = Task.load("text-generation", {"system_prompt": "param"})
+    off = Task.load("text-generation", {"system_prompt": "param", "use_system_prompt": False})
+
+    assert task.format_input({"instruction": "x", "system_prompt": "row"})[0]["content"] == "row"
+    assert task.format_input({"instruction": "x"})[0]["content"] == "param"
+    assert [m["role"] for m in off.format_input({"instruction": "x", "system_prompt": "row"})] == ["user"]
