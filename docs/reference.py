@@ -29,13 +29,18 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
 ]
 
 
+INTRODUCTION = """\
+Made from the models that read a task; `distask schema` prints the same for editors. A key that is not here is an
+error, with the nearest one that is.
+"""
+
+
 def spec_reference() -> str:
     """The page of all keys of a task."""
     parsers = [m for m in get_args(get_args(model.Parser)[0]) if issubclass(m, BaseModel)]
     pieces = [
         "# The keys of a task\n",
-        "Made from the models that read a task; `distask schema` prints the same for editors. "
-        "A key that is not here is an error, with the nearest one that is.\n",
+        INTRODUCTION,
         *(_section(title, of) for title, of in SECTIONS),
         "## Parsers\n",
         "`format_output` is one of these, or a list of them: the first that fits the reply wins.\n",
