@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from distask.errors import RowError
 from distask.llm.request import CallFailed, Completion, Failure, Usage
-from distask.llm.tokens import estimate_tokens
+from distask.llm.tokens import certain_logprobs, estimate_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,8 @@ class OfflineProvider:
         for place, sample in enumerate(samples):
             text = self._reply(request, sample)
             usage = Usage(0 if place else asked, estimate_tokens(text))
-            completions.append(Completion(text=text, usage=usage, model=MODEL))
+            logprobs = certain_logprobs(text) if request.keywords.get("logprobs") else None
+            completions.append(Completion(text=text, usage=usage, model=MODEL, logprobs=logprobs))
         return completions
 
     async def close(self) -> None:

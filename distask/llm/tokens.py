@@ -36,3 +36,9 @@ def _of_content(content: Any) -> int:
 def _of_text(text: str) -> int:
     wide = 0 if text.isascii() else len(_WIDE.findall(text))
     return wide + -(-(len(text) - wide) // CHARACTERS_PER_TOKEN)
+
+
+def certain_logprobs(text: str) -> dict[str, Any]:
+    """The log probabilities of a reply that could not have been another, as the API has them."""
+    tokens = re.findall(r"\s*(?:[^\W\d_]+|\d+|[^\w\s]|_)", text)
+    return {"content": [{"token": t, "logprob": 0.0, "top_logprobs": [{"token": t, "logprob": 0.0}]} for t in tokens]}

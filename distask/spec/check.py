@@ -131,6 +131,7 @@ class _Checker:
         self._names()
         for name, typed in self.spec.inputs.items():
             self._typed(("inputs", name), typed)
+            self._expression(("inputs", name, "when"), typed.when, self._fixed)
             if typed.default is not None and typed.required and self.spec.inputs[name].required is True:
                 self._default_of_required(name)
         for name, param in self.spec.params.items():
@@ -564,6 +565,8 @@ class _Checker:
             for name in parser.markers:
                 self._is_output((*path, "markers", name), name, key=True)
             return set(parser.markers)
+        if kind == "logprobs":
+            return self._logprobs(path, parser, left)
         if "column" in type(parser).model_fields:
             if self._is_aside((*path, "column")):
                 return set(left)
@@ -582,6 +585,19 @@ class _Checker:
             told = f"the parser `{parser.parser}` fills one column, and there are several outputs: {names}"
             self._tell((*path, "parser"), told, f"say which: `column: {always[0]}`")
         return set(left)
+
+    def _logprobs(self, path: Place, parser: Any, left: list[str]) -> set[str]:
+        if isinstance(parser.choices, str):
+            self._expression((*path, "choices"), parser.choices, self._row)
+        if not self.spec.llm.logprobs:
+            hint = "write `llm: {logprobs: true, top_logprobs: 20}`"
+            self._tell((*path, "parser"), "the parser `logprobs` reads what the model is not asked for", hint)
+        if parser.probabilities is not None and self._is_output((*path, "probabilities"), parser.probabilities):
+            rest = [name for name in left if name != parser.probabilities]
+            if parser.column is None and not rest:
+                return {parser.probabilities}
+            return {parser.probabilities} | self._column(path, parser, rest)
+        return self._column(path, parser, left)
 
     def _regex(self, path: Place, parser: Any) -> set[str]:
         groups = self._pattern((*path, "pattern"), parser.pattern, parser.flags, (*path, "flags"))

@@ -77,6 +77,7 @@ class Input(Typed):
 
     required: bool = Field(True, description="Whether every row must have it, not null")
     default: Any = Field(None, description="The value where an optional column is missing or null")
+    when: str | None = Field(None, description="An expression over params; the column is read only where it is true")
 
 
 class Param(Typed):
@@ -226,6 +227,21 @@ class ChoiceParser(ParserBase):
     column: str | None = Field(None, description="The column; the only output where it is left out")
 
 
+class LogprobsParser(ParserBase):
+    """How likely each of some answers was: their expected value, or the likeliest; it needs `llm: {logprobs: true}`."""
+
+    parser: Literal["logprobs"]
+    choices: list[str | int | float] | dict[str, int | float] | str = Field(
+        description="The answers, each one token; a mapping says what each is worth; or an expression for either"
+    )
+    column: str | None = Field(
+        None, description="The column for the expected value; the only output where it is left out"
+    )
+    probabilities: str | None = Field(None, description="A column for each answer's probability, an object")
+    after: str | None = Field(None, description="The answer stands after the last place where the reply has this")
+    find: Literal["first", "last"] = Field("last", description="Which token that is an answer counts")
+
+
 class ToolCallsParser(ParserBase):
     """The reply's tool calls, `[{name, arguments}]`, become a column."""
 
@@ -250,6 +266,7 @@ Parser = Annotated[
     | ListParser
     | SectionsParser
     | ChoiceParser
+    | LogprobsParser
     | ToolCallsParser
     | PythonParser,
     Field(discriminator="parser"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from distask.errors import InvalidReply, RowError, UsageError
 from distask.llm.request import Completion
+from distask.llm.tokens import certain_logprobs
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.load import LoadedSpec, load_spec
 from distask.spec.model import Input, JsonParser, ListParser, Output, PythonParser, RegexParser
@@ -69,8 +70,11 @@ class Task:
         self._compiler = Compiler(Sandbox(folder), loaded.document)
         self._media = Media([folder, *allow_paths])
 
-        self.input_columns: dict[str, Input] = dict(spec.inputs)
-        self._inputs = tuple(_Column(name, self.dataset_name(name), column) for name, column in spec.inputs.items())
+        self.input_columns: dict[str, Input] = {
+            name: column for name, column in spec.inputs.items() if self._holds(column.when, ("inputs", name, "when"))
+        }
+        self._base |= dict.fromkeys(spec.inputs.keys() - self.input_columns.keys())
+        self._inputs = tuple(_Column(n, self.dataset_name(n), column) for n, column in self.input_columns.items())
         self._chat = Chat(spec.format_input, self._compiler, self._media)
 
         outputs = {name: o for name, o in spec.outputs.items() if self._holds(o.when, ("outputs", name, "when"))}
@@ -173,7 +177,7 @@ class Task:
             write = writers[max(0, attempt - EXAMPLES_TRIED // 2) % len(writers)]
             try:
                 replies.append(write(rng))
-                self.format_output(replies[-1], row, index)
+                self.format_output(Completion(replies[-1], logprobs=certain_logprobs(replies[-1])), row, index)
             except Exception:  # noqa: BLE001, S112 - an invalid reply, or a row's schema that nothing fits
                 continue
             return replies[-1]

@@ -501,3 +501,38 @@ def test_a_task_of_the_gallery_loads_by_its_name():
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
     ]
+
+
+def test_an_input_may_depend_on_params(make_task):
+    """A column that no prompt of these params reads is not asked of the data, and is null to templates."""
+    text = """
+    params: {kind: {choices: [one, two], default: one}}
+    inputs:
+      answer: {when: kind == "one"}
+      answers: {type: list, when: kind == "two"}
+    format_input: [{role: user, content: "{{ answer }}{{ answers }}"}]
+    outputs: {verdict: What is said.}
+    """
+    one, two = make_task(text), make_task(text, {"kind": "two"})
+
+    assert one.missing_columns([]) == ["answer"]
+    assert two.missing_columns([]) == ["answers"]
+    assert two.format_input({"answers": ["a"]})[0]["content"] == '["a"]'
+
+
+def test_keys_of_json_in_other_letters_are_the_columns_where_only_one_can_be(make_task):
+    text = """
+    outputs: {user_query: The query, score: {type: integer}}
+    format_output: {parser: json}
+    """
+    task = make_task(text)
+
+    assert task.format_output('{"User Query": "q", "SCORE": 3}', {}) == {"user_query": "q", "score": 3}
+    with pytest.raises(InvalidReply, match="user_query"):
+        task.format_output('{"User Query": "q", "userQuery": "r", "score": 3}', {})
+
+
+def test_thinking_whose_opening_the_chat_template_wrote_is_no_part_of_the_reply(make_task):
+    task = make_task("outputs: {score: {type: integer}}\nformat_output: {parser: json}")
+
+    assert task.format_output('{"score": 1} would be harsh.\n</think>\n{"score": 4}', {}) == {"score": 4}

@@ -9,6 +9,7 @@ from distask.task.parsers.base import Context, Parser
 from distask.task.parsers.choice import ChoiceParser
 from distask.task.parsers.json import JsonParser
 from distask.task.parsers.list import ListParser
+from distask.task.parsers.logprobs import LogprobsParser
 from distask.task.parsers.python import PythonParser
 from distask.task.parsers.regex import RegexParser
 from distask.task.parsers.sections import SectionsParser
@@ -24,6 +25,7 @@ PARSERS: dict[str, type[Parser]] = {
     "list": ListParser,
     "sections": SectionsParser,
     "choice": ChoiceParser,
+    "logprobs": LogprobsParser,
     "tool_calls": ToolCallsParser,
     "python": PythonParser,
 }

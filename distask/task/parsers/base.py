@@ -54,12 +54,11 @@ class Parser(ABC):
 
 
 def text_of(completion: Completion) -> str:
-    """The reply's text without the model's open thinking before it."""
+    """The reply's text without the model's open thinking before it; the chat template may have written `<think>`."""
     text = completion.text or ""
-    if text.lstrip().startswith("<think>"):
-        end = text.find("</think>")
-        if end >= 0:
-            return text[end + len("</think>") :]
+    end = text.find("</think>")
+    if end >= 0 and (text.lstrip().startswith("<think>") or "<think>" not in text[:end]):
+        return text[end + len("</think>") :]
     return text
 
 

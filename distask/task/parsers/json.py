@@ -38,6 +38,7 @@ class JsonParser(Parser):
             if not self._list:
                 raise invalid("the reply's JSON is a list, not an object")
             return {next(iter(self._pointers)): value}
+        value = self._named(value)
         missing = [
             c for c, p in self._pointers.items() if p is None and c not in value and not self._columns[c].nullable
         ]
@@ -45,11 +46,26 @@ class JsonParser(Parser):
             raise invalid(f"the reply's JSON has no `{missing[0]}`")
         return {c: value.get(c) if p is None else pointed(value, p) for c, p in self._pointers.items()}
 
+    def _named(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The object with the columns' own names, where a key says one in other letters (`User Query`, `userQuery`)."""
+        missing = [c for c, p in self._pointers.items() if p is None and c not in value]
+        if not missing:
+            return value
+        folded: dict[str, list[str]] = {}
+        for key in value.keys() - self._pointers.keys():
+            folded.setdefault(_folded(key), []).append(key)
+        close = {column: folded.get(_folded(column), []) for column in missing}
+        return {**value, **{column: value[keys[0]] for column, keys in close.items() if len(keys) == 1}}
+
     def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
         made: dict[str, Any] = {}
         for column, pointer in self._pointers.items():
             _put(made, pointer or "/" + column, instance(self._columns[column].schema, rng))
         return json.dumps(made, ensure_ascii=False, indent=2)
+
+
+def _folded(key: str) -> str:
+    return "".join(c for c in key if c.isalnum()).casefold()
 
 
 def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:

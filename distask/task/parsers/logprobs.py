@@ -1,0 +1,144 @@
+"""`logprobs`: how likely each of some answers was, from the token at which the model gave one of them.
+
+A judge that says 4 may have been nearly as ready to say 5; the expected value tells more than the number that was
+drawn (G-Eval, arXiv:2303.16634).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from distask.task.parsers.base import Context, Parser, Scope, invalid
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator, Mapping
+
+    from distask.llm.request import Completion
+    from distask.spec.model import LogprobsParser as Options
+
+_AROUND = " \t\n\r.\"'`*_()[]{}:,;!?#ĠĊ▁"
+"""What may stand around an answer in its token, the marks of some tokenizers among it."""
+_DIGITS = 6
+
+
+class LogprobsParser(Parser):
+    """The first or last token that is one of the choices; their probabilities are shares of what the choices have."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._probabilities = options.probabilities
+        left = [name for name in context.outputs if name != options.probabilities]
+        self._column = options.column or (left[0] if left else None)
+        self._after = options.after
+        self._find = options.find
+        choices = options.choices
+        self._from_row = context.expression(choices) if isinstance(choices, str) else None
+        self._choices = {} if isinstance(choices, str) else _valued(choices)
+
+    def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
+        choices = self._of(scope)
+        tokens = list(_tokens(completion.logprobs or {}))
+        if not tokens:
+            raise invalid("the server sent no log probabilities of the reply's tokens")
+        likely = self._found(tokens, choices)
+        total = sum(likely.values())
+        shares = {choice: round(likely[choice] / total, _DIGITS) for choice in choices}
+        columns: dict[str, Any] = {}
+        if self._probabilities is not None:
+            columns[self._probabilities] = shares
+        if self._column is not None and self._column != self._probabilities:
+            columns[self._column] = _expected(likely, choices, total)
+        return columns
+
+    def example(self, rng: random.Random, scope: Scope) -> str:
+        choice = rng.choice(list(self._of(scope)))
+        return f"{self._after} {choice}" if self._after else choice
+
+    def _of(self, scope: Scope) -> dict[str, Any]:
+        return self._choices if self._from_row is None else _valued(self._from_row(scope))
+
+    def _found(self, tokens: list[tuple[str, dict[str, float]]], choices: Mapping[str, Any]) -> dict[str, float]:
+        """The probability of each choice at the token that gives the answer."""
+        folded = {_folded(choice): choice for choice in choices}
+        begin = 0
+        if self._after:
+            text = "".join(token for token, _ in tokens).casefold()
+            place = text.rfind(self._after.casefold())
+            if place < 0:
+                raise invalid(f"the reply has no `{self._after}`")
+            begin = place + len(self._after)
+        answers = []
+        end = 0
+        for token, likely in tokens:
+            end += len(token)
+            if end > begin and _folded(token) in folded:
+                answers.append(likely)
+        if not answers:
+            raise invalid(f"no token of the reply is one of {', '.join(choices)}")
+        found = dict.fromkeys(choices, 0.0)
+        for token, probability in answers[0 if self._find == "first" else -1].items():
+            if (choice := folded.get(_folded(token))) is not None:
+                found[choice] += probability
+        if not sum(found.values()) > 0:
+            raise invalid("the log probabilities of the answer's token are no numbers")
+        return found
+
+
+def _folded(text: str) -> str:
+    return text.strip(_AROUND).casefold()
+
+
+def _valued(choices: Any) -> dict[str, Any]:
+    """Choice to what it is worth: its own number, or what a mapping says; None where it is worth none."""
+    if isinstance(choices, dict):
+        return {str(choice): value for choice, value in choices.items()}
+    return {str(choice): _number(choice) for choice in choices}
+
+
+def _number(choice: Any) -> float | None:
+    try:
+        return float(choice)
+    except (TypeError, ValueError):
+        return None
+
+
+def _expected(likely: Mapping[str, float], choices: Mapping[str, Any], total: float) -> Any:
+    """The mean of what the choices are worth; the likeliest choice where they are no numbers."""
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in choices.values()):
+        return max(likely, key=lambda choice: likely[choice])
+    return round(sum(likely[choice] * value for choice, value in choices.items()) / total, _DIGITS)
+
+
+def _tokens(logprobs: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Each token of the reply with the probabilities of those that could have stood there.
+
+    Chats and raw completions say it in two ways.
+    """
+    content = logprobs.get("content")
+    if isinstance(content, list):
+        for entry in content:
+            if isinstance(entry, dict) and isinstance(entry.get("token"), str):
+                rivals = [o for o in entry.get("top_logprobs") or [] if isinstance(o, dict)]
+                pairs = [(e.get("token"), e.get("logprob")) for e in (*rivals, entry)]
+                yield entry["token"], _probabilities(pairs)
+        return
+    tokens, own, others = (logprobs.get(key) for key in ("tokens", "token_logprobs", "top_logprobs"))
+    if not isinstance(tokens, list):
+        return
+    for index, token in enumerate(tokens):
+        if isinstance(token, str):
+            pairs = list(_at(others, index).items()) if isinstance(_at(others, index), dict) else []
+            yield token, _probabilities([*pairs, (token, _at(own, index))])
+
+
+def _at(values: Any, index: int) -> Any:
+    return values[index] if isinstance(values, list) and index < len(values) else None
+
+
+def _probabilities(pairs: list[tuple[Any, Any]]) -> dict[str, float]:
+    return {
+        token: math.exp(min(logprob, 0.0))
+        for token, logprob in pairs
+        if isinstance(token, str) and isinstance(logprob, int | float) and not math.isnan(logprob)
+    }
