@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.text import Text
 
 from distask.cli import chats
+from distask.cli import options as o
 from distask.cli.console import amount, out, plain, several
 from distask.cli.setup import job_of
 from distask.runner.plan import Plan, plan
@@ -17,14 +19,42 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from distask.cli.options import Choice
     from distask.llm.config_model import Price
 
 LONGEST_KEYWORD = 400
 """Characters of a keyword's value (a schema, tools) that are shown."""
 
 
-def dry_run_command(choice: Choice, shown: int, *, whole: bool, as_json: bool) -> None:
+def command(
+    spec: o.Spec,
+    source: o.Source = None,
+    rows: o.RowCount = None,
+    param: o.Param = None,
+    num_generations: o.NumGenerations = None,
+    seed: o.Seed = 0,
+    shown: Annotated[
+        int, typer.Option("--limit", min=0, metavar="N", help="How many chats are shown; all rows are counted. [3]")
+    ] = 3,
+    output: o.Output = None,
+    config: o.Config = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    set_: o.Set = None,
+    offset: o.Offset = 0,
+    shard: o.Shard = None,
+    sample: o.Sample = None,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
+    store: o.Store = None,
+    no_store: o.NoStore = False,
+    allow_path: o.AllowPath = None,
+    verbose: o.Verbose = False,
+    json_: o.Json = False,
+) -> None:
+    """Show the chats that a run would send, and count what it would ask for. It asks no model and needs no key."""
+    _dry_run(o.Choice.of(locals()), shown, whole=verbose, as_json=json_)
+
+
+def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> None:
     """Print the first chats, and what a run would ask for.
 
     Args:

@@ -1,10 +1,14 @@
-"""Help that fits 80 columns: options stand in sections, each with its whole name."""
+"""How commands are found, and help that fits 80 columns: options stand in sections, each with its whole name."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, Self
 
-from typer.core import TyperCommand
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 
 class Command(TyperCommand):
@@ -23,6 +27,47 @@ class Command(TyperCommand):
         for title, lines in sections.items():
             with formatter.section(title):
                 formatter.write_dl(lines, col_max=28)
+
+
+class Commands(Mapping[str, Any]):
+    """The commands by name; one is imported and built when it is looked up, so that none pays for the others."""
+
+    def __init__(self, lines: Mapping[str, str]) -> None:
+        self.lines = lines
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.lines:
+            raise KeyError(name)
+        function = import_module(f"distask.cli.{name.replace('-', '_')}").command
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(name, cls=Command)(function)
+        return get_command(alone)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.lines)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+class Group(TyperGroup):
+    """The command line as a whole: its help names every command and imports none."""
+
+    lines: Mapping[str, str] = {}
+
+    @classmethod
+    def of(cls, lines: Mapping[str, str]) -> type[Self]:
+        """The group of these commands: name to its line in the help."""
+        return type("Distask", (cls,), {"lines": lines})
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = Commands(self.lines)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the group's interface
+        """Write a line for each command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.lines.items()))
 
 
 def _section(param: Any) -> str:

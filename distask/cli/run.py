@@ -7,8 +7,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.text import Text
 
+from distask.cli import options as o
 from distask.cli import summary
 from distask.cli.console import err, out, plain
 from distask.cli.progress import Progress
@@ -18,12 +20,59 @@ from distask.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distask.cli.options import Choice
     from distask.llm.config import Resolved
     from distask.runner.job import Job
 
 
-def run_command(choice: Choice, typed: Sequence[str], *, quiet: bool, verbose: bool, as_json: bool) -> int:
+def command(
+    context: typer.Context,
+    spec: o.Spec,
+    source: o.Source = None,
+    rows: o.RowCount = None,
+    param: o.Param = None,
+    num_generations: o.NumGenerations = None,
+    group_generations: o.Group = None,
+    seed: o.Seed = 0,
+    output: o.Output = None,
+    overwrite: o.Overwrite = False,
+    metadata_column: o.MetadataColumn = "distask_metadata",
+    config: o.Config = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    set_: o.Set = None,
+    concurrency: o.Concurrency = None,
+    limit: o.Limit = None,
+    offset: o.Offset = 0,
+    shard: o.Shard = None,
+    sample: o.Sample = None,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
+    store: o.Store = None,
+    no_store: o.NoStore = False,
+    allow_code: o.AllowCode = False,
+    allow_path: o.AllowPath = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    json_: o.Json = False,
+    show_config: o.ShowConfig = False,
+) -> None:
+    """Run a task over rows, and write them with what the model said.
+
+    What was asked before, with the same store, is not asked again: to go on after a stop, to add rows, to raise n
+    or to change a parser, run again.
+    """
+    choice = o.Choice.of(locals())
+    if show_config:
+        _show_config(choice, as_json=json_)
+    else:
+        raise typer.Exit(_run(choice, _typed(context), quiet=quiet, verbose=verbose, as_json=json_))
+
+
+def _typed(context: typer.Context) -> list[str]:
+    """The arguments as they were typed."""
+    return list(sys.argv[1:] if context.obj is None else context.obj)
+
+
+def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool, as_json: bool) -> int:
     """Run; gives the exit code.
 
     Args:
@@ -54,7 +103,7 @@ def run_command(choice: Choice, typed: Sequence[str], *, quiet: bool, verbose: b
     return result.exit_code
 
 
-def show_config_command(choice: Choice, *, as_json: bool) -> None:
+def _show_config(choice: o.Choice, *, as_json: bool) -> None:
     """Print the values that a run would take, and where each comes from."""
     _, llm = task_and_llm(choice, asks=False)
     rows = _config(llm)

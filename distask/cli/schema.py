@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 
-def schema_command(*, of_config: bool = False) -> None:
-    """Print the JSON Schema of a spec, or of an LLM config."""
-    typer.echo(json.dumps(_config_schema() if of_config else _spec_schema(), ensure_ascii=False, indent=2))
+def command(
+    config: Annotated[bool, typer.Option("--config", help="Of an LLM config instead of a task.")] = False,
+) -> None:
+    """Print the JSON Schema of a task, for editors."""
+    made = _config_schema() if config else _spec_schema()
+    typer.echo(json.dumps(made, ensure_ascii=False, indent=2))
 
 
 def _spec_schema() -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.text import Text
 
 from distask.cli.console import out, plain
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def tasks_command(action: str | None, name: str | None) -> None:
-    """List the built-in tasks, or (`show`) print one's file."""
+def command(
+    action: Annotated[
+        str | None, typer.Argument(metavar="[show]", help="Print a task's file, to read it or to start from it.")
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which task `show` prints.")] = None,
+) -> None:
+    """List the built-in tasks, or print one."""
     if action is None:
         _print_list()
     elif action != "show":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
 from distask.errors import InputError, SpecError, UsageError
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest, visible
 
@@ -21,10 +22,15 @@ REMOTE_ROWS = 1000
 """Rows of a far source that are looked at."""
 
 
-def validate_command(
-    specs: Sequence[str], source: str | None = None, format_: str = "text", param: Sequence[str] | None = None
+def command(
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="Task files, or built-in tasks' names.")],
+    source: Annotated[
+        str | None, typer.Option("--input", "-i", metavar="DATA", help="Check this data's columns and types too.")
+    ] = None,
+    param: o.Param = None,
+    format_: Annotated[str, typer.Option("--format", metavar="text|json|github", help="How errors are told.")] = "text",
 ) -> None:
-    """Print what is wrong with specs, as `text`, `json` or `github`; ends with 2 where there is an error."""
+    """Say every error of every spec, with its place and its mend; asks no model."""
     if format_ not in PRINTERS:
         raise typer.BadParameter(f"{format_!r} is not one of {', '.join(PRINTERS)}", param_hint="--format")
     params = _params(param or [])

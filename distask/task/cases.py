@@ -9,13 +9,13 @@ from distask.errors import RowError, UsageError
 from distask.llm.request import Completion
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.model import PythonParser
-from distask.task.task import Task
+from distask.task.task import Task, compiler_of
 
 if TYPE_CHECKING:
     from distask.spec.diagnostics import Diagnostic
     from distask.spec.load import LoadedSpec
     from distask.spec.model import Case
-    from distask.task.templates import Place
+    from distask.task.templates import Compiler, Place
 
 _SHOWN = 200
 """Characters of a value in a message."""
@@ -35,9 +35,10 @@ def run_cases(loaded: LoadedSpec, *, allow_code: bool = False) -> list[Diagnosti
     if not allow_code and any(isinstance(parser, PythonParser) for parser in loaded.spec.format_output):
         return []
     found = []
+    compiler = compiler_of(loaded)
     for index, case in enumerate(loaded.spec.cases):
         try:
-            _run(loaded, case, allow_code=allow_code)
+            _run(_task(loaded, case, allow_code, compiler), case)
         except _Broken as broken:
             name = f"case `{case.name}`" if case.name else f"case {index + 1}"
             place = ("cases", index, *broken.place)
@@ -45,11 +46,14 @@ def run_cases(loaded: LoadedSpec, *, allow_code: bool = False) -> list[Diagnosti
     return found
 
 
-def _run(loaded: LoadedSpec, case: Case, *, allow_code: bool) -> None:
+def _task(loaded: LoadedSpec, case: Case, allow_code: bool, compiler: Compiler) -> Task:
     try:
-        task = Task(loaded, case.params, allow_code=allow_code)
+        return Task(loaded, case.params, allow_code=allow_code, compiler=compiler)
     except UsageError as error:
         raise _Broken(("params",) if case.params else (), str(error)) from None
+
+
+def _run(task: Task, case: Case) -> None:
     reply = _completion(case.reply)
     try:
         task.format_input(case.input)

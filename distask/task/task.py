@@ -37,6 +37,11 @@ _DESCRIPTIVE = {"description", "reference", "tags", "cases"}
 """Keys of a spec that change nothing about its results."""
 
 
+def compiler_of(loaded: LoadedSpec) -> Compiler:
+    """What compiles a spec's templates; tasks of the same spec with other params may share it."""
+    return Compiler(Sandbox(loaded.path.resolve().parent), loaded.document)
+
+
 class Task:
     """A task that is ready to be run.
 
@@ -58,6 +63,7 @@ class Task:
         allow_code: bool = False,
         allow_paths: Sequence[Path] = (),
         seed: int = 0,
+        compiler: Compiler | None = None,
     ) -> None:
         spec, folder = loaded.spec, loaded.path.resolve().parent
         self.spec: TaskSpec = spec
@@ -67,7 +73,7 @@ class Task:
             raise UsageError(f"{self.path} runs code of its own, {', '.join(runs)}: read it, then give --allow-code")
         self.params = _params(spec, params or {})
         self._base = {**GLOBALS, **spec.vars, **self.params, "vars": spec.vars, "params": self.params}
-        self._compiler = Compiler(Sandbox(folder), loaded.document)
+        self._compiler = compiler or compiler_of(loaded)
         self._media = Media([folder, *allow_paths])
 
         self.input_columns: dict[str, Input] = {

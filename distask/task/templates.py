@@ -282,15 +282,19 @@ def _sentence(message: str) -> str:
 
 
 class Compiler:
-    """Compiles what stands in a spec's file, and says where in it a template is wrong."""
+    """Compiles what stands in a spec's file, each text once, and says where in it a template is wrong."""
 
     def __init__(self, sandbox: Sandbox, document: Document) -> None:
         self.sandbox = sandbox
         self._document = document
+        self._compiled: dict[tuple[str, str, int], Callable[[Scope], Any]] = {}
 
     def template(self, source: str, path: Place, *, longest: int = MAX_TEXT) -> Text:
         """A template; raises `SpecError`."""
-        return self._placed(lambda: compile_template(self.sandbox, source, longest=longest), source, path)
+        return self._once(
+            ("template", source, longest),
+            lambda: self._placed(lambda: compile_template(self.sandbox, source, longest=longest), source, path),
+        )
 
     def file(self, name: str, path: Place) -> Text:
         """A template in a file of its own; raises `SpecError`."""
@@ -306,7 +310,10 @@ class Compiler:
 
     def expression(self, source: str, path: Place) -> Expression:
         """An expression; raises `SpecError`."""
-        return self._placed(lambda: compile_expression(self.sandbox, source), source, path)
+        return self._once(
+            ("expression", source, 0),
+            lambda: self._placed(lambda: compile_expression(self.sandbox, source), source, path),
+        )
 
     def value(self, source: str, path: Place, *, longest: int = MAX_TEXT) -> Expression:
         """A template that gives the value itself where it is one expression in braces, and text otherwise."""
@@ -317,6 +324,13 @@ class Compiler:
     def fault(self, path: Place, message: str) -> Diagnostic:
         """What is wrong at a place of the file."""
         return self._document.diagnostic(path, message)
+
+    def _once(
+        self, key: tuple[str, str, int], compile_it: Callable[[], Callable[[Scope], Any]]
+    ) -> Callable[[Scope], Any]:
+        if key not in self._compiled:
+            self._compiled[key] = compile_it()
+        return self._compiled[key]
 
     def _placed(self, compile_it: Callable[[], T], source: str, path: Place) -> T:
         try:

@@ -80,7 +80,7 @@ def test_what_no_one_foresaw_is_called_a_bug(monkeypatch, capsys):
     def broken(*_):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(import_module("distask.cli.tasks"), "tasks_command", broken)
+    monkeypatch.setattr(import_module("distask.cli.tasks"), "_print_list", broken)
 
     assert main(["tasks"]) == 1
     said = capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_ctrl_c_before_the_run_ends_with_130(monkeypatch, capsys):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("distask.cli.tasks"), "tasks_command", stopped)
+    monkeypatch.setattr(import_module("distask.cli.tasks"), "_print_list", stopped)
 
     assert main(["tasks"]) == 130
     assert capsys.readouterr().err.strip() == "interrupted"
@@ -124,6 +124,20 @@ def test_the_help_of_run_stands_in_sections(capsys):
     assert said.startswith("Usage: distask run SPEC [OPTIONS]\n")
     for section in ("Arguments:", "The task and its data:", "The output:", "The LLM:", "Which rows:", "What is told:"):
         assert f"\n{section}\n" in said
+
+
+def test_a_command_is_imported_only_when_it_is_called(shell):
+    """Twenty commands cost no more than one."""
+    shell.write(
+        "probe.py",
+        "import sys\nfrom distask.cli import main\nmain(['schema', '--help'])\n"
+        "print('\\n', [m for m in ('run', 'dry_run', 'validate', 'tasks', 'schema') if f'distask.cli.{m}' in sys.modules])\n",
+    )
+    done = subprocess.run(
+        [sys.executable, "probe.py"], cwd=shell.folder, env=shell.env, capture_output=True, check=True
+    )
+
+    assert done.stdout.decode().splitlines()[-1].strip() == "['schema']"
 
 
 def test_help_imports_nothing_heavy(shell):

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from distask.errors import RowError
 from distask.spec import expressions
+from distask.spec.document import Document
 from distask.task.filters import FILTERS
 from distask.task.sandbox import GLOBALS, Sandbox
-from distask.task.templates import MAX_TEXT, CompileError, compile_expression, compile_template
+from distask.task.templates import MAX_TEXT, CompileError, Compiler, compile_expression, compile_template
 
 
 @pytest.fixture
@@ -435,3 +436,12 @@ def test_text_of_a_row_arrives_as_it_is(value):
     for source in ("{{ a }}", "{% if true %}{{ a }}{% endif %}", "{{ a if true }}"):
         assert compile_template(sandbox, source)({**GLOBALS, "a": value}) == value
     assert compile_template(sandbox, "<{{ a }}>")({"a": value}) == f"<{value}>"
+
+
+def test_a_text_is_compiled_once_for_all_tasks_of_a_spec(tmp_path):
+    """A spec's cases make a task for each choice of params; to compile is what costs."""
+    compiler = Compiler(Sandbox(tmp_path), Document.parse("a: 1", "task.yaml"))
+
+    assert compiler.template("{{ a }} b", ("x",)) is compiler.template("{{ a }} b", ("y",))
+    assert compiler.expression("a + 1", ("x",)) is compiler.expression("a + 1", ("y",))
+    assert compiler.expression("a", ("x",)) is not compiler.template("a", ("x",))
