@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -46,6 +45,7 @@ def discover(ports: Mapping[str, int] | None = None) -> Found | None:
 def listed(base_url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 5) -> list[str]:
     """The names that `GET /models` gives; none where the server does not answer, or not that."""
     import urllib.request
+    from http.client import HTTPException
 
     class NoRedirect(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_: Any, **__: Any) -> None:
