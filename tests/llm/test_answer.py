@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distask.llm.answer import read_completions, whole
 from distask.llm.http import Response
-from distask.llm.openai import _completions, whole
 
 
 def read(data, headers=None):
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return _completions(Response(200, headers or {}, body))[0]
+    return read_completions(Response(200, headers or {}, body))[0]
 
 
 def chat(*messages, **more):
@@ -126,7 +126,7 @@ def test_broken_utf8_is_replaced():
 )  # fmt: skip
 def test_what_can_not_be_read_says_why(body, note):
     """A 200 that is no reply."""
-    completions, said = _completions(Response(200, {}, body))
+    completions, said = read_completions(Response(200, {}, body))
 
     assert completions == []
     assert note in said
@@ -138,7 +138,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st
 @given(JSON.map(lambda choice: {"choices": [choice]}) | st.fixed_dictionaries({"choices": st.lists(st.fixed_dictionaries({"message": JSON, "index": JSON})), "usage": JSON}) | JSON)  # fmt: skip
 def test_no_body_raises(data):
     """Whatever JSON a server sends, it is completions or a note."""
-    completions, note = _completions(Response(200, {}, json.dumps(data).encode("utf-8", "surrogatepass")))
+    completions, note = read_completions(Response(200, {}, json.dumps(data).encode("utf-8", "surrogatepass")))
 
     assert completions or note
     for completion in completions:
@@ -148,6 +148,6 @@ def test_no_body_raises(data):
 @given(st.binary())
 def test_no_bytes_raise(body):
     """Not even what is no JSON at all."""
-    completions, note = _completions(Response(200, {}, body))
+    completions, note = read_completions(Response(200, {}, body))
 
     assert completions or note

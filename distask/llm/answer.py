@@ -1,0 +1,147 @@
+"""Read what a server that speaks OpenAI's API answered: completions, or what is wrong with the answer.
+
+Servers differ in what they send, so an answer is read with patience. The same reading serves calls over HTTP, a model
+in this process and the lines of a batch's results.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from distask.llm.request import Completion, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distask.llm.http import Response
+
+
+def read_completions(response: Response) -> tuple[list[Completion], str]:
+    """The good choices of an answer in their order, or none and what is wrong with it."""
+    if response.status != 200:
+        return [], ""
+    data, note = _json(response.body)
+    if not isinstance(data, dict):
+        return [], note or "the reply is no JSON object"
+    choices = data.get("choices")
+    if not isinstance(choices, list):
+        return [], "the server sent an error as a good reply" if data.get("error") else "the reply has no choices"
+    good = [c for c in choices if _is_good(c)]
+    if not good:
+        return [], "every choice is an error" if choices else "the reply's choices are empty"
+    good.sort(key=_index)
+    shares = _shares(data.get("usage"), len(good))
+    model = data.get("model")
+    model = model if isinstance(model, str) else ""
+    request_id = _request_id(response.headers, data)
+    return [_completion(c, u, model, request_id) for c, u in zip(good, shares, strict=True)], ""
+
+
+def _json(body: bytes) -> tuple[Any, str]:
+    try:
+        return orjson.loads(body), ""
+    except orjson.JSONDecodeError:
+        pass
+    text = body.decode(errors="replace")
+    try:  # halves of surrogate pairs, NaN: orjson does not take them
+        return _whole_values(json.loads(text)), ""
+    except (ValueError, RecursionError):
+        pass
+    if not text.strip():
+        return None, "the reply is empty"
+    return None, "the reply is a web page" if text.lstrip()[:1] == "<" else "the reply is broken JSON"
+
+
+def _whole_values(value: Any) -> Any:
+    if isinstance(value, str):
+        return whole(value)
+    if isinstance(value, list):
+        return [_whole_values(v) for v in value]
+    if isinstance(value, dict):
+        return {whole(k): _whole_values(v) for k, v in value.items()}
+    return value
+
+
+def whole(text: str) -> str:
+    """The text with halves of surrogate pairs joined where they meet, and U+FFFD where they don't."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _is_good(choice: Any) -> bool:
+    if not isinstance(choice, dict) or choice.get("error"):
+        return False
+    return isinstance(choice.get("message"), dict) or isinstance(choice.get("text"), str)
+
+
+def _index(choice: dict[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _completion(choice: dict[str, Any], usage: Usage, model: str, request_id: str | None) -> Completion:
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        message = {"content": choice.get("text")}
+    content = message.get("content")
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    refusal = message.get("refusal")
+    if isinstance(content, list):
+        thought = _joined(content, "thinking")
+        refused = _joined(content, "refusal")
+        reasoning, refusal, content = reasoning or thought, refusal or refused, _joined(content, "text")
+    calls = message.get("tool_calls")
+    if not calls and isinstance(message.get("function_call"), dict):
+        calls = [{"type": "function", "function": message["function_call"]}]
+    calls = [c for c in calls if isinstance(c, dict)] if isinstance(calls, list) else None
+    finish_reason, logprobs = choice.get("finish_reason"), choice.get("logprobs")
+    return Completion(
+        text=content if isinstance(content, str) else None,
+        finish_reason=finish_reason if isinstance(finish_reason, str) and finish_reason else "stop",
+        usage=usage,
+        model=model,
+        tool_calls=calls or None,
+        reasoning=reasoning if isinstance(reasoning, str) and reasoning else None,
+        refusal=refusal if isinstance(refusal, str) and refusal else None,
+        logprobs=logprobs if isinstance(logprobs, dict) else None,
+        request_id=request_id,
+    )
+
+
+def _joined(parts: list[Any], kind: str) -> str | None:
+    """The text of a content's parts of one kind; None where there are none."""
+    texts = []
+    for part in parts:
+        text = part.get(kind) if isinstance(part, dict) else part if kind == "text" else None
+        if isinstance(text, list):
+            text = _joined(text, "text")
+        if isinstance(text, str):
+            texts.append(text)
+    return "".join(texts) if texts else None
+
+
+def _shares(usage: Any, choices: int) -> list[Usage]:
+    """A request's tokens shared out: input on the first choice, output evenly, the rest on the first."""
+    usage = usage if isinstance(usage, dict) else {}
+    asked, made = _count(usage, "prompt_tokens", "input_tokens"), _count(usage, "completion_tokens", "output_tokens")
+    if choices == 1:
+        return [Usage(asked, made)]
+    each, rest = (None, 0) if made is None else divmod(made, choices)
+    first = Usage(asked, None if each is None else each + rest)
+    other = Usage(None if asked is None else 0, each)
+    return [first, *[other] * (choices - 1)]
+
+
+def _count(usage: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, int) and value >= 0:
+            return value
+    return None
+
+
+def _request_id(headers: Mapping[str, str], data: Mapping[str, Any]) -> str | None:
+    found = headers.get("x-request-id") or headers.get("apim-request-id") or data.get("id")
+    return found if isinstance(found, str) else None
