@@ -33,24 +33,50 @@ SETTINGS = [
     ("text-classification", {"available_labels": LABELS}),
     ("text-classification", {"available_labels": dict.fromkeys(LABELS, "how the buyer felt"), "n": 2}),
 ]
+OWN_ROWS = [
+    (path.stem, case.params or {}) for path in TASKS if path.stem not in EXAMPLES for case in load_spec(path).spec.cases
+]
+SETTINGS += list({json.dumps(setting): setting for setting in OWN_ROWS}.values())
+UNTOLD = {("format-prm", "format"), ("text-generation-with-image", "image_type")}
+"""Params that change something else than the words of a prompt."""
 
 
-def rows_of(name):
+CASES = 12
+"""Replies that each task is tried on, about half of them flawed."""
+
+
+def rows_of(name, params=None):
+    """Rows to try a task on: those of its example file, or those of its cases with the same params."""
+    if name not in EXAMPLES:
+        cases = [c for c in load_spec(ROOT / "tasks" / f"{name}.yaml").spec.cases if (c.params or {}) == (params or {})]
+        return list({json.dumps(c.input): c.input for c in cases if c.error is None}.values())
     path = ROOT / "examples" / EXAMPLES[name]
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
 
 
+def words(content):
+    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+
+
+def texts(value):
+    """The texts of a row's column that have to stand in its chat; a long schema or an image is another matter."""
+    if isinstance(value, list):
+        return [text for each in value for text in texts(each)]
+    if isinstance(value, dict):
+        return [value["content"]] if "content" in value else []
+    return [value] if isinstance(value, str) and not value.startswith(("http", "data:")) else []
+
+
 def prompt(task, row, index=0):
-    return "\n".join(message["content"] for message in task.format_input(row, index))
+    return "\n".join(words(message["content"]) for message in task.format_input(row, index))
 
 
 def ids(value):
     return value.stem if isinstance(value, Path) else (value if isinstance(value, str) else json.dumps(value))
 
 
-def test_every_task_has_example_data():
-    """A task that is added to the gallery brings rows to try it on."""
+def test_every_example_file_has_its_task():
     assert {path.stem for path in TASKS} >= EXAMPLES.keys()
     assert {path.name for path in (ROOT / "examples").iterdir()} == {*EXAMPLES.values(), "README.md"}
 
@@ -63,29 +89,36 @@ def test_a_task_loads_says_where_it_comes_from_and_its_cases_hold(path):
     assert loaded.spec.name == path.stem
     assert loaded.spec.description
     assert loaded.spec.reference
-    assert len(loaded.spec.cases) >= 4
+    assert loaded.spec.tags
+    assert len(loaded.spec.cases) >= CASES
+    assert len({case.name for case in loaded.spec.cases}) == len(loaded.spec.cases)
     assert [str(diagnostic) for diagnostic in run_cases(loaded)] == []
 
 
 @pytest.mark.parametrize(("name", "params"), SETTINGS, ids=ids)
 def test_its_example_rows_render(name, params):
-    """Every row makes a chat that ends with the user, and holds the row's own text as it stands."""
+    """Every row makes a chat that ends with the user, and holds the row's own texts as they stand."""
     task = Task.load(name, params)
 
-    for index, row in enumerate(rows_of(name)):
+    for index, row in enumerate(rows_of(name, params)):
         chat = task.format_input(row, index)
         task.keywords(row, index)
-        own = row["messages"][-1]["content"] if "messages" in row else row.get("instruction", row.get("text"))
+        read = (
+            row["messages"][-1:]
+            if "messages" in row
+            else [row[c] for c in task.input_columns if c in row and c != "system_prompt"]
+        )
+        told = "\n".join(words(message["content"]) for message in chat)
         assert chat[-1]["role"] == "user"
-        assert own in chat[-1]["content"]
-        assert not {"{{", "{%"} & {chat[-1]["content"][i : i + 2] for i in range(len(chat[-1]["content"]))}
+        assert all(text in told for text in texts(read))
+        assert "{%" not in told
 
 
 @pytest.mark.parametrize(("name", "params"), SETTINGS, ids=ids)
 def test_it_reads_the_replies_that_it_makes_up(name, params):
     """A rehearsal with no model gives columns for every row: 20 samples of the first, one of each other."""
     task = Task.load(name, params)
-    rows = rows_of(name)
+    rows = rows_of(name, params)
 
     for index, sample in [*((0, sample) for sample in range(20)), *((index, 0) for index in range(len(rows)))]:
         columns = task.format_output(task.example(rows[index], index, sample), rows[index], index)
@@ -93,15 +126,17 @@ def test_it_reads_the_replies_that_it_makes_up(name, params):
 
 
 @pytest.mark.parametrize("path", TASKS, ids=ids)
-def test_prompts_differ_by_every_choice_of_a_param_and_name_it(path):
+def test_prompts_differ_by_every_choice_of_a_param(path):
     """No choice that a run may set is forgotten by the prompt."""
     spec = load_spec(path).spec
-    row = rows_of(path.stem)[0] if path.stem in EXAMPLES else {}
+    inputs = [rows_of(path.stem)[0]] if path.stem in EXAMPLES else [case.input for case in spec.cases]
+    row = {column: value for each in reversed(inputs) for column, value in each.items()}
+    needed = spec.cases[0].params or {}
 
     for name, param in spec.params.items():
-        prompts = {choice: prompt(Task.load(path, {name: choice}), row) for choice in param.choices or []}
-        assert all(choice in text for choice, text in prompts.items())
-        assert len(set(prompts.values())) == len(prompts)
+        if (path.stem, name) not in UNTOLD:
+            prompts = [prompt(Task.load(path, {**needed, name: choice}), row) for choice in param.choices or []]
+            assert len(set(prompts)) == len(prompts)
 
 
 def test_ultrafeedback_adds_its_two_columns_of_types_for_two_aspects_only():

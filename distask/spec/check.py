@@ -32,6 +32,9 @@ OWN_COLUMNS = ("model_name", "distask_metadata")
 POSITION = "position"
 """A group of this name says which entry of `align_to` a match is; it is no column."""
 
+PARSED = "parsed"
+"""What computed columns call the whole JSON value that was read."""
+
 MAX_INCLUDED = 1 << 20
 """Bytes of an included file."""
 
@@ -532,7 +535,7 @@ class _Checker:
         computed = {name for name, value in columns.items() if isinstance(value, str) and "{{" in value}
         seen = replace(
             self._reply,
-            known=self._reply.known - (computed - self._row.known),
+            known=(self._reply.known | ({PARSED} if parser.parser == "json" else set())) - (computed - self._row.known),
             elsewhere=dict.fromkeys(computed, "it is computed beside; only what the parser fills is seen"),
         )
         for name, value in columns.items():
@@ -688,7 +691,7 @@ class _Checker:
     def _collisions(self) -> None:
         read = {self.spec.input_mappings.get(name, name): name for name in self.spec.inputs}
         added: dict[str, str] = {}
-        for name in self.spec.outputs:
+        for name, output in self.spec.outputs.items():
             column = self.spec.output_mappings.get(name, name)
             place: Place = ("output_mappings", name) if name in self.spec.output_mappings else ("outputs", name)
             key = place[0] == "outputs"
@@ -697,7 +700,7 @@ class _Checker:
                 self._tell(place, told, f"give it another name: `output_mappings: {{{name}: new_{name}}}`", key=key)
             elif column in OWN_COLUMNS:
                 self._tell(place, f"`{column}` is a column that every run adds", "give it another name", key=key)
-            elif column in added:
+            elif column in added and not (output.when and self.spec.outputs[added[column]].when):
                 self._tell(place, f"the outputs `{added[column]}` and `{name}` become one column, `{column}`", key=key)
             added.setdefault(column, name)
 

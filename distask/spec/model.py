@@ -184,9 +184,15 @@ class RegexParser(ParserBase):
 
 
 class JsonParser(ParserBase):
-    """The first JSON value in the reply. `columns` are JSON pointers (`/a/0/b`) or, with `{{ }}`, expressions."""
+    """The first JSON value in the reply.
+
+    `columns` are JSON pointers (`/a/0/b`) or, with `{{ }}`, expressions, which see the whole value as `parsed`.
+    """
 
     parser: Literal["json"]
+    whole: bool = Field(
+        False, description="Whether nothing but the JSON may stand in the reply, a fence around it aside"
+    )
 
 
 class TagsParser(ParserBase):

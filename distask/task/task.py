@@ -88,6 +88,8 @@ class Task:
             raise UsageError(f"{self.path}: with these params no output is left")
         self._names = tuple((name, spec.output_mappings.get(name, name)) for name in outputs)
         self.output_columns = tuple(column for _, column in self._names)
+        if twice := [column for column in self.output_columns if self.output_columns.count(column) > 1]:
+            raise UsageError(f"{self.path}: with these params two outputs become one column, `{twice[0]}`")
         self._drawn = tuple(name for name in outputs if name in spec.draw)
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
         parsers = self._parsers()

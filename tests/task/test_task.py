@@ -536,3 +536,40 @@ def test_thinking_whose_opening_the_chat_template_wrote_is_no_part_of_the_reply(
     task = make_task("outputs: {score: {type: integer}}\nformat_output: {parser: json}")
 
     assert task.format_output('{"score": 1} would be harsh.\n</think>\n{"score": 4}', {}) == {"score": 4}
+
+
+def test_computed_columns_see_the_whole_json(make_task):
+    """What is not asked for as a column may still say what one is."""
+    text = """
+    outputs: {good: {type: boolean}, thought: Why.}
+    format_output: {parser: json, columns: {good: '{{ parsed.verdict | lower == "yes" }}'}}
+    """
+    task = make_task(text)
+
+    assert task.format_output('{"thought": "t", "verdict": "Yes"}', {}) == {"good": True, "thought": "t"}
+
+
+@pytest.mark.parametrize("reply", ["[1, 2]", "```json\n[1, 2]\n```", " [1, 2]\n"])
+def test_json_may_be_asked_to_be_the_whole_reply(make_task, reply):
+    """A list inside of a sentence is then no answer."""
+    task = make_task("outputs: {a: {type: list}}\nformat_output: {parser: json, whole: true}")
+
+    assert task.format_output(reply, {}) == {"a": [1, 2]}
+    with pytest.raises(InvalidReply, match="JSON alone"):
+        task.format_output("Sort [1, 2], please.", {})
+
+
+def test_two_outputs_may_be_one_column_where_params_choose_between_them(make_task):
+    text = """
+    params: {mode: {choices: [grade, winner], default: grade}, both: {type: boolean, default: false}}
+    outputs:
+      grade: {type: integer, when: mode == "grade" or both}
+      winner: {choices: [A, B], when: mode == "winner" or both}
+    output_mappings: {grade: result, winner: result}
+    format_output: {parser: json, columns: {grade: /r, winner: /r}}
+    """
+
+    assert make_task(text).format_output('{"r": 4}', {}) == {"result": 4}
+    assert make_task(text, {"mode": "winner"}).format_output('{"r": "B"}', {}) == {"result": "B"}
+    with pytest.raises(UsageError, match="result"):
+        make_task(text, {"both": True})

@@ -28,23 +28,28 @@ class JsonParser(Parser):
         computed = set(options.columns or {}) - set(pointers)
         self._pointers = {c: pointers.get(c) for c in context.outputs if c not in computed}
         self._columns = context.columns
-        self._list = (
+        self._whole = options.whole
+        self._list = not self._pointers or (
             len(self._pointers) == 1 and context.columns[next(iter(self._pointers))].schema.get("type") == "array"
         )
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
-        value = first_json(text_of(completion), wanted=(list, dict) if self._list else (dict,))
+        text = text_of(completion)
+        if self._whole and not is_whole(text):
+            raise invalid("the reply is not JSON alone")
+        value = first_json(text, wanted=(list, dict) if self._list else (dict,))
         if isinstance(value, list):
             if not self._list:
                 raise invalid("the reply's JSON is a list, not an object")
-            return {next(iter(self._pointers)): value}
+            return {"parsed": value, **dict.fromkeys(self._pointers, value)}
         value = self._named(value)
         missing = [
             c for c, p in self._pointers.items() if p is None and c not in value and not self._columns[c].nullable
         ]
         if missing:
             raise invalid(f"the reply's JSON has no `{missing[0]}`")
-        return {c: value.get(c) if p is None else pointed(value, p) for c, p in self._pointers.items()}
+        columns = {c: value.get(c) if p is None else pointed(value, p) for c, p in self._pointers.items()}
+        return {"parsed": value, **columns}
 
     def _named(self, value: dict[str, Any]) -> dict[str, Any]:
         """The object with the columns' own names, where a key says one in other letters (`User Query`, `userQuery`)."""
@@ -62,6 +67,14 @@ class JsonParser(Parser):
         for column, pointer in self._pointers.items():
             _put(made, pointer or "/" + column, instance(self._columns[column].schema, rng))
         return json.dumps(made, ensure_ascii=False, indent=2)
+
+
+def is_whole(text: str) -> bool:
+    """Whether a reply is one JSON value, or one in a fence."""
+    bare = text.strip()
+    if bare.startswith("```") and bare.endswith("```"):
+        bare = bare.removeprefix("```").removesuffix("```").lstrip("jsonJSON5").strip()
+    return bare[:1] in ("{", "[") and _closing(bare, 0) == len(bare)
 
 
 def _folded(key: str) -> str:
