@@ -258,6 +258,8 @@ def build_client(resolved: Resolved, on_event: Callable[[str], None] | None = No
     limits = resolved.config.limits
     if resolved.config.provider == "offline":
         return Client(OfflineProvider(), Pace(limits.concurrency))
+    if resolved.config.provider == "llamacpp":
+        return Client(_llamacpp(resolved), Pace(limits.concurrency), max_retries=limits.max_retries, on_event=on_event)
     return Client(
         OpenAIProvider(_endpoint(resolved), timeout=limits.timeout, connections=limits.concurrency),
         Pace(limits.concurrency, limits.requests_per_minute, limits.tokens_per_minute),
@@ -265,6 +267,15 @@ def build_client(resolved: Resolved, on_event: Callable[[str], None] | None = No
         max_retry_seconds=limits.max_retry_seconds,
         on_event=on_event,
     )
+
+
+def _llamacpp(resolved: Resolved) -> Provider:
+    from distask.llm.gguf import model_file
+    from distask.llm.llamacpp import LlamaCppProvider
+
+    file = model_file(resolved.config.model or "")
+    assert file is not None
+    return LlamaCppProvider(file, resolved.config.llamacpp)
 
 
 def _endpoint(resolved: Resolved) -> Endpoint:

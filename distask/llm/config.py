@@ -7,7 +7,7 @@ endpoint that the variable was named for.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from distask.errors import ConfigError
 from distask.llm import models
 from distask.llm.config_file import SECRET_KEYS, check, dotted, errors, find_config, read, read_config, said
 from distask.llm.config_model import GROUPS, REFERENCE, Limits, LLMConfig, Price, checked_address
+from distask.llm.gguf import identity, model_file
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.document import scalar
 from distask.spec.gallery import configs
@@ -31,6 +32,7 @@ OPENAI_KEY = "OPENAI_API_KEY"
 DEFAULT_MODEL = "gpt-4.1-mini"
 AZURE_VERSION = "2024-10-21"
 OFFLINE = "offline"
+LLAMACPP = "llamacpp"
 
 __all__ = ["LLMConfig", "Limits", "Price", "Resolved", "find_config", "load_config", "read_config"]
 
@@ -56,6 +58,13 @@ class Resolved:
             made |= {"api-key": self.api_key} if azure else {"authorization": f"Bearer {self.api_key}"}
         return made
 
+    def endpoint(self) -> str:
+        """Whom requests go to, as their keys have it: an address, a model file, or nobody."""
+        if self.config.provider == LLAMACPP:
+            file = model_file(self.config.model or "", fetch=False)
+            return f"{LLAMACPP}:{'not fetched' if file is None else identity(file)}"
+        return OFFLINE if self.config.provider == OFFLINE else (self.config.base_url or "").rstrip("/")
+
     def show(self) -> list[tuple[str, Any, str]]:
         """Key, value and origin of all that is set; the key itself is hidden."""
         config = self.config
@@ -66,6 +75,8 @@ class Resolved:
         rows += [(f"headers.{name}", value) for name, value in config.headers.items()]
         rows += [(f"generation.{name}", value) for name, value in self.generation.items()]
         rows += [(f"limits.{name}", value) for name, value in config.limits.model_dump().items()]
+        if config.provider == LLAMACPP:
+            rows += [(f"llamacpp.{name}", value) for name, value in config.llamacpp.model_dump().items()]
         if config.price is not None:
             rows += [(f"price.{name}", value) for name, value in config.price.model_dump().items()]
         return [(key, value, self._origin(key)) for key, value in rows]
@@ -122,6 +133,8 @@ def load_config(
         layers.drop("base_url", "api_key_env", "api_version", "model")
         layers.put("model", OFFLINE, layers.origins["provider"])
         return _resolved(layers, environ, need_key=need_key)
+    if layers.values.get("provider") == LLAMACPP:
+        return _of_a_file(layers, environ)
     configured = source is not None or contents is not None or bool({"base_url", "model", "provider"} & flags.keys())
     if need_key and not configured and not environ.get(OPENAI_KEY, "").strip() and not environ.get("OPENAI_BASE_URL"):
         _take_local(layers, spec_llm, ports)
@@ -259,6 +272,21 @@ def _override_value(key: str, value: Any) -> Any:
 # Where the endpoint is not said in a flag or a file
 
 
+def _of_a_file(layers: _Layers, environ: Mapping[str, str]) -> Resolved:
+    """A model in this process: no address, no key; it works on as many chats at a time as it has slots."""
+    layers.drop("base_url", "api_key_env", "api_version")
+    model = layers.values.get("model")
+    if not isinstance(model, str):
+        raise ConfigError("`provider: llamacpp` needs a model: --model FILE.gguf, or hf://owner/repository/FILE.gguf")
+    model_file(model, fetch=False)
+    resolved = _resolved(layers, environ, need_key=False)
+    if "limits.concurrency" in layers.values:
+        return resolved
+    slots = resolved.config.llamacpp.slots
+    limits = resolved.config.limits.model_copy(update={"concurrency": slots})
+    return replace(resolved, config=resolved.config.model_copy(update={"limits": limits}))
+
+
 def _fill_in(layers: _Layers, spec_llm: LLM | None, environ: Mapping[str, str]) -> None:
     """Address, key and model, from the environment, the spec and the defaults."""
     azure = layers.values.get("provider") == "azure"
@@ -347,7 +375,7 @@ no LLM is configured, and no local server answers. Ways to go on:
 
   a key            export OPENAI_API_KEY=...    then run again: asks {DEFAULT_MODEL}; --model NAME for another
   another server   --base-url https://HOST/v1 --model NAME    any OpenAI-compatible one
-  a config         --config NAME    built in: {", ".join(configs())}
+  a config         --config NAME    one of {", ".join(name for name in configs() if name != OFFLINE)}
   a local model    ollama serve; ollama pull qwen3    Ollama, LM Studio, vLLM and llama-server are found by themselves
   no model         --config offline    a rehearsal: replies made up from the spec"""
 

@@ -92,7 +92,7 @@ def said(error: Any) -> str:
     if key == "api_key_env":
         return "`api_key_env` is the name of an environment variable, not a key"
     if key == "provider":
-        return "`provider` is openai (any OpenAI-compatible server), azure or offline"
+        return "`provider` is openai (any OpenAI-compatible server), azure, llamacpp or offline"
     words = error["msg"].removeprefix("Value error, ")
     return f"`{key}`: {words[:1].lower()}{words[1:]}"
 

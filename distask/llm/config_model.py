@@ -34,13 +34,31 @@ class Price(Model):
     output: float = Field(ge=0, description="Of the reply")
 
 
+class LlamaCpp(Model):
+    """How a GGUF model is run in this process."""
+
+    context: int = Field(4096, ge=64, description="Tokens of a chat and its reply together")
+    slots: int = Field(4, ge=1, le=256, description="Chats that the model works on at a time")
+    threads: int | None = Field(None, ge=1, description="Threads of the processor; left out, llama.cpp chooses")
+    gpu_layers: int | None = Field(
+        None, ge=-1, description="Layers on the GPU, -1 for all; left out, llama.cpp chooses"
+    )
+
+
 class LLMConfig(Model):
     """Where an LLM is and how to ask it."""
 
-    provider: Literal["openai", "azure", "offline"] = Field(
-        "openai", description="openai: any OpenAI-compatible server; offline: no model, replies made up from the spec"
+    provider: Literal["openai", "azure", "llamacpp", "offline"] = Field(
+        "openai",
+        description="openai: any OpenAI-compatible server; llamacpp: a GGUF file, in this process; "
+        "offline: no model, replies made up from the spec",
     )
-    model: str | None = Field(None, min_length=1, description="The model's name; else the first that the server lists")
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="The model's name, else the first that the server lists; for llamacpp a GGUF file's path, "
+        "or `hf://owner/repository/FILE.gguf`",
+    )
     base_url: str | None = Field(None, description="The server's address, for most servers up to /v1")
     api_key_env: str | None = Field(
         None, pattern=VARIABLE, description="The name of the environment variable that holds the key; never a key"
@@ -52,6 +70,7 @@ class LLMConfig(Model):
     generation: LLM = Field(LLM.model_construct(), description="Generation keywords; they win over the spec's `llm`")
     limits: Limits = Field(Limits.model_construct(), description="Pace, deadlines and tries")
     price: Price | None = Field(None, description="What tokens cost")
+    llamacpp: LlamaCpp = Field(LlamaCpp.model_construct(), description="How a GGUF model is run")
 
     @field_validator("base_url")
     @classmethod
@@ -94,5 +113,5 @@ def checked_address(url: str) -> str:
     return url.rstrip("/")
 
 
-GROUPS: dict[str, type[Model]] = {"generation": LLM, "limits": Limits, "price": Price}
+GROUPS: dict[str, type[Model]] = {"generation": LLM, "limits": Limits, "price": Price, "llamacpp": LlamaCpp}
 """Keys that hold keys."""

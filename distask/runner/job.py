@@ -262,7 +262,7 @@ class Job:
             "offset": self.selection.offset,
             "shard": list(self.selection.shard) if self.selection.shard else None,
             "model": self.llm.config.model,
-            "endpoint": endpoint(self.llm),
+            "endpoint": self.llm.endpoint(),
         }
 
 
@@ -317,16 +317,11 @@ def shape_of(task: Task, num_generations: int | None, grouped: bool | None, meta
     )
 
 
-def endpoint(llm: Resolved) -> str:
-    """The server, as it stands in the keys of the store."""
-    return "offline" if llm.config.provider == "offline" else (llm.config.base_url or "").rstrip("/")
-
-
 def target(llm: Resolved) -> Target:
     """Whom a config says to ask."""
     offline = llm.config.provider == "offline"
     model = llm.config.model or "(the first one that the server lists)"
-    return Target(build_client(llm), endpoint(llm), model, llm.generation, keep=not offline)
+    return Target(build_client(llm), llm.endpoint(), model, llm.generation, keep=not offline)
 
 
 def fallback(task: Task, llm: Resolved) -> Target | None:

@@ -120,14 +120,24 @@ def _constant(value: Any) -> Expression:
 
 
 def _guided(way: str, value: Any) -> dict[str, Any]:
-    """Fields of vLLM's own; `grammar` is llama-server's name."""
+    """VLLM's field (and its older ones, which newer servers overlook), and llama-server's: a grammar."""
     if way == "choice":
         if not isinstance(value, list) or not value:
             raise RowError("template", "`structured_output.choice` needs a list")
         value = [str(choice) for choice in value]
     elif not isinstance(value, str):
         raise RowError("template", f"`structured_output.{way}` needs text, and got {type(value).__name__}")
-    return {"extra_body": {f"guided_{way}": value, **({"grammar": value} if way == "grammar" else {})}}
+    extra = {"structured_outputs": {way: value}, f"guided_{way}": value}
+    if way == "grammar":
+        extra["grammar"] = value
+    elif way == "choice":
+        extra["grammar"] = _grammar_of(value)
+    return {"extra_body": extra}
+
+
+def _grammar_of(choices: list[str]) -> str:
+    """A GBNF grammar of these replies and no others."""
+    return "root ::= " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
 
 
 def _response_format(name: str, schema: Any) -> dict[str, Any]:

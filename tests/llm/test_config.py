@@ -29,13 +29,14 @@ def write(folder, text):
 
 
 @pytest.mark.parametrize(
-    "name", ["openai", "azure", "vllm", "ollama", "lm-studio", "llama-server", "openrouter", "offline"]
+    "name",
+    ["openai", "azure", "vllm", "ollama", "lm-studio", "llama-server", "openrouter", "llamacpp", "offline"],
 )
 def test_every_built_in_config_is_read(name):
     """They are all there, commented, and without fault."""
     path = configs()[name]
 
-    assert read_config(path).provider in ("openai", "azure", "offline")
+    assert read_config(path).provider in ("openai", "azure", "llamacpp", "offline")
     assert path.read_text().startswith("#")
 
 

@@ -357,15 +357,21 @@ def test_structured_output_is_made_from_the_outputs(make_task):
     }
 
 
+def guided(way, value, grammar=None):
+    """vLLM's field, its older one, and llama-server's."""
+    extra = {"structured_outputs": {way: value}, f"guided_{way}": value}
+    return {"extra_body": extra | ({"grammar": grammar} if grammar else {})}
+
+
 @pytest.mark.parametrize(
     ("asked", "keywords"),
     [
-        ("{regex: '[a-z]+'}", {"extra_body": {"guided_regex": "[a-z]+"}}),
-        ("{regex: '{{ question }}'}", {"extra_body": {"guided_regex": "q"}}),
-        ("{choice: [a, b]}", {"extra_body": {"guided_choice": ["a", "b"]}}),
-        ("{choice: '[question, 1]'}", {"extra_body": {"guided_choice": ["q", "1"]}}),
-        ("{grammar: 'root ::= \"a\"'}", {"extra_body": {"guided_grammar": 'root ::= "a"', "grammar": 'root ::= "a"'}}),
-        ("{schema: '{{ none }}', regex: x}", {"extra_body": {"guided_regex": "x"}}),
+        ("{regex: '[a-z]+'}", guided("regex", "[a-z]+")),
+        ("{regex: '{{ question }}'}", guided("regex", "q")),
+        ("{choice: [a, b]}", guided("choice", ["a", "b"], 'root ::= "a" | "b"')),
+        ("{choice: '[question, 1]'}", guided("choice", ["q", "1"], 'root ::= "q" | "1"')),
+        ("{grammar: 'root ::= \"a\"'}", guided("grammar", 'root ::= "a"', 'root ::= "a"')),
+        ("{schema: '{{ none }}', regex: x}", guided("regex", "x")),
         ("{schema: '{{ none }}'}", {}),
         ("false", {}),
     ],

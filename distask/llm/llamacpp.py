@@ -1,0 +1,115 @@
+"""Ask a GGUF model in this process, by llama.cpp's own server code (xllamacpp): the API, without HTTP.
+
+Weights are loaded with the first request. A call holds a thread while the model works, one for each of its slots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from distask.errors import ConfigError
+from distask.llm.answer import read_completions
+from distask.llm.http import Response
+from distask.llm.request import CallFailed, Failure
+from distask.llm.retry import Situation, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from distask.llm.config_model import LlamaCpp
+    from distask.llm.request import Completion, Request
+
+ENDPOINT = "llamacpp"
+EXTRA = "pip install 'distask[llamacpp]'"
+
+
+class LlamaCppProvider:
+    """One model file.
+
+    Args:
+        file: the GGUF file.
+        settings: slots, context, threads.
+    """
+
+    def __init__(self, file: Path, settings: LlamaCpp) -> None:
+        _package()
+        self.file = file
+        self.settings = settings
+        self._server: Any = None
+        self._threads = ThreadPoolExecutor(settings.slots, thread_name_prefix="llamacpp")
+        self._loading: asyncio.Lock | None = None
+
+    async def complete(self, request: Request, samples: Sequence[int]) -> list[Completion]:
+        """A completion for each of `samples`, in calls of no more than there are slots. Raises `CallFailed`."""
+        loop = asyncio.get_running_loop()
+        await self._load(loop)
+        found: list[Completion] = []
+        while len(found) < len(samples):
+            n = min(len(samples) - len(found), self.settings.slots)
+            found += await loop.run_in_executor(self._threads, self._ask, request, n)
+        return found
+
+    async def close(self) -> None:
+        """Let the model go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._server = None
+
+    async def _load(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loading is None:
+            self._loading = asyncio.Lock()
+        async with self._loading:
+            if self._server is None:
+                self._server = await loop.run_in_executor(self._threads, _serve, self.file, self.settings)
+
+    def _ask(self, request: Request, n: int) -> list[Completion]:
+        asked: dict[str, Any] = {"messages": request.messages, **request.keywords}
+        asked |= asked.pop("extra_body", None) or {}
+        if n > 1:
+            asked["n"] = n
+        try:
+            answer = self._server.handle_chat_completions(asked)
+        except (ValueError, TypeError, RuntimeError) as error:  # a schema or a template that it can't take
+            answer = {"error": {"code": 400, "message": str(error), "type": "invalid_request_error"}}
+        refused = answer.get("error")
+        status = int(refused.get("code") or 500) if isinstance(refused, dict) else 200
+        body = orjson.dumps(answer)
+        completions, note = read_completions(Response(status, {}, body))
+        if not completions:
+            raise CallFailed(classify(status, {}, body, Situation(ENDPOINT, str(self.file), None, (), False), note))
+        return completions
+
+
+def _package() -> Any:
+    try:
+        import xllamacpp
+    except ImportError:
+        raise ConfigError(
+            f"`provider: llamacpp` runs the model in this process, which needs xllamacpp: {EXTRA}"
+        ) from None
+    return xllamacpp
+
+
+def _serve(file: Path, settings: LlamaCpp) -> Any:
+    xllamacpp = _package()
+    params = xllamacpp.CommonParams()
+    params.model.path = str(file)
+    params.model_alias = [file.stem]
+    params.n_parallel = settings.slots
+    params.n_ctx = settings.context * settings.slots
+    if settings.threads is not None:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
+    if settings.gpu_layers is not None:
+        params.n_gpu_layers = settings.gpu_layers
+    params.fit_params = False  # it would change the context behind the user's back
+    params.verbosity = 0
+    params.port = 0
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        mend = "is it a whole GGUF file, and is there memory for it? fewer `slots` or less `context` need less"
+        raise CallFailed(Failure("model", f"llama.cpp can't load {file}: {error}", "run", mend=mend)) from None
