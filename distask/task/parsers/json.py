@@ -91,8 +91,8 @@ def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
             value, _ = decoder.raw_decode(text, start)
         except RecursionError:
             raise invalid("the reply's JSON is nested too deeply") from None
-        except ValueError as error:
-            cut = cut or getattr(error, "pos", 0) >= len(text.rstrip())
+        except ValueError:
+            cut = cut or _closing(text, start) is None
             if (value := _repaired(text, start)) is None:
                 continue
         if isinstance(value, wanted):
