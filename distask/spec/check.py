@@ -139,8 +139,10 @@ class _Checker:
                 self._default_of_required(name)
         for name, param in self.spec.params.items():
             self._typed(("params", name), param)
+        seen = self._fixed.plus("draw")
         for name, draw in self.spec.draw.items():
-            self._draw(("draw", name), draw)
+            self._draw(("draw", name), draw, seen)
+            seen = seen.plus(name)
         for index, message in enumerate(self.spec.format_input):
             self._message(("format_input", index), message)
         for name, output in self.spec.outputs.items():
@@ -390,7 +392,10 @@ class _Checker:
                 self._tell(
                     (*path, "type"), "`type` and `schema` say the same thing twice", "keep one of them", key=True
                 )
-            self._schema((*path, "schema"), typed.schema_)
+            if isinstance(typed.schema_, str):
+                self._expression((*path, "schema"), typed.schema_, self._fixed)
+            else:
+                self._schema((*path, "schema"), typed.schema_)
             return
         kind = typed.type or ("enum" if typed.choices is not None else "string")
         if _innermost(kind) == "enum":
@@ -483,7 +488,7 @@ class _Checker:
         except ValueError as error:
             self._tell(path, f"this is no JSON Schema: {str(error).splitlines()[0]}")
 
-    def _draw(self, path: Place, draw: Draw) -> None:
+    def _draw(self, path: Place, draw: Draw, seen: _Seen) -> None:
         if (draw.options is None) == (draw.range is None):
             self._tell(path, "a draw has either `options` or `range`", key=True)
             return
@@ -491,10 +496,15 @@ class _Checker:
             self._tell(
                 (*path, "range"), f"the range ends below its begin: {draw.range[0]:g} is more than {draw.range[1]:g}"
             )
+        for key in ("options", "weights"):
+            if isinstance(value := getattr(draw, key), str):
+                self._expression((*path, key), value, seen)
         if draw.weights is None:
             return
         if draw.options is None:
             self._tell((*path, "weights"), "`weights` needs `options`", key=True)
+        elif isinstance(draw.weights, str) or isinstance(draw.options, str):
+            return
         elif len(draw.weights) != len(draw.options):
             told = f"there are {len(draw.options)} options and {len(draw.weights)} weights"
             self._tell((*path, "weights"), told, "write one weight an option")
@@ -568,6 +578,8 @@ class _Checker:
             for name in parser.markers:
                 self._is_output((*path, "markers", name), name, key=True)
             return set(parser.markers)
+        if kind == "list" and parser.skip is not None:
+            self._pattern((*path, "skip"), parser.skip)
         if kind == "logprobs":
             return self._logprobs(path, parser, left)
         if "column" in type(parser).model_fields:
@@ -636,7 +648,7 @@ class _Checker:
         elif parser.choices is None:
             column = parser.column or (left[0] if len(left) == 1 else "")
             output = self.spec.outputs.get(column)
-            lacking = output is not None and output.choices is None and not isinstance(output.schema_, dict)
+            lacking = output is not None and output.choices is None and not isinstance(output.schema_, dict | str)
             if lacking and not self._is_aside(("outputs", column)):
                 told = "the parser `choice` has no choices"
                 self._tell((*path, "parser"), told, f"give it `choices`, or give `{column}` `choices`")

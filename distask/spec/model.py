@@ -84,11 +84,17 @@ class Param(Typed):
     """A value that a run may set with `--param name=value`."""
 
     default: Any = Field(None, description="The value where the run sets none; without it the run must set one")
+    template: bool = Field(
+        False, description="Whether the value is itself a template, over the row's columns and all that the others see"
+    )
 
 
 class Output(Typed):
     """A column that the parser fills. It may be null only where its type says so (`schema`) or `nullable` is set."""
 
+    schema_: dict[str, Any] | bool | str | None = Field(  # type: ignore[assignment]
+        None, alias="schema", description="A whole JSON Schema instead of `type`, or an expression over params for one"
+    )
     nullable: bool = Field(False, description="Whether null is a good value")
     required: list[str] | None = Field(None, description="The properties that an object must have (JSON Schema)")
     when: str | None = Field(None, description="An expression over params; the column exists only where it is true")
@@ -101,8 +107,14 @@ class Output(Typed):
 class Draw(Model):
     """A value drawn anew for each row, from the run's seed."""
 
-    options: list[Any] | None = Field(None, min_length=1, description="The values to draw from")
-    weights: list[float] | None = Field(None, description="How likely each option is, beside the others")
+    options: Annotated[list[Any], Field(min_length=1)] | str | None = Field(
+        None,
+        description="The values to draw from; or an expression over params, vars and the draws above for a list, or for"
+        " a mapping of values to weights",
+    )
+    weights: list[float] | str | None = Field(
+        None, description="How likely each option is, beside the others; or an expression for it"
+    )
     range: list[int | float] | None = Field(
         None,
         min_length=2,
@@ -212,6 +224,12 @@ class ListParser(ParserBase):
     column: str | None = Field(None, description="The column; the only output where it is left out")
     align_to: str | None = Field(None, description="A list column; as many entries as it has, null where missing")
     max_items: int | None = Field(None, ge=1, description="Items beyond this are cut")
+    lines: bool = Field(False, description="Whether each line is an item, numbered or not")
+    separator: str | None = Field(
+        None,
+        description="A line that stands between items of several lines; for a column of lists their lines are entries",
+    )
+    skip: str | None = Field(None, description="Lines in which this regular expression matches are no items")
 
 
 class SectionsParser(ParserBase):

@@ -8,17 +8,19 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+import jsonschema_rs
+
 from distask.errors import InvalidReply, RowError, UsageError
 from distask.llm.request import Completion
 from distask.llm.tokens import certain_logprobs
-from distask.spec.diagnostics import did_you_mean
 from distask.spec.load import LoadedSpec, load_spec
 from distask.spec.model import Input, JsonParser, ListParser, Output, PythonParser, RegexParser
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
-from distask.task.filters import text_of
+from distask.task.draws import Draws
 from distask.task.keywords import compile_keywords, held_reply
 from distask.task.media import Media
+from distask.task.params import param_template, param_values
 from distask.task.parsers import PARSERS, Context
 from distask.task.reading import Check, Reader, RowScope, reply_scope
 from distask.task.sandbox import GLOBALS, Sandbox
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.llm.request import Message
-    from distask.spec.model import Draw, Param, Parser, TaskSpec
+    from distask.spec.model import Parser, TaskSpec
 
 EXAMPLES_TRIED = 20
 """Replies that are made up before one is given that a check refuses."""
@@ -71,7 +73,7 @@ class Task:
         self.name, self.seed = spec.name, seed
         if not allow_code and (runs := [p.function for p in spec.format_output if isinstance(p, PythonParser)]):
             raise UsageError(f"{self.path} runs code of its own, {', '.join(runs)}: read it, then give --allow-code")
-        self.params = _params(spec, params or {})
+        self.params = param_values(spec, params or {})
         self._base = {**GLOBALS, **spec.vars, **self.params, "vars": spec.vars, "params": self.params}
         self._compiler = compiler or compiler_of(loaded)
         self._media = Media([folder, *allow_paths])
@@ -83,7 +85,18 @@ class Task:
         self._inputs = tuple(_Column(n, self.dataset_name(n), column) for n, column in self.input_columns.items())
         self._chat = Chat(spec.format_input, self._compiler, self._media)
 
-        outputs = {name: o for name, o in spec.outputs.items() if self._holds(o.when, ("outputs", name, "when"))}
+        known = {*self._base, *self.input_columns, *spec.draw, "draw", "row"}
+        self._templates = {
+            name: param_template(name, self.params[name], self._compiler.sandbox, known)
+            for name, param in spec.params.items()
+            if param.template
+        }
+        self._draws = Draws(spec.draw, self._expression, self._base, f"{seed}/{self.name}")
+        outputs = {
+            name: self._resolved(name, output)
+            for name, output in spec.outputs.items()
+            if self._holds(output.when, ("outputs", name, "when"))
+        }
         if not outputs:
             raise UsageError(f"{self.path}: with these params no output is left")
         self._names = tuple((name, spec.output_mappings.get(name, name)) for name in outputs)
@@ -135,7 +148,10 @@ class Task:
     def missing_columns(self, columns: Iterable[str]) -> list[str]:
         """The data's columns that the task needs and that are not among `columns`."""
         known = set(columns)
-        return [column.key for column in self._inputs if column.required and column.key not in known]
+        needed = [column.key for column in self._inputs if column.required]
+        for _, names in self._templates.values():
+            needed += [name for name in names if name not in needed]
+        return [name for name in needed if name not in known]
 
     def fingerprint(self) -> str:
         """A hash of all of the task that can change a result: the spec, the files that it reads, params and seed."""
@@ -161,7 +177,7 @@ class Task:
         completion = reply if isinstance(reply, Completion) else Completion(reply)
         self._refuse_nothing(completion)
         scope = RowScope(lambda: self._scope(row, index, strict=False))
-        drawn = self._draw(index) if self._drawn else {}
+        drawn = self._draws.of(index) if self._drawn else {}
         columns = self._read(completion, scope, {name: drawn[name] for name in self._drawn})
         return {data: columns[name] for name, data in self._names}
 
@@ -207,15 +223,14 @@ class Task:
     # The names that templates see
 
     def _scope(self, row: Mapping[str, Any], index: int, *, strict: bool = True) -> dict[str, Any]:
-        drawn = self._draw(index) if self.spec.draw else {}
+        drawn = self._draws.of(index) if self.spec.draw else {}
         scope = {**self._base, **drawn, "draw": drawn, "row": row}
         for column in self._inputs:
             scope[column.name] = column.of(row) if strict else column.roughly_of(row)
+        if strict and self._templates:
+            seen = {**row, **scope}
+            scope |= {name: render(seen) for name, (render, _) in self._templates.items()}
         return scope
-
-    def _draw(self, index: int) -> dict[str, Any]:
-        rng = random.Random(f"{self.seed}/{self.name}/{index}")  # noqa: S311 - no secret
-        return {name: _drawn(draw, rng) for name, draw in self.spec.draw.items()}
 
     # Reading replies
 
@@ -267,6 +282,22 @@ class Task:
             return bool(self._expression(when, place)(self._base))
         except RowError as error:
             raise UsageError(f"{self.path}: `when: {when}` can't be told: {error.message}") from None
+
+    def _resolved(self, name: str, output: Output) -> Output:
+        """The output, its schema settled by the params."""
+        if not isinstance(output.schema_, str):
+            return output
+        place: Place = ("outputs", name, "schema")
+        try:
+            schema = self._expression(output.schema_, place)(self._base)
+        except RowError as error:
+            raise UsageError(f"{self.path}: the schema of `{name}` can't be told: {error.message}") from None
+        try:
+            jsonschema_rs.meta.validate(schema)
+        except (jsonschema_rs.ValidationError, ValueError) as error:
+            reason = getattr(error, "message", error)
+            raise UsageError(f"{self.path}: the schema of `{name}` is no JSON Schema: {reason}") from None
+        return output.model_copy(update={"schema_": schema})
 
     def _parsers(self) -> list[tuple[Parser, Place]]:
         """The parsers in force, with where they stand."""
@@ -363,37 +394,3 @@ def _is_padded(name: str, parsers: Iterable[tuple[Parser, Place]]) -> bool:
         if isinstance(parser, RegexParser) and parser.align_to is not None and f"<{name}>" in parser.pattern:
             return True
     return False
-
-
-def _drawn(draw: Draw, rng: random.Random) -> Any:
-    if draw.range is not None:
-        low, high = draw.range
-        if isinstance(low, int) and isinstance(high, int):
-            return rng.randint(low, high)
-        return rng.uniform(low, high)
-    return rng.choices(draw.options or [None], draw.weights)[0]
-
-
-def _params(spec: TaskSpec, given: Mapping[str, Any]) -> dict[str, Any]:
-    for name in given:
-        if name not in spec.params:
-            hint = did_you_mean(name, spec.params) or "it has none"
-            raise UsageError(f"the task {spec.name} has no param `{name}`; {hint}")
-    return {name: _param(spec.name, name, param, given) for name, param in spec.params.items()}
-
-
-def _param(task: str, name: str, param: Param, given: Mapping[str, Any]) -> Any:
-    has_default = "default" in param.model_fields_set
-    if name not in given:
-        if not has_default:
-            raise UsageError(f"the task {task} needs the param `{name}`: --param {name}=VALUE")
-        return param.default
-    value = given[name]
-    if value is None and has_default and param.default is None:
-        return None
-    if param.type in (None, "string") and param.schema_ is None and isinstance(value, bool | int | float):
-        value = value if param.choices and value in param.choices else text_of(value)
-    try:
-        return ColumnType(param, name).read(value)
-    except ValueError as error:
-        raise UsageError(f"--param {error}") from None

@@ -579,3 +579,70 @@ def test_two_outputs_may_be_one_column_where_params_choose_between_them(make_tas
     assert make_task(text, {"mode": "winner"}).format_output('{"r": "B"}', {}) == {"result": "B"}
     with pytest.raises(UsageError, match="result"):
         make_task(text, {"both": True})
+
+
+def test_a_param_may_be_a_template_of_the_row(make_task):
+    """The columns that it reads are asked of the data, and a row's text is never rendered again."""
+    text = """
+    inputs: {question: {when: '"question" in template', description: What is asked.}}
+    params: {template: {template: true, default: "{{ question }}"}}
+    format_input: [{role: user, content: "{{ template }}"}]
+    """
+    task = make_task(text, {"template": "{{ title | upper }}: {{ row.text }}"})
+
+    assert task.missing_columns([]) == ["title"]
+    assert task.format_input({"title": "a", "text": "{{ 1 }}"})[0]["content"] == "A: {{ 1 }}"
+    assert make_task(text).format_input({"question": "{{ 2 }}"})[0]["content"] == "{{ 2 }}"
+    with pytest.raises(UsageError, match="template"):
+        make_task(text, {"template": "{{ question"})
+
+
+def test_a_schema_may_come_from_a_param(make_task):
+    text = """
+    params: {schema: {type: object}}
+    outputs: {made: {schema: schema}}
+    format_output: {parser: json, columns: {made: "{{ parsed }}"}}
+    structured_output: {schema: schema}
+    """
+    task = make_task(text, {"schema": {"type": "object", "required": ["year"]}})
+
+    assert task.format_output('{"year": 1}', {"question": "?"}) == {"made": {"year": 1}}
+    with pytest.raises(InvalidReply, match="year"):
+        task.format_output("{}", {"question": "?"})
+    with pytest.raises(UsageError, match="no JSON Schema"):
+        make_task(text, {"schema": {"type": "nothing"}})
+
+
+def test_draws_may_depend_on_params_and_on_the_draws_above(make_task):
+    """A mapping gives each value its weight."""
+    text = """
+    params: {kinds: {type: any, default: {rare: 1, common: 99}}}
+    vars: {words: {rare: [axolotl], common: [cat, dog]}}
+    draw:
+      kind: {options: kinds}
+      word: {options: "vars.words[kind]"}
+    inputs: {}
+    format_input: [{role: user, content: "{{ kind }} {{ draw.word }}"}]
+    """
+    task = make_task(text)
+
+    drawn = [task.format_input({}, index)[0]["content"] for index in range(300)]
+
+    assert set(drawn) <= {"rare axolotl", "common cat", "common dog"}
+    assert drawn.count("rare axolotl") < 20
+    assert make_task(text, {"kinds": "rare"}).format_input({})[0]["content"] == "rare axolotl"
+    with pytest.raises(RowError, match="kind"):
+        make_task(text, {"kinds": []}).format_input({})
+
+
+def test_a_list_may_be_of_lists_between_separators(make_task):
+    text = """
+    outputs: {solutions: {type: "list[list[string]]"}}
+    format_output: {parser: list, lines: true, separator: "---", skip: "^solution"}
+    """
+    task = make_task(text)
+
+    columns = task.format_output("Solution 1:\n1. a\nb\n\n---\nSolution 2:\n- c\n---\n", {})
+
+    assert columns == {"solutions": [["a", "b"], ["c"]]}
+    assert task.format_output(task.example({}), {})

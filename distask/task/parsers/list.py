@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from distask.spec.patterns import PatternTimeout, compile_pattern
 from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
 from distask.task.parsers.examples import instance, written
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 _NUMBERED = re.compile(r"\s{0,8}(?:\*\*)?\d{1,4}[.):](?:\*\*)?(?:\s+|$)")
 _BULLET = re.compile(r"\s{0,8}[-*•\u2013+]\s+")
 
+_MARK = re.compile(rf"{_NUMBERED.pattern}|{_BULLET.pattern}")
+
 
 class ListParser(Parser):
     """Where a line is numbered (or has a bullet), such lines are the items, and those that follow one belong to it."""
@@ -25,22 +28,61 @@ class ListParser(Parser):
         self._column = context.only(options.column)
         self._align_to = options.align_to
         self._max = options.max_items
+        self._lines = options.lines
+        self._separator = options.separator
+        self._skip = compile_pattern(options.skip, "i") if options.skip is not None else None
         self._schema = context.columns[self._column].schema
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
-        found = items(text_of(completion))
+        found = self._items(text_of(completion))
         if not found:
             raise invalid("the reply has no items")
         if self._max is not None:
             found = found[: self._max]
         return {self._column: aligned(found, self._align_to, scope) if self._align_to else found}
 
+    def _items(self, text: str) -> list[Any]:
+        if self._skip is not None:
+            text = "\n".join(line for line in text.splitlines() if not self._skips(line))
+        if self._separator is None:
+            return one_a_line(text) if self._lines else items(text)
+        parts = [part for part in _parted(text, self._separator) if part]
+        if (self._schema.get("items") or {}).get("type") != "array":
+            return parts
+        return [one_a_line(part) if self._lines else items(part) for part in parts]
+
+    def _skips(self, line: str) -> bool:
+        assert self._skip is not None
+        try:
+            return self._skip.find(line) is not None
+        except PatternTimeout:
+            return False
+
     def example(self, rng: random.Random, scope: Scope) -> str:
         value = instance(self._schema, rng)
         wanted = scope.get(self._align_to) if self._align_to else None
         if wanted is not None:
             value = [instance(self._schema.get("items") or {"type": "string"}, rng) for _ in wanted] or [""]
+        if self._separator is not None:
+            parts = ["\n".join(map(written, item)) if isinstance(item, list) else written(item) for item in value]
+            return f"\n{self._separator}\n".join(parts)
         return "\n".join(f"{number}. {written(item)}" for number, item in enumerate(value, 1))
+
+
+def one_a_line(text: str) -> list[str]:
+    """Each line that says something, without a number or a bullet before it."""
+    lines = (line[match.end() :] if (match := _MARK.match(line)) else line for line in text.splitlines())
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _parted(text: str, separator: str) -> list[str]:
+    parts: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.strip(" \t*_#").casefold() == separator.casefold():
+            parts.append([])
+        else:
+            parts[-1].append(line)
+    return ["\n".join(part).strip() for part in parts]
 
 
 def items(text: str) -> list[str]:

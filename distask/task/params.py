@@ -1,0 +1,58 @@
+"""Make a run's params ready: their values, checked, and those that are templates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import UsageError
+from distask.spec.diagnostics import did_you_mean
+from distask.spec.expressions import read_template
+from distask.task.columns import ColumnType
+from distask.task.filters import text_of
+from distask.task.templates import CompileError, compile_template
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from distask.spec.model import Param, TaskSpec
+    from distask.task.sandbox import Sandbox
+    from distask.task.templates import Text
+
+
+def param_values(spec: TaskSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of each param, the defaults filled in; raises `UsageError`."""
+    for name in given:
+        if name not in spec.params:
+            hint = did_you_mean(name, spec.params) or "it has none"
+            raise UsageError(f"the task {spec.name} has no param `{name}`; {hint}")
+    return {name: _param(spec.name, name, param, given) for name, param in spec.params.items()}
+
+
+def _param(task: str, name: str, param: Param, given: Mapping[str, Any]) -> Any:
+    has_default = "default" in param.model_fields_set
+    if name not in given:
+        if not has_default:
+            raise UsageError(f"the task {task} needs the param `{name}`: --param {name}=VALUE")
+        return param.default
+    value = given[name]
+    if value is None and has_default and param.default is None:
+        return None
+    if param.type in (None, "string") and param.schema_ is None and isinstance(value, bool | int | float):
+        value = value if param.choices and value in param.choices else text_of(value)
+    try:
+        return ColumnType(param, name).read(value)
+    except ValueError as error:
+        raise UsageError(f"--param {error}") from None
+
+
+def param_template(name: str, value: Any, sandbox: Sandbox, known: Collection[str]) -> tuple[Text, list[str]]:
+    """A param's value as a template, and the columns that it reads beside the `known` names; raises `UsageError`."""
+    source = text_of(value)
+    syntax = read_template(source)
+    if syntax.faults:
+        raise UsageError(f"--param {name}: {syntax.faults[0].message}")
+    try:
+        render = compile_template(sandbox, source)
+    except CompileError as error:
+        raise UsageError(f"--param {name}: {error.message}") from None
+    return render, list(dict.fromkeys(n.name for n in syntax.names if n.name not in known))
