@@ -270,12 +270,9 @@ def build_client(resolved: Resolved, on_event: Callable[[str], None] | None = No
 
 
 def _llamacpp(resolved: Resolved) -> Provider:
-    from distask.llm.gguf import model_file
     from distask.llm.llamacpp import LlamaCppProvider
 
-    file = model_file(resolved.config.model or "")
-    assert file is not None
-    return LlamaCppProvider(file, resolved.config.llamacpp)
+    return LlamaCppProvider(resolved.config.model or "", resolved.config.llamacpp)
 
 
 def _endpoint(resolved: Resolved) -> Endpoint:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -134,7 +136,7 @@ def load_config(
         layers.put("model", OFFLINE, layers.origins["provider"])
         return _resolved(layers, environ, need_key=need_key)
     if layers.values.get("provider") == LLAMACPP:
-        return _of_a_file(layers, environ)
+        return _of_a_file(layers, environ, runs=need_key)
     configured = source is not None or contents is not None or bool({"base_url", "model", "provider"} & flags.keys())
     if need_key and not configured and not environ.get(OPENAI_KEY, "").strip() and not environ.get("OPENAI_BASE_URL"):
         _take_local(layers, spec_llm, ports)
@@ -272,12 +274,14 @@ def _override_value(key: str, value: Any) -> Any:
 # Where the endpoint is not said in a flag or a file
 
 
-def _of_a_file(layers: _Layers, environ: Mapping[str, str]) -> Resolved:
+def _of_a_file(layers: _Layers, environ: Mapping[str, str], *, runs: bool) -> Resolved:
     """A model in this process: no address, no key; it works on as many chats at a time as it has slots."""
     layers.drop("base_url", "api_key_env", "api_version")
     model = layers.values.get("model")
     if not isinstance(model, str):
         raise ConfigError("`provider: llamacpp` needs a model: --model FILE.gguf, or hf://owner/repository/FILE.gguf")
+    if runs and find_spec("xllamacpp") is None:
+        raise ConfigError("`provider: llamacpp` runs the model in this process: pip install 'distask[llamacpp]'")
     model_file(model, fetch=False)
     resolved = _resolved(layers, environ, need_key=False)
     if "limits.concurrency" in layers.values:
@@ -375,7 +379,8 @@ no LLM is configured, and no local server answers. Ways to go on:
 
   a key            export OPENAI_API_KEY=...    then run again: asks {DEFAULT_MODEL}; --model NAME for another
   another server   --base-url https://HOST/v1 --model NAME    any OpenAI-compatible one
-  a config         --config NAME    one of {", ".join(name for name in configs() if name != OFFLINE)}
+  a config         --config NAME, one of
+{fill(", ".join(configs()), 100, initial_indent=" " * 19, subsequent_indent=" " * 19)}
   a local model    ollama serve; ollama pull qwen3    Ollama, LM Studio, vLLM and llama-server are found by themselves
   no model         --config offline    a rehearsal: replies made up from the spec"""
 

@@ -13,32 +13,30 @@ import orjson
 
 from distask.errors import ConfigError
 from distask.llm.answer import read_completions
+from distask.llm.gguf import model_file
 from distask.llm.http import Response
 from distask.llm.request import CallFailed, Failure
 from distask.llm.retry import Situation, classify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from distask.llm.config_model import LlamaCpp
     from distask.llm.request import Completion, Request
 
 ENDPOINT = "llamacpp"
-EXTRA = "pip install 'distask[llamacpp]'"
 
 
 class LlamaCppProvider:
     """One model file.
 
     Args:
-        file: the GGUF file.
+        model: the GGUF file's path, or where on the Hub it is fetched from.
         settings: slots, context, threads.
     """
 
-    def __init__(self, file: Path, settings: LlamaCpp) -> None:
-        _package()
-        self.file = file
+    def __init__(self, model: str, settings: LlamaCpp) -> None:
+        self.model = model
         self.settings = settings
         self._server: Any = None
         self._threads = ThreadPoolExecutor(settings.slots, thread_name_prefix="llamacpp")
@@ -64,7 +62,7 @@ class LlamaCppProvider:
             self._loading = asyncio.Lock()
         async with self._loading:
             if self._server is None:
-                self._server = await loop.run_in_executor(self._threads, _serve, self.file, self.settings)
+                self._server = await loop.run_in_executor(self._threads, _serve, self.model, self.settings)
 
     def _ask(self, request: Request, n: int) -> list[Completion]:
         asked: dict[str, Any] = {"messages": request.messages, **request.keywords}
@@ -80,25 +78,19 @@ class LlamaCppProvider:
         body = orjson.dumps(answer)
         completions, note = read_completions(Response(status, {}, body))
         if not completions:
-            raise CallFailed(classify(status, {}, body, Situation(ENDPOINT, str(self.file), None, (), False), note))
+            raise CallFailed(classify(status, {}, body, Situation(ENDPOINT, self.model, None, (), False), note))
         return completions
 
 
-def _package() -> Any:
+def _serve(model: str, settings: LlamaCpp) -> Any:
+    import xllamacpp
+
     try:
-        import xllamacpp
-    except ImportError:
-        raise ConfigError(
-            f"`provider: llamacpp` runs the model in this process, which needs xllamacpp: {EXTRA}"
-        ) from None
-    return xllamacpp
-
-
-def _serve(file: Path, settings: LlamaCpp) -> Any:
-    xllamacpp = _package()
+        file = model_file(model)
+    except ConfigError as error:
+        raise CallFailed(Failure("model", str(error), "run")) from None
     params = xllamacpp.CommonParams()
-    params.model.path = str(file)
-    params.model_alias = [file.stem]
+    params.model.path, params.model_alias = str(file), [model]
     params.n_parallel = settings.slots
     params.n_ctx = settings.context * settings.slots
     if settings.threads is not None:
@@ -112,4 +104,4 @@ def _serve(file: Path, settings: LlamaCpp) -> Any:
         return xllamacpp.Server(params)
     except RuntimeError as error:
         mend = "is it a whole GGUF file, and is there memory for it? fewer `slots` or less `context` need less"
-        raise CallFailed(Failure("model", f"llama.cpp can't load {file}: {error}", "run", mend=mend)) from None
+        raise CallFailed(Failure("model", f"llama.cpp can't load {model}: {error}", "run", mend=mend)) from None

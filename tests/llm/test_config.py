@@ -30,7 +30,19 @@ def write(folder, text):
 
 @pytest.mark.parametrize(
     "name",
-    ["openai", "azure", "vllm", "ollama", "lm-studio", "llama-server", "openrouter", "llamacpp", "offline"],
+    [
+        "openai",
+        "azure",
+        "vllm",
+        "ollama",
+        "lm-studio",
+        "llama-server",
+        "openrouter",
+        "anthropic",
+        "gemini",
+        "llamacpp",
+        "offline",
+    ],
 )
 def test_every_built_in_config_is_read(name):
     """They are all there, commented, and without fault."""
