@@ -1,0 +1,100 @@
+"""Who is measured: what is installed for each, and how it is started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A program that takes rows to answers."""
+
+    name: str
+    does: str
+    """What it does with a row."""
+    packages: tuple[str, ...]
+    """What pip installs into its environment; the first is the one whose version is told."""
+    script: str | None = None
+    """Its program in `scripts/`, called with URL, ROWS and OUT; None for distask's own command."""
+    peer: bool = False
+    tree: bool = False
+    """Whether its work is done by processes that outlive it."""
+    most: int = 1_000_000
+    """The most rows that it is measured with: more would take too long."""
+    env: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The package that the version is of."""
+        return "distask" if self.script is None else self.packages[0].partition("[")[0].partition("==")[0]
+
+
+CANDIDATES = (
+    Candidate("distask", "all of it: render, ask, keep, parse, write in order", (str(ROOT),)),
+    Candidate("aiohttp loop", "posts, reads the bytes; no more", ("aiohttp",), "aiohttp_loop.py"),
+    Candidate("aiohttp script", "posts, parses, writes", ("aiohttp",), "aiohttp_script.py"),
+    Candidate("openai loop", "asks through the `openai` client; no more", ("openai",), "openai_loop.py"),
+)
+
+
+class Environment:
+    """A candidate's virtual environment, made once and kept."""
+
+    def __init__(self, candidate: Candidate, home: Path) -> None:
+        self.candidate = candidate
+        told = [sys.version, *candidate.packages]
+        if candidate.script is None:
+            told.append((ROOT / "pyproject.toml").read_text())
+        digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
+        self.folder = home / f"{'-'.join(sorted(candidate.packages)).replace('/', '_')[-60:].strip('_')}-{digest}"
+        self.python = self.folder / "bin" / "python"
+
+    def make(self) -> None:
+        """Install; raises `CalledProcessError` where that fails."""
+        if (self.folder / "made").exists():
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        venv.create(self.folder, with_pip=True)
+        pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, *self.candidate.packages], capture_output=True, text=True, timeout=900)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip()[-500:])
+        (self.folder / "made").touch()
+
+    def size(self) -> int:
+        """Bytes of what was installed, without pip."""
+        (site,) = (self.folder / "lib").glob("python*/site-packages")
+        own = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
+        files = (f for f in site.rglob("*") if f.is_file() and not f.is_symlink() and f.suffix != ".pyc")
+        return sum(f.stat().st_size for f in files if not f.relative_to(site).parts[0].startswith(own))
+
+    def version(self) -> str:
+        """Of the candidate's first package."""
+        code = f"import importlib.metadata as m; print(m.version({self.candidate.shown!r}))"
+        return subprocess.run([str(self.python), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+    def command(self, url: str, rows: Path, out: Path) -> list[str]:
+        """What is run."""
+        if self.candidate.script is not None:
+            return [str(self.python), str(HERE / "scripts" / self.candidate.script), url, str(rows), str(out)]
+        words = ["run", str(HERE / "task.yaml"), "-i", str(rows), "-o", str(out), "--base-url", url, "--model", "m"]
+        return [str(self.python), "-m", "distask", *words, "-j", "256", "-q"]
+
+    def variables(self, home: Path) -> dict[str, str]:
+        """The environment of its process: no proxy, no key but a made-up one, a home of its own."""
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "LC_ALL", "TMPDIR")}
+        own = {"HOME": str(home), "OPENAI_API_KEY": "none", "NO_PROXY": "*", "PYTHONHASHSEED": "0"}
+        if self.candidate.script is None:
+            own["PYTHONPATH"] = str(ROOT)  # the code of this checkout, not that of the day of the install
+        return {**kept, **own, **dict(self.candidate.env)}
