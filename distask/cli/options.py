@@ -38,7 +38,7 @@ Source = Annotated[
         "-i",
         metavar="DATA",
         help="Rows: .jsonl .json .csv .parquet (also .gz, .zst), a glob, a folder of `datasets`, "
-        "hf://owner/name@split, or - for JSON Lines on stdin.",
+        "hf://owner/name@split, s3://…, or - for JSON Lines on stdin.",
         rich_help_panel=_IN,
     ),
 ]
@@ -82,12 +82,15 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help=".jsonl, .csv, .parquet, or - for JSON Lines on stdout. [TASK.DATA.jsonl]",
+        help=".jsonl, .csv, .parquet, also s3://…; hf://owner/name; or - for JSON Lines on stdout. [TASK.DATA.jsonl]",
         rich_help_panel=_OUT,
     ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an OUT that is not this run's own.", rich_help_panel=_OUT)
+]
+Private = Annotated[
+    bool, typer.Option("--private", help="A dataset that is made on the Hub is private.", rich_help_panel=_OUT)
 ]
 MetadataColumn = Annotated[
     str,
@@ -205,6 +208,7 @@ class Choice:
     seed: int = 0
     output: str | None = None
     overwrite: bool = False
+    private: bool = False
     metadata_column: str = "distask_metadata"
     config: str | None = None
     model: str | None = None

@@ -35,6 +35,7 @@ def command(
     seed: o.Seed = 0,
     output: o.Output = None,
     overwrite: o.Overwrite = False,
+    private: o.Private = False,
     metadata_column: o.MetadataColumn = "distask_metadata",
     config: o.Config = None,
     model: o.Model = None,

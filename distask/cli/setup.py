@@ -51,6 +51,7 @@ def job_of(choice: Choice, *, asks: bool = True) -> Job:
         selection=Selection(choice.limit, choice.offset, choice.sample, shard),
         store=False if choice.no_store else choice.store,
         overwrite=choice.overwrite,
+        private=choice.private,
         on_bad_row=choice.on_bad_row.value,
     )
 

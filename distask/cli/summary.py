@@ -75,7 +75,7 @@ def _failed(stats: Stats) -> str:
 
 
 def _where(result: Result) -> str:
-    return "stdout" if result.output is None else str(result.output)
+    return result.address or ("stdout" if result.output is None else str(result.output))
 
 
 def _remarks(stats: Stats) -> Iterator[str]:
@@ -147,6 +147,7 @@ def as_json(job: Job, result: Result) -> dict[str, Any]:
         "task": job.task.name,
         "model": job.llm.config.model,
         "output": None if result.output is None else str(result.output),
+        "address": result.address,
         "exit_code": result.exit_code,
         **result.stats.to_json(),
         "notes": result.notes,

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import gzip
 import io
-from typing import TYPE_CHECKING, BinaryIO, cast
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_BUFFER = 1 << 20
 SUFFIXES = (".gz", ".zst")
 
 
-def open_binary(path: Path) -> BinaryIO:
+@contextmanager
+def open_binary(path: Path) -> Iterator[BinaryIO]:
     """The file's bytes, unpacked."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic.startswith(_GZIP):
-        return cast("BinaryIO", gzip.open(path, "rb"))
-    if magic == _ZSTD:
-        import zstandard
+    opened: Any = path.open("rb")
+    with opened if isinstance(opened, io.BufferedReader) else io.BufferedReader(opened, _BUFFER) as file:
+        magic = file.peek(4)[:4]
+        if magic.startswith(_GZIP):
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield cast("BinaryIO", unpacked)
+        elif magic == _ZSTD:
+            import zstandard
 
-        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
-        return cast("BinaryIO", io.BufferedReader(stream, 1 << 20))
-    return path.open("rb", buffering=1 << 20)
+            stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+            yield cast("BinaryIO", io.BufferedReader(stream, _BUFFER))
+        else:
+            yield file
 
 
 def kind_of(path: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distask.data.compression import kind_of
+from distask.data.objects import is_object, object_files
 from distask.data.readers import READERS
 from distask.data.readers.hub import PREFIX, read_folder, read_hub
 from distask.data.readers.jsonl import read_jsonl
@@ -146,14 +147,15 @@ def open_input(source: str, **choice: Any) -> Input:
     folder = Path(source.partition("@")[0])
     if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
         return Input(source, lambda: read_folder(source), **choice)
-    files = _files(source)
+    remote = is_object(source)
+    files = object_files(source) if remote else _files(source)
     readers = [(_reader(file), file) for file in files]
 
     def read() -> Iterator[Row]:
         for reader, file in readers:
             yield from _told(reader, file)
 
-    return Input(source, read, files=files, **choice)
+    return Input(source, read, files=() if remote else files, remote=remote, **choice)
 
 
 def rows_input(rows: Iterable[Mapping[str, Any]], **choice: Any) -> Input:

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from distask.data import open_input, open_output, rows_input
+from distask.data.destination import destination
+from distask.data.objects import is_object
 from distask.errors import RunError
 from distask.llm.client import build_client
 from distask.llm.config import Resolved, load_config
 from distask.runner.columns import check_columns
 from distask.runner.engine import Engine
 from distask.runner.generations import METADATA_COLUMN, Shape
-from distask.runner.record import refuse_to_replace, write_record
+from distask.runner.record import record_path, refuse_to_replace, told, write_record
 from distask.runner.requests import Target, merged
 from distask.runner.stats import Stats
 from distask.store import Store, store_path
@@ -30,6 +32,7 @@ from distask.task.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
+    from distask.data.destination import Destination
     from distask.data.input import Input
     from distask.data.row import Row
     from distask.data.writers import Writer
@@ -63,6 +66,8 @@ class Result:
     """The first failed generations (100 at the most)."""
     notes: list[str] = field(default_factory=list)
     """What else the user should know."""
+    address: str | None = None
+    """Where the output was sent: a dataset of the Hub, an object."""
 
     @property
     def exit_code(self) -> int:
@@ -82,6 +87,7 @@ def run(
     store: str | Path | Literal[False] | None = None,
     metadata_column: str = METADATA_COLUMN,
     overwrite: bool = False,
+    private: bool = False,
     on_bad_row: Literal["stop", "skip"] = "stop",
     observe: Callable[[Stats], None] | None = None,
 ) -> Result:
@@ -91,13 +97,15 @@ def run(
         task: a task, or what `Task.load` takes: a file or a built-in task's name.
         rows: what `--input` takes (a file, a glob, a folder, `hf://owner/name@split`), or the rows themselves.
         llm: a config: its file or built-in name, its keys, or one that is resolved. None takes the environment's.
-        output: `.jsonl`, `.csv`, `.parquet` or "-" for stdout; None returns the rows.
+        output: `.jsonl`, `.csv`, `.parquet`, also in an object store (`s3://…`); `hf://owner/name`, a dataset of the
+            Hub; "-" for stdout; None returns the rows.
         num_generations: replies for each row, instead of the spec's.
         group_generations: one row with lists instead of a row each, instead of the spec's.
         selection: which rows are done; all of them where it is left out.
         store: the store's file; None takes `.distask/store.db` beside the output; False keeps nothing.
         metadata_column: what the metadata column is called.
         overwrite: whether an output of another run is replaced.
+        private: whether a dataset that is made on the Hub is private.
         on_bad_row: "stop" raises at a row that can't be read, before any call; "skip" leaves it out and counts it.
         observe: called about ten times a second, and at the end, with the counts.
 
@@ -117,6 +125,7 @@ def run(
         selection=selection or Selection(),
         store=store,
         overwrite=overwrite,
+        private=private,
         on_bad_row=on_bad_row,
     )
     return job.run(observe)
@@ -134,16 +143,19 @@ class Job:
     selection: Selection
     store: str | Path | Literal[False] | None = None
     overwrite: bool = False
+    private: bool = False
     on_bad_row: Literal["stop", "skip"] = "stop"
 
     def run(self, observe: Callable[[Stats], None] | None = None) -> Result:
         """Do it; see `run` for what it raises."""
         rows = self.open_input()
-        path = None if self.output is None or self.output == "-" else Path(self.output)
+        path, far = self._output_path(), self._destination()
+        if far is not None:
+            far.check(overwrite=self.overwrite)
         if path is not None:
             refuse_to_replace(path, self.identity(), overwrite=self.overwrite)
         stats = Stats(total=rows.count)
-        writer = Collected() if self.output is None else open_output(self.output)
+        writer = Collected() if self.output is None else open_output("-" if path is None else str(path))
         try:
             with self.open_store() or nullcontext() as store:
                 failures = self._go(rows, writer, store, stats, observe)
@@ -157,7 +169,9 @@ class Job:
             notes.append(f"{rows.name} was changed while the run went on; run again to do the rows as they are now")
         if path is not None:
             self._write_record(path, writer.sha256, stats, failures)
-        return Result(stats, path, writer.rows if isinstance(writer, Collected) else None, failures, notes)
+        address = None if far is None or path is None else far.send(record_path(path), self._told(stats))
+        rows_made = writer.rows if isinstance(writer, Collected) else None
+        return Result(stats, path, rows_made, failures, notes, address)
 
     def _go(
         self,
@@ -192,17 +206,36 @@ class Job:
             path,
             identity=self.identity(),
             sha256=sha256,
-            spec=self.task.spec.model_dump(exclude_unset=True, by_alias=True),
-            settings={
-                "params": self.task.params,
-                "seed": self.task.seed,
-                "num_generations": self.shape.num_generations,
-                "group_generations": self.shape.grouped,
-                "config": {key: {"value": value, "from": origin} for key, value, origin in self.llm.show()},
-            },
+            spec=self._spec(),
+            settings=self._settings(),
             stats=stats,
             failures=failures,
         )
+
+    def _told(self, stats: Stats) -> dict[str, Any]:
+        return told(self.identity(), self._spec(), self._settings(), self.llm.generation, stats)
+
+    def _spec(self) -> dict[str, Any]:
+        return self.task.spec.model_dump(exclude_unset=True, by_alias=True)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "params": self.task.params,
+            "seed": self.task.seed,
+            "num_generations": self.shape.num_generations,
+            "group_generations": self.shape.grouped,
+            "config": {key: {"value": value, "from": origin} for key, value, origin in self.llm.show()},
+        }
+
+    def _destination(self) -> Destination | None:
+        return destination(self.output, private=self.private)
+
+    def _output_path(self) -> Path | None:
+        """The file that is written; None for stdout, and for rows that the caller gets."""
+        far = self._destination()
+        if far is not None:
+            return far.local
+        return None if self.output is None or self.output == "-" else Path(self.output)
 
     def open_input(self) -> Input:
         """The rows, read through once and checked against the task."""
@@ -250,7 +283,8 @@ class Job:
             return None
         if self.store is not None:
             return Path(self.store)
-        return store_path(Path("rows" if self.output is None or self.output == "-" else self.output))
+        path = self._output_path()
+        return store_path(Path("rows") if path is None or self._destination() is not None else path)
 
     def identity(self) -> Identity:
         """What makes another run the same one, whose output this one may replace: see `Identity`."""
@@ -274,7 +308,7 @@ def _source_name(source: Any) -> str:
 
 def is_remote(source: str) -> bool:
     """Whether a source is no path of this machine: the Hub, or stdin."""
-    return source == "-" or source.startswith("hf://")
+    return source == "-" or source.startswith("hf://") or is_object(source)
 
 
 class Collected:

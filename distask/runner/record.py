@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def write_record(
         "output": {"path": output.name, "sha256": sha256},
         "distask": version("distask"),
         "python": platform.python_version(),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "finished": _now(),
         **settings,
         "counts": stats.to_json(),
         "first_failures": [
@@ -76,6 +77,34 @@ def write_record(
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str))
     os.replace(partial, path)  # noqa: PTH105 - the pair of the line above
+
+
+def told(
+    identity: Identity, spec: dict[str, Any], settings: dict[str, Any], generation: dict[str, Any], stats: Stats
+) -> dict[str, Any]:
+    """What is told of a run to people elsewhere: all that made the rows, and no path of this machine."""
+    source = str(identity["input"])
+    source = source if "://" in source else os.path.basename(source)  # noqa: PTH119 - it may be no path at all
+    command = ["distask", "run", f"{identity['task']}.yaml", "--input", source, "--model", str(identity["model"])]
+    for name, value in settings["params"].items():
+        command += ["--param", f"{name}={orjson.dumps(value, default=str).decode()}"]
+    if settings["num_generations"] != 1:
+        command += ["--num-generations", str(settings["num_generations"])]
+    return {
+        "task": identity["task"],
+        "model": identity["model"],
+        "input": source,
+        "command": shlex.join(command),
+        "distask": version("distask"),
+        "finished": _now(),
+        "settings": {key: value for key, value in settings.items() if key != "config"} | {"generation": generation},
+        "counts": stats.to_json(),
+        "spec": spec,
+    }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _sha256(path: Path) -> str:

@@ -21,7 +21,7 @@ def read_parquet(path: Path, file: str) -> Iterator[Row]:
 
     number = 0
     try:
-        with parquet.ParquetFile(path) as source:
+        with path.open("rb") as opened, parquet.ParquetFile(opened) as source:
             for batch in source.iter_batches(batch_size=BATCH):
                 for values in batch.to_pylist():
                     number += 1

@@ -1,0 +1,71 @@
+"""Write the card of a dataset on the Hub: what made it, with what, how it went, and how to make it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def card(name: str, split: str, run: Mapping[str, Any]) -> str:
+    """The card (Markdown with its YAML head).
+
+    Args:
+        name: the dataset, `owner/name`.
+        split: what its rows are called.
+        run: what `distask.runner.record.told` tells of the run.
+    """
+    head = yaml.safe_dump(_head(split, run), sort_keys=False, allow_unicode=True)
+    return f"---\n{head}---\n\n" + "\n".join(_body(name, split, run))
+
+
+def _head(split: str, run: Mapping[str, Any]) -> dict[str, Any]:
+    rows = int(run["counts"]["rows_out"])
+    return {
+        "tags": ["synthetic", "distask"],
+        "size_categories": [next((size for most, size in SIZES if rows < most), "n>1M")],
+        "configs": [{"config_name": "default", "data_files": [{"split": split, "path": f"data/{split}-*"}]}],
+    }
+
+
+def _body(name: str, split: str, run: Mapping[str, Any]) -> Iterator[str]:
+    spec, counts = run["spec"], run["counts"]
+    yield f"# {name.partition('/')[2]}\n"
+    if spec.get("description"):
+        yield f"{spec['description']}\n"
+    yield "Made with distask, a tool that runs tasks for LLMs over datasets.\n"
+    yield "| | |\n| --- | --- |"
+    yield f"| task | {run['task']} |"
+    if spec.get("reference"):
+        yield f"| method | {spec['reference']} |"
+    yield f"| model | {run['model']} |"
+    for key, value in sorted(run["settings"]["params"].items()):
+        yield f"| param `{key}` | {_cell(value)} |"
+    for key, value in sorted(run["settings"]["generation"].items()):
+        yield f"| {key} | {_cell(value)} |"
+    yield f"| rows | {counts['rows']:,} in, {counts['rows_out']:,} out |"
+    yield f"| generations | {counts['generations']:,}, of which {counts['failed']:,} failed |"
+    yield f"| tokens of the last run | {counts['tokens']['input']:,} in, {counts['tokens']['output']:,} out |"
+    yield f"| distask | {run['distask']} |\n"
+    if counts["failures"]:
+        yield "## What failed\n"
+        yield "Failed generations are rows too: their outputs are null, and the metadata says why.\n"
+        yield "| kind | generations |\n| --- | --- |"
+        yield from (f"| {kind} | {count:,} |" for kind, count in counts["failures"].items())
+        yield ""
+    yield "## Load it\n"
+    yield f'```python\nfrom datasets import load_dataset\n\ndata = load_dataset("{name}", split="{split}")\n```\n'
+    yield "## Make it again\n"
+    yield f"The task, as `{run['task']}.yaml`:\n"
+    yield f"```yaml\n{yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=120)}```\n"
+    yield f"```\n{run['command']}\n```\n"
+    yield "`distask.run.json` in this repository has all of it for programs.\n"
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
