@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 from distask.task.parsers.examples import instance
+from distask.task.parsers.lenient import MAX_DEPTH, Search, TooDeepError
 
 if TYPE_CHECKING:
     import random
 
+    from distask.errors import InvalidReply
     from distask.llm.request import Completion
     from distask.spec.model import JsonParser as Options
-
-MAX_STARTS = 64
-"""Braces and brackets of a reply at which a value is looked for."""
-MAX_REPAIRED = 200_000
-"""Characters beyond which nothing is repaired."""
 
 
 class JsonParser(Parser):
@@ -74,7 +71,13 @@ def is_whole(text: str) -> bool:
     bare = text.strip()
     if bare.startswith("```") and bare.endswith("```"):
         bare = bare.removeprefix("```").removesuffix("```").lstrip("jsonJSON5").strip()
-    return bare[:1] in ("{", "[") and _closing(bare, 0) == len(bare)
+    if bare[:1] not in ("{", "["):
+        return False
+    try:
+        found = Search(bare).value_at(0)
+    except TooDeepError:
+        raise _too_deep() from None
+    return found is not None and found[1] == len(bare)
 
 
 def _folded(key: str) -> str:
@@ -82,75 +85,21 @@ def _folded(key: str) -> str:
 
 
 def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
-    """The first JSON value of a wanted kind; repaired where nothing has to be made up. Raises `InvalidReply`."""
-    decoder = json.JSONDecoder()
-    starts = _starts(text)
-    cut = False
-    for start in starts:
-        try:
-            value, _ = decoder.raw_decode(text, start)
-        except RecursionError:
-            raise invalid("the reply's JSON is nested too deeply") from None
-        except ValueError:
-            cut = cut or _closing(text, start) is None
-            if (value := _repaired(text, start)) is None:
-                continue
-        if isinstance(value, wanted):
-            return value
-    if cut:
-        raise invalid("the reply's JSON does not end")
+    """The first JSON value of a wanted kind; mended where nothing has to be made up. Raises `InvalidReply`."""
+    search = Search(text)
+    try:
+        for value, _ in search.values():
+            if isinstance(value, wanted):
+                return value
+    except TooDeepError:
+        raise _too_deep() from None
+    if search.fault is not None:
+        raise invalid(f"the reply's JSON {search.fault}")
     raise invalid("there is no JSON in the reply")
 
 
-def _starts(text: str) -> list[int]:
-    found: list[int] = []
-    at = 0
-    while len(found) < MAX_STARTS:
-        places = [p for p in (text.find("{", at), text.find("[", at)) if p >= 0]
-        if not places:
-            break
-        found.append(min(places))
-        at = found[-1] + 1
-    return found
-
-
-def _repaired(text: str, start: int) -> Any:
-    """A value with single quotes, Python's words or commas too many; None where it is cut or no value at all."""
-    end = _closing(text, start)
-    if (
-        end is None
-        or end - start > MAX_REPAIRED
-        or (text[start] == "[" and not any(c in text[start:end] for c in "\"'{"))
-    ):
-        return None
-    import json_repair
-
-    try:
-        return json_repair.loads(text[start:end]) or None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _closing(text: str, start: int) -> int | None:
-    """Where the bracket at `start` is closed, quotes minded; None where it never is."""
-    depth, quote, at = 0, "", start
-    while at < len(text):
-        character = text[at]
-        if quote:
-            if character == "\\":
-                at += 1
-            elif character == quote and (quote == '"' or text[at + 1 : at + 2] in ("", ",", "}", "]", ":", " ", "\n")):
-                quote = ""
-        elif character == '"' or (character == "'" and text[at - 1] in "[{,: \n"):
-            quote = character
-        elif character in "{[":
-            depth += 1
-        elif character in "}]":
-            depth -= 1
-            if depth == 0:
-                return at + 1
-        at += 1
-    return None
+def _too_deep() -> InvalidReply:
+    return invalid(f"the reply's JSON is nested deeper than {MAX_DEPTH} levels")
 
 
 def pointed(value: Any, pointer: str) -> Any:

@@ -95,14 +95,15 @@ def items(text: str) -> list[str]:
 
 
 def _marked(lines: list[str], mark: re.Pattern[str]) -> list[str]:
-    found: list[str] = []
+    found: list[list[str]] = []
     gap = True
     for line in lines:
         if (match := mark.match(line)) is not None:
-            found.append(line[match.end() :].strip())
+            found.append([line[match.end() :].strip()])
             gap = False
         elif not line.strip():
             gap = True
         elif found and not (gap and not line[:1].isspace()):
-            found[-1] += "\n" + line.strip()
-    return [item for item in found if item]
+            found[-1].append(line.strip())
+    items = ("\n".join(item).removeprefix("\n") for item in found)
+    return [item for item in items if item]
