@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply, RowError
+from distask.task.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,11 +62,16 @@ class Reader:
 
     def read(self, completion: Completion, scope: RowScope) -> dict[str, Any]:
         """The columns, of the right types; raises `InvalidReply`."""
-        values = self.parser.parse(completion, scope)
+        try:
+            values = self.parser.parse(completion, scope)
+        except InvalidReply:
+            raise
+        except RowError as error:  # an expression of the parser's, for its choices
+            raise InvalidReply("invalid", error.message) from None
         try:
             if self._computed:
                 values = self._compute(values, completion, scope)
-            return {name: convert(values.get(name)) for name, convert in self._converts}
+            return {name: convert(_plain(name, values.get(name))) for name, convert in self._converts}
         except ValueError as error:
             raise InvalidReply("type", str(error)) from None
 
@@ -80,6 +86,13 @@ class Reader:
             except RowError as error:
                 raise InvalidReply("invalid", f"{name}: {error.message}") from None
         return made
+
+
+def _plain(name: str, value: Any) -> Any:
+    try:
+        return plain(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def reply_scope(completion: Completion, scope: RowScope) -> dict[str, Any]:

@@ -67,6 +67,16 @@ def invalid(message: str) -> InvalidReply:
     return InvalidReply("invalid", message)
 
 
+def labels(value: Any) -> list[str | int | float]:
+    """The labels that an expression gives for a row; raises `InvalidReply` where they are none."""
+    if not isinstance(value, list | tuple) or not value:
+        raise invalid("the row gives no list of labels for `choices`")
+    for label in value:
+        if isinstance(label, bool) or not isinstance(label, str | int | float) or label == "":
+            raise invalid("a label that the row gives for `choices` is no text")
+    return list(value)
+
+
 def aligned(items: list[Any], to: str, scope: Scope) -> list[Any]:
     """As many entries as the list column `to` has: null where one is missing, the rest cut."""
     wanted = scope.get(to)

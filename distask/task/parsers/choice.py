@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+from distask.task.parsers.base import Context, Parser, Scope, invalid, labels, text_of
 
 if TYPE_CHECKING:
     import random
@@ -54,7 +54,7 @@ class ChoiceParser(Parser):
         return rng.choice(choices)
 
     def _of(self, scope: Scope) -> list[str]:
-        return [str(c) for c in self._from_row(scope)] if self._from_row is not None else self._choices
+        return self._choices if self._from_row is None else list(map(str, labels(self._from_row(scope))))
 
     def _folded(self, text: str) -> str:
         return text if self._case else text.casefold()

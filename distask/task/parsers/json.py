@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from distask.errors import InvalidReply
     from distask.llm.request import Completion
     from distask.spec.model import JsonParser as Options
+
+
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 class JsonParser(Parser):
@@ -108,7 +112,7 @@ def pointed(value: Any, pointer: str) -> Any:
         key = step.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict):
             value = value.get(key)
-        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(key) and int(key) < len(value):
             value = value[int(key)]
         else:
             return None

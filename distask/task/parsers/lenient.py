@@ -131,6 +131,17 @@ class Search:
             return None
 
 
+def loads(text: str) -> Any:
+    """The value of a text that is JSON and nothing else, but for line ends in its texts. Raises `ValueError`."""
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise TooDeepError from None
+    if _depth(value) > MAX_DEPTH:
+        raise TooDeepError
+    return value
+
+
 def _told(error: json.JSONDecodeError, last: int) -> str:
     if error.pos >= last or error.msg.startswith("Unterminated"):
         return "does not end"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from distask.task.parsers.base import Context, Parser, Scope, invalid
+from distask.task.parsers.base import Context, Parser, Scope, invalid, labels
 
 if TYPE_CHECKING:
     import random
@@ -56,7 +56,11 @@ class LogprobsParser(Parser):
         return f"{self._after} {choice}" if self._after else choice
 
     def _of(self, scope: Scope) -> dict[str, Any]:
-        return self._choices if self._from_row is None else _valued(self._from_row(scope))
+        if self._from_row is None:
+            return self._choices
+        choices = self._from_row(scope)
+        labels(list(choices) if isinstance(choices, dict) else choices)
+        return _valued(choices)
 
     def _found(self, tokens: list[tuple[str, dict[str, float]]], choices: Mapping[str, Any]) -> dict[str, float]:
         """The probability of each choice at the token that gives the answer."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 from distask.task.parsers.json import first_json
+from distask.task.parsers.lenient import loads
 
 if TYPE_CHECKING:
     import random
@@ -36,7 +37,7 @@ def _call(call: Any) -> dict[str, Any]:
     arguments = function.get("arguments", {})
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments or "{}")
-        except (ValueError, RecursionError):
+            arguments = loads(arguments or "{}")
+        except ValueError:
             raise invalid(f"the arguments of the call of {function['name']} are no JSON") from None
     return {"name": function["name"], "arguments": arguments}
