@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jinja2 import Undefined
+
 from distask.llm.answer import whole
 from distask.task.filters import PLAIN, text_of
 
@@ -32,6 +34,8 @@ def plain(value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, PLAIN):
         return text_of(value)
+    if isinstance(value, Undefined):
+        raise ValueError(str(value._undefined_message))  # noqa: SLF001 - its words, without the error that it raises
     if depth == MAX_DEPTH:
         raise ValueError(f"the value is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
