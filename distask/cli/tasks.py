@@ -1,62 +1,195 @@
-"""`distask tasks`: what comes with distask."""
+"""`distask tasks`: what comes with distask, by kind, found by words, and each task shown as a person reads it."""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 from rich.text import Text
 
-from distask.cli.console import out, plain
-from distask.errors import SpecError, UsageError
+from distask.cli.console import out, plain, safe, several
+from distask.errors import DistaskError, UsageError
 from distask.spec.diagnostics import did_you_mean
-from distask.spec.document import Document
 from distask.spec.gallery import gallery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from rich.console import Console
+
+    from distask.spec.model import TaskSpec, Typed
+
+NO_KIND = "other"
+"""The kind of a task without tags."""
+LEAST_DESCRIPTION = 30
+"""Characters of a description that a narrow terminal shows; it wraps sooner than it shows less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A task of the gallery, as the list shows it; read without its models, so that the list is there at once."""
+
+    name: str
+    kind: str
+    description: str
+    columns: str
+    words: str
+    """All that a search looks at, in lower case."""
 
 
 def command(
-    action: Annotated[
-        str | None, typer.Argument(metavar="[show]", help="Print a task's file, to read it or to start from it.")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD...] | show NAME", help="Words that tasks are found by; or `show` and a name."),
     ] = None,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which task `show` prints.")] = None,
 ) -> None:
-    """List the built-in tasks, or print one."""
-    if action is None:
-        _print_list()
-    elif action != "show":
-        mend = f"distask tasks show {action}" if action in gallery() else "distask tasks, or distask tasks show NAME"
-        raise UsageError(f"there is no `distask tasks {action}`; write {mend}")
-    elif name is None:
+    """List the built-in tasks by kind, find some by words, or show one.
+
+    `show` prints the file as it is where its output goes into a file or a pipe.
+    """
+    if not words:
+        _print_list(entries())
+    elif words[0] != "show":
+        _print_list(_found(words))
+    elif len(words) != 2:
         raise UsageError("which task? write distask tasks show NAME")
     else:
-        print(_file(name).read_text(encoding="utf-8"), end="")  # noqa: T201
+        _show(words[1], out())
 
 
-def _file(name: str) -> Path:
-    known = gallery()
-    if name not in known:
-        raise UsageError(f"there is no built-in task `{name}`; {did_you_mean(name, known)}")
-    return known[name]
+def entries() -> list[Entry]:
+    """The gallery, by kind and name."""
+    return sorted((_entry(name, path) for name, path in gallery().items()), key=lambda e: (e.kind, e.name))
 
 
-def _print_list() -> None:
-    console = out()
-    for name, path in gallery().items():
-        try:
-            spec: Any = Document.parse(path.read_text(encoding="utf-8"), str(path)).data
-        except SpecError:
-            spec = {"description": "(its file has errors: distask validate says which)"}
-        console.print(Text.assemble((name, "bold"), "  ", plain(str(spec.get("description") or ""))))
-        console.print(plain(f"    {_columns(spec)}", "dim"))
+def _entry(name: str, path: Path) -> Entry:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:  # the golden cases, at the end, are most of a file
+        head = re.split(r"^cases:", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
+        spec = yaml.load(head, loader)  # noqa: S506 - a safe loader, in C where there is one
+    except (yaml.YAMLError, ValueError):
+        spec = {"description": "(its file has errors: distask validate says which)"}
+    description = str(spec.get("description") or "")
+    tags = [str(tag) for tag in spec.get("tags") or [NO_KIND]]
+    columns = _columns(spec)
+    words = " ".join([name, description, *tags, columns, str(spec.get("reference") or "")])
+    return Entry(name, tags[0], description, columns, words.lower())
 
 
 def _columns(spec: Mapping[str, Any]) -> str:
     inputs = [
-        f"{name}?" if isinstance(column, dict) and column.get("required") is False else str(name)
+        f"{name}?" if isinstance(column, dict) and (column.get("required") is False or "when" in column) else str(name)
         for name, column in (spec.get("inputs") or {}).items()
     ]
-    return f"{', '.join(inputs) or 'nothing'} → {', '.join(map(str, spec.get('outputs') or ()))}"
+    mapped = spec.get("output_mappings") or {}
+    outputs = dict.fromkeys(str(mapped.get(name, name)) for name in spec.get("outputs") or ())
+    return f"{', '.join(inputs) or 'nothing'} → {', '.join(outputs)}"
+
+
+def _found(words: Sequence[str]) -> list[Entry]:
+    known = entries()
+    found = [entry for entry in known if all(word.lower() in entry.words for word in words)]
+    if not found:
+        close = did_you_mean(" ".join(words), [*(e.name for e in known), *(e.kind for e in known)])
+        raise UsageError(f"no built-in task has {' and '.join(words)} in it; {close or '`distask tasks` lists all'}")
+    return found
+
+
+def _print_list(found: Sequence[Entry]) -> None:
+    console = out()
+    width = max(len(entry.name) for entry in found)
+    room = max(console.width - width - 4, LEAST_DESCRIPTION) if console.is_terminal else None
+    kind = None
+    for entry in found:
+        if entry.kind != kind:
+            console.print(plain(entry.kind if kind is None else f"\n{entry.kind}", "bold"))
+            kind = entry.kind
+        said = entry.description
+        said = said if room is None or len(said) <= room else f"{said[: room - 1].rstrip()}…"
+        console.print(Text.assemble("  ", (entry.name.ljust(width), "cyan"), "  ", plain(said)))
+    if console.is_terminal:
+        console.print(plain(f"\n{several(len(found), 'task')}; distask tasks show {found[0].name} shows one", "dim"))
+
+
+def _show(name: str, console: Console) -> None:
+    known = gallery()
+    if name not in known:
+        raise UsageError(
+            f"there is no built-in task `{name}`; {did_you_mean(name, known) or 'distask tasks lists all'}"
+        )
+    text = known[name].read_text(encoding="utf-8")
+    if not console.is_terminal:
+        print(text, end="")  # noqa: T201
+        return
+    from rich.syntax import Syntax
+
+    from distask.spec.load import load_spec
+
+    head, cases, _ = text.partition("\ncases:\n")
+    spec = Syntax(safe(head.rstrip()), "yaml", theme="ansi_dark", background_color="default", word_wrap=True)
+    console.print(spec, soft_wrap=False)
+    loaded = load_spec(known[name])
+    if cases:
+        console.print(plain(f"\n# and {several(len(loaded.spec.cases), 'case')}, in {known[name]}", "dim"))
+    _summary(loaded.spec, console)
+    _example(name, loaded.spec, console)
+
+
+def _summary(spec: TaskSpec, console: Console) -> None:
+    console.print()
+    console.print(Text.assemble((spec.name, "bold cyan"), "  ", plain(spec.description or "")))
+    console.print(plain(", ".join(spec.tags or []), "dim"))
+    if spec.reference:
+        console.print(Text.assemble(("source  ", "bold"), plain(spec.reference)))
+    renamed = {**spec.input_mappings, **spec.output_mappings}
+    for title, values in (("reads", spec.inputs), ("adds", spec.outputs), ("params", spec.params)):
+        for index, (name, typed) in enumerate(values.items()):
+            heading = Text(title if index == 0 else "", style="bold")
+            heading.pad_right(8 - len(heading))
+            said = "  ".join(_said(typed))
+            optional = "?" if getattr(typed, "required", True) is False else ""
+            console.print(Text.assemble(heading, (renamed.get(name, name) + optional, "cyan"), "  ", plain(said)))
+
+
+def _said(typed: Typed) -> Iterator[str]:
+    """What is to be known of a column or a param: its type, its default, what it is."""
+    bounds = typed.choices or [typed.type or ("schema" if typed.schema_ is not None else "string")]
+    yield f"({' | '.join(map(str, bounds))})"
+    given = getattr(typed, "default", None)
+    if given not in (None, "", [], {}):
+        shown = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        yield f"= {shown if len(shown) <= 40 else shown[:39] + '…'}".replace("\n", " ")
+    if typed.description:
+        yield typed.description
+    if when := getattr(typed, "when", None):
+        yield f"[where {when}]"
+
+
+def _example(name: str, spec: TaskSpec, console: Console) -> None:
+    """The first golden case: the chat that its row becomes, the reply, the columns."""
+    from distask.cli.chats import draw
+    from distask.task.task import Task
+
+    case = next((c for c in spec.cases if c.expect is not None), None)
+    if case is None:
+        return
+    try:
+        messages = Task.load(name, case.params).format_input(case.input)
+    except DistaskError:
+        return
+    given = f" with {json.dumps(case.params, ensure_ascii=False)}" if case.params else ""
+    console.print(plain(f"\nexample: {case.name or 'a row'}{given}", "bold"))
+    draw(messages, console, whole=True)
+    reply = case.reply if isinstance(case.reply, str) else case.reply.get("text")
+    console.print(plain("reply", "bold green"))
+    for line in safe(str(reply)).split("\n"):
+        console.print(Text(f"  {line}"))
+    console.print(plain("columns", "bold"))
+    for column, value in (case.expect or {}).items():
+        shown = json.dumps(value, ensure_ascii=False)
+        console.print(Text.assemble("  ", (column, "cyan"), "  ", plain(shown)))

@@ -2,21 +2,81 @@
 
 from __future__ import annotations
 
+import io
+
+import pytest
+
 from distask.cli import main
+from distask.cli.console import Terminal
+from distask.cli.tasks import _show, entries
 from distask.spec.gallery import gallery
 
 
-def test_each_built_in_task_is_listed_with_its_columns(capsys):
+def listed(said):
+    """The names in a list, by the kind above them."""
+    kinds, kind = {}, None
+    for line in said.splitlines():
+        if line.startswith("  "):
+            kinds[line.split()[0]] = kind
+        elif line:
+            kind = line
+    return kinds
+
+
+def test_each_built_in_task_is_listed_once_under_its_kind(capsys):
     assert main(["tasks"]) == 0
     said = capsys.readouterr().out
 
-    assert [line.split("  ")[0] for line in said.splitlines() if not line.startswith(" ")] == list(gallery())
-    assert "    instruction, system_prompt? → generation\n" in said
+    assert sorted(listed(said)) == sorted(gallery())
+    assert listed(said)["ultrafeedback"] == "judge"
+    assert listed(said)["text-generation"] == "generation"
 
 
-def test_show_prints_the_file_as_it_is(capsys):
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["judge", "rubric"], {"prometheus-eval", "rubric-judge"}),
+        (["RATIONALES"], {"ultrafeedback"}),
+        (["2310.04484"], {"genstruct"}),
+    ],
+)
+def test_words_find_tasks_by_name_kind_columns_and_source(capsys, words, names):
+    """All words have to be somewhere, in whatever case."""
+    assert main(["tasks", *words]) == 0
+    assert names <= set(listed(capsys.readouterr().out)) < set(gallery())
+
+
+def test_words_that_are_nowhere_say_so_with_the_nearest(capsys):
+    assert main(["tasks", "summarise"]) == 2
+    assert "did you mean `summarize`?" in capsys.readouterr().err
+
+
+def test_show_prints_the_file_as_it_is_into_a_pipe(capsys):
     assert main(["tasks", "show", "text-generation"]) == 0
     assert capsys.readouterr().out == gallery()["text-generation"].read_text()
+
+
+@pytest.mark.parametrize("name", sorted(gallery()))
+def test_show_on_a_terminal_tells_source_columns_params_and_an_example(name):
+    console = Terminal(force_terminal=True, width=250, record=True, color_system=None, file=io.StringIO())
+
+    _show(name, console)
+    said = console.export_text()
+
+    entry = next(e for e in entries() if e.name == name)
+    assert entry.description in said
+    assert "source  http" in said
+    assert "\nadds" in said
+    assert "\nexample: " in said
+    assert "\ncolumns\n" in said
+
+
+def test_long_lines_of_a_spec_wrap_and_are_not_cut():
+    console = Terminal(force_terminal=True, width=60, record=True, color_system=None, file=io.StringIO())
+
+    _show("ultrafeedback", console)
+
+    assert "[^\\n]*)'" in console.export_text()
 
 
 def test_a_task_that_there_is_not_is_told_with_the_nearest(capsys):
@@ -24,6 +84,6 @@ def test_a_task_that_there_is_not_is_told_with_the_nearest(capsys):
     assert "did you mean `text-generation`?" in capsys.readouterr().err
 
 
-def test_show_may_be_forgotten(capsys):
-    assert main(["tasks", "text-generation"]) == 2
-    assert "distask tasks show text-generation" in capsys.readouterr().err
+def test_show_needs_a_name(capsys):
+    assert main(["tasks", "show"]) == 2
+    assert "distask tasks show NAME" in capsys.readouterr().err
