@@ -1,23 +1,21 @@
-"""Send bytes to one server and get its answer: the whole of distask's HTTP, on pyreqwest.
+"""Send bytes to one server and get its answer: the whole of distask's HTTP, behind two calls.
 
-What an answer means is `retry`'s business. A call has one deadline around connecting and reading, its answer is read
-as a stream up to a bound, and no redirect is followed: the prompt goes nowhere but to the server that was named.
+A server that is reached over plain HTTP and without a proxy, as most local ones are, is asked by `plain`, which costs
+least; `secure` does the rest: TLS, HTTP/2, proxies. What an answer means is `retry`'s business. A call has one deadline
+around connecting and reading, its answer is read up to a bound, and no redirect is followed: the prompt goes nowhere
+but to the server that was named.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pyreqwest.client import Client
-    from pyreqwest.request import StreamRequest
+    from collections.abc import Mapping
 
 MAX_REPLY_BYTES = 32 << 20
 CONNECT_SECONDS = 15.0
@@ -31,7 +29,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A server's answer, whatever its status. The names in `headers` are found in any case."""
+    """A server's answer, whatever its status. The names in `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,6 +43,23 @@ class Fault(Exception):  # noqa: N818 - the server's or the network's, turned in
         super().__init__(message)
         self.kind = kind
         self.message = message
+
+
+class Oversize(Fault):
+    """An answer that is larger than any may be."""
+
+    def __init__(self) -> None:
+        super().__init__("oversize", f"the reply is larger than {MAX_REPLY_BYTES >> 20} MiB")
+
+
+class Transport(Protocol):
+    """What carries calls to one server, and keeps its connections."""
+
+    async def exchange(self, path: str, body: bytes | None) -> Response:
+        """POST `body`, or GET where there is none; raises `Fault` where no whole answer comes."""
+
+    async def close(self) -> None:
+        """Close all connections."""
 
 
 class Http:
@@ -61,100 +76,73 @@ class Http:
         self, base_url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 120, connections: int = 256
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self._headers = {"content-type": "application/json", "accept": "application/json", **(headers or {})}
+        self._headers = {
+            "content-type": "application/json",
+            "accept": "application/json",
+            "user-agent": "distask",
+            **{name.lower(): value for name, value in (headers or {}).items()},
+        }
         self._timeout = timeout
         self._connections = connections
-        self._client: Client | None = None
+        self._transport: Transport | None = None
 
     async def post_json(self, path: str, body: bytes) -> Response:
         """Send a JSON text; raises `Fault` where no whole answer comes."""
-        return await _exchange(self._connected().post(self.base_url + path).body_bytes(body).build_streamed())
+        return await (self._transport or self._open()).exchange(path, body)
 
     async def get(self, path: str) -> Response:
         """Fetch a path; raises `Fault` where no whole answer comes."""
-        return await _exchange(self._connected().get(self.base_url + path).build_streamed())
+        return await (self._transport or self._open()).exchange(path, None)
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        if self._transport is not None:
+            await self._transport.close()
+            self._transport = None
 
-    def _connected(self) -> Client:
-        if self._client is None:
-            try:
-                self._client = self._open()
-            except ValueError:  # its words hold the header
-                raise Fault("refused", "a header holds a character that can't be sent") from None
-        return self._client
+    def _open(self) -> Transport:
+        if any(not _sendable(value) for value in self._headers.values()):  # no word of the header is told: it is a key
+            raise Fault("refused", "a header holds a character that can't be sent")
+        _allow_open_files(self._connections)
+        if self.base_url.startswith("http://") and not _is_proxied(self.base_url):
+            from distask.llm.plain import Plain
 
-    def _open(self) -> Client:
-        from pyreqwest.client import ClientBuilder
+            self._transport = Plain(self.base_url, self._headers, self._timeout, self._connections)
+        else:
+            from distask.llm.secure import Secure
 
-        # HTTP/1.1 only: over HTTP/2 all calls would share one connection, and the server's bound on its streams
-        # (often 100) would cap what is in flight.
-        builder = (
-            ClientBuilder()
-            .user_agent("distask")
-            .default_headers(self._headers)
-            .error_for_status(False)
-            .follow_redirects(False)
-            .referer(False)
-            .timeout(timedelta(seconds=self._timeout))
-            .connect_timeout(timedelta(seconds=min(CONNECT_SECONDS, self._timeout)))
-            .pool_max_idle_per_host(self._connections)
-            .pool_idle_timeout(timedelta(seconds=IDLE_SECONDS))
-        )
-        if urlsplit(self.base_url).hostname in LOCAL_HOSTS:
-            builder = builder.no_proxy()
-        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
-            bundle = os.environ.get(name)
-            if bundle and Path(bundle).is_file():
-                for certificate in _certificates(Path(bundle).read_text(errors="replace")):
-                    builder = builder.add_root_certificate_pem(certificate)
-                break
-        return builder.build()
+            self._transport = Secure(self.base_url, self._headers, self._timeout, self._connections)
+        return self._transport
 
 
-async def _exchange(request: StreamRequest) -> Response:
-    from pyreqwest.exceptions import PyreqwestError
+def _sendable(value: str) -> bool:
+    return all(character == "\t" or 32 <= ord(character) < 127 for character in value)
 
+
+def _is_proxied(url: str) -> bool:
+    """Whether the environment (HTTP_PROXY, ALL_PROXY, NO_PROXY) wants a proxy for plain HTTP to this server."""
+    host = urlsplit(url).hostname or ""
+    told = any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
+    if host in LOCAL_HOSTS or not (told or sys.platform in ("darwin", "win32")):  # those have settings of their own
+        return False
+    from urllib.request import getproxies, proxy_bypass  # takes as long to import as all of this module
+
+    proxies = getproxies()
+    return bool(proxies.get("http") or proxies.get("all")) and not proxy_bypass(host)
+
+
+FILES_BESIDE = 256
+"""Files that a run has open beside its connections, at the most."""
+
+
+def _allow_open_files(connections: int) -> None:
+    """Raise the process's own limit on open files, often 1,024, where connections would meet it."""
     try:
-        async with request as answer:
-            reader = answer.body_reader
-            chunks: list[bytes] = []
-            size = 0
-            while (chunk := await reader.read_chunk()) is not None:
-                chunks.append(chunk.to_bytes())
-                size += len(chunks[-1])
-                if size > MAX_REPLY_BYTES:
-                    raise Fault("oversize", f"the reply is larger than {MAX_REPLY_BYTES >> 20} MiB")
-            return Response(answer.status, answer.headers, chunks[0] if len(chunks) == 1 else b"".join(chunks))
-    except PyreqwestError as error:
-        raise _fault(error) from None
-
-
-def _fault(error: Exception) -> Fault:
-    """What went wrong, from the words of the chain of causes."""
-    causes: Sequence[Mapping[str, str]] = (getattr(error, "details", None) or {}).get("causes") or []
-    words = [cause["message"] for cause in causes] or [str(error)]
-    text = " / ".join(words).lower()
-    connecting = "(connect)" in text
-    last = words[-1]
-    if "dns error" in text:
-        return Fault("dns", f"the server's name can't be resolved ({last})")
-    if "certificate" in text or "tls" in text or "handshake" in text or "invalidcontenttype" in text:
-        return Fault("tls", f"no secure connection: {last}")
-    if isinstance(error, TimeoutError):
-        if connecting:
-            return Fault("unreachable", "the server does not accept connections (timed out)")
-        return Fault("timeout", "the server did not answer in time")
-    if connecting:
-        return Fault("refused", f"can't connect: {last}")
-    return Fault("reset", f"the connection broke: {last}")
-
-
-def _certificates(bundle: str) -> list[bytes]:
-    end = "-----END CERTIFICATE-----"
-    begin = "-----BEGIN CERTIFICATE-----"
-    return [(begin + part.split(begin, 1)[1] + end).encode() for part in bundle.split(end) if begin in part]
+        import resource
+    except ImportError:  # Windows knows no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + FILES_BESIDE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(most, soft), hard))

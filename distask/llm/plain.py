@@ -1,0 +1,208 @@
+"""Plain HTTP/1.1 to a server that is reached directly: connections of the event loop, httptools for what they bring.
+
+A call costs a future, a write and a read; nothing is made for it that the next one could use too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from httptools import HttpParserError, HttpResponseParser
+
+from distask.llm import http
+from distask.llm.http import CONNECT_SECONDS, IDLE_SECONDS, Fault, Oversize, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+READ_BYTES = 64 << 10
+"""What is read from a connection at a time."""
+
+
+class Plain:
+    """The connections to one server; see `http.Http` for the arguments."""
+
+    def __init__(self, base_url: str, headers: Mapping[str, str], timeout: float, connections: int) -> None:
+        parts = urlsplit(base_url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._path = parts.path
+        self._headers = "".join(f"{name.title()}: {value}\r\n" for name, value in headers.items())
+        self._host_header = parts.netloc.encode("idna").decode() if not parts.netloc.isascii() else parts.netloc
+        self._timeout = timeout
+        self._most_idle = connections
+        self._heads: dict[tuple[str, bool], bytes] = {}
+        self._idle: list[tuple[_Connection, float]] = []  # the one used last is used next
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadlines: dict[_Connection, float] = {}  # in the order of their deadlines: all have the same time
+        self._alarm: asyncio.TimerHandle | None = None
+        self.buffer = memoryview(bytearray(READ_BYTES))  # for all: what is read into it is parsed before the next read
+
+    async def exchange(self, path: str, body: bytes | None) -> Response:
+        """POST `body`, or GET where there is none; raises `Fault` where no whole answer comes."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        connection = self._kept(loop, now) or await self._connect(loop)
+        head = self._heads.get((path, body is None)) or self._head(path, body)
+        data = head if body is None else b"%b%d\r\n\r\n%b" % (head, len(body), body)
+        self._deadlines[connection] = now + self._timeout
+        if self._alarm is None:
+            self._alarm = loop.call_at(now + self._timeout, self._end_late_ones, loop)
+        try:
+            response = await connection.ask(data, loop)
+        except BaseException:  # the caller's cancellation too: what may still come is nobody's
+            connection.abort()
+            raise
+        finally:
+            del self._deadlines[connection]
+        if connection.is_reusable and len(self._idle) < self._most_idle:
+            self._idle.append((connection, loop.time()))
+        else:
+            connection.abort()
+        return response
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        for connection, _ in self._idle:
+            connection.abort()
+        self._idle.clear()
+        await asyncio.sleep(0)  # sockets are closed in the loop's next turn
+
+    def _head(self, path: str, body: bytes | None) -> bytes:
+        """A request up to its length; kept, since almost all have the same path."""
+        method, end = ("GET", "\r\n") if body is None else ("POST", "Content-Length: ")
+        target = quote(self._path + path, safe="/%:@!$&'()*+,;=~?-._")
+        made = f"{method} {target} HTTP/1.1\r\nHost: {self._host_header}\r\n{self._headers}{end}".encode("ascii")
+        self._heads[path, body is None] = made
+        return made
+
+    def _kept(self, loop: asyncio.AbstractEventLoop, now: float) -> _Connection | None:
+        if loop is not self._loop:  # those of a loop that has ended are dead
+            self._loop = loop
+            self._idle.clear()
+        while self._idle:
+            connection, since = self._idle.pop()
+            if now - since < IDLE_SECONDS and connection.is_reusable:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> _Connection:
+        try:
+            async with asyncio.timeout(min(CONNECT_SECONDS, self._timeout)):
+                _, connection = await loop.create_connection(lambda: _Connection(self), self._host, self._port)
+        except TimeoutError:
+            raise Fault("unreachable", "the server does not accept connections (timed out)") from None
+        except socket.gaierror as error:
+            raise Fault("dns", f"the server's name can't be resolved ({error.strerror or error})") from None
+        except OSError as error:
+            raise Fault("refused", f"can't connect: {error.strerror or error}") from None
+        return connection
+
+    def _end_late_ones(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for connection, deadline in list(self._deadlines.items()):
+            if deadline > now:
+                break
+            connection.fail(Fault("timeout", "the server did not answer in time"))
+        waiting = next((d for d in self._deadlines.values() if d > now), None)
+        self._alarm = None if waiting is None else loop.call_at(waiting, self._end_late_ones, loop)
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One connection: it carries one call at a time. The methods called `on_…` are the parser's to call."""
+
+    def __init__(self, pool: Plain) -> None:
+        self._pool = pool
+        self._parser = HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[Response] | None = None
+        self._headers: dict[str, str] = {}
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._is_headed = False  # whether all headers of the answer are there
+        self.is_reusable = True
+
+    def ask(self, data: bytes, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Response]:
+        """Send a request; the future is its answer, or a `Fault`."""
+        self._headers, self._chunks, self._size, self._is_headed = {}, [], 0, False
+        self._answer = answer = loop.create_future()
+        if self._transport is None or not self.is_reusable:
+            self.fail(Fault("reset", "the connection broke: closed by the server"))
+        else:
+            self._transport.write(data)
+        return answer
+
+    def fail(self, fault: Fault) -> None:
+        """End the call under way, and the connection."""
+        self.is_reusable = False
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(fault)
+        self._answer = None
+        self.abort()
+
+    def abort(self) -> None:
+        """Close it, whatever is under way."""
+        self.is_reusable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # The event loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
+        return self._pool.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            self._parser.feed_data(self._pool.buffer[:nbytes])
+        except HttpParserError as error:
+            self.fail(Fault("reset", f"the answer is no HTTP: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_reusable = False
+        if self._answer is None:
+            return
+        if self._is_headed and not self._headers.keys() & {"content-length", "transfer-encoding"}:
+            self.on_message_complete()  # an answer without a length ends with its connection
+        else:
+            words = getattr(exc, "strerror", None) or (str(exc) if exc else "closed by the server")
+            self.fail(Fault("reset", f"the connection broke: {words}"))
+
+    # The parser's side
+
+    def on_message_begin(self) -> None:
+        if self._answer is None:  # nobody asked
+            self.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._is_headed = self._parser.get_status_code() >= 200
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+        self._size += len(body)
+        if self._size > http.MAX_REPLY_BYTES:
+            self.fail(Oversize())
+
+    def on_message_complete(self) -> None:
+        if not self._is_headed:  # 100 Continue: the answer is still to come
+            self._headers = {}
+            return
+        answer, chunks = self._answer, self._chunks
+        self._answer, self._chunks = None, []
+        if answer is None or answer.done():  # too large; cancelled
+            return
+        self.is_reusable = self.is_reusable and self._parser.should_keep_alive()
+        status = self._parser.get_status_code()
+        answer.set_result(Response(status, self._headers, chunks[0] if len(chunks) == 1 else b"".join(chunks)))
