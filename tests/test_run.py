@@ -370,3 +370,31 @@ def test_the_offline_provider_rehearses_a_run(bench):
     assert bench.calls == 0
     assert all(1 <= r["score"] <= 5 and r["model_name"] == "offline" for r in rows)
     assert not (bench.folder / ".distask" / "store.db").exists()
+
+
+def test_a_seed_does_not_make_every_reply_the_same(bench):
+    """Where n replies are n calls, and where equal rows are asked twice, each call has a seed of its own, always the same one."""
+    bench.spec(SPEC, llm={"seed": 7})
+    bench.rows([{"instruction": "a"}, {"instruction": "a"}, {"instruction": "b"}])
+    bench.server.honours_n = False
+
+    bench.run(num_generations=3, store=False)
+    first = [(r["messages"][0]["content"], r["seed"]) for r in bench.server.requests]
+    bench.run(num_generations=3, store=False, overwrite=True)
+
+    assert len(set(first)) == 9
+    assert ("a", 7) in first
+    assert ("b", 7) in first
+    assert {(r["messages"][0]["content"], r["seed"]) for r in bench.server.requests} == set(first)
+
+
+def test_an_invalid_reply_is_asked_for_again_with_another_seed(bench):
+    """The same seed would bring the same reply."""
+    bench.spec(RATE, llm={"seed": 7}, on_invalid={"retry": 2})
+    bench.rows([{"instruction": "a"}])
+    bench.server.reply = lambda body: "Score: 4" if body["seed"] != 7 else "no score"
+
+    (row,) = bench.run()
+
+    assert row["score"] == 4
+    assert bench.calls == 2

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from distask.errors import RunError
-    from distask.runner.engine import Failed
     from distask.runner.job import Job, Result
+    from distask.runner.shared import Failed
     from distask.runner.stats import Stats
 
 FAILURES_SHOWN = 3

@@ -20,11 +20,14 @@ from distask.data.objects import is_object
 from distask.errors import RunError
 from distask.llm.client import build_client
 from distask.llm.config import Resolved, load_config
+from distask.runner.calls import Calls
 from distask.runner.columns import check_columns
 from distask.runner.engine import Engine
 from distask.runner.generations import METADATA_COLUMN, Shape
+from distask.runner.one_task import OneTask
 from distask.runner.record import record_path, refuse_to_replace, told, write_record
 from distask.runner.requests import Target, merged
+from distask.runner.shared import Shared
 from distask.runner.stats import Stats
 from distask.store import Store, store_path
 from distask.task.task import Task
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     from distask.data.input import Input
     from distask.data.row import Row
     from distask.data.writers import Writer
-    from distask.runner.engine import Failed
     from distask.runner.record import Identity
+    from distask.runner.shared import Failed
 
 T = TypeVar("T")
 
@@ -182,18 +185,20 @@ class Job:
         observe: Callable[[Stats], None] | None,
     ) -> list[Failed]:
         async def work() -> list[Failed]:
-            engine = Engine(
+            concurrency = self.llm.config.limits.concurrency
+            shared = Shared(stats, concurrency)
+            whom = target(self.llm)
+            calls = Calls(
                 self.task,
-                self.shape,
-                target(self.llm),
+                self.shape.num_generations,
+                whom,
                 store,
-                stats,
+                shared,
                 fallback=fallback(self.task, self.llm),
-                concurrency=self.llm.config.limits.concurrency,
-                observe=observe,
             )
+            engine = Engine(OneTask(calls, whom, self.shape), shared, concurrency=concurrency, observe=observe)
             await engine.run(rows, writer)
-            return engine.failures
+            return shared.failures
 
         try:
             return run_loop(work)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from distask.runner.engine import Failed
+    from distask.runner.shared import Failed
     from distask.runner.stats import Stats
 
 Identity = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
     from distask.llm.request import Message
     from distask.task.task import Task
+
+
+SEEDS_APART = 10_007
+"""Between the seeds of a request's attempts: more than it has samples."""
+ATTEMPTS_APART = 101
+"""Between those of equal rows: more than there are attempts."""
 
 
 class Client(Protocol):
@@ -84,6 +90,18 @@ class Asked:
     def key(self, sample: int, attempt: int = 0) -> bytes:
         """The store's key of one sample."""
         return sample_key(self.fingerprint, self.occurrence, sample, attempt)
+
+    def seeded(self, sample: int, attempt: int) -> Request:
+        """The request as it is sent for the samples from `sample` on.
+
+        A `seed` would give each call the same reply: later calls, later attempts and equal rows have seeds of their
+        own. The key is made of the seed that was asked for.
+        """
+        seed = self.request.keywords.get("seed")
+        if not isinstance(seed, int) or not (sample or attempt or self.occurrence):
+            return self.request
+        moved = (seed + sample + SEEDS_APART * (attempt + ATTEMPTS_APART * self.occurrence)) % (1 << 31)
+        return replace(self.request, keywords={**self.request.keywords, "seed": moved})
 
     def again(self, request: Request) -> Asked:
         """The same row's next request: with feedback, or to the fallback."""

@@ -35,7 +35,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, PLAIN):
         return text_of(value)
     if isinstance(value, Undefined):
-        raise ValueError(str(value._undefined_message))  # noqa: SLF001 - its words, without the error that it raises
+        raise ValueError(str(value._undefined_message))  # noqa: SLF001, TRY004 - its words, without the error that it raises
     if depth == MAX_DEPTH:
         raise ValueError(f"the value is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):

@@ -1,0 +1,236 @@
+"""Take one row through one task: render it, look in the store, ask for what is missing, read the replies.
+
+Which failure ends what was decided in `llm.retry`; what becomes of an invalid reply is the spec's `on_invalid`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import EndpointError, RowError, RunError, StoreError
+from distask.llm.request import CallFailed, Completion, Failure
+from distask.runner.generations import Generation, total
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distask.llm.request import Message, Request
+    from distask.runner.requests import Asked, Target
+    from distask.runner.shared import Shared
+    from distask.store import Store
+    from distask.task.task import Task
+
+FEEDBACK = "That reply can't be used: {error}. Reply again, to the same request, in the format it asks for."
+"""What the model is told with `on_invalid: {feedback: true}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A row of which the store does not have every reply."""
+
+    values: Mapping[str, Any]
+    index: int
+    asked: Asked
+    found: dict[int, Completion]
+
+
+class Calls:
+    """One task's calls.
+
+    Args:
+        task: what is done to each row.
+        num_generations: replies for each row.
+        target: whom to ask.
+        store: where completions are kept, None for nowhere.
+        shared: the run's counts and its end.
+        fallback: whom to ask last where no reply can be used (`on_invalid.fallback`).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        num_generations: int,
+        target: Target,
+        store: Store | None,
+        shared: Shared,
+        *,
+        fallback: Target | None = None,
+    ) -> None:
+        self.task = task
+        self.samples = range(num_generations)
+        self._target = target
+        self._fallback = fallback
+        self._store = store if target.keep else None
+        self._shared = shared
+        self._equal: dict[bytes, asyncio.Future[dict[int, Completion | Failure]]] = {}
+        self._asks_again = task.spec.on_invalid.retry > 0 or fallback is not None
+        for whom in (target, fallback):
+            if whom is not None:
+                shared.know(whom.client)
+
+    def begin(self, values: Mapping[str, Any], index: int, asked: Asked) -> list[Generation] | Pending:
+        """The generations, where the store has all that they need; or what is to be finished."""
+        found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}
+        self._shared.stats.stored += len(found)
+        if len(found) == len(self.samples):
+            generations = [self._read(values, index, asked.request, found[s]) for s in self.samples]
+            if not self._asks_again or all(g.error is None for g in generations):
+                return generations
+        return Pending(values, index, asked, found)
+
+    async def finish(self, pending: Pending) -> list[Generation]:
+        """Ask for what is missing; raises what ends the run."""
+        asked, found = pending.asked, pending.found
+        missing = [s for s in self.samples if s not in found]
+        try:
+            answers: dict[int, Completion | Failure] = {**found, **(await self._answers(asked, missing))}
+            return await together([partial(self._generate, pending, s, answers[s]) for s in self.samples])
+        except CallFailed as error:  # the run's own: a row's are answers
+            failure = error.failure
+            told = failure.message if failure.mend is None else f"{failure.message}\n{failure.mend}"
+            raise EndpointError(told) from None
+
+    def refused(self, error: RowError, messages: list[Message] | None = None) -> list[Generation]:
+        """The generations of a row that can't be asked for."""
+        return [Generation(self._target.model, messages, error=error) for _ in self.samples]
+
+    def count(self, place: str, generations: Sequence[Generation]) -> None:
+        """Count how a row's generations ended; one that may not fail ends the run."""
+        stats, then = self._shared.stats, self.task.spec.on_invalid.then
+        for sample, generation in enumerate(generations):
+            stats.generations += 1
+            if generation.completion is not None and generation.completion.finish_reason == "length":
+                stats.cut += 1
+            if (error := generation.error) is None:
+                continue
+            self._shared.failed(place, sample, error.kind, error.message)
+            if then == "drop":
+                stats.dropped += 1
+            elif then == "fail" and generation.completion is not None:
+                said = f"{place}: {error.message} (the spec says `on_invalid: {{then: fail}}`)"
+                self._shared.halt(RunError(said))
+
+    # Asking
+
+    def _stored(self, asked: Asked, sample: int, attempt: int = 0) -> Completion | None:
+        if self._store is None:
+            return None
+        return self._store.get(asked.key(sample, attempt), asked.request.max_tokens)
+
+    async def _answers(self, asked: Asked, missing: list[int]) -> dict[int, Completion | Failure]:
+        if not missing:
+            return {}
+        if not asked.cold:
+            return await self._ask(self._target, asked, missing)
+        first = self._equal.get(asked.fingerprint)
+        if first is not None:
+            answers = await asyncio.shield(first)
+            self._shared.stats.stored += len(missing)
+            return answers
+        self._equal[asked.fingerprint] = future = asyncio.ensure_future(self._ask(self._target, asked, missing))
+        try:
+            return await future
+        finally:
+            del self._equal[asked.fingerprint]
+
+    async def _generate(self, pending: Pending, sample: int, answer: Completion | Failure) -> Generation:
+        """Read a sample's reply; ask again, and then the fallback, where it is invalid and the spec says so."""
+        asked = pending.asked
+        if isinstance(answer, Failure):
+            error = RowError(answer.kind, answer.message)
+            return Generation(asked.request.model, asked.request.messages, error=error)
+        generation = self._read(pending.values, pending.index, asked.request, answer)
+        policy = self.task.spec.on_invalid
+        for attempt in range(1, policy.retry + 1):
+            if generation.error is None:
+                return generation
+            request = asked.request
+            if policy.feedback:
+                request = replace(request, messages=_with_feedback(request.messages, generation))
+            generation = await self._once_more(pending, self._target, asked.again(request), sample, attempt, generation)
+        if generation.error is not None and self._fallback is not None:
+            keywords = self.task.keywords(pending.values, pending.index)
+            request = self._fallback.request(asked.request.messages, keywords, asked.request.example)
+            generation = await self._once_more(pending, self._fallback, asked.again(request), sample, 0, generation)
+        return generation
+
+    async def _once_more(
+        self, pending: Pending, target: Target, asked: Asked, sample: int, attempt: int, before: Generation
+    ) -> Generation:
+        answer: Completion | Failure | None = self._stored(asked, sample, attempt)
+        if answer is None:
+            answer = (await self._ask(target, asked, [sample], attempt))[sample]
+            self._shared.stats.invalid_retries += 1
+        else:
+            self._shared.stats.stored += 1
+        if isinstance(answer, Failure):  # the reply from before says more
+            return before
+        generation = self._read(pending.values, pending.index, asked.request, answer)
+        generation.usage = total(before.usage, generation.usage)
+        return generation
+
+    async def _ask(
+        self, target: Target, asked: Asked, samples: Sequence[int], attempt: int = 0
+    ) -> dict[int, Completion | Failure]:
+        """A completion, or the row's failure, for each of `samples`; what the server leaves out is asked for again."""
+        answers: dict[int, Completion | Failure] = {}
+        waiting = list(samples)
+        while waiting:
+            calls = [partial(self._call, target, asked, group, attempt) for group in target.client.groups(waiting)]
+            for part in await together(calls):
+                answers |= part
+            waiting = [s for s in waiting if s not in answers]
+        return answers
+
+    async def _call(
+        self, target: Target, asked: Asked, samples: Sequence[int], attempt: int
+    ) -> dict[int, Completion | Failure]:
+        """One call: what came back is in the store before anyone counts it as done."""
+        async with self._shared.unkept:
+            try:
+                completions = await target.client.ask(asked.seeded(samples[0], attempt), samples)
+            except CallFailed as error:
+                if error.failure.scope == "run":
+                    raise
+                return dict.fromkeys(samples, error.failure)
+            self._shared.stats.paid(completions)
+            answers = dict(zip(samples, completions, strict=False))
+            if self._store is not None and target.keep:
+                try:
+                    kept = [(asked.key(sample, attempt), completion) for sample, completion in answers.items()]
+                    await self._store.put(kept, asked.request.max_tokens)
+                except StoreError as error:  # the reply still goes to the output
+                    self._shared.halt(error)
+            return {**answers}
+
+    def _read(self, values: Mapping[str, Any], index: int, request: Request, completion: Completion) -> Generation:
+        generation = Generation(request.model, request.messages, completion, usage=completion.usage)
+        try:
+            generation.columns = self.task.format_output(completion, values, index)
+        except RowError as error:
+            generation.error = error
+        return generation
+
+
+async def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """The results of all; one alone costs no task. Where one raises, the others are still waited for: they are paid."""
+    if len(calls) == 1:
+        return [await calls[0]()]
+    results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def _with_feedback(messages: list[Message], generation: Generation) -> list[Message]:
+    assert generation.completion is not None
+    assert generation.error is not None
+    return [
+        *messages,
+        {"role": "assistant", "content": generation.completion.text or ""},
+        {"role": "user", "content": FEEDBACK.format(error=generation.error.message)},
+    ]

@@ -1,0 +1,78 @@
+"""A run of one task: an input row becomes its output rows by one call's generations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError
+from distask.runner.calls import Pending
+from distask.runner.generations import MODEL_COLUMN, output_rows
+from distask.runner.requests import Requests
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distask.data.row import Row
+    from distask.runner.calls import Calls
+    from distask.runner.engine import Later, Out
+    from distask.runner.generations import Generation, Shape
+    from distask.runner.requests import Target
+
+
+class OneTask:
+    """What the engine does to each row of such a run.
+
+    Args:
+        calls: the task's calls.
+        target: whom they ask.
+        shape: how generations become rows.
+    """
+
+    def __init__(self, calls: Calls, target: Target, shape: Shape) -> None:
+        self._calls = calls
+        self._shape = shape
+        self._requests = Requests(calls.task, target)
+
+    def begin(self, row: Row, index: int) -> list[Out] | Later:
+        """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
+        calls = self._calls
+        if row.error is not None:
+            return self._end(row, index, calls.refused(RowError("bad_row", str(row.error))))
+        try:
+            asked = self._requests.of(row.values, index)
+        except RowError as error:
+            return self._end(row, index, calls.refused(error))
+        begun = calls.begin(row.values, index, asked)
+        if isinstance(begun, Pending):
+            return partial(self._finish, row, index, begun)
+        return self._end(row, index, begun)
+
+    async def _finish(self, row: Row, index: int, pending: Pending) -> list[Out]:
+        return self._end(row, index, await self._calls.finish(pending))
+
+    def _end(self, row: Row, index: int, generations: Sequence[Generation]) -> list[Out]:
+        shape = self._shape
+        self._calls.count(row.place, generations)
+        made = output_rows(self._calls.task, shape, index, generations)
+        if made and (taken := [c for c in (shape.metadata_column, MODEL_COLUMN) if c in row.values]):
+            row, made = taken_over(row, made, taken, shape.metadata_column)
+        return [(row, new) for new in made]
+
+
+def taken_over(
+    row: Row, new: list[dict[str, Any]], taken: Sequence[str], metadata_column: str
+) -> tuple[Row, list[dict[str, Any]]]:
+    """A row that an earlier task made: its metadata is joined to the new one, its model's name goes in there too."""
+    before = row.values.get(metadata_column)
+    earlier = dict(before) if isinstance(before, dict) else {}
+    if MODEL_COLUMN in taken:
+        earlier["input_model_name"] = row.values[MODEL_COLUMN]
+    kept = {name: value for name, value in row.values.items() if name not in taken}
+
+    def joined(made: Any) -> Any:
+        return [{**earlier, **m} for m in made] if isinstance(made, list) else {**earlier, **made}
+
+    rows = [{**columns, metadata_column: joined(columns[metadata_column])} for columns in new]
+    return replace(row, values=kept, raw=None), rows

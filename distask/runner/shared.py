@@ -1,0 +1,73 @@
+"""What all parts of one run share: its counts, its first failures, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distask.llm.request import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distask.runner.requests import Client
+    from distask.runner.stats import Stats
+
+FAILURES_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A generation that failed, for the summary."""
+
+    place: str
+    sample: int
+    kind: str
+    message: str
+
+
+class Shared:
+    """One run's counts, failures and end.
+
+    Args:
+        stats: the counts to keep.
+        concurrency: calls that may be in flight at the most.
+    """
+
+    def __init__(self, stats: Stats, concurrency: int) -> None:
+        self.stats = stats
+        self.failures: list[Failed] = []
+        self.error: BaseException | None = None
+        self.unkept = asyncio.Semaphore(concurrency)
+        """A kill can cost no more calls than may be in flight: a reply holds its place until it is kept."""
+        self.clients: list[Client] = []
+        self.on_halt: Callable[[], None] | None = None
+
+    def know(self, client: Client) -> None:
+        """Count this client's calls, and stop it when the run ends early."""
+        if not any(client is known for known in self.clients):
+            self.clients.append(client)
+
+    def halt(self, error: BaseException) -> None:
+        """Begin nothing more; the first reason stands."""
+        if self.error is None:
+            self.error = error
+            for client in self.clients:
+                client.stop(Failure("stopped", str(error), "run"))
+        if self.on_halt is not None:
+            self.on_halt()
+
+    def failed(self, place: str, sample: int, kind: str, message: str) -> None:
+        """Count a generation that failed, and keep the first ones."""
+        self.stats.failures[kind] += 1
+        if len(self.failures) < FAILURES_KEPT:
+            self.failures.append(Failed(place, sample, kind, message))
+
+    def count_calls(self) -> None:
+        """Bring the counts of calls up to date."""
+        stats, clients = self.stats, self.clients
+        stats.calls = sum(c.calls for c in clients)
+        stats.retries = sum(c.retries for c in clients)
+        stats.in_flight = sum(c.in_flight for c in clients)
+        stats.ceiling = sum(c.ceiling for c in clients)
