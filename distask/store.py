@@ -30,6 +30,8 @@ BUSY_SECONDS = 60.0
 """How long another process's commit is waited for."""
 GROUP = 2_000
 """The most completions that one commit holds."""
+AT_ONCE = 100
+"""The most completions that one statement inserts."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS completions (
@@ -39,12 +41,15 @@ CREATE TABLE IF NOT EXISTS completions (
     model TEXT NOT NULL,          -- as the server named it
     created REAL NOT NULL,        -- seconds since 1970
     PRIMARY KEY (key, max_tokens)
-) WITHOUT ROWID, STRICT;
+) STRICT;
 """
+# With a rowid, completions are appended in the order they come, and only their keys go to random places of the file:
+# without, each of them dirties a page of its own.
 
 _FIELDS = [field.name for field in fields(Completion)]
 
-_INSERT = "INSERT OR REPLACE INTO completions VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR REPLACE INTO completions VALUES "
+_ONE = "(?, ?, ?, ?, ?)"
 
 
 class Store:
@@ -164,10 +169,15 @@ class Store:
         return group
 
     def _commit(self, connection: sqlite3.Connection, group: Sequence[_Put]) -> StoreError | None:
+        records = [record for put in group for record in put.records]
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_INSERT, [record for put in group for record in put.records])
-            connection.execute("COMMIT")
+            if len(records) <= AT_ONCE:
+                _insert(connection, records)  # commits by itself
+            else:
+                connection.execute("BEGIN IMMEDIATE")
+                for start in range(0, len(records), AT_ONCE):
+                    _insert(connection, records[start : start + AT_ONCE])
+                connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -197,6 +207,11 @@ class _Put:
         self.records = records
         self.loop = loop
         self.done = done
+
+
+def _insert(connection: sqlite3.Connection, records: Sequence[Sequence[Any]]) -> None:
+    """Insert records with one statement: after each, Python's lock is waited for, which a busy loop holds for long."""
+    connection.execute(_INSERT + ", ".join([_ONE] * len(records)), [value for record in records for value in record])
 
 
 def _settle(group: Sequence[_Put], failure: StoreError | None) -> None:
