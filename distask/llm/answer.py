@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from distask.llm.request import Completion, Usage
+from distask.llm.routes import choices_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,7 @@ def read_completions(response: Response) -> tuple[list[Completion], str]:
     data, note = _json(response.body)
     if not isinstance(data, dict):
         return [], note or "the reply is no JSON object"
-    choices = data.get("choices")
+    choices = data.get("choices") or choices_of(data.get("data"))
     if not isinstance(choices, list):
         return [], "the server sent an error as a good reply" if data.get("error") else "the reply has no choices"
     good = [c for c in choices if _is_good(c)]

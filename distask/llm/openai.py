@@ -16,13 +16,15 @@ from distask.llm.answer import read_completions, whole
 from distask.llm.http import Fault, Http
 from distask.llm.request import CallFailed, Failure
 from distask.llm.retry import Situation, classify
+from distask.llm.routes import PATHS, payload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from distask.llm.request import Completion, Request
+    from distask.llm.routes import Route
 
-NOT_SENT = ("stream", "stream_options", "n", "model", "messages")
+NOT_SENT = ("stream", "stream_options", "n", "model", "messages", "prompt", "input")
 """Keys that `extra_body` can't set: a reply is read whole, and the others are distask's own."""
 
 
@@ -40,11 +42,11 @@ class Endpoint:
     azure_version: str | None = None
     """The api-version of Azure's older addresses, which name the model in the path."""
 
-    def path(self, model: str) -> str:
-        """The path of a chat with this model."""
+    def path(self, model: str, route: Route = "chat") -> str:
+        """Where this model is asked."""
         if self.azure_version is None:
-            return "/chat/completions"
-        return f"/openai/deployments/{quote(model, safe='')}/chat/completions?api-version={self.azure_version}"
+            return PATHS[route]
+        return f"/openai/deployments/{quote(model, safe='')}{PATHS[route]}?api-version={self.azure_version}"
 
 
 class OpenAIProvider:
@@ -65,7 +67,7 @@ class OpenAIProvider:
         """One call for `len(samples)` completions; it may bring fewer. Raises `CallFailed`."""
         data = _body(request, len(samples))
         try:
-            response = await self.http.post_json(self.endpoint.path(request.model), data)
+            response = await self.http.post_json(self.endpoint.path(request.model, request.route), data)
         except Fault as fault:
             failure = classify(fault.kind, None, fault.message, self._situation(request))
         else:
@@ -86,17 +88,16 @@ class OpenAIProvider:
 
 
 def _body(request: Request, n: int) -> bytes:
-    payload: dict[str, Any] = {"model": request.model, "messages": request.messages}
-    payload |= request.keywords
-    extra = payload.pop("extra_body", None)
+    asked = payload(request)
+    extra = asked.pop("extra_body", None)
     if extra:
-        payload |= {key: value for key, value in extra.items() if key not in NOT_SENT}
-    if n > 1:
-        payload["n"] = n
+        asked |= {key: value for key, value in extra.items() if key not in NOT_SENT}
+    if n > 1 and request.route != "embeddings":
+        asked["n"] = n
     try:
-        return orjson.dumps(payload)
+        return orjson.dumps(asked)
     except TypeError:
-        return _odd_body(payload)
+        return _odd_body(asked)
 
 
 def _odd_body(payload: dict[str, Any]) -> bytes:

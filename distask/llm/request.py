@@ -13,6 +13,8 @@ from distask.errors import DistaskError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from distask.llm.routes import Route
+
 Message = dict[str, Any]
 """A chat message as the OpenAI API has it: `{"role": str, "content": str | list[part], ...}`."""
 
@@ -33,8 +35,9 @@ class Request:
     """One chat to complete.
 
     `keywords` are the generation keywords of the API (temperature, max_tokens, response_format, tools, ...), without
-    `n`, `model` and `messages`. `endpoint` is the server's base URL (or "offline"). `example` makes a reply that the
-    task's parser accepts, from a sample's number: the offline provider answers with it.
+    `n`, `model` and `messages`. `endpoint` is the server's base URL (or "offline"). Another `route` than a chat's has
+    one message, whose content is the prompt. `example` makes a reply that the task's parser accepts, from a sample's
+    number: the offline provider answers with it.
     """
 
     endpoint: str
@@ -42,6 +45,7 @@ class Request:
     messages: list[Message]
     keywords: dict[str, Any] = field(default_factory=dict)
     occurrence: int = 0
+    route: Route = "chat"
     example: Callable[[int], str] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -53,12 +57,14 @@ class Request:
     def fingerprint(self) -> bytes:
         """16 bytes made from all that can change the answer, but for the occurrence and the limit on its length."""
         keywords = {k: v for k, v in self.keywords.items() if k not in ("max_tokens", "max_completion_tokens")}
+        told = [self.endpoint, self.model, self.messages, keywords]
+        told += [self.route] if self.route != "chat" else []
         try:
-            data = orjson.dumps([self.endpoint, self.model, self.messages, keywords], option=orjson.OPT_SORT_KEYS)
+            data = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
         except TypeError:  # integers beyond 64 bits, lone surrogates
             import json
 
-            data = json.dumps([self.endpoint, self.model, self.messages, keywords], sort_keys=True).encode()
+            data = json.dumps(told, sort_keys=True).encode()
         return hashlib.blake2b(data, digest_size=16).digest()
 
 

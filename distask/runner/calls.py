@@ -153,7 +153,8 @@ class Calls:
             generation = await self._once_more(pending, self._target, asked.again(request), sample, attempt, generation)
         if generation.error is not None and self._fallback is not None:
             keywords = self.task.keywords(pending.values, pending.index)
-            request = self._fallback.request(asked.request.messages, keywords, asked.request.example)
+            was = asked.request
+            request = self._fallback.request(was.messages, keywords, was.example, was.route)
             generation = await self._once_more(pending, self._fallback, asked.again(request), sample, 0, generation)
         return generation
 

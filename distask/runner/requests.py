@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from distask.llm.request import Message
+    from distask.llm.routes import Route
     from distask.task.task import Task
 
 
@@ -61,10 +62,16 @@ class Target:
     """Whether replies go into the store; those of the offline provider cost nothing and don't."""
 
     def request(
-        self, messages: list[Message], keywords: dict[str, Any], example: Callable[[int], str] | None
+        self,
+        messages: list[Message],
+        keywords: dict[str, Any],
+        example: Callable[[int], str] | None,
+        route: Route = "chat",
     ) -> Request:
         """The request for one chat; the row's own keywords win over the generation defaults."""
-        return Request(self.endpoint, self.model, messages, merged(self.generation, keywords), example=example)
+        return Request(
+            self.endpoint, self.model, messages, merged(self.generation, keywords), route=route, example=example
+        )
 
 
 def merged(defaults: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +127,8 @@ class Requests:
         """The request of input row `index`; raises `RowError` where it can't be rendered."""
         task = self._task
         messages = task.format_input(row, index)
-        request = self._target.request(messages, task.keywords(row, index), partial(task.example, row, index))
+        example = partial(task.example, row, index)
+        request = self._target.request(messages, task.keywords(row, index), example, task.route)
         fingerprint = request.fingerprint()
         cold = request.keywords.get("temperature") == 0
         return Asked(request, fingerprint, 0 if cold else self._occurrences.next(fingerprint), cold)

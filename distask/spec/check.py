@@ -13,7 +13,7 @@ from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.expressions import GLOBALS, Include, Name, Syntax, read_expression, read_template
 from distask.spec.faults import shown
 from distask.spec.gallery import configs
-from distask.spec.model import IDENTIFIER, FileContent, StructuredOutput
+from distask.spec.model import IDENTIFIER, FileContent, RawCompletion, StructuredOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -148,6 +148,7 @@ class _Checker:
         for name, output in self.spec.outputs.items():
             self._typed(("outputs", name), output)
             self._expression(("outputs", name, "when"), output.when, self._fixed)
+        self._asked()
         self._parsers()
         for index, check in enumerate(self.spec.checks):
             self._expression(("checks", index), check, self._reply)
@@ -732,6 +733,42 @@ class _Checker:
             self._expression((*path, "choice"), asked.choice, self._row)
         if asked.regex is not None and "{{" in asked.regex:
             self._expression((*path, "regex"), asked.regex, self._row)
+
+    def _asked(self) -> None:
+        """What is asked for besides chats."""
+        spec = self.spec
+        ways = [
+            key
+            for key, given in (
+                ("completion", spec.completion is not False),
+                ("prefill", spec.prefill),
+                ("returns", spec.returns != "text"),
+            )
+            if given
+        ]
+        if len(ways) > 1:
+            self._tell(
+                (ways[1],), f"`{ways[0]}` and `{ways[1]}` ask for different things", "keep one of them", key=True
+            )
+        if not ways:
+            return
+        if spec.prefill and (message := spec.format_input[-1]).role not in ("assistant", None):
+            told = f"`prefill` goes on from the assistant's message, and the last one is the {message.role}'s"
+            self._tell(("prefill",), told, "end `format_input` with `role: assistant`", key=True)
+        if spec.on_invalid.feedback and not spec.prefill:
+            self._tell(("on_invalid", "feedback"), "there is no chat that an error could be shown in", key=True)
+        for index, message in enumerate(spec.format_input):
+            if isinstance(message.content, list) and not spec.prefill:
+                self._tell(("format_input", index, "content"), f"`{ways[0]}` takes text only, no parts", key=True)
+        if isinstance(spec.completion, RawCompletion):
+            self._raw_completion(spec.completion)
+
+    def _raw_completion(self, asked: RawCompletion) -> None:
+        path: Place = ("completion",)
+        if asked.open is not None and asked.template is None:
+            told = "a turn is left open by a family's marks"
+            self._tell((*path, "open"), told, "say whose: `template: \"'chatml'\"`, or a param", key=True)
+        self._expression((*path, "template"), asked.template, self._fixed)
 
     def _fallback(self) -> None:
         name = self.spec.on_invalid.fallback

@@ -355,6 +355,17 @@ class StructuredOutput(Model):
     grammar: str | None = Field(None, description="A GBNF or EBNF grammar")
 
 
+class RawCompletion(Model):
+    """The chat is sent as a text to go on from, as base models are asked."""
+
+    template: str | None = Field(
+        None, description="The model family whose marks stand around the turns (an expression), or nothing for none"
+    )
+    open: Literal["user", "assistant"] | None = Field(
+        None, description="Whose turn is left open, for the model to fill"
+    )
+
+
 class Case(Model):
     """A golden case: with this input and this reply, these columns."""
 
@@ -399,6 +410,15 @@ class TaskSpec(Model):
     llm: LLM = Field(LLM.model_construct(), description="Generation defaults")
     structured_output: bool | StructuredOutput | None = Field(
         None, description="true: a JSON Schema made from `outputs`; or what the server is to hold the reply to"
+    )
+    completion: bool | RawCompletion = Field(
+        False, description="Whether raw text completion of the chat is asked for; or {template, open}"
+    )
+    prefill: bool = Field(
+        False, description="Whether the model goes on from the last message, the assistant's (vLLM, llama.cpp)"
+    )
+    returns: Literal["text", "embedding", "image"] = Field(
+        "text", description="What the model gives: text, or an embedding or an image of the chat's text"
     )
     tools: list[dict[str, Any]] | str | None = Field(None, description="Tool definitions, or an expression for them")
     cases: list[Case] = Field([], description="Golden cases")

@@ -22,6 +22,7 @@ from distask.task.keywords import compile_keywords, held_reply
 from distask.task.media import Media
 from distask.task.params import param_template, param_values
 from distask.task.parsers import PARSERS, Context
+from distask.task.prompt import GO_ON, asked_of
 from distask.task.reading import Check, Reader, RowScope, reply_scope
 from distask.task.sandbox import GLOBALS, Sandbox
 from distask.task.templates import Compiler, Expression, Place
@@ -84,6 +85,7 @@ class Task:
         self._base |= dict.fromkeys(spec.inputs.keys() - self.input_columns.keys())
         self._inputs = tuple(_Column(n, self.dataset_name(n), column) for n, column in self.input_columns.items())
         self._chat = Chat(spec.format_input, self._compiler, self._media)
+        self.route, self._prompt = asked_of(spec, lambda source, place: self._expression(source, place)(self._base))
 
         known = {*self._base, *self.input_columns, *spec.draw, "draw", "row"}
         self._templates = {
@@ -166,7 +168,8 @@ class Task:
         Raises:
             RowError: the row lacks a column, holds null or a wrong type, or can't be rendered.
         """
-        return self._chat.render(self._scope(row, index))
+        chat = self._chat.render(self._scope(row, index))
+        return chat if self._prompt is None else [{"role": "prompt", "content": self._prompt.of(chat)}]
 
     def format_output(self, reply: str | Completion | None, row: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
         """The output columns that a reply becomes, under the data's names.
@@ -187,7 +190,12 @@ class Task:
 
     def keywords(self, row: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
         """The keywords of the row's request that the spec makes: structured output, tools. Raises `RowError`."""
-        return {} if self._keywords is None else self._keywords(self._scope(row, index))
+        made = {} if self._keywords is None else self._keywords(self._scope(row, index))
+        if self._prompt is not None and self._prompt.stop and self.spec.llm.stop is None:
+            made["stop"] = list(self._prompt.stop)
+        if self.spec.prefill:
+            made["extra_body"] = {**made.get("extra_body", {}), **GO_ON}
+        return made
 
     def example(self, row: Mapping[str, Any], index: int = 0, sample: int = 0) -> str:
         """A reply that `format_output` accepts, the same for the same row, seed and sample."""
