@@ -25,6 +25,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("`on_invalid`", model.OnInvalid),
     ("`llm`", model.LLM),
     ("`structured_output`", model.StructuredOutput),
+    ("`completion`", model.RawCompletion),
     ("A case", model.Case),
 ]
 

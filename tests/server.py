@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+ROUTES = ("/chat/completions", "/completions", "/embeddings", "/images/generations")
+"""What is answered: chats, and what is none."""
+
+
 @dataclass(slots=True)
 class Reply:
     """An HTTP answer.
@@ -106,7 +110,7 @@ class ScriptedServer:
         route = path.partition("?")[0].rstrip("/")
         if route.endswith("/models") and method == "GET":
             return Reply(body={"object": "list", "data": [{"id": m, "object": "model"} for m in self.models]})
-        if not route.endswith("/chat/completions"):
+        if not route.endswith(ROUTES):
             return Reply(404, body={"error": {"message": f"no such path: {path}"}})
         if method != "POST":
             return Reply(405, body={"error": {"message": f"{method} is not allowed"}})
@@ -120,8 +124,19 @@ class ScriptedServer:
         made = said if isinstance(said, Reply) else Reply(body=said)
         text = echo(body) if made.body is None else made.body
         if isinstance(text, str) and made.status == 200:
-            text = self.completion(body, text)
+            text = self.data(route, body, text) if "messages" not in body else self.completion(body, text)
         return Reply(made.status, made.headers, text, made.delay + self.delay, made.drop, made.drip, made.cut)
+
+    def data(self, route: str, body: dict, text: str) -> dict:
+        """The answer to what is no chat: the text as a continuation, an image's URL, or an embedding in JSON."""
+        n = (body.get("n") or 1) if self.honours_n else 1
+        usage = {"prompt_tokens": len(str(body.get("prompt", body.get("input"))).split()), "completion_tokens": 1}
+        made = {"object": "list", "model": body.get("model", "m"), "usage": usage}
+        if route.endswith("/embeddings"):
+            return made | {"data": [{"object": "embedding", "index": 0, "embedding": orjson.loads(text)}]}
+        if route.endswith("/images/generations"):
+            return made | {"data": [{"url": text} if ":" in text else {"b64_json": text} for _ in range(n)]}
+        return made | {"choices": [{"index": i, "text": text, "finish_reason": "stop"} for i in range(n)]}
 
     def completion(self, body: dict, text: str) -> dict:
         """The answer to a chat, its text in each of its choices."""
@@ -142,6 +157,8 @@ class ScriptedServer:
 
 def echo(body: dict) -> str:
     """The last user's text."""
+    if "messages" not in body:
+        return str(body.get("prompt", body.get("input")))
     for message in reversed(body["messages"]):
         if message["role"] == "user":
             content = message["content"]

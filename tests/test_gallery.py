@@ -117,7 +117,7 @@ def test_its_example_rows_render(name, params):
             else [row[c] for c in task.input_columns if c in row and c not in ("system_prompt", "image")]
         )
         told = "\n".join(words(message["content"]) for message in chat)
-        assert chat[-1]["role"] == "user"
+        assert chat[-1]["role"] == ("user" if task.route == "chat" else "prompt")
         assert all(text in told for text in texts(read))
         assert "{%" not in told
 

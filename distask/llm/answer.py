@@ -27,7 +27,7 @@ def read_completions(response: Response) -> tuple[list[Completion], str]:
     data, note = _json(response.body)
     if not isinstance(data, dict):
         return [], note or "the reply is no JSON object"
-    choices = data.get("choices") or choices_of(data.get("data"))
+    choices = data["choices"] if "choices" in data else choices_of(data.get("data"))
     if not isinstance(choices, list):
         return [], "the server sent an error as a good reply" if data.get("error") else "the reply has no choices"
     good = [c for c in choices if _is_good(c)]

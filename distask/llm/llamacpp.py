@@ -17,6 +17,7 @@ from distask.llm.gguf import model_file
 from distask.llm.http import Response
 from distask.llm.request import CallFailed, Failure
 from distask.llm.retry import Situation, classify
+from distask.llm.routes import payload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from distask.llm.request import Completion, Request
 
 ENDPOINT = "llamacpp"
+
+
+HANDLERS = {
+    "chat": "handle_chat_completions",
+    "completions": "handle_completions",
+    "embeddings": "handle_embeddings",
+}
+"""What answers each route."""
 
 
 class LlamaCppProvider:
@@ -65,12 +74,14 @@ class LlamaCppProvider:
                 self._server = await loop.run_in_executor(self._threads, _serve, self.model, self.settings)
 
     def _ask(self, request: Request, n: int) -> list[Completion]:
-        asked: dict[str, Any] = {"messages": request.messages, **request.keywords}
+        asked = payload(request)
         asked |= asked.pop("extra_body", None) or {}
-        if n > 1:
+        if n > 1 and request.route != "embeddings":
             asked["n"] = n
+        if request.route not in HANDLERS:
+            raise CallFailed(Failure("bad_request", "llama.cpp makes no images", "run"))
         try:
-            answer = self._server.handle_chat_completions(asked)
+            answer = getattr(self._server, HANDLERS[request.route])(asked)
         except (ValueError, TypeError, RuntimeError) as error:  # a schema or a template that it can't take
             answer = {"error": {"code": 400, "message": str(error), "type": "invalid_request_error"}}
         refused = answer.get("error")
