@@ -130,5 +130,5 @@ class Requests:
         example = partial(task.example, row, index)
         request = self._target.request(messages, task.keywords(row, index), example, task.route)
         fingerprint = request.fingerprint()
-        cold = request.keywords.get("temperature") == 0
+        cold = request.route == "embeddings" or request.keywords.get("temperature") == 0
         return Asked(request, fingerprint, 0 if cold else self._occurrences.next(fingerprint), cold)
