@@ -26,6 +26,7 @@ To begin:
 COMMANDS = {
     "run": "Run a task over rows.",
     "dry-run": "Show what a run would send and ask for.",
+    "test": "Hold specs against their own cases.",
     "validate": "Say every error of every spec.",
     "tasks": "List the built-in tasks, or print one.",
     "schema": "Print the JSON Schema of a task, for editors.",

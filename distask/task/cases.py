@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError, UsageError
@@ -12,6 +13,8 @@ from distask.spec.model import PythonParser
 from distask.task.task import Task, compiler_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from distask.spec.diagnostics import Diagnostic
     from distask.spec.load import LoadedSpec
     from distask.spec.model import Case
@@ -22,35 +25,82 @@ _SHOWN = 200
 _COMPLETION_KEYS = ("text", "finish_reason", "tool_calls", "reasoning", "refusal", "logprobs")
 
 
-class _Broken(Exception):  # noqa: N818 - it is turned into a diagnostic at once
-    def __init__(self, place: Place, message: str, hint: str | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a case ended."""
+
+    name: str
+    """`case 3`, or case `the name`."""
+    index: int
+    fault: Diagnostic | None = None
+    """Why it does not hold."""
+    wanted: Any = None
+    got: Any = None
+    """The column that differs: what the case expects, what came. Both None where something else is wrong."""
+    skipped: str | None = None
+    """Why it was not tried."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it was tried, and is as it should be."""
+        return self.fault is None and self.skipped is None
+
+
+class Broken(Exception):  # noqa: N818 - it becomes an outcome at once
+    """A case that does not hold."""
+
+    def __init__(self, place: Place, message: str, hint: str | None = None, *values: Any) -> None:
         self.place = place
         self.message = message
         self.hint = hint
+        self.wanted, self.got = values or (None, None)
         super().__init__(message)
 
 
 def run_cases(loaded: LoadedSpec, *, allow_code: bool = False) -> list[Diagnostic]:
     """A diagnostic for each case that does not hold; none for a spec that runs code which is not allowed."""
-    if not allow_code and any(isinstance(parser, PythonParser) for parser in loaded.spec.format_output):
-        return []
-    found = []
+    return [o.fault for o in try_cases(loaded, allow_code=allow_code) if o.fault is not None]
+
+
+def try_cases(loaded: LoadedSpec, *, allow_code: bool = False) -> Iterator[Outcome]:
+    """Hold each case's reply against what it expects, in the order of the file."""
+    if runs_code(loaded) and not allow_code:
+        reason = "the spec runs code of its own: read it, then give --allow-code"
+        yield from (Outcome(case_name(c, i), i, skipped=reason) for i, c in enumerate(loaded.spec.cases))
+        return
     compiler = compiler_of(loaded)
     for index, case in enumerate(loaded.spec.cases):
         try:
-            _run(_task(loaded, case, allow_code, compiler), case)
-        except _Broken as broken:
-            name = f"case `{case.name}`" if case.name else f"case {index + 1}"
-            place = ("cases", index, *broken.place)
-            found.append(loaded.document.diagnostic(place, f"{name}: {broken.message}", broken.hint))
-    return found
+            _run(case_task(loaded, case, compiler, allow_code=allow_code), case)
+        except Broken as broken:
+            yield outcome(loaded, index, broken)
+        else:
+            yield Outcome(case_name(case, index), index)
 
 
-def _task(loaded: LoadedSpec, case: Case, allow_code: bool, compiler: Compiler) -> Task:
+def outcome(loaded: LoadedSpec, index: int, broken: Broken) -> Outcome:
+    """A case that does not hold, with where it says otherwise."""
+    name = case_name(loaded.spec.cases[index], index)
+    fault = loaded.document.diagnostic(("cases", index, *broken.place), f"{name}: {broken.message}", broken.hint)
+    return Outcome(name, index, fault, broken.wanted, broken.got)
+
+
+def case_name(case: Case, index: int) -> str:
+    """What a case is called in messages."""
+    return f"case `{case.name}`" if case.name else f"case {index + 1}"
+
+
+def runs_code(loaded: LoadedSpec) -> bool:
+    """Whether a parser of the spec is code."""
+    return any(isinstance(parser, PythonParser) for parser in loaded.spec.format_output)
+
+
+def case_task(loaded: LoadedSpec, case: Case, compiler: Compiler, *, allow_code: bool) -> Task:
+    """The task with the case's params; raises `Broken`."""
     try:
         return Task(loaded, case.params, allow_code=allow_code, compiler=compiler)
     except UsageError as error:
-        raise _Broken(("params",) if case.params else (), str(error)) from None
+        raise Broken(("params",) if case.params else (), str(error)) from None
 
 
 def _run(task: Task, case: Case) -> None:
@@ -67,12 +117,19 @@ def _run(task: Task, case: Case) -> None:
         _expect_error(case, error, ("reply",), "the reply is invalid")
         return
     if case.error is not None:
-        raise _Broken(("error",), f"expected an error with {_shown(case.error)}, got {_shown(columns)}")
+        raise Broken(("error",), f"expected an error with {_shown(case.error)}, got {_shown(columns)}")
+    compare(case, columns)
+
+
+def compare(case: Case, columns: Mapping[str, Any]) -> None:
+    """Raise `Broken` at the first column that is not as the case expects."""
     for name, wanted in (case.expect or {}).items():
         if name not in columns:
-            raise _Broken(("expect", name), f"there is no column `{name}`", did_you_mean(name, columns))
-        if not same(columns[name], wanted):
-            raise _Broken(("expect", name), f"`{name}`: expected {_shown(wanted)}, got {_shown(columns[name])}")
+            raise Broken(("expect", name), f"there is no column `{name}`", did_you_mean(name, columns))
+        got = columns[name]
+        if not same(got, wanted):
+            told = f"`{name}`: expected {_shown(wanted)}, got {_shown(got)}"
+            raise Broken(("expect", name), told, None, wanted, got)
 
 
 def _completion(reply: str | dict[str, Any]) -> Completion:
@@ -81,16 +138,16 @@ def _completion(reply: str | dict[str, Any]) -> Completion:
     for key in reply:
         if key not in _COMPLETION_KEYS:
             hint = did_you_mean(key, _COMPLETION_KEYS)
-            raise _Broken(("reply", key), f"a reply has no `{key}`", hint)
+            raise Broken(("reply", key), f"a reply has no `{key}`", hint)
     return Completion(**{"text": None, **reply})
 
 
 def _expect_error(case: Case, error: RowError, place: Place, what: str) -> None:
     """An error that the case expects is as it should be."""
     if case.error is None:
-        raise _Broken(place, f"{what}: {error.message}")
+        raise Broken(place, f"{what}: {error.message}")
     if case.error.lower() not in f"{error.kind}: {error.message}".lower():
-        raise _Broken(("error",), f"expected an error with {_shown(case.error)}, got {_shown(error.message)}")
+        raise Broken(("error",), f"expected an error with {_shown(case.error)}, got {_shown(error.message)}")
 
 
 def same(value: Any, wanted: Any) -> bool:

@@ -1,0 +1,94 @@
+"""Ask for a few rows outside of a run, and keep all that came of each: chat, reply, columns, time.
+
+The requests are those of a run, and their replies are in its store: the run does not ask for them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError
+from distask.runner.calls import Calls, Pending
+from distask.runner.job import fallback, run_loop, target
+from distask.runner.requests import Requests
+from distask.runner.shared import Shared
+from distask.runner.stats import Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from distask.llm.config import Resolved
+    from distask.runner.generations import Generation
+    from distask.store import Store
+    from distask.task.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A row to ask for."""
+
+    task: Task
+    values: Mapping[str, Any]
+    index: int = 0
+    """Its place in the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of it."""
+
+    generations: list[Generation] = field(default_factory=list)
+    keywords: dict[str, Any] = field(default_factory=dict)
+    """What the request said besides its chat."""
+    seconds: float | None = None
+    """From the first call to the last reply; None where the store had them all, or none could be asked for."""
+
+
+def try_rows(
+    trials: Iterable[Trial], llm: Resolved, store: Store | None = None, num_generations: int = 1
+) -> tuple[list[Tried], Stats]:
+    """Ask for all of the rows at once; raises `RunError` where the endpoint refuses all of them."""
+    stats = Stats()
+
+    async def work() -> list[Tried]:
+        shared = Shared(stats, llm.config.limits.concurrency)
+        whom = target(llm)
+        known: dict[int, tuple[Calls, Requests]] = {}
+        going = []
+        for trial in trials:
+            task = trial.task
+            if id(task) not in known:
+                calls = Calls(task, num_generations, whom, store, shared, fallback=fallback(task, llm))
+                known[id(task)] = calls, Requests(task, whom)
+            going.append(_try(trial, *known[id(task)]))
+        try:
+            done = await asyncio.gather(*going, return_exceptions=True)
+        finally:
+            shared.count_calls()
+            await asyncio.gather(*(client.close() for client in shared.clients), return_exceptions=True)
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        return [one for one in done if isinstance(one, Tried)]
+
+    try:
+        return run_loop(work), stats
+    finally:
+        stats.end()
+
+
+async def _try(trial: Trial, calls: Calls, requests: Requests) -> Tried:
+    try:
+        asked = requests.of(trial.values, trial.index)
+    except RowError as error:
+        return Tried(calls.refused(error))
+    keywords = asked.request.keywords
+    begun = calls.begin(trial.values, trial.index, asked)
+    if not isinstance(begun, Pending):
+        return Tried(begun, keywords)
+    since = time.perf_counter()
+    generations = await calls.finish(begun)
+    return Tried(generations, keywords, time.perf_counter() - since)
