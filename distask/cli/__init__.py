@@ -24,6 +24,7 @@ To begin:
 """
 
 COMMANDS = {
+    "init": "Write a task to begin with.",
     "run": "Run a task over rows.",
     "dry-run": "Show what a run would send and ask for.",
     "test": "Hold specs against their own cases.",

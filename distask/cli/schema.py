@@ -12,8 +12,13 @@ def command(
     config: Annotated[bool, typer.Option("--config", help="Of an LLM config instead of a task.")] = False,
 ) -> None:
     """Print the JSON Schema of a task, for editors."""
-    made = _config_schema() if config else _spec_schema()
-    typer.echo(json.dumps(made, ensure_ascii=False, indent=2))
+    typer.echo(schema_text(of_config=config), nl=False)
+
+
+def schema_text(*, of_config: bool = False) -> str:
+    """The schema as a file holds it."""
+    made = _config_schema() if of_config else _spec_schema()
+    return json.dumps(made, ensure_ascii=False, indent=2) + "\n"
 
 
 def _spec_schema() -> dict[str, Any]:

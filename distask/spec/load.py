@@ -91,9 +91,10 @@ def find_spec(source: str | Path) -> Path:
         raise _no_file(name, "this is a folder", f"name the files in it: {path / '*.yaml'}")
     if exists:
         raise _no_file(name, "this is no regular file")
-    close = nearest(path.name, beside) or nearest(f"{path.name}.yaml", beside)
+    stems = {Path(file).stem: file for file in beside}  # `.yaml` alone would make any two names alike
+    close = nearest(path.stem, stems)
     if close is not None:
-        raise _no_file(name, "there is no such file", f"did you mean `{path.parent / close}`?")
+        raise _no_file(name, "there is no such file", f"did you mean `{path.parent / stems[close]}`?")
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         close = nearest(path.stem, known)
         hint = f"did you mean the built-in task `{close}`?" if close else None

@@ -1,0 +1,264 @@
+"""The text of a new task. It is held against the language before it is written: it always validates, with its case."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import InputError
+from distask.spec.load import find_spec, load_text, read_text
+from distask.task.cases import run_cases
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+EDITOR = "# yaml-language-server: $schema=.distask/task.schema.json\n"
+"""The first line: editors with a YAML language server complete and check the file by it."""
+ROWS_READ = 100
+"""Rows of the data that say what a column holds."""
+LONGEST = 200
+"""Characters of a text that a case takes from the data."""
+MOST_ITEMS = 3
+NOT_NAMES = frozenset(
+    {"row", "rows", "vars", "params", "draw", "loop", "loop_index", "self", "reply", "finish_reason"}
+    | {"none", "true", "false", "block", "set", "macro", "filter", "call", "include", "caller", "varargs", "kwargs"}
+    | {"range", "dict", "namespace", "cycler", "joiner", "lipsum"}
+)
+"""Words that mean something else in a template."""
+OUTPUT_NAMES = ("answer", "reply_text", "result", "new_answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A task to begin with."""
+
+    text: str
+    told: str
+    """What it is made from."""
+    notes: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    """Other files that it reads, by their path beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the data as an input."""
+
+    name: str
+    """As templates call it."""
+    source: str
+    """As the data calls it."""
+    type: str
+    required: bool
+    example: Any
+
+
+def from_nothing(name: str, path: Path) -> Start:
+    """A task with one input."""
+    column = Column("instruction", "instruction", "string", required=True, example="Name a prime.")
+    text = _spec(name, [column], describe={"instruction": "What is asked."})
+    return _checked(Start(text, "a task with one input; change it to yours"), path)
+
+
+def from_task(task: str, name: str, path: Path) -> Start:
+    """A copy of a task under another name, with the files that it reads."""
+    found = find_spec(task)
+    text = read_text(found)
+    load_text(text, found)
+    if text.startswith("# yaml-language-server:"):
+        text = text.partition("\n")[2]
+    text = re.sub(r"^name:.*$", f"name: {name}", text, count=1, flags=re.MULTILINE)
+    text = re.sub(rf"\bdistask run {re.escape(found.stem)}(?=\s)", f"distask run {path.name}", text)
+    files = {str(f.relative_to(found.parent)): read_text(f) for f in _files_read(text, found)}
+    return _checked(Start(EDITOR + text, f"a copy of {task}", files=files), path, found)
+
+
+def _files_read(text: str, found: Path) -> list[Path]:
+    """Files beside a task that its text names."""
+    named = re.findall(r"""file:\s*["']?([\w./-]+)|{%-?\s*(?:include|import|from)\s+["']([\w./-]+)["']""", text)
+    paths = [found.parent / (a or b) for a, b in named]
+    return list(dict.fromkeys(p for p in paths if p.is_file() and found.parent in p.parents))
+
+
+def from_columns(source: str, name: str, path: Path) -> Start:
+    """A task that reads the columns of some data; its case is the data's first row."""
+    from distask.data import open_input
+
+    rows = []
+    for row in islice(open_input(source, limit=ROWS_READ), ROWS_READ):
+        if row.error is not None:
+            raise row.error
+        rows.append(row.values)
+    if not rows:
+        raise InputError(f"{source}: there are no rows")
+    columns, left_out = _columns(rows)
+    if not columns:
+        raise InputError(f"{source}: no column holds text, numbers or lists; make a task by hand: distask init NAME")
+    notes = [f"`{c}` holds bytes and is left out; an image is a part of a message, {{image: ...}}" for c in left_out]
+    told = f"reads {', '.join(c.name for c in columns)}; say what is to be done with them"
+    return _checked(Start(_spec(name, columns), told, notes), path)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[str]]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    made: list[Column] = []
+    left_out = []
+    for source in names:
+        values = [value for row in rows if (value := row.get(source)) is not None]
+        if any(_has_bytes(value) for value in values):
+            left_out.append(source)
+            continue
+        name = _name(source, {c.name for c in made} | (set(names) - {source}))
+        example = _short(rows[0].get(source))
+        made.append(Column(name, source, _type(values), len(values) == len(rows), example))
+    return made, left_out
+
+
+def _has_bytes(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_bytes(v) for v in value.values())
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return not hasattr(value, "isoformat")
+    return False
+
+
+def _name(source: str, taken: set[str]) -> str:
+    """The column's name where a template can say it, else one that it can."""
+    name = re.sub(r"\W+", "_", source, flags=re.ASCII).strip("_")
+    if not name or name[0].isdigit():
+        name = f"column_{name}".strip("_")
+    if keyword.iskeyword(name) or name.lower() in NOT_NAMES:
+        name = f"{name}_"
+    while name in taken and name != source:
+        name = f"{name}_"
+    return name
+
+
+def _type(values: Sequence[Any]) -> str:
+    kinds = {_kind(value) for value in values}
+    if all(kind.startswith("list") for kind in kinds) and (known := {_kind(v) for v in values if v != []}):
+        kinds = known
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return "number" if kinds == {"integer", "number"} else "any"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        items = {_kind(item) for item in value}
+        return f"list[{items.pop()}]" if len(items) == 1 and not items & {"any"} else "list"
+    for kind, of in (("boolean", bool), ("integer", int), ("number", float), ("string", str), ("object", dict)):
+        if isinstance(value, of):
+            return kind
+    return "any"
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
+    if isinstance(value, list):
+        return [_short(item) for item in value[:MOST_ITEMS]]
+    return {k: _short(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+# The text
+
+
+def _spec(name: str, columns: Sequence[Column], describe: Mapping[str, str] | None = None) -> str:
+    known = {c.name for c in columns} | {c.source for c in columns}
+    output = next((n for n in OUTPUT_NAMES if n not in known), "distask_answer")
+    inputs = "\n".join(f"  {_key(c.name)}: {_input(c, (describe or {}).get(c.name))}" for c in columns)
+    renamed = {c.name: c.source for c in columns if c.name != c.source}
+    mapped = f"input_mappings: {_yaml(renamed)}\n" if renamed else ""
+    lines = "\n\n".join("\n".join(_lines(c, alone=len(columns) == 1)) for c in columns)
+    body = "\n".join(f"      {line}".rstrip() for line in lines.split("\n"))
+    row = {c.source: c.example for c in columns if c.example is not None}
+    return f"""\
+{EDITOR}name: {name}
+description: Say in a sentence what the task does.
+
+inputs:                    # columns that the template reads
+{inputs}
+{mapped}
+format_input:              # the chat that is sent: templates, and nothing is added to them
+  - role: system
+    content: |
+      Say here what the model is to do, and in which form it is to reply.
+  - role: user
+    content: |
+{body}
+
+outputs:                   # columns that are added; a type is checked: {{type: integer, minimum: 1, maximum: 5}}
+  {output}: The model's reply.
+
+format_output: {{parser: text}}    # how a reply becomes columns; also json, regex, tags, choice, list, sections
+
+llm: {{temperature: 0.7, max_tokens: 1024}}
+
+cases:                     # with this row and this reply, these columns: `distask test` holds the task to it
+  - input: {_yaml(row)}
+    reply: Two.
+    expect: {{{output}: Two.}}
+"""
+
+
+def _key(name: str) -> str:
+    plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) and name.lower() not in ("true", "false", "null")
+    return (
+        name if plain else "".join(c if c.isprintable() else _escaped(c) for c in json.dumps(name, ensure_ascii=False))
+    )
+
+
+def _input(column: Column, described: str | None) -> str:
+    if described is not None:
+        return described
+    described_as = f"The column {column.name}."
+    keys: dict[str, Any] = {} if column.type == "string" else {"type": column.type}
+    if not column.required:
+        keys["required"] = False
+    if not keys:
+        return described_as
+    return _yaml(keys | {"description": described_as})
+
+
+def _lines(column: Column, *, alone: bool) -> list[str]:
+    shown = {"string": "", "integer": "", "number": "", "boolean": ""}.get(column.type, " | tojson")
+    shown = " | numbered" if column.type == "list[string]" else shown
+    lines = ["{{ " + column.name + shown + " }}"]
+    if not alone:
+        lines = [f"# {column.name}", *lines]
+    if not column.required:
+        lines = [f"{{% if {column.name} is not none %}}", *lines, "{% endif %}"]
+    return lines
+
+
+def _yaml(value: Any) -> str:
+    """A value in YAML, on one line: texts as JSON writes them, plain keys bare."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(str(k))}: {_yaml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_yaml, value)) + "]"
+    if isinstance(value, str) and re.fullmatch(r"list\[[a-z\[\]]+\]|[A-Z][\w ]+\.|any|number|integer|object", value):
+        return json.dumps(value) if "[" in value else value
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _checked(start: Start, path: Path, beside: Path | None = None) -> Start:
+    """The start, which is known to validate with its cases."""
+    loaded = load_text(start.text, path if beside is None else beside.with_name(path.name))
+    faults = run_cases(loaded)
+    assert not faults, f"what `init` wrote does not hold: {faults[0]}"
+    return start
