@@ -63,6 +63,15 @@ def amount(count: int) -> str:
     return f"{count:,}"
 
 
+def money(usd: float) -> str:
+    """An amount of USD: $0, $0.0012, $0.25, $1,234.50; what is spent is never shown as nothing."""
+    if usd <= 0:
+        return "$0"
+    if usd < 0.0001:
+        return "less than $0.0001"
+    return f"${usd:.4f}" if usd < 0.1 else f"${usd:,.2f}"
+
+
 def several(count: int, word: str) -> str:
     """A count and its word: 1 row, 2 rows; 1 reply, 2 replies."""
     plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"

@@ -132,6 +132,17 @@ Concurrency = Annotated[
     ),
 ]
 
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost",
+        min=0,
+        metavar="USD",
+        help="Stop before a call that might bring this run's cost above it; run again to go on.",
+        rich_help_panel=_LLM,
+    ),
+]
+
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="The first N.", rich_help_panel=_SELECT)]
 Offset = Annotated[
     int, typer.Option("--offset", min=0, metavar="N", help="Leave out N at the beginning.", rich_help_panel=_SELECT)
@@ -215,6 +226,7 @@ class Choice:
     base_url: str | None = None
     set_: list[str] | None = None
     concurrency: int | None = None
+    max_cost: float | None = None
     limit: int | None = None
     offset: int = 0
     shard: str | None = None

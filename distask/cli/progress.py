@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from distask.cli.console import amount, duration, safe, several
+from distask.cli.console import amount, duration, money, safe, several
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +153,8 @@ def _under_way(stats: Stats) -> list[str]:
         said.append(f"{stats.in_flight:,} of {stats.ceiling:,} in flight")
     if stats.input_tokens or stats.output_tokens:
         said.append(f"tokens {amount(stats.input_tokens)} in, {amount(stats.output_tokens)} out")
+    if stats.priced:
+        said.append(f"{money(stats.cost)} spent")
     if stats.stored:
         said.append(f"{stats.stored:,} from the store")
     if stats.retries:

@@ -42,6 +42,7 @@ def command(
     base_url: o.BaseUrl = None,
     set_: o.Set = None,
     concurrency: o.Concurrency = None,
+    max_cost: o.MaxCost = None,
     limit: o.Limit = None,
     offset: o.Offset = 0,
     shard: o.Shard = None,

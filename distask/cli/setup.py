@@ -53,6 +53,7 @@ def job_of(choice: Choice, *, asks: bool = True) -> Job:
         overwrite=choice.overwrite,
         private=choice.private,
         on_bad_row=choice.on_bad_row.value,
+        max_cost=choice.max_cost,
     )
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from distask.cli.console import duration, plain, several, short
+from distask.cli.console import duration, money, plain, several, short
+from distask.llm.prices import known_of
+from distask.runner.budget import CostReached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,8 +56,17 @@ def _lines(job: Job, result: Result) -> Iterator[tuple[str, str]]:
     if stats.retries:
         yield "calls", f"{stats.calls:,}, of them {stats.retries:,} tried again"
     yield "tokens", f"{stats.input_tokens:,} in, {stats.output_tokens:,} out"
+    if stats.priced:
+        yield "cost", f"{money(stats.cost)}{_rate(job)}"
     yield "time", duration(stats.seconds)
     yield "output", _where(result)
+
+
+def _rate(job: Job) -> str:
+    known = known_of(job.llm)
+    if known.price is None:
+        return ""
+    return f" (${known.price.input:g} in, ${known.price.output:g} out for a million tokens: {known.origin})"
 
 
 def _replies(job: Job, stats: Stats) -> str:
@@ -137,6 +148,8 @@ def way_on(job: Job, error: RunError, typed: Sequence[str]) -> str:
             said.append("every reply that came is in the store and will not be asked for again")
     same = ", with the same rows on stdin" if job.source == "-" else ""
     lead = "to go on" if error.exit_code == INTERRUPTED else "when that is mended, the same command goes on"
+    if isinstance(error, CostReached):
+        lead = "the same command goes on, and may spend as much again"
     said.append(f"{lead}{same}:\n\n  {shlex.join(['distask', *typed])}\n")
     return "\n".join(said)
 

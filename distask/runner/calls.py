@@ -192,12 +192,11 @@ class Calls:
         """One call: what came back is in the store before anyone counts it as done."""
         async with self._shared.unkept:
             try:
-                completions = await target.client.ask(asked.seeded(samples[0], attempt), samples)
+                completions = await self._paid(target, asked.seeded(samples[0], attempt), samples)
             except CallFailed as error:
                 if error.failure.scope == "run":
                     raise
                 return dict.fromkeys(samples, error.failure)
-            self._shared.stats.paid(completions)
             answers = dict(zip(samples, completions, strict=False))
             if self._store is not None and target.keep:
                 try:
@@ -206,6 +205,22 @@ class Calls:
                 except StoreError as error:  # the reply still goes to the output
                     self._shared.halt(error)
             return {**answers}
+
+    async def _paid(self, target: Target, request: Request, samples: Sequence[int]) -> list[Completion]:
+        """The completions of one call, counted; what it may cost is set aside while it goes on."""
+        stats, budget, price = self._shared.stats, self._shared.budget, target.price
+        if budget is None or price is None:
+            completions = await target.client.ask(request, samples)
+            stats.paid(completions, price)
+            return completions
+        aside = await budget.reserve(request, len(samples), price)
+        completions = []
+        try:
+            completions = await target.client.ask(request, samples)
+            stats.paid(completions, price)
+        finally:
+            budget.give_back(aside, request, completions)
+        return completions
 
     def _read(self, values: Mapping[str, Any], index: int, request: Request, completion: Completion) -> Generation:
         generation = Generation(request.model, request.messages, completion, usage=completion.usage)

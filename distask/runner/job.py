@@ -10,16 +10,18 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from distask.data import open_input, open_output, rows_input
 from distask.data.destination import destination
 from distask.data.objects import is_object
-from distask.errors import RunError
+from distask.errors import RunError, UsageError
 from distask.llm.client import build_client
 from distask.llm.config import Resolved, load_config
+from distask.llm.prices import known_of
+from distask.runner.budget import Budget
 from distask.runner.calls import Calls
 from distask.runner.columns import check_columns
 from distask.runner.engine import Engine
@@ -92,6 +94,7 @@ def run(
     overwrite: bool = False,
     private: bool = False,
     on_bad_row: Literal["stop", "skip"] = "stop",
+    max_cost: float | None = None,
     observe: Callable[[Stats], None] | None = None,
 ) -> Result:
     """Run a task over rows; what was asked before, with the same store, is not asked again.
@@ -110,6 +113,7 @@ def run(
         overwrite: whether an output of another run is replaced.
         private: whether a dataset that is made on the Hub is private.
         on_bad_row: "stop" raises at a row that can't be read, before any call; "skip" leaves it out and counts it.
+        max_cost: USD that may be spent; the run ends before a call that might pass it. Needs the model's price.
         observe: called about ten times a second, and at the end, with the counts.
 
     Raises:
@@ -130,6 +134,7 @@ def run(
         overwrite=overwrite,
         private=private,
         on_bad_row=on_bad_row,
+        max_cost=max_cost,
     )
     return job.run(observe)
 
@@ -148,6 +153,8 @@ class Job:
     overwrite: bool = False
     private: bool = False
     on_bad_row: Literal["stop", "skip"] = "stop"
+    max_cost: float | None = None
+    """USD that may be spent."""
 
     def run(self, observe: Callable[[Stats], None] | None = None) -> Result:
         """Do it; see `run` for what it raises."""
@@ -186,15 +193,16 @@ class Job:
     ) -> list[Failed]:
         async def work() -> list[Failed]:
             concurrency = self.llm.config.limits.concurrency
-            shared = Shared(stats, concurrency)
-            whom = target(self.llm)
+            whom, last = target(self.llm), fallback(self.task, self.llm)
+            stats.priced = whom.price is not None
+            shared = Shared(stats, concurrency, self._budget(stats, whom, last))
             calls = Calls(
                 self.task,
                 self.shape.num_generations,
                 whom,
                 store,
                 shared,
-                fallback=fallback(self.task, self.llm),
+                fallback=last,
             )
             engine = Engine(OneTask(calls, whom, self.shape), shared, concurrency=concurrency, observe=observe)
             await engine.run(rows, writer)
@@ -205,6 +213,17 @@ class Job:
         finally:
             stats.skipped = rows.skipped
             stats.end()
+
+    def _budget(self, stats: Stats, *targets: Target | None) -> Budget | None:
+        if self.max_cost is None:
+            return None
+        for whom in targets:
+            if whom is not None and whom.price is None and whom.keep:
+                raise UsageError(
+                    f"--max-cost needs to know what {whom.model} costs at {whom.endpoint}: USD for a million tokens, "
+                    "--set price.input=0.40 --set price.output=1.60, or `price` in the config"
+                )
+        return Budget(self.max_cost, stats)
 
     def _write_record(self, path: Path, sha256: str | None, stats: Stats, failures: Sequence[Failed]) -> None:
         write_record(
@@ -360,7 +379,8 @@ def target(llm: Resolved) -> Target:
     """Whom a config says to ask."""
     offline = llm.config.provider == "offline"
     model = llm.config.model or "(the first one that the server lists)"
-    return Target(build_client(llm), llm.endpoint(), model, llm.generation, keep=not offline)
+    price = None if offline else known_of(llm).price
+    return Target(build_client(llm), llm.endpoint(), model, llm.generation, keep=not offline, price=price)
 
 
 def fallback(task: Task, llm: Resolved) -> Target | None:
@@ -377,6 +397,7 @@ def fallback(task: Task, llm: Resolved) -> Target | None:
         wanted.model or first.model,
         merged(first.generation, wanted.keywords()),
         keep=first.keep,
+        price=known_of(replace(llm, config=llm.config.model_copy(update={"model": wanted.model or first.model}))).price,
     )
 
 

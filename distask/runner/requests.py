@@ -12,6 +12,7 @@ from distask.runner.occurrences import Occurrences
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from distask.llm.config_model import Price
     from distask.llm.request import Message
     from distask.llm.routes import Route
     from distask.task.task import Task
@@ -60,6 +61,8 @@ class Target:
     generation: dict[str, Any]
     keep: bool = True
     """Whether replies go into the store; those of the offline provider cost nothing and don't."""
+    price: Price | None = None
+    """What its tokens cost; None where nobody says."""
 
     def request(
         self,

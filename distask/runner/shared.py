@@ -11,6 +11,7 @@ from distask.llm.request import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from distask.runner.budget import Budget
     from distask.runner.requests import Client
     from distask.runner.stats import Stats
 
@@ -33,10 +34,12 @@ class Shared:
     Args:
         stats: the counts to keep.
         concurrency: calls that may be in flight at the most.
+        budget: what may be spent, None for all that it takes.
     """
 
-    def __init__(self, stats: Stats, concurrency: int) -> None:
+    def __init__(self, stats: Stats, concurrency: int, budget: Budget | None = None) -> None:
         self.stats = stats
+        self.budget = budget
         self.failures: list[Failed] = []
         self.error: BaseException | None = None
         self.unkept = asyncio.Semaphore(concurrency)

@@ -7,7 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from distask.llm.prices import cost_of
+
 if TYPE_CHECKING:
+    from distask.llm.config_model import Price
     from distask.llm.request import Completion
 
 
@@ -32,6 +35,10 @@ class Stats:
     """Replies that the store already had (or that an equal request of this run got)."""
     input_tokens: int = 0
     output_tokens: int = 0
+    cost: float = 0.0
+    """USD that were spent, as far as prices are known."""
+    priced: bool = False
+    """Whether the price of any model is known."""
     calls: int = 0
     """HTTP exchanges, the failed ones among them."""
     retries: int = 0
@@ -78,11 +85,14 @@ class Stats:
             return None
         return max(0.0, (self.total - self.rows) / self.rate)
 
-    def paid(self, completions: list[Completion]) -> None:
+    def paid(self, completions: list[Completion], price: Price | None = None) -> None:
         """Count the completions of one call; its input is counted once, however many choices came back."""
+        asked, made = completions[0].usage.input_tokens or 0, sum(c.usage.output_tokens or 0 for c in completions)
         self.completions += len(completions)
-        self.input_tokens += completions[0].usage.input_tokens or 0
-        self.output_tokens += sum(c.usage.output_tokens or 0 for c in completions)
+        self.input_tokens += asked
+        self.output_tokens += made
+        if price is not None:
+            self.cost += cost_of(price, asked, made)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json` and `OUT.run.json`."""
@@ -100,5 +110,6 @@ class Stats:
             "retries": self.retries,
             "invalid_retries": self.invalid_retries,
             "tokens": {"input": self.input_tokens, "output": self.output_tokens},
+            "cost_usd": round(self.cost, 6) if self.priced else None,
             "seconds": round(self.seconds, 3),
         }

@@ -1,0 +1,77 @@
+"""Keep a run below what it may cost: a call begins only where even its longest reply fits in what is left."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from distask.errors import RunError
+from distask.llm.prices import cost_of
+from distask.llm.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distask.llm.config_model import Price
+    from distask.llm.request import Completion, Request
+    from distask.runner.stats import Stats
+
+UNLIMITED_REPLY = 4_096
+"""Output tokens that are reckoned with for a request without max_tokens, until a longer reply was seen."""
+MARGIN = 1.1
+"""On the estimate of a chat's tokens, once replies have said how far the estimates are off."""
+FIRST_MARGIN = 2.0
+"""Before that."""
+
+
+class CostReached(RunError):  # noqa: N818 - it was; nothing went wrong
+    """The next request might cost more than `--max-cost` leaves; what was paid for is in the store."""
+
+
+class Budget:
+    """What a run may spend, in USD.
+
+    A call reserves the most that it can cost and gives back what it did not. One that does not fit waits for calls in
+    flight, which may give back enough; where none is in flight, the run ends.
+    """
+
+    def __init__(self, most: float, stats: Stats) -> None:
+        self.most = most
+        self._stats = stats
+        self._reserved = 0.0
+        self._given_back = asyncio.Event()
+        self._longest = UNLIMITED_REPLY
+        self._off: float | None = None
+        """The largest ratio of a chat's tokens to their estimate."""
+
+    async def reserve(self, request: Request, samples: int, price: Price) -> float:
+        """The USD that are set aside for a call; raises `CostReached`."""
+        while True:
+            amount = self._most_of(request, samples, price)
+            if self._stats.cost + self._reserved + amount <= self.most:
+                self._reserved += amount
+                return amount
+            if self._reserved <= 0:
+                raise CostReached(
+                    f"the next request may cost ${amount:.4f}, and of --max-cost ${self.most:g} "
+                    f"${self._stats.cost:.4f} are spent"
+                )
+            self._given_back.clear()
+            await self._given_back.wait()
+
+    def give_back(self, amount: float, request: Request, completions: Sequence[Completion]) -> None:
+        """The call has ended, and what it cost is counted."""
+        self._reserved -= amount
+        if self._reserved < 1e-12:  # what floating point leaves
+            self._reserved = 0.0
+        for completion in completions:
+            self._longest = max(self._longest, completion.usage.output_tokens or 0)
+        if completions and (asked := completions[0].usage.input_tokens):
+            self._off = max(self._off or 0.0, asked / max(1, estimate_tokens(request.messages)))
+        self._given_back.set()
+
+    def _most_of(self, request: Request, samples: int, price: Price) -> float:
+        margin = FIRST_MARGIN if self._off is None else max(1.0, self._off) * MARGIN
+        asked = estimate_tokens(request.messages) * margin
+        replied = (request.max_tokens or self._longest) * samples
+        return cost_of(price, asked, replied)
