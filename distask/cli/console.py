@@ -6,6 +6,7 @@ colours nothing, and is never read as markup.
 
 from __future__ import annotations
 
+import math
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from distask.spec.diagnostics import visible
 
 if TYPE_CHECKING:
     from distask.errors import DistaskError, SpecError
+    from distask.llm.config_model import Price
 
 JOINERS = "\u200c\u200d"
 """Invisible, and part of how Persian, Hindi and emoji are written; they move nothing."""
@@ -64,12 +66,16 @@ def amount(count: int) -> str:
 
 
 def money(usd: float) -> str:
-    """An amount of USD: $0, $0.0012, $0.25, $1,234.50; what is spent is never shown as nothing."""
+    """An amount of USD: $0, $0.0012, $0.25, $1,234.50; two figures at least, so that no cost looks like none."""
     if usd <= 0:
         return "$0"
-    if usd < 0.0001:
-        return "less than $0.0001"
-    return f"${usd:.4f}" if usd < 0.1 else f"${usd:,.2f}"
+    return f"${usd:,.{max(2, 1 - math.floor(math.log10(usd)))}f}"
+
+
+def rates(price: Price) -> str:
+    """What tokens cost: $0.40 in, $1.60 out for a million tokens."""
+    said = [f"${usd:,.2f}" if round(usd, 2) == usd else f"${usd:g}" for usd in (price.input, price.output)]
+    return f"{said[0]} in, {said[1]} out for a million tokens"
 
 
 def several(count: int, word: str) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from distask.cli import chats
 from distask.cli import options as o
-from distask.cli.console import amount, out, plain, several
+from distask.cli.console import amount, money, out, plain, rates, several
 from distask.cli.setup import job_of
 from distask.runner.plan import Plan, plan
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from distask.llm.config_model import Price
+    from distask.runner.reckoning import Reckoning
 
 LONGEST_KEYWORD = 400
 """Characters of a keyword's value (a schema, tools) that are shown."""
@@ -70,8 +70,8 @@ def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> Non
         return
     console = out()
     _print_chats(made, console, whole=whole)
-    for name, text in _counts(made, job.llm.config.price):
-        console.print(Text.assemble((f"{name:<9}", "dim"), plain(text, "red" if name == "fail" else "")))
+    for name, text in _counts(made):
+        console.print(Text.assemble((f"{name:<9}", "dim"), plain(text, "red" if name in ("fail", "too long") else "")))
 
 
 def _print_chats(made: Plan, console: Console, *, whole: bool) -> None:
@@ -97,35 +97,68 @@ def _print_keywords(keywords: dict[str, Any], console: Console, *, whole: bool) 
         console.print(Text.assemble(("with     ", "dim"), plain(f"{name}: {shown}")))
 
 
-def _counts(made: Plan, price: Price | None) -> Iterator[tuple[str, str]]:
+def _counts(made: Plan) -> Iterator[tuple[str, str]]:
     yield "model", f"{made.model} at {made.endpoint}"
     each = f", {made.num_generations} replies each" if made.num_generations > 1 else ""
     yield "rows", f"{made.rows:,}{each}"
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'row')} can't be rendered ({kind}), and would be written with the reason"
     yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to ask for"
-    limit = "no limit is set" if made.output_limit is None else f"{amount(made.output_limit)} at the most"
-    yield "tokens", f"about {amount(made.input_tokens)} in; out: {limit}"
-    if price is not None:
-        yield "cost", _cost(made, price)
+    yield "tokens", _tokens(made.reckoning)
+    yield from _costs(made.reckoning)
+    yield from _too_long(made.reckoning)
     yield "so far", "nothing was asked"
 
 
-def _cost(made: Plan, price: Price) -> str:
-    reading = made.input_tokens * price.input / 1e6
-    if made.output_limit is None:
-        return f"about ${reading:.2f} in; out: ${price.output:g} for a million tokens"
-    return f"about ${reading:.2f} in; out: ${made.output_limit * price.output / 1e6:.2f} at the most"
+def _tokens(reckoning: Reckoning) -> str:
+    limit, expected = reckoning.output_limit, reckoning.output_expected
+    said = ["no limit is set" if limit is None else f"{amount(limit)} at the most"]
+    if expected is not None and reckoning.missing.total():
+        said.insert(0, f"about {amount(expected)} ({reckoning.basis})")
+    return f"about {amount(reckoning.input_tokens)} in; out: {', '.join(said)}"
+
+
+def _costs(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
+    costs, price = reckoning.costs(), reckoning.known.price
+    if costs is None or price is None:
+        return
+    said = [f"{money(costs['least'] or 0)} at least"]
+    said += [f"{money(costs['expected'])} expected"] if costs["expected"] is not None else []
+    said += ["no limit is set"] if costs["most"] is None else [f"{money(costs['most'])} at the most"]
+    yield "cost", ", ".join(said)
+    yield "price", f"{rates(price)}, says {_who(reckoning)}"
+
+
+def _who(reckoning: Reckoning) -> str:
+    origin = reckoning.known.origin
+    return "the config" if origin == "config" else f"{origin}; `price` in the config overrules it"
+
+
+def _too_long(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
+    if reckoning.too_long:
+        places = "; ".join(f"{place}, about {amount(tokens)}" for place, tokens in reckoning.longest)
+        more = "; …" if reckoning.too_long > len(reckoning.longest) else ""
+        takes = amount(reckoning.known.context or 0)
+        told = f"{several(reckoning.too_long, 'chat')} of more tokens than the {takes} that the model takes"
+        yield "too long", f"{told}: {places}{more}"
 
 
 def _as_json(made: Plan) -> dict[str, Any]:
+    reckoning, price = made.reckoning, made.reckoning.known.price
     return {
         "model": made.model,
         "endpoint": made.endpoint,
         "rows": made.rows,
         "num_generations": made.num_generations,
         "completions": {"needed": made.completions, "stored": made.stored, "missing": made.missing},
-        "tokens": {"input_estimate": made.input_tokens, "output_limit": made.output_limit},
+        "tokens": {
+            "input_estimate": reckoning.input_tokens,
+            "output_expected": reckoning.output_expected,
+            "output_limit": reckoning.output_limit,
+        },
+        "cost_usd": reckoning.costs(),
+        "price": price and {**price.model_dump(), "from": reckoning.known.origin},
+        "too_long": reckoning.too_long,
         "failures": dict(made.failures),
         "chats": [
             {"place": c.place, "messages": c.messages, "keywords": c.keywords, "error": c.error} for c in made.chats

@@ -92,7 +92,7 @@ def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool, 
         _print_config(_config(job.llm), console)
     try:
         with Progress(console, quiet=quiet, live=False if _rows_are_seen(job) else None) as progress:
-            result = job.run(progress)
+            result = job.run(progress, None if quiet else lambda sentence: console.print(plain(sentence, "yellow")))
     except RunError as error:
         error.add_note(summary.way_on(job, error, typed))
         if as_json:

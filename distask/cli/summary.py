@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from distask.cli.console import duration, money, plain, several, short
+from distask.cli.console import duration, money, plain, rates, several, short
 from distask.llm.prices import known_of
 from distask.runner.budget import CostReached
 
@@ -66,7 +66,7 @@ def _rate(job: Job) -> str:
     known = known_of(job.llm)
     if known.price is None:
         return ""
-    return f" (${known.price.input:g} in, ${known.price.output:g} out for a million tokens: {known.origin})"
+    return f" ({rates(known.price)}, says {'the config' if known.origin == 'config' else known.origin})"
 
 
 def _replies(job: Job, stats: Stats) -> str:
@@ -150,6 +150,8 @@ def way_on(job: Job, error: RunError, typed: Sequence[str]) -> str:
     lead = "to go on" if error.exit_code == INTERRUPTED else "when that is mended, the same command goes on"
     if isinstance(error, CostReached):
         lead = "the same command goes on, and may spend as much again"
+        if stats is None or not stats.cost:
+            lead = "with a higher --max-cost, the same command goes on"
     said.append(f"{lead}{same}:\n\n  {shlex.join(['distask', *typed])}\n")
     return "\n".join(said)
 

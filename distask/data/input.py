@@ -83,8 +83,11 @@ class Input:
             if self._shard is None or (taken - 1) % self._shard[1] == self._shard[0] - 1:
                 yield row
 
-    def scan(self) -> None:
-        """Read all rows once; raises `InputError` with what can't be read. A far source is not read twice."""
+    def scan(self, look: Callable[[Row, int], None] | None = None) -> None:
+        """Read all rows once; raises `InputError` with what can't be read. A far source is not read twice.
+
+        `look` is called with each good row and its place among the chosen ones.
+        """
         if self._remote and self._sample is None:
             return
         self._states = [_state(f) for f in self._files]
@@ -103,6 +106,8 @@ class Input:
                 columns.update(dict.fromkeys(keys))
                 before = keys
             self._note_needs(row)
+            if look is not None:
+                look(row, count - 1)
         if bad:
             more = [f"and {bad - len(faults):,} more lines that can't be read"] if bad > len(faults) else []
             raise InputError("\n".join([*faults, *more]))

@@ -53,8 +53,8 @@ class Budget:
                 return amount
             if self._reserved <= 0:
                 raise CostReached(
-                    f"the next request may cost ${amount:.4f}, and of --max-cost ${self.most:g} "
-                    f"${self._stats.cost:.4f} are spent"
+                    f"the next request may cost {_usd(amount)}, and of {_usd(self.most)} (--max-cost) "
+                    f"{_usd(self._stats.cost)} are spent"
                 )
             self._given_back.clear()
             await self._given_back.wait()
@@ -75,3 +75,7 @@ class Budget:
         asked = estimate_tokens(request.messages) * margin
         replied = (request.max_tokens or self._longest) * samples
         return cost_of(price, asked, replied)
+
+
+def _usd(amount: float) -> str:
+    return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"

@@ -26,6 +26,7 @@ from distask.runner.calls import Calls
 from distask.runner.columns import check_columns
 from distask.runner.engine import Engine
 from distask.runner.generations import METADATA_COLUMN, Shape
+from distask.runner.length import LongRows
 from distask.runner.one_task import OneTask
 from distask.runner.record import record_path, refuse_to_replace, told, write_record
 from distask.runner.requests import Target, merged
@@ -156,9 +157,12 @@ class Job:
     max_cost: float | None = None
     """USD that may be spent."""
 
-    def run(self, observe: Callable[[Stats], None] | None = None) -> Result:
-        """Do it; see `run` for what it raises."""
-        rows = self.open_input()
+    def run(self, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None) -> Result:
+        """Do it; see `run` for what it raises. `tell` is given, once each, sentences that the user should know."""
+        long_rows = LongRows(self.task, known_of(self.llm).context)
+        rows = self.open_input(long_rows.look if long_rows.context else None)
+        if tell is not None and long_rows.count:
+            tell(long_rows.told())
         path, far = self._output_path(), self._destination()
         if far is not None:
             far.check(overwrite=self.overwrite)
@@ -168,7 +172,7 @@ class Job:
         writer = Collected() if self.output is None else open_output("-" if path is None else str(path))
         try:
             with self.open_store() or nullcontext() as store:
-                failures = self._go(rows, writer, store, stats, observe)
+                failures = self._go(rows, writer, store, stats, observe, tell)
         except BaseException as error:
             writer.abort()
             if isinstance(error, RunError):
@@ -190,10 +194,11 @@ class Job:
         store: Store | None,
         stats: Stats,
         observe: Callable[[Stats], None] | None,
+        tell: Callable[[str], None] | None,
     ) -> list[Failed]:
         async def work() -> list[Failed]:
             concurrency = self.llm.config.limits.concurrency
-            whom, last = target(self.llm), fallback(self.task, self.llm)
+            whom, last = target(self.llm, tell), fallback(self.task, self.llm)
             stats.priced = whom.price is not None
             shared = Shared(stats, concurrency, self._budget(stats, whom, last))
             calls = Calls(
@@ -261,8 +266,8 @@ class Job:
             return far.local
         return None if self.output is None or self.output == "-" else Path(self.output)
 
-    def open_input(self) -> Input:
-        """The rows, read through once and checked against the task."""
+    def open_input(self, look: Callable[[Row, int], None] | None = None) -> Input:
+        """The rows, read through once, each looked at, and checked against the task."""
         chosen = self.selection
         needed = self.task.missing_columns(())
         if isinstance(self.source, str | Path):
@@ -288,7 +293,7 @@ class Job:
                 shard=chosen.shard,
                 columns_needed=needed,
             )
-        rows.scan()
+        rows.scan(look)
         check_columns(self.task, rows, self.shape.metadata_column)
         return rows
 
@@ -375,12 +380,12 @@ def shape_of(task: Task, num_generations: int | None, grouped: bool | None, meta
     )
 
 
-def target(llm: Resolved) -> Target:
-    """Whom a config says to ask."""
+def target(llm: Resolved, tell: Callable[[str], None] | None = None) -> Target:
+    """Whom a config says to ask; `tell` is given what the user should know of the server."""
     offline = llm.config.provider == "offline"
     model = llm.config.model or "(the first one that the server lists)"
     price = None if offline else known_of(llm).price
-    return Target(build_client(llm), llm.endpoint(), model, llm.generation, keep=not offline, price=price)
+    return Target(build_client(llm, tell), llm.endpoint(), model, llm.generation, keep=not offline, price=price)
 
 
 def fallback(task: Task, llm: Resolved) -> Target | None:

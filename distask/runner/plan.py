@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
-from distask.llm.tokens import estimate_tokens
+from distask.llm.prices import known_of
 from distask.runner.job import target
+from distask.runner.reckoning import Reckoning, tokens_of_cases
 from distask.runner.requests import Requests
 
 if TYPE_CHECKING:
@@ -41,10 +42,8 @@ class Plan:
     """Replies that the run needs."""
     stored: int = 0
     """Those of them that the store has."""
-    input_tokens: int = 0
-    """Of the chats still to be sent: an estimate, by the length of their text."""
-    output_limit: int | None = None
-    """The most tokens that the missing replies can have; None where a request has no max_tokens."""
+    reckoning: Reckoning = field(default_factory=Reckoning)
+    """What the missing ones may cost."""
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of fault to the number of rows that can't be rendered."""
 
@@ -57,7 +56,9 @@ class Plan:
 def plan(job: Job, chats: int = 3) -> Plan:
     """Render every row, and look in the store; the first `chats` rows are kept to be shown."""
     whom = target(job.llm)
-    made = Plan(whom.model, whom.endpoint, job.shape.num_generations, output_limit=0)
+    spec = job.task.spec
+    reckoning = Reckoning(known_of(job.llm), spec.on_invalid.retry, tokens_of_cases(spec))
+    made = Plan(whom.model, whom.endpoint, job.shape.num_generations, reckoning=reckoning)
     requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
     with job.open_existing_store() or nullcontext() as store:
         for index, row in enumerate(job.open_input()):
@@ -79,12 +80,11 @@ def plan(job: Job, chats: int = 3) -> Plan:
             made.completions += len(samples)
             missing = len(samples)
             if store is not None:
-                missing -= sum(store.get(asked.key(s), request.max_tokens) is not None for s in samples)
+                found = [c for s in samples if (c := store.get(asked.key(s), request.max_tokens)) is not None]
+                missing -= len(found)
+                for completion in found:
+                    reckoning.found(completion)
             made.stored += len(samples) - missing
             if missing:
-                made.input_tokens += estimate_tokens(request.messages)
-                limit = request.max_tokens
-                made.output_limit = (
-                    None if limit is None or made.output_limit is None else made.output_limit + limit * missing
-                )
+                reckoning.ask(request, missing, row.place)
     return made

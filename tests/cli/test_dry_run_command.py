@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 SPEC = """\
 name: grade
 inputs: {question: Q., hint: {required: false}}
@@ -31,7 +33,9 @@ def test_it_shows_chats_and_counts_and_needs_no_key(shell):
         "model    gpt-4.1-mini at https://api.openai.com/v1\n"
         "rows     4, 3 replies each\n"
         "replies  12: 0 in the store, 12 to ask for\n"
-        "tokens   about 64 in; out: 600 at the most\n"
+        "tokens   about 64 in; out: about 300 (half of max_tokens), 600 at the most\n"
+        "cost     $0.000045 at least, $0.00051 expected, $0.00099 at the most\n"
+        "price    $0.40 in, $1.60 out for a million tokens, says genai-prices; `price` in the config overrules it\n"
         "so far   nothing was asked\n"
     )
 
@@ -77,12 +81,68 @@ def test_a_long_text_is_folded_unless_it_is_wanted(shell):
     assert "more characters" not in shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "-v").out
 
 
-def test_a_price_makes_a_cost(shell):
-    shell.write("llm.yaml", "model: m\nbase_url: http://127.0.0.1:9/v1\nprice: {input: 100000, output: 1}\n")
+CHEAP = "model: m\nbase_url: {url}\nprice: {{input: 1000, output: 10000}}\n"
+"""A tenth of a cent for a token in, a cent for one out."""
 
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "llm.yaml")
 
-    assert "cost     about $3.50 in; out: $1 for a million tokens" in said.out
+def priced(shell, more=""):
+    """The dry-run of a task whose replies have 4 tokens in its case, for programs."""
+    shell.write("llm.yaml", CHEAP.format(url=shell.server.url) + more)
+    case = "cases: [{input: {instruction: q}, reply: 'sixteen letters.', expect: {generation: sixteen letters.}}]\n"
+    shell.write("priced.yaml", (shell.folder / "task.yaml").read_text() + case)
+    return json.loads(shell("dry-run", "priced.yaml", "-i", "in.jsonl", "-c", "llm.yaml", "--json").out)
+
+
+def test_the_cost_is_the_sum_that_a_person_makes(shell):
+    """5 chats of 7 tokens; replies of 1 token at least, 4 as in the case, 100 by the limit."""
+    made = priced(shell, "generation: {max_tokens: 100}\n")
+
+    assert made["tokens"] == {"input_estimate": 35, "output_expected": 20, "output_limit": 500}
+    assert made["cost_usd"] == pytest.approx({"least": 0.035 + 0.05, "expected": 0.035 + 0.2, "most": 0.035 + 5.0})
+    assert made["price"] == {"input": 1000.0, "output": 10000.0, "from": "config"}
+
+
+def test_without_a_limit_the_most_is_not_made_up(shell):
+    made = priced(shell)
+
+    assert (made["tokens"]["output_limit"], made["cost_usd"]["most"]) == (None, None)
+    assert "no limit is set" in shell("dry-run", "priced.yaml", "-i", "in.jsonl", "-c", "llm.yaml").out
+
+
+def test_retries_of_invalid_replies_are_in_the_most(shell):
+    shell.write("task.yaml", (shell.folder / "task.yaml").read_text() + "on_invalid: {retry: 2}\n")
+
+    made = priced(shell, "generation: {max_tokens: 100}\n")
+
+    assert made["cost_usd"]["most"] == pytest.approx(3 * (0.035 + 5.0))
+
+
+def test_what_the_store_has_costs_nothing_and_says_how_long_replies_are(shell):
+    priced(shell)
+    shell.server.reply = lambda body: "one two three"
+    shell("run", "priced.yaml", "-i", "in.jsonl", "-c", "llm.yaml", "--limit", "3")
+    asked = ["dry-run", "priced.yaml", "-i", "in.jsonl", "-c", "llm.yaml", "-o", "priced.in.jsonl"]
+
+    made = json.loads(shell(*asked, "--json").out)
+
+    assert made["completions"] == {"needed": 5, "stored": 3, "missing": 2}
+    assert made["tokens"]["input_estimate"] == 14
+    assert made["tokens"]["output_expected"] == 6
+    assert "about 6 (as the 3 replies in the store)" in shell(*asked).out
+
+
+def test_a_known_model_at_its_own_endpoint_needs_no_price(shell):
+    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4.1-mini")
+
+    assert "price    $0.40 in, $1.60 out for a million tokens, says genai-prices" in said.out
+
+
+def test_a_chat_that_is_longer_than_the_context_is_told(shell):
+    shell.rows([{"instruction": "short"}, {"instruction": "word " * 150_000}])
+
+    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4o")
+
+    assert "too long 1 chat of more tokens than the 128.0k that the model takes: in.jsonl:2, about 187.5k" in said.out
 
 
 def test_data_that_does_not_fit_is_an_error(shell):

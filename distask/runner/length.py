@@ -1,0 +1,55 @@
+"""Find the rows whose chat is longer than the model's context, while the data is read through before the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distask.errors import RowError
+from distask.llm.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from distask.data.row import Row
+    from distask.task.task import Task
+
+PLACES_KEPT = 3
+CHARACTERS_PER_TOKEN = 2
+"""A row of fewer characters than this for each token of the context is not rendered: hardly any can be too long."""
+
+
+class LongRows:
+    """Looks at rows; `context` is the model's, in tokens, None where nobody knows it."""
+
+    def __init__(self, task: Task, context: int | None) -> None:
+        self.context = context
+        self.count = 0
+        self._task = task
+        self._places: list[str] = []
+
+    def look(self, row: Row, index: int) -> None:
+        """Count the row where its chat is too long."""
+        assert self.context is not None
+        if _characters(row) < self.context * CHARACTERS_PER_TOKEN:
+            return
+        try:
+            tokens = estimate_tokens(self._task.format_input(row.values, index))
+        except RowError:
+            return
+        if tokens > self.context:
+            self.count += 1
+            if len(self._places) < PLACES_KEPT:
+                self._places.append(f"{row.place} (about {tokens:,} tokens)")
+
+    def told(self) -> str:
+        """The sentence for the user."""
+        more = f" and {self.count - len(self._places):,} more" if self.count > len(self._places) else ""
+        rows = "1 row is" if self.count == 1 else f"{self.count:,} rows are"
+        return (
+            f"{rows} longer than the model's context of {self.context:,} tokens, and will probably fail: "
+            f"{', '.join(self._places)}{more}"
+        )
+
+
+def _characters(row: Row) -> int:
+    if row.raw is not None:
+        return len(row.raw)
+    return sum(len(value) for value in row.values.values() if isinstance(value, str))
