@@ -27,6 +27,7 @@ COMMANDS = {
     "init": "Write a task to begin with.",
     "run": "Run a task over rows.",
     "dry-run": "Show what a run would send and ask for.",
+    "preview": "Ask for a few rows, and show all that came.",
     "test": "Hold specs against their own cases.",
     "validate": "Say every error of every spec.",
     "tasks": "List the built-in tasks, or print one.",

@@ -25,11 +25,22 @@ GUTTER = "  "
 
 def draw(messages: Sequence[dict[str, Any]], console: Console, *, whole: bool = False) -> None:
     """Print a chat; `whole` folds nothing."""
+    for line in lines(messages, whole=whole):
+        console.print(line)
+
+
+def lines(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> Iterator[Text]:
+    """The lines of a chat; `whole` folds nothing."""
     for message in messages:
-        console.print(_heading(message))
+        yield _heading(message)
         for text in _texts(message, whole=whole):
-            for line in safe(text).split("\n"):
-                console.print(Text(f"{GUTTER}{line}".rstrip()))
+            yield from text_lines(text)
+
+
+def text_lines(text: str, style: str = "") -> Iterator[Text]:
+    """A text of anyone's, line by line behind the gutter."""
+    for line in safe(text).split("\n"):
+        yield Text(f"{GUTTER}{line}".rstrip(), style=style)
 
 
 def _heading(message: dict[str, Any]) -> Text:

@@ -200,7 +200,7 @@ class Job:
             concurrency = self.llm.config.limits.concurrency
             whom, last = target(self.llm, tell), fallback(self.task, self.llm)
             stats.priced = whom.price is not None
-            shared = Shared(stats, concurrency, self._budget(stats, whom, last))
+            shared = Shared(stats, concurrency, budget_of(self.max_cost, stats, whom, last))
             calls = Calls(
                 self.task,
                 self.shape.num_generations,
@@ -218,17 +218,6 @@ class Job:
         finally:
             stats.skipped = rows.skipped
             stats.end()
-
-    def _budget(self, stats: Stats, *targets: Target | None) -> Budget | None:
-        if self.max_cost is None:
-            return None
-        for whom in targets:
-            if whom is not None and whom.price is None and whom.keep:
-                raise UsageError(
-                    f"--max-cost needs to know what {whom.model} costs at {whom.endpoint}: USD for a million tokens, "
-                    "--set price.input=0.40 --set price.output=1.60, or `price` in the config"
-                )
-        return Budget(self.max_cost, stats)
 
     def _write_record(self, path: Path, sha256: str | None, stats: Stats, failures: Sequence[Failed]) -> None:
         write_record(
@@ -386,6 +375,19 @@ def target(llm: Resolved, tell: Callable[[str], None] | None = None) -> Target:
     model = llm.config.model or "(the first one that the server lists)"
     price = None if offline else known_of(llm).price
     return Target(build_client(llm, tell), llm.endpoint(), model, llm.generation, keep=not offline, price=price)
+
+
+def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> Budget | None:
+    """What a run may spend; raises `UsageError` where nobody knows what a token costs."""
+    if max_cost is None:
+        return None
+    for whom in targets:
+        if whom is not None and whom.price is None and whom.keep:
+            raise UsageError(
+                f"--max-cost needs to know what {whom.model} costs at {whom.endpoint}: USD for a million tokens, "
+                "--set price.input=0.40 --set price.output=1.60, or `price` in the config"
+            )
+    return Budget(max_cost, stats)
 
 
 def fallback(task: Task, llm: Resolved) -> Target | None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
 from distask.runner.calls import Calls, Pending
-from distask.runner.job import fallback, run_loop, target
+from distask.runner.job import budget_of, fallback, run_loop, target
 from distask.runner.requests import Requests
 from distask.runner.shared import Shared
 from distask.runner.stats import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from distask.llm.config import Resolved
     from distask.runner.generations import Generation
@@ -48,14 +48,20 @@ class Tried:
 
 
 def try_rows(
-    trials: Iterable[Trial], llm: Resolved, store: Store | None = None, num_generations: int = 1
+    trials: Sequence[Trial],
+    llm: Resolved,
+    store: Store | None = None,
+    num_generations: int = 1,
+    *,
+    max_cost: float | None = None,
 ) -> tuple[list[Tried], Stats]:
     """Ask for all of the rows at once; raises `RunError` where the endpoint refuses all of them."""
     stats = Stats()
 
     async def work() -> list[Tried]:
-        shared = Shared(stats, llm.config.limits.concurrency)
         whom = target(llm)
+        stats.priced = whom.price is not None
+        shared = Shared(stats, llm.config.limits.concurrency, budget_of(max_cost, stats, whom))
         known: dict[int, tuple[Calls, Requests]] = {}
         going = []
         for trial in trials:
@@ -72,7 +78,11 @@ def try_rows(
         for one in done:
             if isinstance(one, BaseException):
                 raise one
-        return [one for one in done if isinstance(one, Tried)]
+        tried = [one for one in done if isinstance(one, Tried)]
+        for trial, one in zip(trials, tried, strict=True):
+            known[id(trial.task)][0].count(f"row {trial.index}", one.generations)
+            stats.rows += 1
+        return tried
 
     try:
         return run_loop(work), stats

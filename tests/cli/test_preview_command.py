@@ -1,0 +1,117 @@
+"""`distask preview`: a few real calls, with all that came of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SPEC = """\
+inputs: {instruction: I.}
+format_input: [{role: user, content: "{{ instruction }}"}]
+outputs: {score: {type: integer, minimum: 1, maximum: 5}}
+format_output: {parser: regex, pattern: 'Score: (?P<score>\\d+)'}
+"""
+ASKED = ["-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
+
+
+@pytest.fixture
+def scores(shell):
+    """Replies by the row: good, without a number, too high."""
+    said = {"0": "Fine. Score: 4", "1": "Fine.\nScore: four", "2": "Score: 9"}
+    shell.server.reply = lambda body: said.get(body["messages"][0]["content"][-1], "Score: 1")
+    shell.write("rate.yaml", SPEC)
+    return shell
+
+
+def test_chat_reply_columns_and_what_they_took_are_shown_for_the_first_rows(scores):
+    said = scores(
+        "preview", "rate.yaml", *ASKED, "--limit", "1", "--set", "price.input=1000", "--set", "price.output=1000"
+    )
+
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0].startswith("── in.jsonl:1  ")
+    assert lines[0].endswith(" s · 2 tokens in, 3 out · $0.0050")
+    assert lines[1:7] == ["user", "  question 0", "reply", "  Fine. Score: 4", "columns", "  score: 4"]
+    assert "asked    1 reply, 0 from the store; the run will not ask for these again" in said.out
+    assert len(scores.server.requests) == 1
+
+
+def test_a_reply_that_can_not_be_used_shows_where_it_stopped_fitting(scores):
+    said = scores("preview", "rate.yaml", *ASKED)
+
+    assert said.code == 3
+    assert "can't be used: the pattern matches nowhere in the reply" in said.out
+    assert "    2 | Score: four\n      |        ^ expected here: (?P<score>\\d+)\n" in said.out
+    assert "can't be used: score: 9 is more than 5\n    1 | Score: 9\n      |        ^\n" in said.out
+    assert "replies  1 good, 2 that can't be used" in said.out
+
+
+def test_the_run_does_not_pay_for_them_again(scores):
+    scores("preview", "rate.yaml", *ASKED)
+
+    said = scores("run", "rate.yaml", *ASKED)
+
+    assert "replies     2 asked for, 3 from the store" in said.err
+    assert len(scores.server.requests) == 5
+
+
+def test_a_second_look_asks_nothing(scores):
+    scores("preview", "rate.yaml", *ASKED)
+
+    assert "── in.jsonl:1  from the store · 2 tokens in, 3 out" in scores("preview", "rate.yaml", *ASKED).out
+    assert len(scores.server.requests) == 3
+
+
+def test_equal_rows_are_the_runs_own_samples(shell):
+    """The second of two equal rows is another sample, in the preview as in the run."""
+    shell.rows([{"instruction": "same"}] * 3)
+
+    shell("preview", "task.yaml", *ASKED)
+    shell.run()
+
+    assert len(shell.server.requests) == 3
+
+
+def test_on_a_wide_terminal_chat_and_reply_stand_side_by_side(scores):
+    scores.env["COLUMNS"] = "120"
+
+    said = scores("preview", "rate.yaml", *ASKED, "--limit", "1")
+
+    assert any("question 0" in line and "Fine. Score: 4" in line for line in said.out.splitlines())
+
+
+def test_programs_get_all_of_it(scores):
+    made = json.loads(scores("preview", "rate.yaml", *ASKED, "--limit", "2", "-n", "2", "--json").out)
+
+    good, bad = made["rows"]
+    assert [g["columns"] for g in good["generations"]] == [{"score": 4}, {"score": 4}]
+    assert good["messages"] == [{"role": "user", "content": "question 0"}]
+    assert bad["generations"][0]["misfit"] == {"at": 13, "length": 1, "wanted": "here: (?P<score>\\d+)"}
+    assert made["counts"]["failures"] == {"invalid": 2}
+
+
+def test_a_row_that_can_not_be_rendered_is_shown_with_its_reason(shell):
+    shell.rows([{"instruction": None}])
+
+    said = shell("preview", "task.yaml", *ASKED)
+
+    assert said.code == 3
+    assert said.out.startswith("── in.jsonl:1  not asked for\ncan't be used: the column `instruction` is null")
+
+
+def test_an_endpoint_that_refuses_ends_with_1_and_the_mend(shell):
+    said = shell("preview", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+
+    assert (said.code, said.out) == (1, "")
+    assert "is the server up" in said.err
+
+
+def test_no_text_of_a_model_moves_the_terminal(shell):
+    shell.server.reply = lambda body: "\x1b[2J\x07[bold]x[/bold] \u202e"
+
+    said = shell("preview", "task.yaml", *ASKED, "--limit", "1")
+
+    assert "\x1b" not in said.out
+    assert "\\x1b[2J\\x07[bold]x[/bold] \\u202e" in said.out
