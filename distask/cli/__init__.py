@@ -27,6 +27,7 @@ COMMANDS = {
     "init": "Write a task to begin with.",
     "run": "Run a task over rows.",
     "dry-run": "Show what a run would send and ask for.",
+    "check": "Ask an endpoint what it can do.",
     "preview": "Ask for a few rows, and show all that came.",
     "test": "Hold specs against their own cases.",
     "validate": "Say every error of every spec.",

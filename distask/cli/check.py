@@ -1,0 +1,132 @@
+"""`distask check`: is the endpoint there, is the key good, is the model known, and does it take what the task needs?"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
+from distask.cli.console import amount, out, plain, rates
+from distask.cli.setup import pairs
+from distask.llm.config import load_config
+from distask.llm.prices import known_of
+from distask.llm.probe import COMMON, Finding, local_servers, probe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distask.llm.config import Resolved
+    from distask.spec.model import TaskSpec
+
+MARKS = {"ok": ("yes", "green"), "no": ("no", "bold red"), "warning": ("warn", "yellow"), "skipped": ("-", "dim")}
+VITAL = frozenset({"endpoint", "key", "model", "request"})
+"""Without these nothing runs; without another, only a task that needs it."""
+
+
+def command(
+    spec: Annotated[
+        str | None, typer.Argument(metavar="[SPEC]", help="A task: what it needs is looked at, and nothing else.")
+    ] = None,
+    config: o.Config = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    set_: o.Set = None,
+    num_generations: o.NumGenerations = None,
+    json_: o.Json = False,
+) -> None:
+    """Reach the endpoint with one tiny call for each question, and say the mend for each no.
+
+    Where no endpoint is configured, the servers of this machine are looked for. Ends with 1 where something is
+    missing that the task needs; a rate limit is only a warning.
+    """
+    loaded = None
+    if spec is not None:
+        from distask.spec.load import load_spec
+
+        loaded = load_spec(spec)
+    found = _servers(config, model, base_url)
+    llm = load_config(
+        config,
+        model=model,
+        base_url=base_url,
+        overrides=pairs(set_ or [], "--set"),
+        spec_llm=None if loaded is None else loaded.spec.llm,
+        environ=os.environ,
+    )
+    features = COMMON if loaded is None else needs(loaded.spec, num_generations)
+    findings = [*found, *_findings(llm, features)]
+    needed = VITAL if loaded is None else VITAL | set(features)
+    missing = [f for f in findings if f.state == "no" and f.name in needed]
+    if json_:
+        print(json.dumps(_as_json(llm, findings, ok=not missing), ensure_ascii=False))  # noqa: T201
+    else:
+        _draw(llm, findings)
+    raise typer.Exit(1 if missing else 0)
+
+
+def _servers(*chosen: str | None) -> list[Finding]:
+    """The servers of this machine, where nothing says whom to ask."""
+    if any(chosen) or os.environ.get("OPENAI_API_KEY", "").strip() or os.environ.get("OPENAI_BASE_URL"):
+        return []
+    return [
+        Finding("local", "ok", f"{server.name} at {server.base_url} has {', '.join(server.models[:5])}")
+        for server in local_servers()
+    ]
+
+
+def needs(spec: TaskSpec, num_generations: int | None = None) -> list[str]:
+    """What a task needs of its server beside chats."""
+    parts = [p for m in spec.format_input if isinstance(m.content, list) for p in m.content]
+    parsers = {parser.parser for parser in spec.format_output}
+    asked = {
+        "n": (num_generations or spec.num_generations) > 1,
+        "json_schema": spec.structured_output is True or getattr(spec.structured_output, "schema_", None) is not None,
+        "logprobs": "logprobs" in parsers or bool(spec.llm and spec.llm.logprobs),
+        "completions": bool(spec.completion),
+        "images": any(part.image is not None for part in parts),
+        "tools": spec.tools is not None,
+        "embeddings": spec.returns == "embedding",
+    }
+    return [name for name, needed in asked.items() if needed]
+
+
+def _findings(llm: Resolved, features: Sequence[str]) -> list[Finding]:
+    if llm.config.provider == "offline":
+        return [Finding("endpoint", "ok", "offline: no model is asked, replies are made up from the task")]
+    findings = probe(llm, features)
+    if findings[-1].state == "no" and findings[-1].name in VITAL:
+        return findings
+    known = known_of(llm)
+    if known.price is not None:
+        findings.append(Finding("price", "ok", f"{rates(known.price)}, says {known.origin}"))
+    elif llm.config.provider != "llamacpp":
+        told = "nobody knows what its tokens cost"
+        findings.append(Finding("price", "skipped", told, "`price` in the config makes costs known"))
+    if known.context is not None:
+        findings.append(Finding("context", "ok", f"{amount(known.context)} tokens of a chat and its reply"))
+    return findings
+
+
+def _draw(llm: Resolved, findings: Sequence[Finding]) -> None:
+    console = out()
+    for finding in findings:
+        mark, style = MARKS[finding.state]
+        said = plain(finding.message, "" if finding.state in ("ok", "skipped") else style)
+        console.print(Text.assemble((f"{finding.name:<12}", "dim"), (f"{mark:<5}", style), said))
+        if finding.mend:
+            console.print(plain(f"{'':17}{finding.mend}"))
+    if llm.origins.get("base_url", "").startswith("a local server"):
+        console.print(plain(f"a run without --config asks {llm.origins['base_url']}", "dim"))
+
+
+def _as_json(llm: Resolved, findings: Sequence[Finding], *, ok: bool) -> dict[str, Any]:
+    return {
+        "ok": ok,
+        "endpoint": llm.endpoint(),
+        "model": llm.config.model,
+        "checks": [{"name": f.name, "state": f.state, "message": f.message, "mend": f.mend} for f in findings],
+    }
