@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from distask import Task, run
+from distask import Selection, Task, run
 from distask.errors import EndpointError, InputError, RunError, UsageError
 
 SPEC = """
@@ -398,3 +398,17 @@ def test_an_invalid_reply_is_asked_for_again_with_another_seed(bench):
 
     assert row["score"] == 4
     assert bench.calls == 2
+
+
+def test_a_row_is_the_same_row_whichever_others_are_chosen(bench):
+    """What is drawn for a row, and its number in the metadata, hang on its place in the whole input."""
+    bench.spec(SPEC.replace("{{ instruction }}", "{{ instruction }} {{ style }}"), draw={"style": list(range(1000))})
+    whole = bench.run(num_generations=2, overwrite=True)
+
+    last = bench.run(num_generations=2, overwrite=True, selection=Selection(offset=3))
+    calls = bench.calls
+    every_second = bench.run(num_generations=2, overwrite=True, selection=Selection(shard=(2, 2)))
+
+    assert last == whole[6:]
+    assert every_second == [row for row in whole if row["distask_metadata"]["row"] in (1, 3)]
+    assert calls == bench.calls == 0

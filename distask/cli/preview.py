@@ -89,7 +89,7 @@ def command(
 
 def _asked(job: Job) -> tuple[list[Shown], Stats]:
     rows = [row for row in islice(job.open_input(), job.selection.limit) if row.error is None]
-    trials = [Trial(job.task, row.values, index) for index, row in enumerate(rows)]
+    trials = [Trial(job.task, row.values, row.index) for row in rows]
     with job.open_store() or nullcontext() as store:
         tried, stats = try_rows(trials, job.llm, store, job.shape.num_generations, max_cost=job.max_cost)
     return [Shown(row, one) for row, one in zip(rows, tried, strict=True)], stats

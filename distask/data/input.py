@@ -6,6 +6,7 @@ import glob
 import random
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,7 +72,8 @@ class Input:
 
     def _selected(self) -> Iterator[Row]:
         self.skipped, taken = 0, 0
-        for index, row in enumerate(self._read()):
+        for index, read in enumerate(self._read()):
+            row = replace(read, index=index)
             if row.error is not None and self._on_bad_row == "skip":
                 self.skipped += 1
                 continue
@@ -83,10 +85,10 @@ class Input:
             if self._shard is None or (taken - 1) % self._shard[1] == self._shard[0] - 1:
                 yield row
 
-    def scan(self, look: Callable[[Row, int], None] | None = None) -> None:
+    def scan(self, look: Callable[[Row], None] | None = None) -> None:
         """Read all rows once; raises `InputError` with what can't be read. A far source is not read twice.
 
-        `look` is called with each good row and its place among the chosen ones.
+        `look` is called with each good row that is chosen.
         """
         if self._remote and self._sample is None:
             return
@@ -107,7 +109,7 @@ class Input:
                 before = keys
             self._note_needs(row)
             if look is not None:
-                look(row, count - 1)
+                look(row)
         if bad:
             more = [f"and {bad - len(faults):,} more lines that can't be read"] if bad > len(faults) else []
             raise InputError("\n".join([*faults, *more]))

@@ -23,6 +23,8 @@ class Row:
     line: int
     raw: bytes | None = None
     error: InputError | None = None
+    index: int = 0
+    """Its place in the whole input, from 0, whichever rows are chosen: drawn values hang on it."""
 
     @property
     def place(self) -> str:

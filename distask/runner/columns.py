@@ -53,9 +53,9 @@ def _did_you_mean(name: str, rows: Input) -> str:
 def faulty_rows(task: Task, rows: Iterable[Row]) -> list[tuple[Row, str]]:
     """The first rows that the task can't render, and why."""
     found: list[tuple[Row, str]] = []
-    for index, row in enumerate(rows):
+    for row in rows:
         try:
-            task.format_input(row.values, index)
+            task.format_input(row.values, row.index)
         except RowError as error:
             found.append((row, error.message))
             if len(found) == FAULTY_ROWS:

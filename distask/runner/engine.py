@@ -46,8 +46,8 @@ Later = Callable[[], Coroutine[Any, Any, list[Out]]]
 class Work(Protocol):
     """What is done to a row."""
 
-    def begin(self, row: Row, index: int) -> list[Out] | Later:
-        """The output rows of input row `index`, or what gives them later; called in the order of the rows."""
+    def begin(self, row: Row) -> list[Out] | Later:
+        """The output rows of an input row, or what gives them later; called in the order of the rows."""
 
 
 class Interrupted(RunError):  # noqa: N818 - it was; nothing went wrong
@@ -126,24 +126,24 @@ class Engine:
     # Rows in, in order
 
     async def _feed(self, rows: Iterable[Row], writer: Writer) -> None:
-        index = 0
+        begun = 0
         async for batch in _batches(rows):
             for row in batch:
                 if self._shared.error is not None:
                     return
-                self._begin(row, index)
-                index += 1
-                if index % BREATH == 0:
+                self._begin(row)
+                begun += 1
+                if begun % BREATH == 0:
                     self._flush(writer)
                     await asyncio.sleep(0)
                 if self._full():
                     await self._wait_for_room(writer)
 
-    def _begin(self, row: Row, index: int) -> None:
+    def _begin(self, row: Row) -> None:
         """Only a row with something to wait for becomes a task of the loop."""
         slot = _Slot()
         self._window.append(slot)
-        begun = self._work.begin(row, index)
+        begun = self._work.begin(row)
         if isinstance(begun, list):
             slot.rows, slot.done = begun, True
             return

@@ -255,7 +255,7 @@ class Job:
             return far.local
         return None if self.output is None or self.output == "-" else Path(self.output)
 
-    def open_input(self, look: Callable[[Row, int], None] | None = None) -> Input:
+    def open_input(self, look: Callable[[Row], None] | None = None) -> Input:
         """The rows, read through once, each looked at, and checked against the task."""
         chosen = self.selection
         needed = self.task.missing_columns(())

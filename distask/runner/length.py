@@ -25,13 +25,13 @@ class LongRows:
         self._task = task
         self._places: list[str] = []
 
-    def look(self, row: Row, index: int) -> None:
+    def look(self, row: Row) -> None:
         """Count the row where its chat is too long."""
         assert self.context is not None
         if _characters(row) < self.context * CHARACTERS_PER_TOKEN:
             return
         try:
-            tokens = estimate_tokens(self._task.format_input(row.values, index))
+            tokens = estimate_tokens(self._task.format_input(row.values, row.index))
         except RowError:
             return
         if tokens > self.context:

@@ -35,27 +35,27 @@ class OneTask:
         self._shape = shape
         self._requests = Requests(calls.task, target)
 
-    def begin(self, row: Row, index: int) -> list[Out] | Later:
+    def begin(self, row: Row) -> list[Out] | Later:
         """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
         calls = self._calls
         if row.error is not None:
-            return self._end(row, index, calls.refused(RowError("bad_row", str(row.error))))
+            return self._end(row, calls.refused(RowError("bad_row", str(row.error))))
         try:
-            asked = self._requests.of(row.values, index)
+            asked = self._requests.of(row.values, row.index)
         except RowError as error:
-            return self._end(row, index, calls.refused(error))
-        begun = calls.begin(row.values, index, asked)
+            return self._end(row, calls.refused(error))
+        begun = calls.begin(row.values, row.index, asked)
         if isinstance(begun, Pending):
-            return partial(self._finish, row, index, begun)
-        return self._end(row, index, begun)
+            return partial(self._finish, row, begun)
+        return self._end(row, begun)
 
-    async def _finish(self, row: Row, index: int, pending: Pending) -> list[Out]:
-        return self._end(row, index, await self._calls.finish(pending))
+    async def _finish(self, row: Row, pending: Pending) -> list[Out]:
+        return self._end(row, await self._calls.finish(pending))
 
-    def _end(self, row: Row, index: int, generations: Sequence[Generation]) -> list[Out]:
+    def _end(self, row: Row, generations: Sequence[Generation]) -> list[Out]:
         shape = self._shape
         self._calls.count(row.place, generations)
-        made = output_rows(self._calls.task, shape, index, generations)
+        made = output_rows(self._calls.task, shape, row.index, generations)
         if made and (taken := [c for c in (shape.metadata_column, MODEL_COLUMN) if c in row.values]):
             row, made = taken_over(row, made, taken, shape.metadata_column)
         return [(row, new) for new in made]

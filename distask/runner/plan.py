@@ -61,10 +61,10 @@ def plan(job: Job, chats: int = 3) -> Plan:
     made = Plan(whom.model, whom.endpoint, job.shape.num_generations, reckoning=reckoning)
     requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
     with job.open_existing_store() or nullcontext() as store:
-        for index, row in enumerate(job.open_input()):
+        for row in job.open_input():
             made.rows += 1
             try:
-                asked = requests.of(row.values, index)
+                asked = requests.of(row.values, row.index)
             except RowError as error:
                 made.failures[error.kind] += 1
                 if len(made.chats) < chats:
