@@ -94,6 +94,62 @@ def test_grouped_generations_make_one_row_with_lists(bench):
     assert rows[0]["model_name"] == "m"
 
 
+def test_aggregated_generations_add_a_column_for_each_way(bench):
+    """A reply that failed counts for nothing, and a row without a good reply has nulls."""
+    bench.rows([{"instruction": "fair"}, {"instruction": "hopeless"}])
+    bench.spec(RATE, group_generations=True, aggregate={"score": ["mean", "majority", "agreement"]})
+    said = {"fair": iter(["Score: 5", "Score: 9", "Score: 4", "Score: 4"])}
+    bench.server.honours_n = False
+    bench.server.reply = lambda body: next(said.get(body["messages"][0]["content"], iter(["no idea"])))
+
+    fair, hopeless = bench.run(num_generations=4)
+
+    assert fair["score"] == [5, None, 4, 4]
+    assert list(fair)[1:-2] == ["score", "score_mean", "score_majority", "score_agreement"]
+    assert fair["score_mean"] == pytest.approx(13 / 3)
+    assert (fair["score_majority"], fair["score_agreement"]) == (4, pytest.approx(2 / 3))
+    assert hopeless["score"] == [None] * 4
+    assert hopeless["score_mean"] is hopeless["score_majority"] is hopeless["score_agreement"] is None
+
+
+def test_ratings_of_several_answers_are_aggregated_answer_by_answer(bench):
+    bench.rows([{"answers": ["good", "bad", "odd"]}])
+    bench.spec(
+        """
+inputs: {answers: {type: list}}
+format_input: [{role: user, content: "{{ answers | numbered }}"}]
+outputs: {ratings: {type: "list[integer]", minimum: 1, maximum: 5}}
+format_output: {parser: regex, pattern: '\\[(?P<position>\\d+)\\] (?P<ratings>\\d)', find: all, align_to: answers}
+group_generations: true
+aggregate: {ratings: mean}
+output_mappings: {ratings: stars}
+"""
+    )
+    replies = iter(["[1] 5\n[2] 1", "[2] 2\n[1] 4"])
+    bench.server.honours_n = False
+    bench.server.reply = lambda body: next(replies)
+
+    (row,) = bench.run(num_generations=2)
+
+    assert row["stars"] == [[5, 1, None], [4, 2, None]]
+    assert row["stars_mean"] == [4.5, 1.5, None]
+
+
+def test_a_task_that_aggregates_is_not_run_ungrouped(bench):
+    bench.spec(RATE, group_generations=True, aggregate={"score": "mean"})
+
+    with pytest.raises(UsageError, match="which needs them grouped"):
+        bench.run(num_generations=2, group_generations=False)
+
+
+def test_data_that_has_an_aggregated_column_already_is_refused(bench):
+    bench.rows([{"instruction": "q", "score_mean": 3}])
+    bench.spec(RATE, group_generations=True, aggregate={"score": "mean"})
+
+    with pytest.raises(InputError, match="a column `score_mean` already"):
+        bench.run(num_generations=2)
+
+
 @pytest.mark.parametrize(
     ("switch", "gone"), [("add_raw_input", "raw_input_answer"), ("add_raw_output", "raw_output_answer")]
 )

@@ -141,6 +141,8 @@ def _show(name: str, console: Console) -> None:
 
 
 def _summary(spec: TaskSpec, console: Console) -> None:
+    from distask.spec.aggregation import aggregate_columns
+
     console.print()
     console.print(Text.assemble((spec.name, "bold cyan"), "  ", plain(spec.description or "")))
     console.print(plain(", ".join(spec.tags or []), "dim"))
@@ -154,6 +156,9 @@ def _summary(spec: TaskSpec, console: Console) -> None:
             said = "  ".join(_said(typed))
             optional = "?" if getattr(typed, "required", True) is False else ""
             console.print(Text.assemble(heading, (renamed.get(name, name) + optional, "cyan"), "  ", plain(said)))
+        for column, of, how in aggregate_columns(spec, spec.outputs) if title == "adds" else ():
+            made = plain(f"the {how} of {of} over the generations")
+            console.print(Text.assemble(" " * 8, (column, "cyan"), "  ", made))
 
 
 def _said(typed: Typed) -> Iterator[str]:

@@ -166,10 +166,11 @@ class _Columns:
         for name, column in self._outputs.items():
             if column in columns and column not in read:
                 mapped = name in self._loaded.spec.output_mappings
-                path = ("output_mappings", name) if mapped else ("outputs", name)
+                own: tuple[str, ...] = ("outputs", name) if name in self._loaded.spec.outputs else ("aggregate",)
+                place = ("output_mappings", name) if mapped else own
                 told = f"the data ({self._source}) has a column `{column}` already"
                 hint = f"give the output another name: `output_mappings: {{{name}: new_{name}}}`"
-                found.append(document.diagnostic(path, told, hint, key=not mapped))
+                found.append(document.diagnostic(place, told, hint, key=not mapped))
         return found
 
     def _mend(self, name: str, column: str, columns: dict[str, None]) -> str | None:
@@ -193,17 +194,21 @@ class _Columns:
 
 def _outputs(loaded: LoadedSpec, params: dict[str, Any]) -> dict[str, str]:
     """Outputs in force with these params, and the data's names for them."""
+    from distask.spec.aggregation import aggregate_columns
     from distask.task.task import Task
 
     spec = loaded.spec
+    made = {f"{of}_{how}": (column, of) for column, of, how in aggregate_columns(spec, spec.outputs)}
     names = {name: spec.output_mappings.get(name, name) for name in spec.outputs}
-    conditional = [name for name, output in spec.outputs.items() if output.when is not None]
+    names |= {name: column for name, (column, _) in made.items()}
+    conditional = {name for name, output in spec.outputs.items() if output.when is not None}
+    conditional |= {name for name, (_, of) in made.items() if of in conditional}
     if not conditional:
         return names
     in_force: Sequence[str] = ()
     if not _runs_code(loaded):
         try:
-            in_force = Task(loaded, params).output_columns
+            in_force = Task(loaded, params).added_columns
         except UsageError:
             in_force = ()
     return {name: column for name, column in names.items() if name not in conditional or column in in_force}

@@ -29,10 +29,10 @@ def check_columns(task: Task, rows: Input, metadata_column: str) -> None:
     faults += [
         f"{rows.name}: the data has a column `{name}` already, which the task {task.name} would add; "
         f"give it another name: --set output_mappings.{name}=NEW"
-        for name in (*task.output_columns,)
+        for name in task.added_columns
         if name in (rows.columns or ())
     ]
-    if metadata_column in task.output_columns or MODEL_COLUMN in task.output_columns:
+    if metadata_column in task.added_columns or MODEL_COLUMN in task.added_columns:
         faults.append(f"the task {task.name} has an output that is called like the metadata column; rename one")
     if faults:
         raise InputError("\n".join(faults))

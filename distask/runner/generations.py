@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distask.llm.request import Usage
+from distask.task.aggregate import aggregated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,9 +66,11 @@ def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Gene
             for sample, g in kept
         ]
     columns = [nothing if g.columns is None else g.columns for g in generations]
+    lists = {name: [c[name] for c in columns] for name in task.output_columns}
     return [
         {
-            **{name: [c[name] for c in columns] for name in task.output_columns},
+            **lists,
+            **aggregated(task.aggregates, lists),
             shape.metadata_column: [metadata(task, shape, index, s, g) for s, g in enumerate(generations)],
             MODEL_COLUMN: generations[0].model,
         }

@@ -362,6 +362,11 @@ def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task, *
 def shape_of(task: Task, num_generations: int | None, grouped: bool | None, metadata_column: str) -> Shape:
     """How generations become rows: the spec's way, but for what the run sets."""
     spec = task.spec
+    if grouped is False and task.aggregates:
+        raise UsageError(
+            f"the task {task.name} makes `{task.aggregates[0].column}` of a row's generations, which needs them "
+            "grouped: leave --no-group-generations out"
+        )
     return Shape(
         spec.num_generations if num_generations is None else num_generations,
         spec.group_generations if grouped is None else grouped,

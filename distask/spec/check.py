@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from distask.spec.aggregation import aggregate_columns, aggregation_faults
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.expressions import GLOBALS, Include, Name, Syntax, read_expression, read_template
 from distask.spec.faults import shown
@@ -152,6 +153,9 @@ class _Checker:
         self._parsers()
         for index, check in enumerate(self.spec.checks):
             self._expression(("checks", index), check, self._reply)
+        if self._outputs_known:
+            for fault in aggregation_faults(self.spec, self.document):
+                self._tell(fault.path, fault.message, fault.hint, key=fault.key)
         self._mappings()
         self._collisions()
         self._structured_output()
@@ -693,7 +697,8 @@ class _Checker:
     # the rest
 
     def _mappings(self) -> None:
-        for kind, columns in (("input_mappings", self.spec.inputs), ("output_mappings", self.spec.outputs)):
+        added = [*self.spec.outputs, *(f"{name}_{how}" for name, hows in self.spec.aggregate.items() for how in hows)]
+        for kind, columns in (("input_mappings", [*self.spec.inputs]), ("output_mappings", added)):
             mappings: Mapping[str, str] = getattr(self.spec, kind)
             known = self._names_known if kind == "input_mappings" else self._outputs_known
             for name in mappings:
@@ -704,16 +709,20 @@ class _Checker:
     def _collisions(self) -> None:
         read = {self.spec.input_mappings.get(name, name): name for name in self.spec.inputs}
         added: dict[str, str] = {}
-        for name, output in self.spec.outputs.items():
-            column = self.spec.output_mappings.get(name, name)
-            place: Place = ("output_mappings", name) if name in self.spec.output_mappings else ("outputs", name)
-            key = place[0] == "outputs"
+        mapped = self.spec.output_mappings
+        outputs: list[tuple[str, str, str]] = [(mapped.get(name, name), name, name) for name in self.spec.outputs]
+        outputs += [(column, f"{of}_{how}", of) for column, of, how in aggregate_columns(self.spec, self.spec.outputs)]
+        when = {name: self.spec.outputs[of].when for _, name, of in outputs}
+        for column, name, of in outputs:
+            at: Place = ("outputs", name) if name == of else ("aggregate", of)
+            place: Place = ("output_mappings", name) if name in mapped else at
+            key = place[0] != "output_mappings"
             if column in read:
                 told = f"the output `{column}` has the name of an input column"
                 self._tell(place, told, f"give it another name: `output_mappings: {{{name}: new_{name}}}`", key=key)
             elif column in OWN_COLUMNS:
                 self._tell(place, f"`{column}` is a column that every run adds", "give it another name", key=key)
-            elif column in added and not (output.when and self.spec.outputs[added[column]].when):
+            elif column in added and not (when[name] and when[added[column]]):
                 self._tell(place, f"the outputs `{added[column]}` and `{name}` become one column, `{column}`", key=key)
             added.setdefault(column, name)
 

@@ -32,7 +32,9 @@ MAX_REPEAT = 100_000
 GLOBALS = frozenset({"range", "dict", "namespace", "joiner", "cycler"})
 """Names that every template knows."""
 
-FILTERS = frozenset({"tojson", "numbered", "truncate_tokens", "strip_tags"})
+FILTERS = frozenset(
+    {"tojson", "numbered", "truncate_tokens", "strip_tags", "mean", "median", "majority", "std", "agreement"}
+)
 """Filters beside Jinja's own."""
 
 FILTERS_LEFT_OUT = frozenset({"random", "urlize", "xmlattr", "pprint"})

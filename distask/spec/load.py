@@ -223,6 +223,7 @@ _MEMBERS: dict[str, Any] = {
     "outputs": {"type": "any"},
     "format_input": {"role": "user", "content": ""},
     "format_output": {"parser": "python", "function": "stand:in"},
+    "aggregate": "majority",
 }
 
 

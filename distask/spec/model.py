@@ -366,6 +366,9 @@ class RawCompletion(Model):
     )
 
 
+Reduction = Literal["mean", "median", "majority", "min", "max", "std", "agreement"]
+
+
 class Case(Model):
     """A golden case: with this input and this reply, these columns."""
 
@@ -403,6 +406,11 @@ class TaskSpec(Model):
     on_invalid: OnInvalid = Field(OnInvalid.model_construct(retry=0, feedback=False, fallback=None, then="null"))
     num_generations: int = Field(1, ge=1, le=10_000, description="Replies for each row")
     group_generations: bool = Field(False, description="One row with lists instead of a row each")
+    aggregate: dict[str, Annotated[list[Reduction], Field(min_length=1), BeforeValidator(_listed)]] = Field(
+        {},
+        description="Output to what is made of its values over grouped generations: mean, median, majority, min, max,"
+        " std, agreement, or a list of these; each adds a column `<output>_<how>`",
+    )
     add_raw_input: bool = Field(True, description="Whether the chat is kept in the metadata")
     add_raw_output: bool = Field(True, description="Whether the raw reply is kept in the metadata")
     input_mappings: dict[str, str] = Field({}, description="Task column to dataset column")

@@ -30,6 +30,7 @@ def spec_schema() -> dict[str, Any]:
     _also(
         properties["draw"]["additionalProperties"], {"type": "array", "description": "The options"}, properties["draw"]
     )
+    _or_one(properties["aggregate"]["additionalProperties"], properties["aggregate"])
     many = properties["format_output"]
     properties["format_output"] = {"description": many.get("description", ""), "anyOf": [many["items"], _bare(many)]}
     return schema
@@ -37,6 +38,10 @@ def spec_schema() -> dict[str, Any]:
 
 def _also(long: dict[str, Any], short: dict[str, Any], holder: dict[str, Any]) -> None:
     holder["additionalProperties"] = {"anyOf": [short, long]}
+
+
+def _or_one(many: dict[str, Any], holder: dict[str, Any]) -> None:
+    holder["additionalProperties"] = {"anyOf": [many["items"], many]}
 
 
 def _bare(schema: dict[str, Any]) -> dict[str, Any]:

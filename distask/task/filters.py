@@ -17,6 +17,7 @@ from jinja2.filters import FILTERS as JINJAS
 from jinja2.runtime import Macro
 from markupsafe import escape
 
+from distask.task.aggregate import agreement, majority, mean, median, std
 from distask.task.meter import METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
 
 if TYPE_CHECKING:
@@ -291,6 +292,16 @@ def strip_tags(value: Any) -> str:
     return "".join(kept)
 
 
+def _reducer(reduce: Callable[[list[Any]], Any]) -> Callable[[Any], Any]:
+    def reduced(values: Any) -> Any:
+        try:
+            return reduce(listed(values))
+        except TypeError:
+            raise TemplateRuntimeError("there is a value that is no number") from None
+
+    return reduced
+
+
 _KEPT = (
     *("abs", "attr", "capitalize", "count", "d", "default", "dictsort", "filesizeformat", "first", "float", "groupby"),
     *("int", "items", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse"),
@@ -299,6 +310,7 @@ _KEPT = (
 """Jinja's own filters that are safe as they are. `random` is not among them: a row's chat must always be the same."""
 
 _OWN: dict[str, Callable[..., Any]] = {
+    "agreement": _reducer(agreement),
     "batch": _batch,
     "center": _center,
     "e": _escape,
@@ -306,10 +318,14 @@ _OWN: dict[str, Callable[..., Any]] = {
     "format": _format,
     "indent": _indent,
     "join": _join,
+    "majority": _reducer(majority),
+    "mean": _reducer(mean),
+    "median": _reducer(median),
     "numbered": numbered,
     "replace": _replace,
     "round": _round,
     "slice": _slice,
+    "std": _reducer(std),
     "string": text_of,
     "strip_tags": strip_tags,
     "striptags": strip_tags,

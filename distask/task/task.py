@@ -13,8 +13,10 @@ import jsonschema_rs
 from distask.errors import InvalidReply, RowError, UsageError
 from distask.llm.request import Completion
 from distask.llm.tokens import certain_logprobs
+from distask.spec.aggregation import OF_NUMBERS, aggregate_columns, holds_numbers, is_aligned, is_entrywise
 from distask.spec.load import LoadedSpec, load_spec
-from distask.spec.model import Input, JsonParser, ListParser, Output, PythonParser, RegexParser
+from distask.spec.model import Input, JsonParser, Output, PythonParser
+from distask.task.aggregate import REDUCERS, Aggregate, entrywise
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
 from distask.task.draws import Draws
@@ -55,7 +57,9 @@ class Task:
         params: the values of its params, the defaults filled in.
         seed: what drawn values are drawn from.
         input_columns: task column to its input.
-        output_columns: the columns that are added, under the data's names, in order.
+        output_columns: the columns that a reply fills, under the data's names, in order.
+        aggregates: the columns that are made of those over grouped generations.
+        added_columns: all that a row is given, but for metadata and model: `output_columns` and the aggregates.
     """
 
     def __init__(
@@ -103,12 +107,15 @@ class Task:
             raise UsageError(f"{self.path}: with these params no output is left")
         self._names = tuple((name, spec.output_mappings.get(name, name)) for name in outputs)
         self.output_columns = tuple(column for _, column in self._names)
-        if twice := [column for column in self.output_columns if self.output_columns.count(column) > 1]:
+        parsers = self._parsers()
+        of_reply = [parser for parser, _ in parsers]
+        self.aggregates = tuple(self._aggregates(outputs, of_reply))
+        self.added_columns = (*self.output_columns, *(a.column for a in self.aggregates))
+        if twice := [column for column in self.added_columns if self.added_columns.count(column) > 1]:
             raise UsageError(f"{self.path}: with these params two outputs become one column, `{twice[0]}`")
         self._drawn = tuple(name for name in outputs if name in spec.draw)
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
-        parsers = self._parsers()
-        self._columns = {name: ColumnType(o, name, padded=_is_padded(name, parsers)) for name, o in filled.items()}
+        self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
         self._readers = tuple(self._reader(p, place, filled, folder, allow_code) for p, place in parsers)
         self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p, _ in parsers)
         self._checks = tuple(Check(c, self._expression(c, ("checks", i))) for i, c in enumerate(spec.checks))
@@ -307,6 +314,15 @@ class Task:
             raise UsageError(f"{self.path}: the schema of `{name}` is no JSON Schema: {reason}") from None
         return output.model_copy(update={"schema_": schema})
 
+    def _aggregates(self, outputs: Mapping[str, Output], parsers: Sequence[Parser]) -> Iterable[Aggregate]:
+        names = dict(self._names)
+        for column, name, how in aggregate_columns(self.spec, outputs):
+            output = outputs[name]
+            if how in OF_NUMBERS and not holds_numbers(output):
+                raise UsageError(f"{self.path}: with these params `{name}` holds no numbers, which `{how}` needs")
+            reduce = REDUCERS[how]
+            yield Aggregate(column, names[name], entrywise(reduce) if is_entrywise(name, output, parsers) else reduce)
+
     def _parsers(self) -> list[tuple[Parser, Place]]:
         """The parsers in force, with where they stand."""
         found: list[tuple[Parser, Place]] = []
@@ -392,13 +408,3 @@ class _Column:
 
 def _is_pointer(options: Parser, value: Any) -> bool:
     return isinstance(options, JsonParser) and isinstance(value, str) and (value == "" or value.startswith("/"))
-
-
-def _is_padded(name: str, parsers: Iterable[tuple[Parser, Place]]) -> bool:
-    """Whether a parser aligns the column to another one, and pads it with nulls."""
-    for parser, _ in parsers:
-        if isinstance(parser, ListParser) and parser.align_to is not None and parser.column in (None, name):
-            return True
-        if isinstance(parser, RegexParser) and parser.align_to is not None and f"<{name}>" in parser.pattern:
-            return True
-    return False

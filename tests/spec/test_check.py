@@ -417,3 +417,56 @@ def test_a_spec_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
 
     assert load_spec(tmp_path / "t.yaml").spec.name == "t"
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "found"),
+    [
+        ("{rating: [mean, agreement], why: majority}", []),
+        ("{ratng: mean}", ["ratng: `ratng` is no output"]),
+        (
+            "{rating: avg}",
+            ['avg: expected `mean`, `median`, `majority`, `min`, `max`, `std` or `agreement`, got the text "avg"'],
+        ),
+        ("{rating: [mean, mean]}", ["mean: `mean` is there twice"]),
+        ("{why: [majority, max]}", ["max: `max` needs numbers, and `why` holds text"]),
+        ("{other: mean}", ["mean: `mean` needs numbers, and `other` holds anything"]),
+        ("{scores: median, labels: majority, grade: std, share: min}", []),
+        ("{labels: mean}", ["mean: `mean` needs numbers, and `labels` holds text"]),
+        (
+            "{rating: [], why: mean, labels: max}",
+            [
+                "[: this is empty",
+                "mean: `mean` needs numbers, and `why` holds text",
+                "max: `max` needs numbers, and `labels` holds text",
+            ],
+        ),
+    ],
+)
+def test_what_is_aggregated_is_an_output_and_numbers_where_they_are_needed(aggregate, found):
+    text = spec(
+        outputs="outputs: {rating: {type: integer}, why: Why., other: {type: any}, scores: {type: 'list[number]'},"
+        " labels: {type: 'list[string]'}, grade: {choices: [1, 2]}, share: {schema: {type: [number, 'null']}}}",
+        aggregate=f"aggregate: {aggregate}",
+        group="group_generations: true",
+    )
+
+    assert told(text) == found
+
+
+def test_aggregating_needs_grouped_generations():
+    text = spec(aggregate="aggregate: {rating: mean}")
+
+    assert told(text) == ["aggregate: `aggregate` needs grouped generations"]
+    assert hint(text) == "add `group_generations: true`"
+
+
+def test_an_aggregated_column_may_not_have_the_name_of_another():
+    text = spec(
+        outputs="outputs: {rating: {type: integer}, rating_mean: Why.}",
+        aggregate="aggregate: {rating: mean}",
+        group="group_generations: true",
+    )
+
+    assert told(text) == ["rating: the outputs `rating_mean` and `rating_mean` become one column, `rating_mean`"]
+    assert told(text + "output_mappings: {rating_mean: reason}\n") != []
