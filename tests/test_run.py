@@ -8,6 +8,7 @@ import pytest
 
 from distask import Selection, Task, run
 from distask.errors import EndpointError, InputError, RunError, UsageError
+from distask.runner.record import record_path
 
 SPEC = """
 name: answer
@@ -468,3 +469,21 @@ def test_a_row_is_the_same_row_whichever_others_are_chosen(bench):
     assert last == whole[6:]
     assert every_second == [row for row in whole if row["distask_metadata"]["row"] in (1, 3)]
     assert calls == bench.calls == 0
+
+
+def test_the_record_says_how_long_calls_took_what_they_cost_and_which_columns_were_there_before(bench):
+    """A run that asks nothing, since the store has it all, has no latency."""
+    bench.server.delay = 0.05
+
+    bench.run(llm={"price": {"input": 1, "output": 2}})
+
+    record = json.loads(record_path(bench.out).read_bytes())
+    latency = record["counts"]["latency_seconds"]
+    assert latency["calls"] == 5 == sum(bucket["calls"] for bucket in record["latencies"])
+    assert 0.04 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
+    assert record["price"] == {"input": 1.0, "output": 2.0}
+    assert record["columns"] == {"input": ["instruction"], "metadata": "distask_metadata"}
+    bench.run(llm={"price": {"input": 1, "output": 2}})
+    assert json.loads(record_path(bench.out).read_bytes())["counts"]["latency_seconds"] == {
+        "calls": 0, "p50": None, "p90": None, "p99": None, "max": None,
+    }  # fmt: skip

@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from distask.llm.breaker import Breaker
+from distask.llm.latency import Latency
 from distask.llm.offline import OfflineProvider
 from distask.llm.openai import Endpoint, OpenAIProvider
 from distask.llm.pace import Pace
@@ -73,6 +74,8 @@ class Client:
         self.honours_n = True
         self.calls = 0
         self.retries = 0
+        self.latency = Latency()
+        """Of the calls that brought an answer."""
         self.failures: Counter[str] = Counter()
         """Kind of failure to the calls that ended so, those that were tried again included."""
         self.events: list[str] = []
@@ -156,6 +159,7 @@ class Client:
             except CallFailed as error:
                 self._slow_down(error.failure, place)
                 raise
+            self.latency.add(asyncio.get_running_loop().time() - place.begun)
             pace.succeeded()
             if pace.counts_tokens and (used := _used(completions)) is not None:
                 place.used(used)

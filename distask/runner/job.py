@@ -182,7 +182,7 @@ class Job:
         if rows.changed():
             notes.append(f"{rows.name} was changed while the run went on; run again to do the rows as they are now")
         if path is not None:
-            self._write_record(path, writer.sha256, stats, failures)
+            self._write_record(path, writer.sha256, rows, stats, failures)
         address = None if far is None or path is None else far.send(record_path(path), self._told(stats))
         rows_made = writer.rows if isinstance(writer, Collected) else None
         return Result(stats, path, rows_made, failures, notes, address)
@@ -219,13 +219,16 @@ class Job:
             stats.skipped = rows.skipped
             stats.end()
 
-    def _write_record(self, path: Path, sha256: str | None, stats: Stats, failures: Sequence[Failed]) -> None:
+    def _write_record(
+        self, path: Path, sha256: str | None, rows: Input, stats: Stats, failures: Sequence[Failed]
+    ) -> None:
         write_record(
             path,
             identity=self.identity(),
             sha256=sha256,
             spec=self._spec(),
-            settings=self._settings(),
+            settings={**self._settings(), "price": self._price()},
+            columns={"input": rows.columns, "metadata": self.shape.metadata_column},
             stats=stats,
             failures=failures,
         )
@@ -244,6 +247,10 @@ class Job:
             "group_generations": self.shape.grouped,
             "config": {key: {"value": value, "from": origin} for key, value, origin in self.llm.show()},
         }
+
+    def _price(self) -> dict[str, Any] | None:
+        price = known_of(self.llm).price
+        return None if price is None else price.model_dump()
 
     def _destination(self) -> Destination | None:
         return destination(self.output, private=self.private)

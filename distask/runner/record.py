@@ -15,7 +15,7 @@ import orjson
 from distask.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from distask.runner.shared import Failed
@@ -56,10 +56,22 @@ def write_record(
     sha256: str | None,
     spec: dict[str, Any],
     settings: dict[str, Any],
+    columns: dict[str, Any],
     stats: Stats,
     failures: Sequence[Failed],
 ) -> None:
-    """Write the record of a run that is done."""
+    """Write the record of a run that is done.
+
+    Args:
+        output: the file that it is about.
+        identity: what makes another run the same one.
+        sha256: of the output.
+        spec: the task, as it is written.
+        settings: what the run chose.
+        columns: those of the input (None where nobody looked), and the metadata's.
+        stats: what was counted.
+        failures: the first ones.
+    """
     record = {
         "identity": identity,
         "output": {"path": output.name, "sha256": sha256},
@@ -67,7 +79,9 @@ def write_record(
         "python": platform.python_version(),
         "finished": _now(),
         **settings,
+        "columns": columns,
         "counts": stats.to_json(),
+        "latencies": [{"to": round(to, 4), "calls": calls} for to, calls in stats.latency.buckets()],
         "first_failures": [
             {"place": f.place, "sample": f.sample, "kind": f.kind, "message": f.message} for f in failures
         ],
@@ -83,24 +97,35 @@ def told(
     identity: Identity, spec: dict[str, Any], settings: dict[str, Any], generation: dict[str, Any], stats: Stats
 ) -> dict[str, Any]:
     """What is told of a run to people elsewhere: all that made the rows, and no path of this machine."""
-    source = str(identity["input"])
-    source = source if "://" in source else os.path.basename(source)  # noqa: PTH119 - it may be no path at all
-    command = ["distask", "run", f"{identity['task']}.yaml", "--input", source, "--model", str(identity["model"])]
-    for name, value in settings["params"].items():
-        command += ["--param", f"{name}={orjson.dumps(value, default=str).decode()}"]
-    if settings["num_generations"] != 1:
-        command += ["--num-generations", str(settings["num_generations"])]
     return {
         "task": identity["task"],
         "model": identity["model"],
-        "input": source,
-        "command": shlex.join(command),
+        "input": source_name(identity),
+        "command": command_again(identity, settings),
         "distask": version("distask"),
         "finished": _now(),
         "settings": {key: value for key, value in settings.items() if key != "config"} | {"generation": generation},
         "counts": stats.to_json(),
         "spec": spec,
     }
+
+
+def source_name(identity: Identity) -> str:
+    """The input as people elsewhere know it: a file's name, without its folder."""
+    source = str(identity["input"])
+    return source if "://" in source else os.path.basename(source)  # noqa: PTH119 - it may be no path at all
+
+
+def command_again(identity: Identity, settings: Mapping[str, Any]) -> str:
+    """The command that makes the same run, beside the task's file and the input."""
+    source = source_name(identity)
+    command = ["distask", "run", f"{identity['task']}.yaml", "--input", source, "--model", str(identity["model"])]
+    for name, value in settings["params"].items():
+        command += ["--param", f"{name}={orjson.dumps(value, default=str).decode()}"]
+    if settings["num_generations"] != 1:
+        command += ["--num-generations", str(settings["num_generations"])]
+        command += ["--group-generations"] if settings["group_generations"] else []
+    return shlex.join(command)
 
 
 def _now() -> str:

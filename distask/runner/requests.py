@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from distask.llm.config_model import Price
+    from distask.llm.latency import Latency
     from distask.llm.request import Message
     from distask.llm.routes import Route
     from distask.task.task import Task
@@ -29,6 +30,7 @@ class Client(Protocol):
 
     calls: int
     retries: int
+    latency: Latency
 
     @property
     def in_flight(self) -> int:

@@ -51,6 +51,7 @@ class Shared:
         """Count this client's calls, and stop it when the run ends early."""
         if not any(client is known for known in self.clients):
             self.clients.append(client)
+            self.stats.latencies.append(client.latency)
 
     def halt(self, error: BaseException) -> None:
         """Begin nothing more; the first reason stands."""

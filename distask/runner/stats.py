@@ -7,11 +7,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from distask.llm.latency import Latency
 from distask.llm.prices import cost_of
 
 if TYPE_CHECKING:
     from distask.llm.config_model import Price
     from distask.llm.request import Completion
+
+PERCENTILES = (0.5, 0.9, 0.99)
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class Stats:
     """Calls made again after a fault of the endpoint."""
     invalid_retries: int = 0
     """Replies asked for again because the one before was invalid."""
+    latencies: list[Latency] = field(default_factory=list)
+    """How long calls took, for each endpoint."""
     in_flight: int = 0
     ceiling: int = 0
     """How many calls may be in flight at the moment."""
@@ -112,4 +117,16 @@ class Stats:
             "tokens": {"input": self.input_tokens, "output": self.output_tokens},
             "cost_usd": round(self.cost, 6) if self.priced else None,
             "seconds": round(self.seconds, 3),
+            "latency_seconds": self._latency(),
         }
+
+    @property
+    def latency(self) -> Latency:
+        """How long the calls took, of all endpoints."""
+        return Latency.together(self.latencies)
+
+    def _latency(self) -> dict[str, float | int | None]:
+        every = self.latency
+        percentiles = {f"p{round(share * 100)}": every.percentile(share) for share in PERCENTILES}
+        told = {**percentiles, "max": every.longest if every.count else None}
+        return {"calls": every.count, **{name: None if s is None else round(s, 4) for name, s in told.items()}}
