@@ -10,8 +10,9 @@ import typer
 from rich.text import Text
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
-from distask.cli.console import amount, out, plain, rates
+from distask.cli.console import out, plain
 from distask.cli.setup import pairs
+from distask.figures import amount, rates
 from distask.llm.config import load_config
 from distask.llm.prices import known_of
 from distask.llm.probe import COMMON, Finding, local_servers, probe

@@ -6,18 +6,17 @@ colours nothing, and is never read as markup.
 
 from __future__ import annotations
 
-import math
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
+from distask.figures import several
 from distask.spec.diagnostics import visible
 
 if TYPE_CHECKING:
     from distask.errors import DistaskError, SpecError
-    from distask.llm.config_model import Price
 
 JOINERS = "\u200c\u200d"
 """Invisible, and part of how Persian, Hindi and emoji are written; they move nothing."""
@@ -55,41 +54,6 @@ def short(text: str, longest: int = 300) -> str:
     """The text on one line, its end cut."""
     line = " ".join(text.split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
-
-
-def amount(count: int) -> str:
-    """A count in a few figures: 950, 12.3k, 3.4M."""
-    for least, unit_size, unit in ((10**9, 10**9, "G"), (10**6, 10**6, "M"), (10**4, 10**3, "k")):
-        if count >= least:
-            return f"{count / unit_size:.1f}{unit}"
-    return f"{count:,}"
-
-
-def money(usd: float) -> str:
-    """An amount of USD: $0, $0.0012, $0.25, $1,234.50; two figures at least, so that no cost looks like none."""
-    if usd <= 0:
-        return "$0"
-    return f"${usd:,.{max(2, 1 - math.floor(math.log10(usd)))}f}"
-
-
-def rates(price: Price) -> str:
-    """What tokens cost: $0.40 in, $1.60 out for a million tokens."""
-    said = [f"${usd:,.2f}" if round(usd, 2) == usd else f"${usd:g}" for usd in (price.input, price.output)]
-    return f"{said[0]} in, {said[1]} out for a million tokens"
-
-
-def several(count: int, word: str) -> str:
-    """A count and its word: 1 row, 2 rows; 1 reply, 2 replies."""
-    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
-    return f"{count:,} {word if count == 1 else plural}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: 3.2 s, 4 min 5 s, 2 h 10 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    if seconds < 60 and minutes == 0:
-        return f"{seconds:.1f} s"
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def tell_error(error: DistaskError) -> int:

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from distask.cli import chats
 from distask.cli import options as o
-from distask.cli.console import amount, money, out, plain, rates, several
+from distask.cli.console import out, plain
 from distask.cli.setup import job_of
+from distask.figures import amount, money, rates, several
 from distask.runner.plan import Plan, plan
 
 if TYPE_CHECKING:

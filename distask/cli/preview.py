@@ -16,8 +16,9 @@ from rich.text import Text
 
 from distask.cli import chats
 from distask.cli import options as o
-from distask.cli.console import duration, money, out, plain, several
+from distask.cli.console import out, plain
 from distask.cli.setup import job_of
+from distask.figures import duration, money, several
 from distask.llm.prices import cost_of, known_of
 from distask.runner.trial import Trial, Tried, try_rows
 from distask.spec.diagnostics import Diagnostic

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from distask.cli.console import duration, money, plain, rates, several, short
+from distask.cli.console import plain, short
+from distask.figures import duration, money, rates, several
 from distask.llm.prices import known_of
 from distask.runner.budget import CostReached
 

@@ -11,8 +11,9 @@ import typer
 import yaml
 from rich.text import Text
 
-from distask.cli.console import out, plain, safe, several
+from distask.cli.console import out, plain, safe
 from distask.errors import DistaskError, UsageError
+from distask.figures import several
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.gallery import gallery
 

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from distask.cli import options as o
 from distask.cli.case_report import difference, write_junit
-from distask.cli.console import duration, err, out, plain, several, short
+from distask.cli.console import err, out, plain, short
 from distask.errors import SpecError, UsageError
+from distask.figures import duration, several
 from distask.spec.load import load_spec
 from distask.task.cases import Broken, Outcome, case_name, case_task, compare, outcome, runs_code, try_cases
 

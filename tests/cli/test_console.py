@@ -10,8 +10,9 @@ import unicodedata
 import pytest
 
 from distask.cli import chats, console
-from distask.cli.console import amount, duration, plain, safe, several
+from distask.cli.console import plain, safe
 from distask.errors import EndpointError, SpecError
+from distask.figures import amount, duration, several
 from distask.spec.diagnostics import Diagnostic
 
 PAYLOADS = [
