@@ -1,7 +1,8 @@
 """Keep every completion, once, under the key of the request that it answers.
 
 One SQLite file in WAL mode. It holds completions and nothing else: no prompt, no key of an API. A put returns when its
-group is committed; groups are committed by a thread, so that nothing else waits on the disk.
+group is committed; groups are committed by a thread, so that nothing else waits on the disk. SQLite does not notice a
+bit that turns in a file, so each completion has a checksum, and one that does not fit is as good as none.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import queue
 import sqlite3
 import threading
 import time
+import zlib
 from contextlib import closing
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Self
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 60.0
 """How long another process's commit is waited for."""
 GROUP = 2_000
@@ -40,6 +42,7 @@ CREATE TABLE IF NOT EXISTS completions (
     completion BLOB NOT NULL,     -- JSON
     model TEXT NOT NULL,          -- as the server named it
     created REAL NOT NULL,        -- seconds since 1970
+    checksum INTEGER,             -- CRC-32 of all of them but the time
     PRIMARY KEY (key, max_tokens)
 ) STRICT;
 """
@@ -49,7 +52,7 @@ CREATE TABLE IF NOT EXISTS completions (
 _FIELDS = [field.name for field in fields(Completion)]
 
 _INSERT = "INSERT OR REPLACE INTO completions VALUES "
-_ONE = "(?, ?, ?, ?, ?)"
+_ONE = "(?, ?, ?, ?, ?, ?)"
 
 
 class Store:
@@ -58,6 +61,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Open or make the store; `StoreError` where it is of a newer version, is no store, or can't be written."""
         self.path = path
+        self.damaged = 0
+        """Completions that were found damaged so far, and not given."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600, exist_ok=True)
@@ -76,11 +81,14 @@ class Store:
         """
         try:
             found = self._reader.execute(
-                "SELECT max_tokens, completion FROM completions WHERE key = ?", (key,)
+                "SELECT max_tokens, completion, model, checksum FROM completions WHERE key = ?", (key,)
             ).fetchall()
         except sqlite3.Error as error:
             raise StoreError(self._explain(error)) from error
-        for limit, data in found:
+        for limit, data, model, checksum in found:
+            if checksum != _checksum(key, limit, data, model):
+                self.damaged += 1
+                continue
             completion = _decode(data)
             if _serves(completion, limit or None, max_tokens):
                 return completion
@@ -93,7 +101,7 @@ class Store:
             StoreError: they can't be kept.
         """
         now = time.time()
-        records = [(key, max_tokens or 0, _encode(c), c.model, now) for key, c in completions]
+        records = [_record(key, max_tokens or 0, completion, now) for key, completion in completions]
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="distask-store", daemon=True)
             self._thread.start()
@@ -137,9 +145,16 @@ class Store:
                 "update distask, or name another store with --store"
             )
             raise StoreError(message)
+        if version == SCHEMA_VERSION:
+            return
+        connection.execute("BEGIN IMMEDIATE")  # another process may be making it at this moment
         connection.execute(_TABLES)
-        if version < SCHEMA_VERSION:
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version == 1 and int(connection.execute("PRAGMA user_version").fetchone()[0]) == 1:
+            connection.create_function("checksum_of", 4, _checksum, deterministic=True)
+            connection.execute("ALTER TABLE completions ADD COLUMN checksum INTEGER")
+            connection.execute("UPDATE completions SET checksum = checksum_of(key, max_tokens, completion, model)")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
 
     def _write(self) -> None:
         try:
@@ -186,7 +201,7 @@ class Store:
 
     def _explain(self, error: Exception) -> str:
         words = str(error)
-        if "not a database" in words or "malformed" in words:
+        if "not a database" in words or "malformed" in words or "no such table" in words:
             mend = "move it away, or name another with --store"
             return f"{self.path}: this is no store of distask, or it is damaged ({words}); {mend}"
         if "full" in words or getattr(error, "errno", None) == 28:  # ENOSPC
@@ -234,6 +249,15 @@ def _serves(completion: Completion, asked: int | None, limit: int | None) -> boo
         return asked == limit or (asked is not None and limit is not None and limit <= asked)
     length = completion.usage.output_tokens
     return asked == limit or limit is None or length is None or length <= limit
+
+
+def _record(key: bytes, limit: int, completion: Completion, now: float) -> tuple[Any, ...]:
+    data = _encode(completion)
+    return key, limit, data, completion.model, now, _checksum(key, limit, data, completion.model)
+
+
+def _checksum(key: bytes, limit: int, data: bytes, model: str) -> int:
+    return zlib.crc32(b"%b%d%b%b" % (key, limit, data, model.encode()))
 
 
 def _encode(completion: Completion) -> bytes:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from distask.llm.http import Response
 
 
+LONGEST_INT = 300
+"""Digits; Python itself takes some thousands, and a float has 309."""
+
+
 def read_completions(response: Response) -> tuple[list[Completion], str]:
     """The good choices of an answer in their order, or none and what is wrong with it."""
     if response.status != 200:
@@ -48,7 +52,7 @@ def _json(body: bytes) -> tuple[Any, str]:
         pass
     text = body.decode(errors="replace")
     try:  # halves of surrogate pairs, NaN: orjson does not take them
-        return _whole_values(json.loads(text)), ""
+        return _whole_values(json.loads(text, parse_int=_kept_int)), ""
     except (ValueError, RecursionError):
         pass
     if not text.strip():
@@ -66,6 +70,12 @@ def _whole_values(value: Any) -> Any:
     return value
 
 
+def _kept_int(text: str) -> int | float:
+    """An integer, or the float that orjson makes of one beyond 64 bits."""
+    number = int(text) if len(text) <= LONGEST_INT else float(text)
+    return number if -(1 << 63) <= number < 1 << 64 else float(number)
+
+
 def whole(text: str) -> str:
     """The text with halves of surrogate pairs joined where they meet, and U+FFFD where they don't."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -74,7 +84,19 @@ def whole(text: str) -> str:
 def _is_good(choice: Any) -> bool:
     if not isinstance(choice, dict) or choice.get("error"):
         return False
-    return isinstance(choice.get("message"), dict) or isinstance(choice.get("text"), str)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        return isinstance(choice.get("text"), str)
+    return all(_can_be_kept(value) for value in (message.get("tool_calls"), choice.get("logprobs")) if value)
+
+
+def _can_be_kept(value: Any) -> bool:
+    """Whether a part that is kept as it came can be written again, some levels deeper: in the store, in a row."""
+    try:
+        orjson.dumps([[[[[[[[value]]]]]]]])
+    except TypeError:  # it is nested deeper than anything that a model means to say
+        return False
+    return True
 
 
 def _index(choice: dict[str, Any]) -> int:

@@ -18,6 +18,9 @@ SHARE = 0.5
 DATA_KINDS = frozenset({"context_length", "content_filter", "too_large", "oversize", "no_example"})
 """Failures that the rows bring with them: later in a run they are no sign that the endpoint is broken."""
 
+HOPELESS = frozenset({"web_page"})
+"""Failures of a single try that count as a request's end while nothing has succeeded: a wrong address stays wrong."""
+
 Way = tuple[str, int | None, str | None]
 
 
@@ -37,6 +40,10 @@ class Breaker:
             self._succeeded = True
             self._failed.clear()
         self._ends.append(None)
+
+    def doubt(self, request: Request, failure: Failure) -> Failure | None:
+        """Count a try that failed; the run's own failure where trying again has no prospect."""
+        return None if self._succeeded or failure.kind not in HOPELESS else self.failure(request, failure)
 
     def failure(self, request: Request, failure: Failure) -> Failure | None:
         """Count a request that failed for good; the run's own failure when it is one too many of its way."""

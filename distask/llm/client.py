@@ -17,8 +17,8 @@ from distask.llm.offline import OfflineProvider
 from distask.llm.openai import Endpoint, OpenAIProvider
 from distask.llm.pace import Pace
 from distask.llm.request import CallFailed
-from distask.llm.retry import backoff
 from distask.llm.tokens import estimate_tokens
+from distask.llm.waits import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST_CHOICES = 128
 """Completions that are asked for in one call: what OpenAI takes."""
 LONGEST_LIMITED = 3600.0
-"""Seconds that a request is tried while the server says 429: an hour, since most limits end within it."""
+"""Seconds that the server may say 429 to a request, and answer none: an hour, since most limits end within it."""
 SHORTEST_SECRET = 4
 """Characters; hiding a shorter one would blot out words, and keep no secret."""
 TROUBLES = frozenset({"server_error", "connection", "tls", "timeout"})
@@ -54,7 +54,7 @@ class Client:
         provider: who answers.
         pace: when a call may begin.
         max_retries: how often a request is sent again; 429 does not count.
-        max_retry_seconds: how long a request is tried, but for 429.
+        max_retry_seconds: how long a request is tried, but for 429: its calls and the rests between them.
         random: where waits are drawn from.
         on_event: told, once each, what the user should know: a sentence.
     """
@@ -79,12 +79,14 @@ class Client:
         self.failures: Counter[str] = Counter()
         """Kind of failure to the calls that ended so, those that were tried again included."""
         self.events: list[str] = []
-        self._max_retries = max_retries
-        self._max_retry_seconds = max_retry_seconds
-        self._random = random or Random()  # noqa: S311 - jitter
+        self.max_retries = max_retries
+        self.max_retry_seconds = max_retry_seconds
+        self.random = random or Random()  # noqa: S311 - jitter
         self._on_event = on_event
         self._breaker = Breaker()
         self._fatal: Failure | None = None
+        self.answered_at = float("-inf")
+        """The loop's time when a call last ended well."""
         self._resting: set[asyncio.Future[None]] = set()
 
     @property
@@ -112,7 +114,7 @@ class Client:
         while True:
             asked = samples if self.honours_n else samples[:1]
             try:
-                completions = await self._call(request, asked)
+                completions = await self._call(request, asked, tries)
             except CallFailed as error:
                 failure = error.failure
             else:
@@ -127,8 +129,9 @@ class Client:
                 self._learn_n("the server refused n above 1")
                 continue
             seconds = tries.wait(failure)
-            if seconds is None:
-                raise CallFailed(self._final(request, failure, tries))
+            hopeless = self._breaker.doubt(request, failure)
+            if seconds is None or hopeless is not None:
+                raise CallFailed(self._final(request, hopeless or failure, tries))
             self.retries += 1
             await self._rest(seconds)
 
@@ -145,7 +148,7 @@ class Client:
         """Close the provider's connections."""
         await self.provider.close()
 
-    async def _call(self, request: Request, samples: Sequence[int]) -> list[Completion]:
+    async def _call(self, request: Request, samples: Sequence[int], tries: _Tries) -> list[Completion]:
         pace = self.pace
         if self._fatal is not None:
             raise CallFailed(self._fatal)
@@ -154,6 +157,7 @@ class Client:
             if self._fatal is not None:
                 raise CallFailed(self._fatal)
             self.calls += 1
+            tries.begun = place.begun
             try:
                 completions = await self.provider.complete(request, samples)
             except CallFailed as error:
@@ -161,6 +165,7 @@ class Client:
                 raise
             self.latency.add(asyncio.get_running_loop().time() - place.begun)
             pace.succeeded()
+            self.answered_at = asyncio.get_running_loop().time()
             if pace.counts_tokens and (used := _used(completions)) is not None:
                 place.used(used)
             return completions
@@ -212,13 +217,19 @@ class Client:
 
 
 class _Tries:
-    """One request's budget: tries and time. Waits for a rate limit use up only the time, and have more of it."""
+    """One request's budget: tries and time, that of waiting for its turn not counted.
+
+    A 429 uses up neither: only where the server says nothing else, to anyone, for an hour, is that the end.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._failed = 0
         self._limited = 0
-        self._since = 0.0
+        self._limited_since = 0.0
+        self._seconds = 0.0
+        self.begun = 0.0
+        """The loop's time when the last call began."""
 
     @property
     def count(self) -> int:
@@ -228,17 +239,19 @@ class _Tries:
         """Seconds to wait before the next try; None where there is none."""
         client = self._client
         now = asyncio.get_running_loop().time()
-        if self.count == 0:
-            self._since = now
-        limited = failure.kind == "rate_limit"
-        if limited:
+        if failure.kind == "rate_limit":
             self._limited += 1
-        else:
-            self._failed += 1
-        longest = LONGEST_LIMITED if limited else client._max_retry_seconds  # noqa: SLF001 - its own helper
-        if failure.scope != "retry" or self._failed > client._max_retries or now - self._since >= longest:  # noqa: SLF001
+            if self._limited == 1:
+                self._limited_since = self.begun
+            silent = now - max(self._limited_since, client.answered_at)
+            return None if silent >= LONGEST_LIMITED else backoff(self._limited, client.random)
+        self._failed += 1
+        self._seconds += now - self.begun
+        if failure.scope != "retry" or self._failed > client.max_retries or self._seconds >= client.max_retry_seconds:
             return None
-        return backoff(self._limited if limited else self._failed, client._random)  # noqa: SLF001
+        seconds = backoff(self._failed, client.random)
+        self._seconds += max(seconds, failure.retry_after or 0.0)
+        return seconds
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -1,39 +1,13 @@
-"""Class what went wrong with a call, once: what it ends, how long to wait, what the user can do.
+"""Class what went wrong with a call, once: what it ends, and what the user can do.
 
-`RULES` is the whole policy, read from above; the first rule that fits decides:
-
-| what came                                        | kind              | ends                                |
-| ------------------------------------------------ | ----------------- | ----------------------------------- |
-| no address for the name, a refused connection    | connection        | the run, before any success         |
-| TLS refused                                      | tls               | the run, before any success         |
-| the same later; a broken connection              | connection, tls   | tried again                         |
-| no answer in time                                | timeout           | tried again                         |
-| a reply larger than 32 MiB                       | oversize          | the row                             |
-| 3xx                                              | redirect          | the run                             |
-| 401; 400 and 403 that name the key               | auth              | the run                             |
-| 402; quota and billing codes, in any status      | quota             | the run                             |
-| a filter's codes or words on 400, 403, 422       | content_filter    | the row                             |
-| any other 403                                    | permission        | the run                             |
-| 400 and 404 that name the model                  | model_not_found   | the run                             |
-| any other 404, 405                               | not_found         | the run                             |
-| words of the context's length                    | context_length    | the row                             |
-| 413                                              | too_large         | the row                             |
-| 400 that names n                                 | n_refused         | the row; the client asks for one    |
-| 408                                              | timeout           | tried again                         |
-| 409, 425                                         | conflict          | tried again                         |
-| 429                                              | rate_limit        | tried again; uses up time, no tries |
-| any other 4xx                                    | bad_request       | the row                             |
-| 5xx, 529                                         | server_error      | tried again                         |
-| 200 with a broken body, an error, or no choices  | bad_reply         | tried again                         |
-
-A rule that ends a row is not the end of it: `breaker` ends the run when the first rows all fail the same way.
+`RULES` is the whole policy, a table that is read from above: the first rule that fits decides. `docs/failures.md` is
+made from it. How long to wait is `waits`' business; and a rule that ends a row is not the end of it: `breaker` ends
+the run when the first rows all fail the same way.
 """
 
 from __future__ import annotations
 
-import email.utils
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,10 +16,10 @@ from urllib.parse import quote
 import orjson
 
 from distask.llm.request import Failure
+from distask.llm.waits import asked_wait
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from random import Random
 
     from distask.llm.request import Scope
 
@@ -53,9 +27,6 @@ Fault = Literal["dns", "refused", "unreachable", "tls", "reset", "timeout", "ove
 FAULTS: tuple[Fault, ...] = ("dns", "refused", "unreachable", "tls", "reset", "timeout", "oversize")
 """What can happen to a call that gets no answer; they stand where a status stands."""
 
-LONGEST_RETRY_AFTER = 3600.0
-BACKOFF_BASE = 0.5
-BACKOFF_CAP = 60.0
 LONGEST_MESSAGE = 600
 """Characters of the server's own words that are kept."""
 
@@ -64,6 +35,8 @@ LONGEST_MESSAGE = 600
 class Rule:
     """One row of the policy. It fits where the status does, and one of `codes` or `words`, if it has any."""
 
+    what: str
+    """What came, for people."""
     kind: str
     scope: Scope
     statuses: Collection[int | str] | None = None
@@ -71,7 +44,7 @@ class Rule:
     codes: frozenset[str] = frozenset()
     """The server's own error codes or types."""
     words: re.Pattern[str] | None = None
-    """Searched in the server's message."""
+    """Searched in the server's message, and in what is wrong with the body of a 200."""
     fresh: bool = False
     """Whether it holds only before the endpoint has answered any call well."""
     mend: str | None = None
@@ -106,28 +79,45 @@ _NO_MODEL = frozenset(
     {"model_not_found", "deploymentnotfound", "unknown_model", "invalid_model", "model_not_available"}
 )
 _NO_CONNECTION = "is the server up, and is this its address? --base-url URL, or base_url in the config"
+_NO_CREDIT = "add credit at the provider, then run again: nothing is paid twice"
 
 RULES: tuple[Rule, ...] = (
-    Rule("connection", "run", {"dns", "refused", "unreachable"}, fresh=True, mend=_NO_CONNECTION),
-    Rule("connection", "retry", {"dns", "refused", "unreachable", "reset"}),
     Rule(
+        "no address for the name, a refused connection, before any success",
+        "connection",
+        "run",
+        {"dns", "refused", "unreachable"},
+        fresh=True,
+        mend=_NO_CONNECTION,
+    ),
+    Rule("the same later; a connection that breaks", "connection", "retry", {"dns", "refused", "unreachable", "reset"}),
+    Rule(
+        "TLS refused, before any success",
         "tls",
         "run",
         {"tls"},
         fresh=True,
         mend="is the address right (http or https)? a company's own certificates are read from SSL_CERT_FILE",
     ),
-    Rule("tls", "retry", {"tls"}),
-    Rule("timeout", "retry", {"timeout"}, mend="raise limits.timeout, or lower max_tokens or the concurrency"),
-    Rule("oversize", "row", {"oversize"}, mend="set max_tokens"),
+    Rule("TLS refused, later", "tls", "retry", {"tls"}),
     Rule(
+        "no whole reply within `limits.timeout`",
+        "timeout",
+        "retry",
+        {"timeout"},
+        mend="raise limits.timeout, or lower max_tokens or the concurrency",
+    ),
+    Rule("a reply of more than 32 MiB", "oversize", "row", {"oversize"}, mend="set max_tokens"),
+    Rule(
+        "any redirect (3xx)",
         "redirect",
         "run",
         range(300, 400),
         mend="redirects are not followed, so that no prompt goes to another host; set base_url to the new address",
     ),
-    Rule("auth", "run", {401}, mend="{key}"),
+    Rule("401", "auth", "run", {401}, mend="{key}"),
     Rule(
+        "400, 403 that name the key",
         "auth",
         "run",
         {400, 403},
@@ -135,9 +125,10 @@ RULES: tuple[Rule, ...] = (
         _words(r"api[ _-]key (not valid|is invalid)|(invalid|incorrect|missing) api[ _-]key|API_KEY_INVALID"),
         mend="{key}",
     ),
-    Rule("quota", "run", {402}, mend="add credit at the provider, then run again: nothing is paid twice"),
-    Rule("quota", "run", None, _BILLING, mend="add credit at the provider, then run again: nothing is paid twice"),
+    Rule("402", "quota", "run", {402}, mend=_NO_CREDIT),
+    Rule("a code of quota or billing, in any status, 429 too", "quota", "run", None, _BILLING, mend=_NO_CREDIT),
     Rule(
+        "a content filter's code or words in 400, 403, 422",
         "content_filter",
         "row",
         {400, 403, 422},
@@ -147,8 +138,9 @@ RULES: tuple[Rule, ...] = (
             r"flagged (as|by|for)|data may contain inappropriate"
         ),
     ),
-    Rule("permission", "run", {403}, mend="does this key, project or country have access to {model}?"),
+    Rule("any other 403", "permission", "run", {403}, mend="does this key, project or country have access to {model}?"),
     Rule(
+        "404 of Ollama, whose model is not pulled",
         "model_not_found",
         "run",
         {404},
@@ -156,6 +148,7 @@ RULES: tuple[Rule, ...] = (
         mend="get it first: ollama pull {model}; or choose one it has: ollama list, then --model NAME",
     ),
     Rule(
+        "400, 404 that name the model",
         "model_not_found",
         "run",
         {400, 404},
@@ -168,12 +161,14 @@ RULES: tuple[Rule, ...] = (
         mend="the server has no model `{model}`; it lists those it has at {base}/models; choose one: --model NAME",
     ),
     Rule(
+        "any other 404; 405",
         "not_found",
         "run",
         {404, 405},
         mend="is base_url right? it is {base}, and for most servers it ends in /v1",
     ),
     Rule(
+        "a code or words of the context's length in 400, 413, 422, 429, 500",
         "context_length",
         "row",
         {400, 413, 422, 429, 500},
@@ -185,8 +180,9 @@ RULES: tuple[Rule, ...] = (
         ),
         mend="shorten the input, or take a model with a longer context",
     ),
-    Rule("too_large", "row", {413}, mend="shorten the input; large images may go as URLs"),
+    Rule("any other 413", "too_large", "row", {413}, mend="shorten the input; large images may go as URLs"),
     Rule(
+        "400, 422, 501 that name `n`: the run asks for one reply a call from then on",
         "n_refused",
         "row",
         {400, 422, 501},
@@ -197,20 +193,42 @@ RULES: tuple[Rule, ...] = (
         mend="the server takes no n above 1",
     ),
     Rule(
+        "400, 422 that name max_completion_tokens",
         "bad_request",
         "row",
         {400, 422},
         words=_words(r"max_completion_tokens"),
         mend="this model wants max_completion_tokens instead of max_tokens (or the other way round)",
     ),
-    Rule("timeout", "retry", {408}),
-    Rule("conflict", "retry", {409, 425}),
-    Rule("rate_limit", "retry", {429}, mend="lower --concurrency, or set limits.requests_per_minute; then run again"),
-    Rule("rate_limit", "retry", None, frozenset({"rate_limit_exceeded", "slow_down", "rate_limit_error"})),
-    Rule("bad_request", "row", range(400, 500)),
-    Rule("server_error", "retry", range(500, 600)),
-    Rule("bad_reply", "retry", None),
+    Rule("408", "timeout", "retry", {408}),
+    Rule("409, 425", "conflict", "retry", {409, 425}),
+    Rule(
+        "any other 429: it uses up no tries; after an hour without any good reply it ends the run",
+        "rate_limit",
+        "retry",
+        {429},
+        mend="lower --concurrency, or set limits.requests_per_minute; then run again",
+    ),
+    Rule(
+        "a rate limit's code in any status (`slow_down`)",
+        "rate_limit",
+        "retry",
+        None,
+        frozenset({"rate_limit_exceeded", "slow_down", "rate_limit_error"}),
+    ),
+    Rule("any other 4xx", "bad_request", "row", range(400, 500)),
+    Rule("any other 5xx, 529 too", "server_error", "retry", range(500, 600)),
+    Rule(
+        "a 200 with a web page: as the first thing that 20 rows hear, it ends the run without more tries",
+        "web_page",
+        "retry",
+        {200},
+        words=_words(r"^the reply is a web page"),
+        mend="is base_url right ({base}), and does a login page or a proxy stand before it?",
+    ),
+    Rule("a 200 that is empty, cut, no JSON, an error, or has no choices", "bad_reply", "retry", None),
 )
+"""The policy. A number in a 200's error is the status that it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +257,8 @@ def classify(
         note: what is wrong with the body, where the status says that all is well.
     """
     status, code, message = _read_error(status, body)
-    rule = _rule(status, code, message, fresh=situation.fresh)
     words = ": ".join(w for w in (note, message) if w) or "no reason given"
+    rule = _rule(status, code, words, fresh=situation.fresh)
     where = f"HTTP {status}" if isinstance(status, int) and status != 200 else situation.base
     return Failure(
         kind=rule.kind,
@@ -248,19 +266,19 @@ def classify(
         scope=rule.scope,
         status=status if isinstance(status, int) else None,
         code=redact(code, situation.secrets) if code else None,
-        retry_after=parse_retry_after(headers) if headers is not None and rule.scope == "retry" else None,
+        retry_after=asked_wait(headers or {}, limited=rule.kind == "rate_limit") if rule.scope == "retry" else None,
         mend=None if rule.mend is None else redact(_filled(rule.mend, situation), situation.secrets),
     )
 
 
-def _rule(status: int | str, code: str | None, message: str, *, fresh: bool) -> Rule:
+def _rule(status: int | str, code: str | None, said: str, *, fresh: bool) -> Rule:
     for rule in RULES:
         if rule.statuses is not None and status not in rule.statuses:
             continue
         if rule.fresh and not fresh:
             continue
         if (rule.codes or rule.words) and not (
-            (code is not None and code.lower() in rule.codes) or (rule.words and rule.words.search(message))
+            (code is not None and code.lower() in rule.codes) or (rule.words and rule.words.search(said))
         ):
             continue
         return rule
@@ -368,68 +386,3 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
     text = _BEARER.sub(f"Bearer {HIDDEN}", text)
     text = _USERINFO.sub(rf"\1{HIDDEN}@", text)
     return _KEY_LIKE.sub(HIDDEN, text)
-
-
-_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|s|m|h|d)")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
-
-
-def parse_retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that the server asks to wait, between 0 and an hour; None where it says nothing that makes sense.
-
-    `retry-after-ms` and `retry-after` (seconds or a date) come first; else the later of the `x-ratelimit-reset-*` of
-    what is used up.
-    """
-    seconds = _milliseconds(headers.get("retry-after-ms"))
-    if seconds is None:
-        seconds = _after(headers.get("retry-after"), time.time() if now is None else now)
-    if seconds is None:
-        seconds = _resets(headers)
-    return None if seconds is None else min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
-
-
-def _milliseconds(value: str | None) -> float | None:
-    text = (value or "").strip()
-    return float(text) / 1000 if _DECIMAL.fullmatch(text) else None
-
-
-def _after(value: str | None, now: float) -> float | None:
-    text = (value or "").strip()
-    if _DECIMAL.fullmatch(text):
-        return float(text)
-    span = _span(text)
-    if span is not None or len(text) < 10:
-        return span
-    try:
-        return email.utils.parsedate_to_datetime(text).timestamp() - now
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
-
-
-def _resets(headers: Mapping[str, str]) -> float | None:
-    found: list[tuple[bool, float]] = []
-    for what in ("requests", "tokens"):
-        value = (headers.get(f"x-ratelimit-reset-{what}") or "").strip()
-        seconds = float(value) if _DECIMAL.fullmatch(value) else _span(value)
-        if seconds is not None:
-            left = (headers.get(f"x-ratelimit-remaining-{what}") or "").strip()
-            found.append((left == "0", seconds))
-    used_up = [seconds for empty, seconds in found if empty]
-    return max(used_up or [seconds for _, seconds in found], default=None)
-
-
-def _span(text: str) -> float | None:
-    """`6m0s`, `1.5s`, `250ms`."""
-    parts = _SPAN.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
-
-
-def backoff(attempt: int, random: Random) -> float:
-    """Seconds before the try after failed try number `attempt` (from 1): full jitter, doubling, capped.
-
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-    """
-    return random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2.0 ** min(attempt, 30)))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distask.llm.retry import FAULTS, RULES, Situation, backoff, classify, parse_retry_after, redact
+from distask.llm.retry import FAULTS, RULES, Situation, classify, redact
+from distask.llm.waits import asked_wait, backoff
 
 CANARY = "sk-canary-0123456789abcdefSECRET"
 ASKED = Situation("http://host/v1", "my-model", "MY_KEY", (CANARY,), fresh=False)
@@ -195,13 +196,13 @@ RETRY_AFTER = [
 @pytest.mark.parametrize(("headers", "seconds"), RETRY_AFTER)
 def test_retry_after_is_read_in_all_its_forms(headers, seconds):
     """Seconds, milliseconds, dates, spans; garbage is ignored, and an hour is the most."""
-    assert parse_retry_after(headers, NOW) == (None if seconds is None else pytest.approx(seconds, abs=1))
+    assert asked_wait(headers, NOW) == (None if seconds is None else pytest.approx(seconds, abs=1))
 
 
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset-tokens"]), st.text()))
 def test_no_retry_after_raises_or_leaves_its_bounds(headers):
     """Whatever a server sends."""
-    seconds = parse_retry_after(headers)
+    seconds = asked_wait(headers)
 
     assert seconds is None or 0 <= seconds <= 3600
 
