@@ -8,6 +8,7 @@ bit that turns in a file, so each completion has a checksum, and one that does n
 from __future__ import annotations
 
 import asyncio
+import errno
 import queue
 import sqlite3
 import threading
@@ -51,6 +52,7 @@ CREATE TABLE IF NOT EXISTS completions (
 
 _FIELDS = [field.name for field in fields(Completion)]
 
+_SELECT = "SELECT max_tokens, completion, CAST(model AS BLOB), checksum FROM completions WHERE key = ?"
 _INSERT = "INSERT OR REPLACE INTO completions VALUES "
 _ONE = "(?, ?, ?, ?, ?, ?)"
 
@@ -80,13 +82,11 @@ class Store:
         than its own.
         """
         try:
-            found = self._reader.execute(
-                "SELECT max_tokens, completion, model, checksum FROM completions WHERE key = ?", (key,)
-            ).fetchall()
+            found = self._reader.execute(_SELECT, (key,)).fetchall()
         except sqlite3.Error as error:
             raise StoreError(self._explain(error)) from error
         for limit, data, model, checksum in found:
-            if checksum != _checksum(key, limit, data, model):
+            if checksum is None or checksum != _checksum(key, limit, data, model):
                 self.damaged += 1
                 continue
             completion = _decode(data)
@@ -152,7 +152,9 @@ class Store:
         if version == 1 and int(connection.execute("PRAGMA user_version").fetchone()[0]) == 1:
             connection.create_function("checksum_of", 4, _checksum, deterministic=True)
             connection.execute("ALTER TABLE completions ADD COLUMN checksum INTEGER")
-            connection.execute("UPDATE completions SET checksum = checksum_of(key, max_tokens, completion, model)")
+            connection.execute(
+                "UPDATE completions SET checksum = checksum_of(key, max_tokens, completion, CAST(model AS BLOB))"
+            )
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
@@ -200,16 +202,21 @@ class Store:
         return None
 
     def _explain(self, error: Exception) -> str:
-        words = str(error)
-        if "not a database" in words or "malformed" in words or "no such table" in words:
+        words, code = str(error), getattr(error, "sqlite_errorcode", 0) & 0xFF  # its lowest byte: the sort of error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such" in words:
             mend = "move it away, or name another with --store"
             return f"{self.path}: this is no store of distask, or it is damaged ({words}); {mend}"
-        if "full" in words or getattr(error, "errno", None) == 28:  # ENOSPC
+        if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC:
             return f"{self.path}: the disk is full; free some space and run the same command again, nothing is lost"
-        if "locked" in words:
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return (
                 f"{self.path}: another process has held the store for {BUSY_SECONDS:.0f} s; wait for it, or use --store"
             )
+        if code == sqlite3.SQLITE_IOERR:
+            mend = "is the disk full, or broken? when it is mended, run the same command again, nothing is lost"
+            return f"{self.path}: the store can't be read or written ({words}); {mend}"
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            return f"{self.path}: the store can't be written ({words}); let it be, or name another with --store"
         return f"{self.path}: the store can't be used: {words}"
 
 
@@ -253,11 +260,14 @@ def _serves(completion: Completion, asked: int | None, limit: int | None) -> boo
 
 def _record(key: bytes, limit: int, completion: Completion, now: float) -> tuple[Any, ...]:
     data = _encode(completion)
-    return key, limit, data, completion.model, now, _checksum(key, limit, data, completion.model)
+    return key, limit, data, completion.model, now, _checksum(key, limit, data, completion.model.encode())
 
 
-def _checksum(key: bytes, limit: int, data: bytes, model: str) -> int:
-    return zlib.crc32(b"%b%d%b%b" % (key, limit, data, model.encode()))
+def _checksum(key: bytes, limit: int, data: bytes, model: bytes) -> int | None:
+    """What a record's checksum must be; None where its values have not even their types any more."""
+    if not (isinstance(limit, int) and isinstance(data, bytes) and isinstance(model, bytes)):
+        return None
+    return zlib.crc32(b"%b%d %b%b" % (key, limit, data, model))
 
 
 def _encode(completion: Completion) -> bytes:

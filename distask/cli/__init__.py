@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,13 +76,11 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives its exit code. Every error is a message, never a bare traceback."""
     given = tuple(sys.argv[1:] if arguments is None else arguments)
+    _open_standard_files()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks is shown as an escape
             stream.reconfigure(errors="backslashreplace")
-    try:
-        return _run(given)
-    finally:
-        _flush()
+    return _flushed(_run(given))
 
 
 def _run(given: Sequence[str]) -> int:
@@ -105,8 +104,10 @@ def _run(given: Sequence[str]) -> int:
 
 def _told(error: Exception) -> int:
     from distask.cli import console
-    from distask.errors import DistaskError
+    from distask.errors import DistaskError, OutputError
 
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        error = OutputError(f"{error.filename or 'stdout'}: can't be written: {error.strerror}")
     if isinstance(error, DistaskError):
         return console.tell_error(error)
     if isinstance(error, _MISUSE):
@@ -114,9 +115,29 @@ def _told(error: Exception) -> int:
     return console.tell_bug(error)
 
 
-def _flush() -> None:
-    """Flush stdout; where nobody reads it any more, point it to nowhere, so that Python's own last flush is silent."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+def _open_standard_files() -> None:
+    """Open what was closed of stdin, stdout and stderr: else the next file that is opened gets its number and text."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def _flushed(code: int) -> int:
+    """Write out what stdout and stderr still hold; let go what can't be written: Python's own last flush is not silent.
+
+    The exit code: `code`, or 1 where a result is lost that was to be on stdout.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                code = code or _told(error)
+    return code

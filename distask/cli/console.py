@@ -6,8 +6,9 @@ colours nothing, and is never read as markup.
 
 from __future__ import annotations
 
+import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -30,9 +31,39 @@ class Terminal(Console):
         self.quiet = True
 
 
+class Patient:
+    """A stream that is lost, not the run, where it can't be written: a terminal that was closed, a log's full disk."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = False
+
+    def write(self, text: str) -> int:
+        """Write, while that can be done."""
+        if not self._lost:
+            try:
+                return self._stream.write(text)
+            except (OSError, ValueError):  # ValueError: it was closed in this process
+                self._lost = True
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, while that can be done."""
+        if not self._lost:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._lost = True
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the stream's own."""
+        return getattr(self._stream, name)
+
+
 def err() -> Console:
     """The console of all that is not data."""
-    return Terminal(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    stream = None if sys.stderr is None else cast("IO[str]", Patient(sys.stderr))  # it is None where it was closed
+    return Terminal(file=stream, stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def out() -> Console:

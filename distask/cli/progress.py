@@ -52,6 +52,7 @@ class Progress:
         self._quiet = quiet
         self._last: Stats | None = None
         self._drawn: tuple[int, int] | None = None
+        self._stopping = False
         self._live: Live | None = None
         if not quiet and (can_draw_over(console) if live is None else live):
             self._live = Live(
@@ -77,7 +78,8 @@ class Progress:
         """Show the counts as they are now, where it is time to."""
         self._last = stats
         now = self._clock()
-        if now >= self._next:
+        if now >= self._next or (stats.stopping and not self._stopping):
+            self._stopping = stats.stopping
             self._next = now + self._every
             self._draw(stats)
 
@@ -150,7 +152,10 @@ def _left(stats: Stats) -> list[str]:
 
 def _under_way(stats: Stats) -> list[str]:
     said = []
-    if stats.in_flight:
+    if stats.stopping:
+        calls = f"{several(stats.in_flight, 'call')} in flight" if stats.in_flight else "the last rows"
+        said.append(f"draining: {calls} may still end, for 10 s at the most; Ctrl-C again stops at once")
+    elif stats.in_flight:
         said.append(f"{stats.in_flight:,} of {stats.ceiling:,} in flight")
     if stats.input_tokens or stats.output_tokens:
         said.append(f"tokens {amount(stats.input_tokens)} in, {amount(stats.output_tokens)} out")

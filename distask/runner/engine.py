@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from distask.errors import DistaskError, OutputError, RunError
+from distask.errors import DistaskError, OutputError, RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -35,6 +35,8 @@ BREATH = 32
 DRAIN_SECONDS = 10.0
 """How long Ctrl-C waits for what is in flight."""
 TICK_SECONDS = 0.1
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that end a run in order: Ctrl-C, a scheduler's, that of a terminal that was closed."""
 
 Out = tuple["Row", dict[str, Any]]
 """A row to be written: the row it comes from, and the columns that are added to it."""
@@ -103,13 +105,13 @@ class Engine:
         shared = self._shared
         ticker = asyncio.create_task(self._tick())
         release = self._catch_signals()
+        whole = False
         try:
-            await self._feed(rows, writer)
-            await self._drain(writer)
-            self._flush(writer)
+            await self._do(rows, writer)
             if shared.error is None:
                 await asyncio.to_thread(writer.commit)
-        except (OutputError, DistaskError) as error:
+                whole = True  # an interrupt that came meanwhile has nothing left to stop
+        except DistaskError as error:
             shared.halt(error)
         finally:
             release()
@@ -119,9 +121,26 @@ class Engine:
             await asyncio.gather(ticker, *self._active, return_exceptions=True)
             await asyncio.gather(*(client.close() for client in shared.clients), return_exceptions=True)
             self._tell()
-        if shared.error is not None:
+        if shared.error is not None and not whole:
             writer.abort()
             raise shared.error
+
+    async def _do(self, rows: Iterable[Row], writer: Writer) -> None:
+        try:
+            await self._feed(rows, writer)
+            await self._drain(writer)
+            self._flush(writer)
+        except Exception as error:  # noqa: BLE001 - whatever it is: what is under way is paid for, and is kept
+            self._shared.halt(self._of_the_run(error))
+            await self._drain(writer)
+            if not isinstance(error, OutputError):
+                self._flush(writer)
+
+    def _of_the_run(self, error: Exception) -> Exception:
+        """A file that can be read no more after rows of it were asked for is no wrong usage."""
+        if isinstance(error, UsageError) and self._stats.calls:
+            return RunError(str(error))
+        return error
 
     # Rows in, in order
 
@@ -210,7 +229,9 @@ class Engine:
 
     def _interrupt(self) -> None:
         self._interrupts += 1
+        self._stats.stopping = True
         self._shared.halt(Interrupted("interrupted"))
+        self._tell()
         if self._interrupts > 1:
             for task in self._active:
                 task.cancel()
@@ -218,7 +239,9 @@ class Engine:
     def _catch_signals(self) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
         caught: list[signal.Signals] = []
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPS:
+            if signal.getsignal(number) == signal.SIG_IGN:  # as nohup does, and a shell to what is in its background
+                continue
             try:
                 loop.add_signal_handler(number, self._interrupt)
             except (NotImplementedError, RuntimeError, ValueError):  # not the main thread; Windows

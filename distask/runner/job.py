@@ -28,7 +28,7 @@ from distask.runner.engine import Engine
 from distask.runner.generations import METADATA_COLUMN, Shape
 from distask.runner.length import LongRows
 from distask.runner.one_task import OneTask
-from distask.runner.record import record_path, refuse_to_replace, told, write_record
+from distask.runner.record import claim, record_path, refuse_to_replace, told, write_record
 from distask.runner.requests import Target, merged
 from distask.runner.shared import Shared
 from distask.runner.stats import Stats
@@ -169,16 +169,19 @@ class Job:
         if path is not None:
             refuse_to_replace(path, self.identity(), overwrite=self.overwrite)
         stats = Stats(total=rows.count)
-        writer = Collected() if self.output is None else open_output("-" if path is None else str(path))
+        writer = Collected() if self.output is None else self._open_output(path)
         try:
             with self.open_store() or nullcontext() as store:
                 failures = self._go(rows, writer, store, stats, observe, tell)
+                damaged = 0 if store is None else store.damaged
         except BaseException as error:
             writer.abort()
             if isinstance(error, RunError):
                 error.stats, error.partial = stats, writer.partial
             raise
         notes = list(writer.notes)
+        if damaged:
+            notes.append(f"{damaged:,} replies in the store were damaged, and were asked for again")
         if rows.changed():
             notes.append(f"{rows.name} was changed while the run went on; run again to do the rows as they are now")
         if path is not None:
@@ -218,6 +221,11 @@ class Job:
         finally:
             stats.skipped = rows.skipped
             stats.end()
+
+    def _open_output(self, path: Path | None) -> Writer:
+        if path is None:
+            return open_output("-")
+        return open_output(str(path), lambda sha256: claim(path, self.identity(), sha256))
 
     def _write_record(
         self, path: Path, sha256: str | None, rows: Input, stats: Stats, failures: Sequence[Failed]

@@ -1,4 +1,8 @@
-"""Write `OUT.run.json`, what a run was and how it ended; and know by it whose output a file is."""
+"""Write `OUT.run.json`, what a run was and how it ended; and know by it whose output a file is.
+
+A kill may come between the output's last step and its record's. So the output is claimed before it gets its name: what
+the record does not know yet, the claim does.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from distask.data.writers.base import unwritable
 from distask.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,11 +35,40 @@ def record_path(output: Path) -> Path:
     return output.with_name(output.name + ".run.json")
 
 
+def claim_path(output: Path) -> Path:
+    """Where it is said whose an output will be."""
+    return output.parent / ".distask" / f"{output.name}.claim"
+
+
+def claim(output: Path, identity: Identity, sha256: str) -> None:
+    """Say that the output of this content, which is about to get its name, is this run's; raises `OSError`."""
+    path = claim_path(output)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(_json({"identity": identity, "output": {"sha256": sha256}}))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def may_replace(output: Path, identity: Identity) -> bool:
     """Whether an existing output was made by this very run, and by no one changed since."""
+    sha256 = _sha256(output)
+    if _is_of(record_path(output), identity, sha256):
+        return True
+    if not _is_of(claim_path(output), identity, sha256):
+        return False
+    claim_path(output).replace(record_path(output))  # the next claim must not be all that knows of this output
+    return True
+
+
+def _is_of(path: Path, identity: Identity, sha256: str) -> bool:
+    """Whether a record or a claim says that the output of this content is this run's."""
     try:
-        record = orjson.loads(record_path(output).read_bytes())
-        return bool(record["identity"] == identity and record["output"]["sha256"] == _sha256(output))
+        said = orjson.loads(path.read_bytes())
+        return (
+            bool(said["identity"] == orjson.loads(orjson.dumps(identity, default=str)))
+            and said["output"]["sha256"] == sha256
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -89,8 +123,12 @@ def write_record(
     }
     path = record_path(output)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str))
-    os.replace(partial, path)  # noqa: PTH105 - the pair of the line above
+    try:
+        partial.write_bytes(_json(record))
+        partial.replace(path)
+        claim_path(output).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(str(path), error) from None
 
 
 def told(
@@ -126,6 +164,10 @@ def command_again(identity: Identity, settings: Mapping[str, Any]) -> str:
         command += ["--num-generations", str(settings["num_generations"])]
         command += ["--group-generations"] if settings["group_generations"] else []
     return shlex.join(command)
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
 
 
 def _now() -> str:

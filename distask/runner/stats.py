@@ -53,6 +53,8 @@ class Stats:
     in_flight: int = 0
     ceiling: int = 0
     """How many calls may be in flight at the moment."""
+    stopping: bool = False
+    """Whether the run was told to stop, and only waits for what is in flight."""
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of failure to the number of generations that ended in it."""
     cut: int = 0

@@ -14,7 +14,9 @@ from distask.spec.diagnostics import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WRITERS: dict[str, Callable[[Path], Writer]] = {
+    from distask.data.writers.base import OnWhole
+
+WRITERS: dict[str, Callable[[Path, OnWhole | None], Writer]] = {
     ".jsonl": JsonlWriter,
     ".ndjson": JsonlWriter,
     ".csv": CsvWriter,
@@ -25,10 +27,11 @@ WRITERS: dict[str, Callable[[Path], Writer]] = {
 __all__ = ["Writer", "open_output"]
 
 
-def open_output(output: str) -> Writer:
+def open_output(output: str, on_whole: OnWhole | None = None) -> Writer:
     """Open an output: a file by its ending, or `-` for JSON Lines on stdout.
 
-    What is there under the name stays until the new output is whole.
+    What is there under the name stays until the new output is whole. `on_whole` is given the SHA-256 of a file that is
+    whole, before it gets its name.
 
     Raises:
         UsageError: the format is not known, the file can't be written, or another run is writing it.
@@ -38,4 +41,4 @@ def open_output(output: str) -> Writer:
     path = Path(output)
     if path.suffix.lower() not in WRITERS:
         raise UsageError(f"{output}: the format `{path.suffix}` is not known; {did_you_mean(path.suffix, WRITERS)}")
-    return WRITERS[path.suffix.lower()](path)
+    return WRITERS[path.suffix.lower()](path, on_whole)

@@ -15,10 +15,12 @@ import orjson
 from distask.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from distask.data.row import Row
+
+    OnWhole = Callable[[str], None]
 
 
 class Writer(Protocol):
@@ -44,9 +46,10 @@ class Writer(Protocol):
 class PartialFile:
     """A file that is filled under another name, locked against other runs, and renamed when it is whole."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
         from filelock import FileLock, Timeout
 
+        self._on_whole = on_whole
         self.path = path.resolve() if path.is_symlink() else path
         self.partial = self.path.with_name(self.path.name + ".partial")
         if self.path.is_dir():
@@ -89,14 +92,12 @@ class PartialFile:
                     os.fsync(file.fileno())
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
             self._file.close()
+            if self._on_whole is not None:
+                self._on_whole(digest)
             (made or self.partial).replace(self.path)
             if made is not None:
                 self.partial.unlink()
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise self.explained(error) from None
         self._lock.release()
@@ -114,10 +115,24 @@ class PartialFile:
 
     def explained(self, error: OSError) -> OutputError:
         """What the user can do about a fault of the disk."""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            mend = "the disk is full; free some space and run the same command again: nothing that was paid for is lost"
-            return OutputError(f"{self.path}: {mend}")
-        return OutputError(f"{self.path}: can't be written: {error.strerror}")
+        return unwritable(str(self.path), error)
+
+
+def unwritable(name: str, error: OSError) -> OutputError:
+    """What the user can do where `name` can't be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        mend = "the disk is full; free some space and run the same command again: nothing that was paid for is lost"
+        return OutputError(f"{name}: {mend}")
+    return OutputError(f"{name}: can't be written: {error.strerror or error}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder be on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def json_bytes(value: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from distask.data.writers.base import PartialFile, json_bytes
+from distask.data.writers.base import PartialFile, json_bytes, unwritable
 from distask.errors import OutputError
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.data.row import Row
+    from distask.data.writers.base import OnWhole
 
 
 def spliced(row: Row, new: Mapping[str, Any]) -> bytes:
@@ -29,8 +30,8 @@ def spliced(row: Row, new: Mapping[str, Any]) -> bytes:
 class JsonlWriter:
     """Writes `OUT.partial` as it goes."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = PartialFile(path)
+    def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
+        self._file = PartialFile(path, on_whole)
         self.partial: Path | None = self._file.partial
         self.sha256: str | None = None
         self.notes: list[str] = []
@@ -64,6 +65,8 @@ class StdoutWriter:
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             raise OutputError("stdout was closed; run again to go on") from None
+        except OSError as error:
+            raise unwritable("stdout", error) from None
 
     def commit(self) -> None:
         """Nothing is left to do."""

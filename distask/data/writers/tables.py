@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.data.row import Row
+    from distask.data.writers.base import OnWhole
 
 BATCH = 1_000
 
@@ -22,8 +23,8 @@ BATCH = 1_000
 class _Spooled:
     """What both have in common: `OUT.partial` is JSON Lines until the end."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = PartialFile(path)
+    def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
+        self._file = PartialFile(path, on_whole)
         self.partial: Path | None = self._file.partial
         self.sha256: str | None = None
         self.notes: list[str] = []
