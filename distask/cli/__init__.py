@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.main import get_command
 
-from distask.cli.help import Group
+from distask.cli.help import Group, help_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def _run(given: Sequence[str]) -> int:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for them takes a tenth of the start-up
     try:
         command: Any = get_command(app)
-        with command.make_context("distask", list(given), obj=given) as context:
+        with command.make_context("distask", list(given), obj=given, terminal_width=help_width()) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
@@ -111,7 +111,9 @@ def _told(error: Exception) -> int:
     if isinstance(error, DistaskError):
         return console.tell_error(error)
     if isinstance(error, _MISUSE):
-        return console.tell_misuse(error)
+        from distask.cli.misuse import tell_misuse
+
+        return tell_misuse(error)
     return console.tell_bug(error)
 
 

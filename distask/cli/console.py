@@ -107,17 +107,6 @@ def tell_error(error: DistaskError) -> int:
     return error.exit_code
 
 
-def tell_misuse(error: Any) -> int:
-    """Print what is wrong with the arguments, and where help is; the exit code."""
-    console = err()
-    message = " ".join(error.format_message().split()).replace(": Value error, ", ": ").replace(": Input ", ": it ")
-    console.print(Text.assemble(("error: ", "bold red"), plain(message[:1].lower() + message[1:])))
-    context = getattr(error, "ctx", None)
-    if context is not None:
-        console.print(plain(f"`{context.command_path} --help` shows what there is", "dim"))
-    return int(error.exit_code)
-
-
 def tell_bug(error: Exception) -> int:
     """Print what should not have happened, without the values of variables: they may hold a key."""
     console = err()
@@ -136,7 +125,7 @@ def _tell_spec(error: SpecError, console: Console) -> None:
     for diagnostic in error.diagnostics:
         console.print(_marked(str(diagnostic)))
         console.print()
-        if diagnostic.severity == "error":
+        if diagnostic.severity == "error" and diagnostic.line:
             counts[diagnostic.file] = counts.get(diagnostic.file, 0) + 1
     for file, count in counts.items():
         console.print(plain(f"{several(count, 'error')} in {file}", "red"))

@@ -108,7 +108,7 @@ def _counts(made: Plan) -> Iterator[tuple[str, str]]:
     yield "tokens", _tokens(made.reckoning)
     yield from _costs(made.reckoning)
     yield from _too_long(made.reckoning)
-    yield "so far", "nothing was asked"
+    yield "so far", "nothing was asked; distask preview asks for a few rows, distask run for all"
 
 
 def _tokens(reckoning: Reckoning) -> str:
@@ -125,7 +125,11 @@ def _costs(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
         return
     said = [f"{money(costs['least'] or 0)} at least"]
     said += [f"{money(costs['expected'])} expected"] if costs["expected"] is not None else []
-    said += ["no limit is set"] if costs["most"] is None else [f"{money(costs['most'])} at the most"]
+    if costs["most"] is None:
+        said.append("no limit is set (--set llm.max_tokens=500 sets one)")
+    else:
+        again = f", each reply invalid {several(reckoning.retries, 'time')} and asked for again"
+        said.append(f"{money(costs['most'])} at the most{again if reckoning.retries else ''}")
     yield "cost", ", ".join(said)
     yield "price", f"{rates(price)}, says {_who(reckoning)}"
 

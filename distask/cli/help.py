@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, Self
@@ -9,6 +10,9 @@ from typing import Any, Self
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
+
+WIDEST, NARROWEST = 80, 30
+"""Columns of a terminal that the help is written for."""
 
 
 class Command(TyperCommand):
@@ -26,7 +30,7 @@ class Command(TyperCommand):
                 sections.setdefault(_section(param), []).append((_name(param), getattr(param, "help", None) or ""))
         for title, lines in sections.items():
             with formatter.section(title):
-                formatter.write_dl(lines, col_max=28)
+                formatter.write_dl(lines, col_max=min(28, formatter.width // 2))
 
 
 class Commands(Mapping[str, Any]):
@@ -68,6 +72,11 @@ class Group(TyperGroup):
         """Write a line for each command."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.lines.items()))
+
+
+def help_width() -> int:
+    """Columns of the help: the terminal's, 78 at the most; typer alone writes 50 into a terminal of 40."""
+    return max(min(shutil.get_terminal_size().columns, WIDEST) - 2, NARROWEST)
 
 
 def _section(param: Any) -> str:

@@ -197,6 +197,8 @@ def _totals(job: Job, rows: list[Shown], stats: Stats) -> Iterator[tuple[str, st
     if job.llm.config.provider == "offline":
         kept = "made up, no model was asked"
     yield "asked", f"{several(stats.completions, 'reply')}, {stats.stored:,} from the store; {kept}"
+    if failed:
+        yield "next", "change the task and preview again, which reads the replies in the store anew"
     if stats.input_tokens or stats.output_tokens:
         yield "tokens", f"{stats.input_tokens:,} in, {stats.output_tokens:,} out"
     if stats.priced:

@@ -27,6 +27,8 @@ PLAIN_SECONDS = 5.0
 LIVE_SECONDS = 0.2
 """How often the live lines are drawn: drawing takes time from the run's own loop."""
 KINDS_SHOWN = 4
+BAR_LEAST = 60
+"""Columns of a terminal that has room for a bar."""
 
 
 class Progress:
@@ -88,7 +90,7 @@ class Progress:
             return
         self._drawn = _moment(stats)
         if self._live is not None:
-            live, drawn = self._live, lines(stats)
+            live, drawn = self._live, lines(stats, self._console.width)
             self._safely(lambda: live.update(drawn, refresh=True))
         else:
             self._safely(lambda: self._console.print(Text(" · ".join(parts(stats)))))
@@ -106,21 +108,27 @@ def can_draw_over(console: Console) -> bool:
     return console.file.isatty() and not console.is_dumb_terminal
 
 
-def lines(stats: Stats) -> RenderableType:
+def lines(stats: Stats, width: int) -> RenderableType:
     """The live lines: how far it is, what is under way, what failed."""
-    head = Table.grid(padding=(0, 1))
-    rate = Text(" · ".join([_rate(stats), *_left(stats)]), no_wrap=True, overflow="ellipsis")
-    if stats.total:
+    rate = " · ".join([_rate(stats), *_left(stats)])
+    drawn: list[RenderableType] = []
+    if stats.total and width >= BAR_LEAST:
+        head = Table.grid(padding=(0, 1))
         bar = ProgressBar(stats.total, min(stats.rows, stats.total), width=24)
-        head.add_row(Text(_rows(stats), no_wrap=True), bar, rate)
+        head.add_row(_line(_rows(stats)), bar, _line(rate))
+        drawn.append(head)
     else:
-        head.add_row(Text(_rows(stats), no_wrap=True), rate)
-    drawn: list[RenderableType] = [head]
+        drawn += [_line(_rows(stats)), _line(rate)]
     if under_way := _under_way(stats):
-        drawn.append(Text(" · ".join(under_way), style="dim", no_wrap=True, overflow="ellipsis"))
+        drawn.append(_line(" · ".join(under_way), "dim"))
     if failed := _failed(stats):
-        drawn.append(Text(failed, style="yellow", no_wrap=True, overflow="ellipsis"))
+        drawn.append(_line(failed, "yellow"))
     return Group(*drawn)
+
+
+def _line(text: str, style: str = "") -> Text:
+    """A text that is cut where the terminal ends: lines that wrapped could not be drawn over."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def parts(stats: Stats) -> list[str]:

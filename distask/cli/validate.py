@@ -220,7 +220,7 @@ _PLACE = re.compile(r"^(?P<file>\S.*?):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<m
 def _input_faults(source: str, error: InputError) -> list[Diagnostic]:
     places = list(_PLACE.finditer(str(error)))
     if not places:
-        return [Diagnostic(source, 1, 1, str(error).removeprefix(f"{source}: "))]
+        return [Diagnostic(source, 0, 0, str(error).removeprefix(f"{source}: "))]
     return [Diagnostic(p["file"], int(p["line"]), int(p["column"] or 1), p["message"]) for p in places]
 
 

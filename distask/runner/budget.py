@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from distask.errors import RunError
+from distask.figures import money
 from distask.llm.prices import cost_of
 from distask.llm.tokens import estimate_tokens
 
@@ -52,10 +53,7 @@ class Budget:
                 self._reserved += amount
                 return amount
             if self._reserved <= 0:
-                raise CostReached(
-                    f"the next request may cost {_usd(amount)}, and of {_usd(self.most)} (--max-cost) "
-                    f"{_usd(self._stats.cost)} are spent"
-                )
+                raise CostReached(self._told(request, amount))
             self._given_back.clear()
             await self._given_back.wait()
 
@@ -76,6 +74,12 @@ class Budget:
         replied = (request.max_tokens or self._longest) * samples
         return cost_of(price, asked, replied)
 
-
-def _usd(amount: float) -> str:
-    return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
+    def _told(self, request: Request, amount: float) -> str:
+        """Why the run ends; for a request without a limit also what it was reckoned with."""
+        spent = f"{money(self._stats.cost)} of {money(self.most)} (--max-cost) is spent"
+        if request.max_tokens is not None:
+            return f"the next request may cost {money(amount)}, and {spent}"
+        return (
+            f"the next request may cost {money(amount)}, with a reply of {self._longest:,} tokens, since it has no "
+            f"max_tokens (--set llm.max_tokens=500 sets one); and {spent}"
+        )

@@ -143,6 +143,7 @@ class Calls:
             error = RowError(answer.kind, answer.message)
             return Generation(asked.request.model, asked.request.messages, error=error)
         generation = self._read(pending.values, pending.index, asked.request, answer)
+        generation.paid = sample not in pending.found
         policy = self.task.spec.on_invalid
         for attempt in range(1, policy.retry + 1):
             if generation.error is None:
@@ -162,7 +163,7 @@ class Calls:
         self, pending: Pending, target: Target, asked: Asked, sample: int, attempt: int, before: Generation
     ) -> Generation:
         answer: Completion | Failure | None = self._stored(asked, sample, attempt)
-        if answer is None:
+        if not (kept := answer is not None):
             answer = (await self._ask(target, asked, [sample], attempt))[sample]
             self._shared.stats.invalid_retries += 1
         else:
@@ -171,6 +172,7 @@ class Calls:
             return before
         generation = self._read(pending.values, pending.index, asked.request, answer)
         generation.usage = total(before.usage, generation.usage)
+        generation.paid = before.paid or not kept
         return generation
 
     async def _ask(

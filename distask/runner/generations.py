@@ -38,6 +38,8 @@ class Generation:
     error: RowError | None = None
     usage: Usage = field(default_factory=Usage)
     """All that was spent on it, the replies that were asked for again included."""
+    paid: bool = False
+    """Whether this run asked for any of its replies; the store had the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ class Reckoning:
     """Rows whose chat is longer than the model's context."""
     longest: list[tuple[str, int]] = field(default_factory=list)
     """The first of them: place and tokens."""
+    _input_most: int = 0
+    """Tokens of the chats where the server takes one reply a call, so that a chat is sent for each reply."""
     _seen: int = 0
     _seen_tokens: int = 0
 
@@ -47,6 +49,7 @@ class Reckoning:
         """Count what is missing of a request."""
         tokens = estimate_tokens(request.messages)
         self.input_tokens += tokens
+        self._input_most += tokens * missing
         self.missing[request.max_tokens] += missing
         if self.known.context is not None and tokens > self.known.context:
             self.too_long += 1
@@ -89,7 +92,7 @@ class Reckoning:
         least = cost_of(price, self.input_tokens, SHORTEST * self.missing.total())
         expected = None if self.output_expected is None else cost_of(price, self.input_tokens, self.output_expected)
         limit, times = self.output_limit, 1 + self.retries
-        most = None if limit is None else cost_of(price, self.input_tokens * times, limit * times)
+        most = None if limit is None else cost_of(price, self._input_most * times, limit * times)
         return {"least": least, "expected": expected, "most": most}
 
 

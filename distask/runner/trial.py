@@ -101,4 +101,5 @@ async def _try(trial: Trial, calls: Calls, requests: Requests) -> Tried:
         return Tried(begun, keywords)
     since = time.perf_counter()
     generations = await calls.finish(begun)
-    return Tried(generations, keywords, time.perf_counter() - since)
+    seconds = time.perf_counter() - since
+    return Tried(generations, keywords, seconds if any(g.paid or g.completion is None for g in generations) else None)

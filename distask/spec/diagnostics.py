@@ -19,7 +19,7 @@ _LONGEST_LIST = 8
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One fault. Lines and columns count from 1, in characters."""
+    """One fault. Lines and columns count from 1, in characters; line 0 is the file as a whole."""
 
     file: str
     line: int
@@ -33,7 +33,8 @@ class Diagnostic:
     severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
-        head = visible(f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}")
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        head = visible(f"{place}: {self.severity}: {self.message}")
         hint = visible(self.hint) if self.hint else None
         if self.source is None:
             return head if hint is None else f"{head}\n  {hint}"
@@ -54,8 +55,8 @@ class Diagnostic:
         """Plain data for `--format json`."""
         return {
             "file": self.file,
-            "line": self.line,
-            "column": self.column,
+            "line": self.line or None,
+            "column": self.column if self.line else None,
             "length": self.length,
             "severity": self.severity,
             "message": self.message,
@@ -67,7 +68,8 @@ class Diagnostic:
         text = self.message if self.hint is None else f"{self.message} ({self.hint})"
         escaped = visible(text, keep="\n").replace("%", "%25").replace("\n", "%0A")
         file = visible(self.file).replace("%", "%25").replace(",", "%2C").replace(":", "%3A")
-        return f"::{self.severity} file={file},line={self.line},col={self.column}::{escaped}"
+        place = f",line={self.line},col={self.column}" if self.line else ""
+        return f"::{self.severity} file={file}{place}::{escaped}"
 
 
 def visible(text: str, keep: str = "\n") -> str:

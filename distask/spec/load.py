@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from distask.errors import SpecError
 from distask.spec.check import check_spec
-from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
+from distask.spec.diagnostics import Diagnostic, nearest
 from distask.spec.document import MAX_BYTES, Document
 from distask.spec.faults import Fault, Place, model_diagnostics, model_faults, slugified
 from distask.spec.gallery import gallery
@@ -99,11 +99,13 @@ def find_spec(source: str | Path) -> Path:
         close = nearest(path.stem, known)
         hint = f"did you mean the built-in task `{close}`?" if close else None
         raise _no_file(name, "there is no such file", hint)
-    raise _no_file(name, "there is no such file, and no built-in task of that name", did_you_mean(name, known))
+    close = nearest(name, known)
+    hint = f"did you mean `{close}`?" if close else "`distask tasks` lists the built-in ones"
+    raise _no_file(name, "there is no such file, and no built-in task of that name", hint)
 
 
 def _no_file(file: str, message: str, hint: str | None = None) -> SpecError:
-    return SpecError([Diagnostic(file, 1, 1, message, hint)])
+    return SpecError([Diagnostic(file, 0, 0, message, hint)])
 
 
 def load_spec(source: str | Path) -> LoadedSpec:

@@ -34,9 +34,9 @@ def test_it_shows_chats_and_counts_and_needs_no_key(shell):
         "rows     4, 3 replies each\n"
         "replies  12: 0 in the store, 12 to ask for\n"
         "tokens   about 64 in; out: about 300 (half of max_tokens), 600 at the most\n"
-        "cost     $0.000045 at least, $0.00051 expected, $0.00099 at the most\n"
+        "cost     $0.000045 at least, $0.00051 expected, $0.0010 at the most\n"
         "price    $0.40 in, $1.60 out for a million tokens, says genai-prices; `price` in the config overrules it\n"
-        "so far   nothing was asked\n"
+        "so far   nothing was asked; distask preview asks for a few rows, distask run for all\n"
     )
 
 

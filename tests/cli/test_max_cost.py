@@ -29,7 +29,7 @@ def test_it_never_passes_the_limit_and_uses_what_fits(twenty, concurrency):
 
     assert said.code == 1
     assert 0.5 - 0.12 <= spent(twenty) <= 0.5
-    assert "of $0.50 (--max-cost) $0.41 are spent" in said.err
+    assert "$0.41 of $0.50 (--max-cost) is spent" in said.err
     assert "5 of 20 rows are done, in answer.in.jsonl.partial" in said.err
     assert "every reply that came is in the store" in said.err
     assert "the same command goes on, and may spend as much again:\n\n  distask run task.yaml" in said.err
@@ -48,8 +48,16 @@ def test_a_limit_that_no_call_fits_in_asks_nothing_and_says_so(twenty):
     said = twenty.run(*RATES, "--max-cost", "0.05")
 
     assert (said.code, twenty.server.requests) == (1, [])
-    assert "the next request may cost $0.12, and of $0.0500 (--max-cost) $0.00 are spent" in said.err
+    assert "the next request may cost $0.12, and $0 of $0.050 (--max-cost) is spent" in said.err
     assert "with a higher --max-cost, the same command goes on" in said.err
+
+
+def test_a_request_without_max_tokens_is_reckoned_with_a_long_reply_and_that_is_said(twenty):
+    """A tenth of a dollar would do for a reply; nothing says how long one may be."""
+    said = twenty.run(*RATES[:4], "--max-cost", "1")
+
+    assert (said.code, twenty.server.requests) == (1, [])
+    assert "with a reply of 4,096 tokens, since it has no max_tokens (--set llm.max_tokens=500 sets one)" in said.err
 
 
 def test_a_limit_that_all_fits_in_changes_nothing(twenty):

@@ -64,6 +64,16 @@ def test_a_second_look_asks_nothing(scores):
     assert len(scores.server.requests) == 3
 
 
+def test_a_second_look_at_replies_that_were_asked_for_again_costs_nothing_either(scores):
+    scores.write("rate.yaml", SPEC + "on_invalid: {retry: 1}\n")
+    scores("preview", "rate.yaml", *ASKED)
+
+    said = scores("preview", "rate.yaml", *ASKED, "--set", "price.input=1000", "--set", "price.output=1000")
+
+    assert "── in.jsonl:2  from the store · 4 tokens in, 6 out\n" in said.out
+    assert "asked    0 replies, 5 from the store" in said.out
+
+
 def test_equal_rows_are_the_runs_own_samples(shell):
     """The second of two equal rows is another sample, in the preview as in the run."""
     shell.rows([{"instruction": "same"}] * 3)

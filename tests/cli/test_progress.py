@@ -115,6 +115,16 @@ def test_live_lines_fit_a_narrow_terminal():
     assert max(cell_len(line) for line in re.split(r"[\r\n]", drawn)) == 40
 
 
+def test_a_narrow_terminal_has_lines_instead_of_a_bar():
+    console = screen(is_terminal=True, width=40)
+
+    with Progress(console, live=True, clock=Clock()) as progress:
+        progress(some())
+
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    assert drawn.splitlines()[:2] == ["500 of 1,000 rows (50 %)", "50 rows/s · 10.0 s left"]
+
+
 class Closed(io.StringIO):
     """A terminal that was closed."""
 

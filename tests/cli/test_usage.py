@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -14,10 +15,10 @@ from distask.cli import app, main
 from distask.cli.setup import default_output
 
 MISTAKES = [
-    ([], "missing argument 'SPEC'"),
+    ([], "SPEC is missing for example: distask run text-generation --input rows.jsonl"),
     (["answer.yaml"], "there is no such file"),
     (["task.yaml"], "the task answer needs rows with the column `instruction`: --input DATA"),
-    (["task.yaml", "--modle", "m"], "no such option: --modle"),
+    (["task.yaml", "--modle", "m"], "there is no option --modle did you mean --model?"),
     (["task.yaml", "-i", "in.jsonl", "--shard", "5/4"], "--shard 5/4: there is no shard 5 of 4"),
     (["task.yaml", "-i", "in.jsonl", "--shard", "0/4"], "there is no shard 0 of 4"),
     (["task.yaml", "-i", "in.jsonl", "--shard", "half"], "write --shard I/K"),
@@ -68,7 +69,7 @@ def test_a_mistake_is_told_in_a_sentence_and_ends_with_2(shell, monkeypatch, cap
 
 def test_an_unknown_command_is_told(capsys):
     assert main(["rnu"]) == 2
-    assert "no such command 'rnu'" in capsys.readouterr().err
+    assert "there is no command `rnu`\ndid you mean `distask run`?" in capsys.readouterr().err
 
 
 def test_no_command_at_all_is_answered_with_the_help(capsys):
@@ -105,13 +106,15 @@ def test_the_app_works_in_typers_own_runner():
     assert said.stdout.startswith("distask ")
 
 
+@pytest.mark.parametrize("columns", [40, 80])
 @pytest.mark.parametrize("name", ["", *get_command(app).commands])
-def test_help_fits_80_columns_and_names_every_option_whole(capsys, monkeypatch, name):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_help_fits_the_terminal_and_names_every_option_whole(capsys, monkeypatch, name, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
 
     assert main([*name.split(), "--help"]) == 0
     said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 80
+    whole = max(map(len, re.findall(r"^  +-.*|^ *distask .*", said, re.MULTILINE)), default=0)
+    assert max(map(len, said.splitlines())) <= max(columns, whole)
     command = get_command(app).commands[name] if name else get_command(app)
     for option in (o for p in command.params if p.param_type_name == "option" for o in (*p.opts, *p.secondary_opts)):
         assert option in said
