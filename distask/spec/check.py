@@ -583,8 +583,11 @@ class _Checker:
             for name in parser.markers:
                 self._is_output((*path, "markers", name), name, key=True)
             return set(parser.markers)
-        if kind == "list" and parser.skip is not None:
-            self._pattern((*path, "skip"), parser.skip)
+        if kind == "list":
+            if parser.skip is not None:
+                self._pattern((*path, "skip"), parser.skip)
+            if isinstance(parser.max_items, str):
+                self._expression((*path, "max_items"), parser.max_items, self._row)
         if kind == "logprobs":
             return self._logprobs(path, parser, left)
         if "column" in type(parser).model_fields:

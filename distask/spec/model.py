@@ -223,7 +223,9 @@ class ListParser(ParserBase):
     parser: Literal["list"]
     column: str | None = Field(None, description="The column; the only output where it is left out")
     align_to: str | None = Field(None, description="A list column; as many entries as it has, null where missing")
-    max_items: int | None = Field(None, ge=1, description="Items beyond this are cut")
+    max_items: Annotated[int, Field(ge=1)] | str | None = Field(
+        None, description="Items beyond this are cut; a number, or an expression for one"
+    )
     lines: bool = Field(False, description="Whether each line is an item, numbered or not")
     separator: str | None = Field(
         None,

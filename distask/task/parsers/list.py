@@ -27,7 +27,8 @@ class ListParser(Parser):
     def __init__(self, options: Options, context: Context) -> None:
         self._column = context.only(options.column)
         self._align_to = options.align_to
-        self._max = options.max_items
+        most = options.max_items
+        self._most = context.expression(most) if isinstance(most, str) else lambda _scope: most
         self._lines = options.lines
         self._separator = options.separator
         self._skip = compile_pattern(options.skip, "i") if options.skip is not None else None
@@ -37,9 +38,14 @@ class ListParser(Parser):
         found = self._items(text_of(completion))
         if not found:
             raise invalid("the reply has no items")
-        if self._max is not None:
-            found = found[: self._max]
+        found = found[: self._limit(scope)]
         return {self._column: aligned(found, self._align_to, scope) if self._align_to else found}
+
+    def _limit(self, scope: Scope) -> int | None:
+        most = self._most(scope)
+        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+            raise invalid(f"`max_items` is {most}, which is no number of items")
+        return most
 
     def _items(self, text: str) -> list[Any]:
         if self._skip is not None:

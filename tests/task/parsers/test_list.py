@@ -39,6 +39,8 @@ def test_a_list_of_nothing_is_invalid(read, reply):
     ("more", "reply", "items"),
     [
         ("max_items: 2", "a\nb\nc", ["a", "b"]),
+        ("max_items: items | length", "a\nb\nc", ["a", "b"]),
+        ("max_items: none", "a\nb\nc", ["a", "b", "c"]),
         ("align_to: items", "a", ["a", None]),
         ("align_to: items", "a\nb\nc", ["a", "b"]),
     ],
