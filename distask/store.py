@@ -280,8 +280,3 @@ def _decode(data: bytes) -> Completion:
     known: dict[str, Any] = orjson.loads(data)
     known["usage"] = Usage(*known["usage"])
     return Completion(**known)
-
-
-def store_path(output: Path) -> Path:
-    """Where the store of an output is kept unless another is named."""
-    return output.parent / ".distask" / "store.db"

@@ -6,11 +6,12 @@ import contextlib
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.main import get_command
 
+from distask.cli import swift
 from distask.cli.help import Group, help_width
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ def _root(
         raise typer.Exit(2)
 
 
+def script() -> NoReturn:
+    """The program `distask`: the command line of this process, which ends with it."""
+    swift.begin()
+    swift.end(main())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives its exit code. Every error is a message, never a bare traceback."""
     given = tuple(sys.argv[1:] if arguments is None else arguments)
@@ -84,7 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for them takes a tenth of the start-up
     try:
         command: Any = get_command(app)
         with command.make_context("distask", list(given), obj=given, terminal_width=help_width()) as context:

@@ -172,7 +172,8 @@ class _Live:
     def _store(self, llm: Resolved) -> Store | None:
         from pathlib import Path
 
-        from distask.store import Store, store_path
+        from distask.runner.job import store_path
+        from distask.store import Store
 
         if self._choice.no_store or llm.config.provider == "offline":
             return None

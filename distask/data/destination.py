@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distask.data.objects import ObjectStore, is_object
-from distask.data.push import PREFIX, HubRepository
+from distask.data.readers.hub import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,8 @@ def destination(output: str | None, *, private: bool = False) -> Destination | N
     if output is None:
         return None
     if output.startswith(PREFIX):
+        from distask.data.push import HubRepository
+
         return HubRepository.named(output, OUTPUTS, private=private)
     if is_object(output):
         return ObjectStore(output, OUTPUTS)

@@ -12,8 +12,8 @@ TOKENS_PER_MESSAGE = 4
 TOKENS_PER_PART = 800
 """An image, a sound or a file: the order of a medium image."""
 
-_WIDE = re.compile("[\u2e80-\U0003ffff]")
-"""Scripts whose characters have about a token each, and emoji."""
+_FIRST_WIDE, _LAST_WIDE = "\u2e80", "\U0003ffff"
+"""Between them are the scripts whose characters have about a token each, and emoji."""
 
 
 def estimate_tokens(content: str | list[dict[str, Any]] | None) -> int:
@@ -34,7 +34,7 @@ def _of_content(content: Any) -> int:
 
 
 def _of_text(text: str) -> int:
-    wide = 0 if text.isascii() else len(_WIDE.findall(text))
+    wide = 0 if text.isascii() else sum(_FIRST_WIDE <= character <= _LAST_WIDE for character in text)
     return wide + -(-(len(text) - wide) // CHARACTERS_PER_TOKEN)
 
 

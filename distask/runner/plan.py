@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
 from distask.llm.prices import known_of
-from distask.runner.job import target
 from distask.runner.reckoning import Reckoning, tokens_of_cases
 from distask.runner.requests import Requests
+from distask.runner.targets import target
 
 if TYPE_CHECKING:
     from distask.llm.request import Message

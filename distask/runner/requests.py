@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distask.llm.request import Completion, Failure, Request, sample_key
@@ -53,18 +53,39 @@ class Client(Protocol):
         """Close its connections."""
 
 
-@dataclass(frozen=True, slots=True)
 class Target:
-    """Whom requests go to: a client, and what it asks for."""
+    """Whom requests go to, and what is asked for.
 
-    client: Client
-    endpoint: str
-    model: str
-    generation: dict[str, Any]
-    keep: bool = True
-    """Whether replies go into the store; those of the offline provider cost nothing and don't."""
-    price: Price | None = None
-    """What its tokens cost; None where nobody says."""
+    Args:
+        connect: makes the client, which is done when it is needed first.
+        endpoint: the server's base URL, or "offline".
+        model: the model that is asked.
+        generation: keywords of every request.
+        keep: whether replies go into the store; those of the offline provider cost nothing and don't.
+        price: what its tokens cost; None where nobody says.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Client],
+        endpoint: str,
+        model: str,
+        generation: dict[str, Any],
+        *,
+        keep: bool = True,
+        price: Price | None = None,
+    ) -> None:
+        self._connect = connect
+        self.endpoint = endpoint
+        self.model = model
+        self.generation = generation
+        self.keep = keep
+        self.price = price
+
+    @cached_property
+    def client(self) -> Client:
+        """Who asks."""
+        return self._connect()
 
     def request(
         self,

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
 from distask.runner.calls import Calls, Pending
-from distask.runner.job import budget_of, fallback, run_loop, target
+from distask.runner.local import run_loop
 from distask.runner.requests import Requests
 from distask.runner.shared import Shared
 from distask.runner.stats import Stats
+from distask.runner.targets import budget_of, fallback, target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-import jsonschema_rs
-
 if TYPE_CHECKING:
     from distask.spec.model import Typed
 
@@ -79,6 +77,8 @@ class ColumnType:
 
     def _check(self, value: Any) -> None:
         if self._validator is None:
+            import jsonschema_rs
+
             self._validator = jsonschema_rs.validator_for(self.schema)
         kept: list[int] | None = None
         checked = value

@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import mimetypes
-import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +194,8 @@ def _audio_kind(data: bytes) -> str:
 def _file_kind(data: bytes, name: str | None) -> str:
     if data.startswith(b"%PDF"):
         return "application/pdf"
+    import mimetypes
+
     guessed = mimetypes.guess_type(name)[0] if name else None
     if guessed:
         return guessed
@@ -219,6 +219,8 @@ def _encoded(image: Any) -> bytes:
 
 def _wave(audio: Mapping[str, Any]) -> bytes:
     """Samples between -1 and 1, of one channel, as a WAV file."""
+    import wave
+
     samples = audio["array"]
     values = samples.tolist() if hasattr(samples, "tolist") else samples
     if not all(isinstance(value, int | float) for value in values):

@@ -8,8 +8,6 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-import jsonschema_rs
-
 from distask.errors import InvalidReply, RowError, UsageError
 from distask.llm.request import Completion
 from distask.llm.tokens import certain_logprobs
@@ -23,7 +21,7 @@ from distask.task.draws import Draws
 from distask.task.keywords import compile_keywords, held_reply
 from distask.task.media import Media
 from distask.task.params import param_template, param_values
-from distask.task.parsers import PARSERS, Context
+from distask.task.parsers import Context, parser_class
 from distask.task.prompt import GO_ON, asked_of
 from distask.task.reading import Check, Reader, RowScope, reply_scope
 from distask.task.sandbox import GLOBALS, Sandbox
@@ -307,6 +305,8 @@ class Task:
             schema = self._expression(output.schema_, place)(self._base)
         except RowError as error:
             raise UsageError(f"{self.path}: the schema of `{name}` can't be told: {error.message}") from None
+        import jsonschema_rs
+
         try:
             jsonschema_rs.meta.validate(schema)
         except (jsonschema_rs.ValidationError, ValueError) as error:
@@ -351,7 +351,7 @@ class Task:
             allow_code=allow_code,
         )
         in_force = {name: expression for name, expression in computed.items() if name in outputs}
-        return Reader(options.parser, PARSERS[options.parser](options, context), in_force, self._columns)
+        return Reader(options.parser, parser_class(options.parser)(options, context), in_force, self._columns)
 
     def _computed(self, value: Any, place: Place) -> Expression:
         return self._expression(value, place) if isinstance(value, str) else lambda _scope: value

@@ -1,0 +1,171 @@
+"""Do a job in this process, on one event loop, and write down what it was."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from distask.data import open_output
+from distask.errors import RunError
+from distask.llm.prices import known_of
+from distask.runner.calls import Calls
+from distask.runner.engine import Engine
+from distask.runner.job import Result
+from distask.runner.length import LongRows
+from distask.runner.one_task import OneTask
+from distask.runner.record import claim, record_path, refuse_to_replace, told, write_record
+from distask.runner.shared import Shared
+from distask.runner.stats import Stats
+from distask.runner.targets import budget_of, fallback, target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from pathlib import Path
+
+    from distask.data.input import Input
+    from distask.data.row import Row
+    from distask.data.writers import Writer
+    from distask.runner.job import Job
+    from distask.runner.shared import Failed
+    from distask.store import Store
+
+T = TypeVar("T")
+
+
+def run_here(
+    job: Job, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None
+) -> Result:
+    """See `Job.run`."""
+    long_rows = LongRows(job.task, known_of(job.llm).context)
+    rows = job.open_input(long_rows.look if long_rows.context else None)
+    if tell is not None and long_rows.count:
+        tell(long_rows.told())
+    path, far = job.output_path(), job.destination()
+    if far is not None:
+        far.check(overwrite=job.overwrite)
+    if path is not None:
+        refuse_to_replace(path, job.identity(), overwrite=job.overwrite)
+    stats = Stats(total=rows.count)
+    writer = Collected() if job.output is None else _open_output(job, path)
+    try:
+        with job.open_store() or nullcontext() as store:
+            failures = _do(job, rows, writer, store, stats, observe, tell)
+            damaged = 0 if store is None else store.damaged
+    except BaseException as error:
+        writer.abort()
+        if isinstance(error, RunError):
+            error.stats, error.partial = stats, writer.partial
+        raise
+    notes = list(writer.notes)
+    if damaged:
+        notes.append(f"{damaged:,} replies in the store were damaged, and were asked for again")
+    if rows.changed():
+        notes.append(f"{rows.name} was changed while the run went on; run again to do the rows as they are now")
+    if path is not None:
+        _write_record(job, path, writer.sha256, rows, stats, failures)
+    address = None if far is None or path is None else far.send(record_path(path), _told(job, stats))
+    rows_made = writer.rows if isinstance(writer, Collected) else None
+    return Result(stats, path, rows_made, failures, notes, address)
+
+
+def _do(
+    job: Job,
+    rows: Input,
+    writer: Writer,
+    store: Store | None,
+    stats: Stats,
+    observe: Callable[[Stats], None] | None,
+    tell: Callable[[str], None] | None,
+) -> list[Failed]:
+    async def work() -> list[Failed]:
+        concurrency = job.llm.config.limits.concurrency
+        whom, last = target(job.llm, tell), fallback(job.task, job.llm)
+        stats.priced = whom.price is not None
+        shared = Shared(stats, concurrency, budget_of(job.max_cost, stats, whom, last))
+        calls = Calls(job.task, job.shape.num_generations, whom, store, shared, fallback=last)
+        engine = Engine(OneTask(calls, whom, job.shape), shared, concurrency=concurrency, observe=observe)
+        await engine.run(rows, writer)
+        return shared.failures
+
+    try:
+        return run_loop(work)
+    finally:
+        stats.skipped = rows.skipped
+        stats.end()
+
+
+def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine to its end, also where a loop is running already (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(work())).result()
+
+
+def _open_output(job: Job, path: Path | None) -> Writer:
+    if path is None:
+        return open_output("-")
+    return open_output(str(path), lambda sha256: claim(path, job.identity(), sha256))
+
+
+def _write_record(
+    job: Job, path: Path, sha256: str | None, rows: Input, stats: Stats, failures: Sequence[Failed]
+) -> None:
+    write_record(
+        path,
+        identity=job.identity(),
+        sha256=sha256,
+        spec=_spec(job),
+        settings={**_settings(job), "price": _price(job)},
+        columns={"input": rows.columns, "metadata": job.shape.metadata_column},
+        stats=stats,
+        failures=failures,
+    )
+
+
+def _told(job: Job, stats: Stats) -> dict[str, Any]:
+    return told(job.identity(), _spec(job), _settings(job), job.llm.generation, stats)
+
+
+def _spec(job: Job) -> dict[str, Any]:
+    return job.task.spec.model_dump(exclude_unset=True, by_alias=True)
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    return {
+        "params": job.task.params,
+        "seed": job.task.seed,
+        "num_generations": job.shape.num_generations,
+        "group_generations": job.shape.grouped,
+        "config": {key: {"value": value, "from": origin} for key, value, origin in job.llm.show()},
+    }
+
+
+def _price(job: Job) -> dict[str, Any] | None:
+    price = known_of(job.llm).price
+    return None if price is None else price.model_dump()
+
+
+class Collected:
+    """Rows out for the Python API: kept in a list."""
+
+    partial: Path | None = None
+    sha256: str | None = None
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+
+    def write(self, row: Row, new: Mapping[str, Any]) -> None:
+        """Keep a row."""
+        self.rows.append({**row.values, **new})
+
+    def commit(self) -> None:
+        """Nothing is left to do."""
+
+    def abort(self) -> None:
+        """Nothing is left to do."""

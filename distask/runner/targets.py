@@ -1,0 +1,68 @@
+"""Whom a run asks, and what it may spend there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from distask.errors import UsageError
+from distask.llm.config import load_config
+from distask.llm.prices import known_of
+from distask.runner.requests import Target, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distask.llm.config import Resolved
+    from distask.runner.budget import Budget
+    from distask.runner.requests import Client
+    from distask.runner.stats import Stats
+    from distask.task.task import Task
+
+
+def target(llm: Resolved, tell: Callable[[str], None] | None = None) -> Target:
+    """Whom a config says to ask; `tell` is given what the user should know of the server."""
+    offline = llm.config.provider == "offline"
+    model = llm.config.model or "(the first one that the server lists)"
+    price = None if offline else known_of(llm).price
+
+    def connect() -> Client:
+        from distask.llm.client import build_client  # a plan asks nobody, and needs no event loop
+
+        return build_client(llm, tell)
+
+    return Target(connect, llm.endpoint(), model, llm.generation, keep=not offline, price=price)
+
+
+def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> Budget | None:
+    """What a run may spend; raises `UsageError` where nobody knows what a token costs."""
+    if max_cost is None:
+        return None
+    for whom in targets:
+        if whom is not None and whom.price is None and whom.keep:
+            raise UsageError(
+                f"--max-cost needs to know what {whom.model} costs at {whom.endpoint}: USD for a million tokens, "
+                "--set price.input=0.40 --set price.output=1.60, or `price` in the config"
+            )
+    from distask.runner.budget import Budget
+
+    return Budget(max_cost, stats)
+
+
+def fallback(task: Task, llm: Resolved) -> Target | None:
+    """Whom the spec says to ask last: another model of the same endpoint, or a built-in config's."""
+    wanted = task.spec.on_invalid.fallback
+    if wanted is None:
+        return None
+    if isinstance(wanted, str):
+        return target(load_config(wanted, environ=os.environ))
+    first = target(llm)
+    return Target(
+        lambda: first.client,
+        first.endpoint,
+        wanted.model or first.model,
+        merged(first.generation, wanted.keywords()),
+        keep=first.keep,
+        price=known_of(replace(llm, config=llm.config.model_copy(update={"model": wanted.model or first.model}))).price,
+    )
