@@ -1,6 +1,6 @@
 """The docs can't lie: each command in them is run, and its output compared; the references are made from the code.
 
-`python tests/test_docs.py` writes the outputs and the references anew.
+`python tests/test_docs.py` writes the outputs, the references and the gallery's pages anew.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.md"))
 BLOCK = re.compile(r"^```(?P<kind>console|\w+ file=(?P<file>\S+))\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 DISTASK = f"{shlex.quote(sys.executable)} -m distask"
 
@@ -75,7 +76,16 @@ def test_a_reference_is_made_from_the_code(page, monkeypatch):
     assert page.read_text() == references()[page]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_the_gallerys_pages_are_made_from_its_specs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from gallery_pages import gallery_pages
+
+    pages = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "gallery").iterdir()}
+
+    assert pages == gallery_pages()
+
+
+@pytest.mark.parametrize("page", [*PAGES, *GALLERY], ids=lambda p: p.name)
 def test_links_to_files_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
 
@@ -86,5 +96,11 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "docs"))
     for reference, text in references().items():
         reference.write_text(text)
+    from gallery_pages import gallery_pages
+
+    for page in GALLERY:
+        page.unlink()
+    for name, text in gallery_pages().items():
+        (ROOT / "docs" / "gallery" / name).write_text(text, encoding="utf-8")
     for written in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]):
         written.write_text(outputs(written))

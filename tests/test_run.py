@@ -393,6 +393,19 @@ def test_what_was_paid_before_the_run_ended_is_not_paid_again(bench):
     assert bench.calls == 1
 
 
+def test_a_task_over_grouped_generations_keeps_what_was_said_of_each(bench):
+    bench.run(num_generations=2, group_generations=True)
+    bench.out.rename(bench.folder / "in.jsonl")
+    bench.spec(RATE)
+    bench.server.reply = lambda body: "Score: 2"
+
+    row = bench.run(llm={"model": "judge"})[0]
+
+    assert row["distask_metadata"]["raw_output_answer"] == row["generation"]
+    assert len(row["distask_metadata"]["raw_input_answer"]) == len(row["generation"]) == 2
+    assert row["distask_metadata"]["raw_output_rate"] == "Score: 2"
+
+
 def test_a_task_made_task_keeps_what_the_first_one_said(bench):
     bench.run()
     bench.out.rename(bench.folder / "in.jsonl")

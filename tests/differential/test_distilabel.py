@@ -15,6 +15,7 @@ import pytest
 from distask.errors import InvalidReply
 from distask.task.task import Task
 
+ROOT = Path(__file__).parents[2]
 _, *RECORDS = map(json.loads, Path(__file__).with_name("distilabel.jsonl").read_text(encoding="utf-8").splitlines())
 
 JSON_OBJECTS = [
@@ -231,6 +232,21 @@ def test_a_flawed_reply_gives_what_it_plainly_means_or_null_and_a_reason(record)
         gave = theirs(record)
         differs = gave is not None and plain(columns) != {name: gave.get(name) for name in columns}
         assert differs == (record["case"] in MISREAD.get(record["task"], {}))
+
+
+def test_the_docs_say_how_many_replies_distilabel_reads_otherwise():
+    """The figures of `docs/distilabel.md`."""
+    flawed = [r for r in RECORDS if not is_well_formed(r)]
+    raised = sum("raised" in r for r in flawed)
+    other = sum(
+        theirs(r) is not None and (isinstance(ours(r), str) or r["case"] in MISREAD.get(r["task"], {})) for r in flawed
+    )
+    text = " ".join((ROOT / "docs" / "distilabel.md").read_text(encoding="utf-8").split())
+
+    assert f"the tasks that both have, {len(RECORDS)} of them" in text
+    assert f"The {len(RECORDS) - len(flawed)} that are in the form that was asked for" in text
+    assert f"Of the {len(flawed)} others distilabel gives another value for {other} " in text
+    assert f"and raises for {raised}." in text
 
 
 def test_every_task_that_both_have_was_asked_and_has_replies_of_both_kinds():
