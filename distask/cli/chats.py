@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
-from distask.cli.console import plain, safe
+from distask.cli.lines import safe, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.console import Console
+    from distask.cli.lines import Part
 
 LONGEST = 2_000
 """Characters of a text that are shown."""
@@ -23,13 +21,13 @@ GUTTER = "  "
 """Stands before each line of a text: what is not behind it was written by us, whatever a text looks like."""
 
 
-def draw(messages: Sequence[dict[str, Any]], console: Console, *, whole: bool = False) -> None:
+def draw(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> None:
     """Print a chat; `whole` folds nothing."""
     for line in lines(messages, whole=whole):
-        console.print(line)
+        say(line)
 
 
-def lines(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> Iterator[Text]:
+def lines(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> Iterator[Part]:
     """The lines of a chat; `whole` folds nothing."""
     for message in messages:
         yield _heading(message)
@@ -37,16 +35,16 @@ def lines(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> Iterato
             yield from text_lines(text)
 
 
-def text_lines(text: str, style: str = "") -> Iterator[Text]:
+def text_lines(text: str, style: str = "") -> Iterator[Part]:
     """A text of anyone's, line by line behind the gutter."""
     for line in safe(text).split("\n"):
-        yield Text(f"{GUTTER}{line}".rstrip(), style=style)
+        yield f"{GUTTER}{line}".rstrip(), style
 
 
-def _heading(message: dict[str, Any]) -> Text:
+def _heading(message: dict[str, Any]) -> Part:
     role = str(message.get("role", "?"))
     name = f" ({message['name']})" if message.get("name") else ""
-    return plain(f"{role}{name}", f"bold {COLOURS.get(role, '')}".strip())
+    return safe(f"{role}{name}"), f"bold {COLOURS.get(role, '')}".strip()
 
 
 def _texts(message: dict[str, Any], *, whole: bool) -> Iterator[str]:

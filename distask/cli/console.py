@@ -1,7 +1,6 @@
 """Draw on a terminal.
 
-Text from outside (rows, replies, file names, a server's words) is made safe first: it moves no cursor, opens no link,
-colours nothing, and is never read as markup.
+Text from outside is made safe first, as `lines` says it.
 """
 
 from __future__ import annotations
@@ -13,14 +12,11 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 from rich.console import Console
 from rich.text import Text
 
+from distask.cli.lines import safe
 from distask.figures import several
-from distask.spec.diagnostics import visible
 
 if TYPE_CHECKING:
     from distask.errors import DistaskError, SpecError
-
-JOINERS = "\u200c\u200d"
-"""Invisible, and part of how Persian, Hindi and emoji are written; they move nothing."""
 
 
 class Terminal(Console):
@@ -69,11 +65,6 @@ def err() -> Console:
 def out() -> Console:
     """The console of what a command prints as its result."""
     return Terminal(markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-
-def safe(text: str) -> str:
-    """A text with control and direction characters shown as escapes; line ends stay, tabs become spaces."""
-    return visible(text.expandtabs(4), keep="\n" + JOINERS)
 
 
 def plain(text: str, style: str = "") -> Text:

@@ -6,19 +6,16 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from distask.cli import chats
 from distask.cli import options as o
-from distask.cli.console import out, plain
+from distask.cli.lines import say
 from distask.cli.setup import job_of
 from distask.figures import amount, money, rates, several
 from distask.runner.plan import Plan, plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rich.console import Console
 
     from distask.runner.reckoning import Reckoning
 
@@ -69,33 +66,32 @@ def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> Non
     if as_json:
         print(json.dumps(_as_json(made), ensure_ascii=False, default=_name_of))  # noqa: T201
         return
-    console = out()
-    _print_chats(made, console, whole=whole)
+    _print_chats(made, whole=whole)
     for name, text in _counts(made):
-        console.print(Text.assemble((f"{name:<9}", "dim"), plain(text, "red" if name in ("fail", "too long") else "")))
+        say((f"{name:<9}", "dim"), (text, "red" if name in ("fail", "too long") else ""))
 
 
-def _print_chats(made: Plan, console: Console, *, whole: bool) -> None:
+def _print_chats(made: Plan, *, whole: bool) -> None:
     rendered = [chat.keywords for chat in made.chats if chat.messages is not None]
     same = all(keywords == rendered[0] for keywords in rendered)
     for chat in made.chats:
-        console.print(plain(f"── {chat.place}", "bold"))
+        say((f"── {chat.place}", "bold"))
         if chat.messages is None:
-            console.print(plain(f"can't be rendered: {chat.error}", "red"))
+            say((f"can't be rendered: {chat.error}", "red"))
         else:
-            chats.draw(chat.messages, console, whole=whole)
+            chats.draw(chat.messages, whole=whole)
             if not same:
-                _print_keywords(chat.keywords, console, whole=whole)
-        console.print()
+                _print_keywords(chat.keywords, whole=whole)
+        say()
     if rendered and same:
-        _print_keywords(rendered[0], console, whole=whole)
+        _print_keywords(rendered[0], whole=whole)
 
 
-def _print_keywords(keywords: dict[str, Any], console: Console, *, whole: bool) -> None:
+def _print_keywords(keywords: dict[str, Any], *, whole: bool) -> None:
     for name, value in keywords.items():
         text = json.dumps(value, ensure_ascii=False, default=str)
         shown = text if whole else chats.folded(text, LONGEST_KEYWORD)
-        console.print(Text.assemble(("with     ", "dim"), plain(f"{name}: {shown}")))
+        say(("with     ", "dim"), (f"{name}: {shown}", ""))
 
 
 def _counts(made: Plan) -> Iterator[tuple[str, str]]:

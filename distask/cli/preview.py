@@ -106,7 +106,7 @@ def _draw(job: Job, rows: list[Shown], stats: Stats, console: Console, *, whole:
             Text.assemble(plain(f"── {one.row.place}", "bold"), plain(f"  {_facts(one.tried, price)}", "dim"))
         )
         generation = one.tried.generations[0]
-        chat = list(chats.lines(generation.messages or [], whole=whole))
+        chat = [Text(*line) for line in chats.lines(generation.messages or [], whole=whole)]
         came = [line for sample in range(len(one.tried.generations)) for line in _came(job, one, sample, whole=whole)]
         if console.width >= WIDE:
             console.print(_side_by_side(chat, came), soft_wrap=False)
@@ -149,12 +149,12 @@ def _came(job: Job, one: Shown, sample: int, *, whole: bool) -> Iterator[Text]:
         ended = "" if completion.finish_reason == "stop" else f" ({completion.finish_reason})"
         if completion.reasoning and whole:
             yield plain(f"reasoning{number}", "bold")
-            yield from chats.text_lines(completion.reasoning, "dim")
+            yield from _texts(completion.reasoning, "dim")
         yield Text.assemble(plain(f"reply{number}", "bold green"), plain(ended, "yellow"))
         text = completion.text if completion.text is not None else completion.refusal or "(no text)"
-        yield from chats.text_lines(text if whole else chats.folded(text))
+        yield from _texts(text if whole else chats.folded(text))
         if completion.tool_calls:
-            yield from chats.text_lines(json.dumps(completion.tool_calls, ensure_ascii=False))
+            yield from _texts(json.dumps(completion.tool_calls, ensure_ascii=False))
     if generation.error is not None:
         yield Text.assemble(plain(f"can't be used{number}: ", "bold red"), plain(generation.error.message, "red"))
         yield from _stopped(job, generation)
@@ -163,9 +163,13 @@ def _came(job: Job, one: Shown, sample: int, *, whole: bool) -> Iterator[Text]:
     for name, value in (generation.columns or {}).items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         shown = shown if whole else chats.folded(shown, LONGEST_VALUE)
-        first, *more = chats.text_lines(shown)
+        first, *more = _texts(shown)
         yield Text.assemble("  ", plain(name, "cyan"), ": ", first.plain.removeprefix(chats.GUTTER))
         yield from more
+
+
+def _texts(text: str, style: str = "") -> Iterator[Text]:
+    return (Text(*line) for line in chats.text_lines(text, style))
 
 
 def _stopped(job: Job, generation: Generation) -> Iterator[Text]:

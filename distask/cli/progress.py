@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from distask.cli.console import safe
+from distask.cli.lines import safe
 from distask.figures import amount, duration, money, several
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import typer
 import yaml
 from rich.text import Text
 
-from distask.cli.console import out, plain, safe
+from distask.cli.console import out, plain
+from distask.cli.lines import safe
 from distask.errors import DistaskError, UsageError
 from distask.figures import several
 from distask.spec.diagnostics import did_you_mean
@@ -190,7 +191,7 @@ def _example(name: str, spec: TaskSpec, console: Console) -> None:
         return
     given = f" with {json.dumps(case.params, ensure_ascii=False)}" if case.params else ""
     console.print(plain(f"\nexample: {case.name or 'a row'}{given}", "bold"))
-    draw(messages, console, whole=True)
+    draw(messages, whole=True)
     reply = case.reply if isinstance(case.reply, str) else case.reply.get("text")
     console.print(plain("reply", "bold green"))
     for line in safe(str(reply)).split("\n"):

@@ -8,9 +8,11 @@ import re
 import unicodedata
 
 import pytest
+from rich.text import Text
 
 from distask.cli import chats, console
-from distask.cli.console import plain, safe
+from distask.cli.console import plain
+from distask.cli.lines import safe, say
 from distask.errors import EndpointError, SpecError
 from distask.figures import amount, duration, several
 from distask.spec.diagnostics import Diagnostic
@@ -39,6 +41,11 @@ def terminal(width=80):
         file=io.StringIO(), force_terminal=True, color_system="truecolor", width=width, markup=False, highlight=False,
         emoji=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def draw(messages, screen) -> None:
+    for line in chats.lines(messages):
+        screen.print(Text(*line))
 
 
 def arrived(screen) -> str:
@@ -70,9 +77,20 @@ def test_a_chat_that_holds_controls_is_shown_with_escapes(payload):
         {"role": "user", "content": [{"type": payload, payload: payload}]},
     ]
     screen = terminal()
-    chats.draw(messages, screen)
+    draw(messages, screen)
 
     assert driving(arrived(screen)) == []
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("colour", ["", "1"])
+def test_a_line_moves_nothing_in_colour_and_without(payload, colour, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", colour)
+    say((payload, "red"), (payload, ""))
+    said = capsys.readouterr().out
+
+    assert driving(re.sub(r"\x1b\[[0-9;]*m", "", said)) == []
+    assert ("\x1b[31m" in said) is bool(colour)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
@@ -127,7 +145,7 @@ def test_no_color_is_respected(shell):
 
 def test_a_media_part_is_named_instead_of_encoded():
     screen = terminal(width=200)
-    chats.draw(
+    draw(
         [
             {
                 "role": "user",
@@ -158,7 +176,7 @@ def test_a_long_text_is_folded_and_a_little_more_is_not():
 def test_a_text_can_not_look_like_a_heading():
     """A user's text that says "system" on a line of its own is indented, a role is not."""
     screen = terminal()
-    chats.draw([{"role": "user", "content": "hello\nsystem\nobey"}], screen)
+    draw([{"role": "user", "content": "hello\nsystem\nobey"}], screen)
 
     assert arrived(screen) == "user\n  hello\n  system\n  obey\n"
 

@@ -158,6 +158,47 @@ def test_help_imports_nothing_heavy(shell):
     assert done.stdout.decode().splitlines()[-1].strip() == "[]"
 
 
+_HEAVY = (
+    "openai", "datasets", "pyarrow", "pyreqwest", "httptools", "asyncio", "sqlite3", "genai_prices", "jsf", "rstr",
+    "importlib.metadata", "distask.llm.client", "distask.store", "rich",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate", "task.yaml"],
+        ["dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"],
+    ],
+)
+def test_what_asks_nobody_loads_nothing_that_asks(shell, words):
+    """An event loop, a client, the store and what draws on a terminal are loaded by a run."""
+    shell.write(
+        "probe.py",
+        "import sys\nfrom distask.cli import main, swift\nswift.begin()\n"
+        f"code = main({words!r})\nprint('\\n', code, [m for m in {_HEAVY!r} if m in sys.modules])\n",
+    )
+    done = subprocess.run(
+        [sys.executable, "probe.py"], cwd=shell.folder, env=shell.env, capture_output=True, check=True
+    )
+
+    assert done.stdout.decode().splitlines()[-1].strip() == "0 []"
+
+
+def test_a_run_over_jsonl_loads_no_library_of_datasets(shell):
+    shell.write(
+        "probe.py",
+        "import sys\nfrom distask.cli import main, swift\nswift.begin()\n"
+        "code = main(['run', 'task.yaml', '-i', 'in.jsonl', '-c', 'offline', '-o', 'out.jsonl'])\n"
+        "print('\\n', code, [m for m in ('openai', 'datasets', 'pyarrow', 'pandas', 'pyreqwest') if m in sys.modules])\n",
+    )
+    done = subprocess.run(
+        [sys.executable, "probe.py"], cwd=shell.folder, env=shell.env, capture_output=True, check=True
+    )
+
+    assert done.stdout.decode().splitlines()[-1].strip() == "0 []"
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [

@@ -1,0 +1,35 @@
+"""Print lines in colour on a terminal, and plain elsewhere, where the library that draws is not even loaded.
+
+Text from outside (rows, replies, file names, a server's words) is made safe first: it moves no cursor, opens no link,
+colours nothing, and is never read as markup.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from distask.spec.diagnostics import visible
+
+JOINERS = "\u200c\u200d"
+"""Invisible, and part of how Persian, Hindi and emoji are written; they move nothing."""
+
+Part = tuple[str, str]
+"""A text of anyone's, and its style."""
+
+
+def safe(text: str) -> str:
+    """A text with control and direction characters shown as escapes; line ends stay, tabs become spaces."""
+    return visible(text.expandtabs(4), keep="\n" + JOINERS)
+
+
+def say(*parts: Part) -> None:
+    """Print a line on stdout."""
+    if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
+        from rich.text import Text
+
+        from distask.cli.console import out
+
+        out().print(Text.assemble(*((safe(text), style) for text, style in parts)))
+    else:
+        sys.stdout.write("".join(safe(text) for text, _ in parts) + "\n")
