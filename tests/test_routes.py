@@ -85,6 +85,19 @@ def test_a_conversation_is_written_turn_by_turn(tmp_path):
     )
 
 
+def test_a_conversation_may_begin_with_the_turn_that_is_left_open(tmp_path):
+    """Without a system prompt nothing stands before the user's mark."""
+    (tmp_path / "task.yaml").write_text(
+        PROMPT.replace("  - {role: system,", "  - {role: system, when: system_prompt,").replace(
+            "system_prompt: Who speaks.", "system_prompt: {required: false}"
+        )
+    )
+
+    chat = Task.load(tmp_path / "task.yaml").format_input({})
+
+    assert chat == [{"role": "prompt", "content": "<|im_start|>user\n"}]
+
+
 def test_a_family_that_there_is_not_is_told_before_any_call(tmp_path):
     (tmp_path / "task.yaml").write_text(PROMPT)
 

@@ -39,9 +39,13 @@ class Chat:
     """The messages of a spec, compiled.
 
     Messages side by side that repeat for the same list repeat together: a question and its answer, then the next.
+    `may_be_empty` is for prompts that open a turn by themselves.
     """
 
-    def __init__(self, messages: Sequence[MessageSpec], compiler: Compiler, media: Media) -> None:
+    def __init__(
+        self, messages: Sequence[MessageSpec], compiler: Compiler, media: Media, *, may_be_empty: bool = False
+    ) -> None:
+        self._may_be_empty = may_be_empty
         self._compiler = compiler
         self._media = media
         self._writers: list[Write] = []
@@ -57,7 +61,7 @@ class Chat:
         chat: list[Message] = []
         for write in self._writers:
             write(scope, chat)
-        if not chat:
+        if not chat and not self._may_be_empty:
             raise RowError("template", "no message is left: every `when` is false, and every list is empty")
         return chat
 

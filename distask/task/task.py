@@ -86,8 +86,9 @@ class Task:
         }
         self._base |= dict.fromkeys(spec.inputs.keys() - self.input_columns.keys())
         self._inputs = tuple(_Column(n, self.dataset_name(n), column) for n, column in self.input_columns.items())
-        self._chat = Chat(spec.format_input, self._compiler, self._media)
         self.route, self._prompt = asked_of(spec, lambda source, place: self._expression(source, place)(self._base))
+        opens_turn = self._prompt is not None and self._prompt.opened is not None
+        self._chat = Chat(spec.format_input, self._compiler, self._media, may_be_empty=opens_turn)
 
         known = {*self._base, *self.input_columns, *spec.draw, "draw", "row"}
         self._templates = {
