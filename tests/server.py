@@ -80,6 +80,15 @@ class ScriptedServer:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
 
+    def settle(self) -> None:
+        """Wait until every connection is closed: all that a client sent that is gone has been seen."""
+
+        async def settled() -> None:
+            while self._transports:
+                await asyncio.sleep(0.001)
+
+        asyncio.run_coroutine_threadsafe(settled(), self._loop).result(60)
+
     def __enter__(self) -> Self:
         self.start()
         return self
