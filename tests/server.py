@@ -84,7 +84,7 @@ class ScriptedServer:
         """Wait until every connection is closed: all that a client sent that is gone has been seen."""
 
         async def settled() -> None:
-            while self._transports:
+            while self._transports:  # noqa: ASYNC110 - it is a set, and no one tells when it is empty
                 await asyncio.sleep(0.001)
 
         asyncio.run_coroutine_threadsafe(settled(), self._loop).result(60)

@@ -146,11 +146,12 @@ def _tell(told):
     os.write(1, json.dumps(told).encode() + b"\n")
 
 
-def _child(folder, arguments, said, largest=None, die=None):
+def _child(folder, arguments, said, largest=None, die=None, values=None, ignored=()):
     """Be the command.
 
     `largest`: bytes that a file may have, as on a disk that is full. `die`: (names of files of distask, k): be killed before the
-    k-th line of code in them that is run for the first time.
+    k-th line of code in them that is run for the first time. `values`: "module:NAME" to what it is instead, for waits that would be
+    too long for a test. `ignored`: signals that are, as nohup does.
     """
     code = 70
     try:
@@ -165,6 +166,11 @@ def _child(folder, arguments, said, largest=None, die=None):
         from distask.cli import main as distask
 
         sys.argv = ["distask", *arguments]
+        for name, value in (values or {}).items():
+            module, _, constant = name.partition(":")
+            setattr(importlib.import_module(module), constant, value)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
         if die is not None:
             _die_at(*die)
         code = distask()

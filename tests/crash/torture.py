@@ -137,9 +137,9 @@ class Torture:
         for i in range(ROWS[0]):
             same = i - (i % 5 == 1)
             q = "abcdefgh"[: 1 + same % 8] + "\\u00e9" + str(same)
-            kept.append('{"q":"%s",  "id":%d, "big": 123456789012345678901234567890, "é": 1.0}' % (q, i))
+            kept.append(f'{{"q":"{q}",  "id":{i}, "big": 123456789012345678901234567890, "é": 1.0}}')
         for i in range(size - ROWS[0]):
-            kept.insert(i * 4, '{"id": "new %d", "q": "new %d"}' % (i, i))
+            kept.insert(i * 4, f'{{"id": "new {i}", "q": "new {i}"}}')
         return kept
 
     def _write_rows(self, folder, size):
