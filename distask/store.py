@@ -1,8 +1,9 @@
 """Keep every completion, once, under the key of the request that it answers.
 
-One SQLite file in WAL mode. It holds completions and nothing else: no prompt, no key of an API. A put returns when its
-group is committed; groups are committed by a thread, so that nothing else waits on the disk. SQLite does not notice a
-bit that turns in a file, so each completion has a checksum, and one that does not fit is as good as none.
+One SQLite file in WAL mode. It holds completions, and beside them what `ledger` knows of batches: no prompt, no key of
+an API. A put returns when its group is committed; groups are committed by a thread, so that nothing else waits on the
+disk. SQLite does not notice a bit that turns in a file, so each completion has a checksum, and one that does not fit is
+as good as none.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_SECONDS = 60.0
 """How long another process's commit is waited for."""
 GROUP = 2_000
@@ -50,6 +51,39 @@ CREATE TABLE IF NOT EXISTS completions (
 # With a rowid, completions are appended in the order they come, and only their keys go to random places of the file:
 # without, each of them dirties a page of its own.
 
+_BATCHES = """
+CREATE TABLE batches (
+    number INTEGER PRIMARY KEY,
+    mark TEXT NOT NULL UNIQUE,    -- in the batch's own metadata: by it the provider's list is searched
+    endpoint TEXT NOT NULL,
+    access TEXT NOT NULL,         -- JSON: how the endpoint is reached; names of variables, no key
+    task TEXT NOT NULL,
+    model TEXT NOT NULL,
+    route TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    price TEXT,                   -- JSON; NULL where nobody says
+    input_file TEXT,
+    id TEXT,                      -- the provider's; NULL until it is known to have it
+    status TEXT NOT NULL,         -- the provider's word, or `submitting`
+    done INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL,
+    fetched REAL                  -- when its results were put into the store
+) STRICT;
+"""
+_BATCH_REQUESTS = """
+CREATE TABLE batch_requests (
+    key BLOB PRIMARY KEY,         -- of its first sample; in hexadecimal, its custom_id
+    keys BLOB NOT NULL,           -- 16 bytes for each sample
+    max_tokens INTEGER NOT NULL,
+    batch INTEGER,                -- that it waits for; NULL once it is known to have failed
+    tries INTEGER NOT NULL,
+    failure TEXT                  -- JSON: how its last try ended
+) STRICT, WITHOUT ROWID;
+"""
+_OF_A_BATCH = "CREATE INDEX requests_of_batches ON batch_requests (batch);"
+
+
 _FIELDS = [field.name for field in fields(Completion)]
 
 _SELECT = "SELECT max_tokens, completion, CAST(model AS BLOB), checksum FROM completions WHERE key = ?"
@@ -68,10 +102,10 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600, exist_ok=True)
-            self._reader = self._connect()
+            self._reader = connect(path)
             self._prepare(self._reader)
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(self._explain(error)) from error
+            raise StoreError(explained(path, error)) from error
         self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -84,7 +118,7 @@ class Store:
         try:
             found = self._reader.execute(_SELECT, (key,)).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(self._explain(error)) from error
+            raise StoreError(explained(self.path, error)) from error
         for limit, data, model, checksum in found:
             if checksum is None or checksum != _checksum(key, limit, data, model):
                 self.damaged += 1
@@ -130,12 +164,6 @@ class Store:
     ) -> None:
         self.close()
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
-
     def _prepare(self, connection: sqlite3.Connection) -> None:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if version > SCHEMA_VERSION:
@@ -145,26 +173,16 @@ class Store:
                 "update distask, or name another store with --store"
             )
             raise StoreError(message)
-        if version == SCHEMA_VERSION:
-            return
-        connection.execute("BEGIN IMMEDIATE")  # another process may be making it at this moment
-        connection.execute(_TABLES)
-        if version == 1 and int(connection.execute("PRAGMA user_version").fetchone()[0]) == 1:
-            connection.create_function("checksum_of", 4, _checksum, deterministic=True)
-            connection.execute("ALTER TABLE completions ADD COLUMN checksum INTEGER")
-            connection.execute(
-                "UPDATE completions SET checksum = checksum_of(key, max_tokens, completion, CAST(model AS BLOB))"
-            )
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
+        if version < SCHEMA_VERSION:
+            _migrate(connection)
 
     def _write(self) -> None:
         try:
-            with closing(self._connect()) as connection:
+            with closing(connect(self.path)) as connection:
                 while (group := self._next_group()) is not None:
                     _settle(group, self._commit(connection, group))
         except sqlite3.Error as error:
-            failure = StoreError(self._explain(error))
+            failure = StoreError(explained(self.path, error))
             while (group := self._next_group()) is not None:
                 _settle(group, failure)
 
@@ -198,26 +216,8 @@ class Store:
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            return StoreError(self._explain(error))
+            return StoreError(explained(self.path, error))
         return None
-
-    def _explain(self, error: Exception) -> str:
-        words, code = str(error), getattr(error, "sqlite_errorcode", 0) & 0xFF  # its lowest byte: the sort of error
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such" in words:
-            mend = "move it away, or name another with --store"
-            return f"{self.path}: this is no store of distask, or it is damaged ({words}); {mend}"
-        if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC:
-            return f"{self.path}: the disk is full; free some space and run the same command again, nothing is lost"
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return (
-                f"{self.path}: another process has held the store for {BUSY_SECONDS:.0f} s; wait for it, or use --store"
-            )
-        if code == sqlite3.SQLITE_IOERR:
-            mend = "is the disk full, or broken? when it is mended, run the same command again, nothing is lost"
-            return f"{self.path}: the store can't be read or written ({words}); {mend}"
-        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-            return f"{self.path}: the store can't be written ({words}); let it be, or name another with --store"
-        return f"{self.path}: the store can't be used: {words}"
 
 
 class _Put:
@@ -280,3 +280,47 @@ def _decode(data: bytes) -> Completion:
     known: dict[str, Any] = orjson.loads(data)
     known["usage"] = Usage(*known["usage"])
     return Completion(**known)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to a store's file; nothing of it is waited for longer than `BUSY_SECONDS`."""
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to this version in one step: a process that is killed within leaves the old one."""
+    connection.execute("BEGIN IMMEDIATE")  # another process may be making it at this moment
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    connection.execute(_TABLES)
+    if version == 1:
+        connection.create_function("checksum_of", 4, _checksum, deterministic=True)
+        connection.execute("ALTER TABLE completions ADD COLUMN checksum INTEGER")
+        connection.execute(
+            "UPDATE completions SET checksum = checksum_of(key, max_tokens, completion, CAST(model AS BLOB))"
+        )
+    if version < 3:
+        for statement in (_BATCHES, _BATCH_REQUESTS, _OF_A_BATCH):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def explained(path: Path, error: Exception) -> str:
+    """What the user can do about a fault of the store's file."""
+    words, code = str(error), getattr(error, "sqlite_errorcode", 0) & 0xFF  # its lowest byte: the sort of error
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such" in words:
+        mend = "move it away, or name another with --store"
+        return f"{path}: this is no store of distask, or it is damaged ({words}); {mend}"
+    if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC:
+        return f"{path}: the disk is full; free some space and run the same command again, nothing is lost"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"{path}: another process has held the store for {BUSY_SECONDS:.0f} s; wait for it, or use --store"
+    if code == sqlite3.SQLITE_IOERR:
+        mend = "is the disk full, or broken? when it is mended, run the same command again, nothing is lost"
+        return f"{path}: the store can't be read or written ({words}); {mend}"
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return f"{path}: the store can't be written ({words}); let it be, or name another with --store"
+    return f"{path}: the store can't be used: {words}"

@@ -29,8 +29,15 @@ def read_completions(response: Response) -> tuple[list[Completion], str]:
     if response.status != 200:
         return [], ""
     data, note = _json(response.body)
+    if note:
+        return [], note
+    return completions_in(data, response.headers)
+
+
+def completions_in(data: Any, headers: Mapping[str, str]) -> tuple[list[Completion], str]:
+    """The same of a good answer's body that is read already."""
     if not isinstance(data, dict):
-        return [], note or "the reply is no JSON object"
+        return [], "the reply is no JSON object"
     choices = data["choices"] if "choices" in data else choices_of(data.get("data"))
     if not isinstance(choices, list):
         return [], "the server sent an error as a good reply" if data.get("error") else "the reply has no choices"
@@ -41,11 +48,12 @@ def read_completions(response: Response) -> tuple[list[Completion], str]:
     shares = _shares(data.get("usage"), len(good))
     model = data.get("model")
     model = model if isinstance(model, str) else ""
-    request_id = _request_id(response.headers, data)
+    request_id = _request_id(headers, data)
     return [_completion(c, u, model, request_id) for c, u in zip(good, shares, strict=True)], ""
 
 
 def _json(body: bytes) -> tuple[Any, str]:
+    """A body's value, or what is wrong with it."""
     try:
         return orjson.loads(body), ""
     except orjson.JSONDecodeError:

@@ -278,7 +278,7 @@ def build_client(resolved: Resolved, on_event: Callable[[str], None] | None = No
     if resolved.config.provider == "llamacpp":
         return Client(_llamacpp(resolved), Pace(limits.concurrency), max_retries=limits.max_retries, on_event=on_event)
     return Client(
-        OpenAIProvider(_endpoint(resolved), timeout=limits.timeout, connections=limits.concurrency),
+        OpenAIProvider(endpoint_of(resolved), timeout=limits.timeout, connections=limits.concurrency),
         Pace(limits.concurrency, limits.requests_per_minute, limits.tokens_per_minute),
         max_retries=limits.max_retries,
         max_retry_seconds=limits.max_retry_seconds,

@@ -25,6 +25,9 @@ class Limits(Model):
     timeout: float = Field(120, gt=0, description="Seconds that a call may take, to the last byte of its reply")
     max_retries: int = Field(8, ge=0, description="How often a call is tried again; a 429 does not count")
     max_retry_seconds: float = Field(900, ge=0, description="How long a call is tried again, but for 429")
+    batch_requests: int = Field(50_000, ge=1, description="Requests that one batch holds at the most")
+    batch_megabytes: float = Field(200, gt=0, description="How large a batch's file of requests is at the most")
+    batch_poll: float = Field(30, gt=0, description="Seconds between looks at batches that are waited for")
 
 
 class Price(Model):
@@ -32,6 +35,11 @@ class Price(Model):
 
     input: float = Field(ge=0, description="Of the chat")
     output: float = Field(ge=0, description="Of the reply")
+    batch: float = Field(1, ge=0, le=1, description="The share of it that a batch costs: 0.5 for half the price")
+
+    def in_batches(self) -> Price:
+        """What tokens cost in a batch."""
+        return Price(input=self.input * self.batch, output=self.output * self.batch)
 
 
 class LlamaCpp(Model):

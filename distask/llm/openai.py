@@ -65,7 +65,7 @@ class OpenAIProvider:
 
     async def complete(self, request: Request, samples: Sequence[int]) -> list[Completion]:
         """One call for `len(samples)` completions; it may bring fewer. Raises `CallFailed`."""
-        data = _body(request, len(samples))
+        data = body_of(request, len(samples))
         try:
             response = await self.http.post_json(self.endpoint.path(request.model, request.route), data)
         except Fault as fault:
@@ -87,7 +87,8 @@ class OpenAIProvider:
         return Situation(endpoint.base_url, request.model, endpoint.key_env, endpoint.secrets, self._fresh)
 
 
-def _body(request: Request, n: int) -> bytes:
+def body_of(request: Request, n: int) -> bytes:
+    """What is sent to ask for n completions; raises `CallFailed` where it can't be written."""
     asked = payload(request)
     extra = asked.pop("extra_body", None)
     if extra:

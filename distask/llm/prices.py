@@ -38,16 +38,17 @@ class Known:
 NOTHING = Known()
 
 
-def known_of(resolved: Resolved) -> Known:
-    """What is known of the model that a config asks."""
+def known_of(resolved: Resolved, *, batch: bool = False) -> Known:
+    """What is known of the model that a config asks; in a `batch`, it may cost less."""
     config = resolved.config
     if config.provider == "offline":
         return NOTHING
     if config.provider == "llamacpp":
         return Known(config.price, "config" if config.price else "", config.llamacpp.context)
-    found = _looked_up(config.provider, config.base_url or "", config.model or "")
+    found = _looked_up(config.provider, config.base_url or "", config.model or "", batch=batch)
     if config.price is not None:
-        return Known(config.price, "config", found.context)
+        price = config.price
+        return Known(price.in_batches() if batch else price, "config", found.context)
     return found
 
 
@@ -56,7 +57,7 @@ def cost_of(price: Price, input_tokens: float, output_tokens: float) -> float:
     return (input_tokens * price.input + output_tokens * price.output) / MILLION
 
 
-def _looked_up(provider: str, base_url: str, model: str) -> Known:
+def _looked_up(provider: str, base_url: str, model: str, *, batch: bool) -> Known:
     host = urlsplit(base_url).hostname or ""
     if not model or host in LOCAL_HOSTS or "." not in host:
         return NOTHING
@@ -70,7 +71,8 @@ def _looked_up(provider: str, base_url: str, model: str) -> Known:
             maker, facts = snapshot.find_provider_model(
                 model, None, whose.get("provider_id"), whose.get("provider_api_url")
             )
-            made = facts.calc_price(Usage(input_tokens=SMALL, output_tokens=SMALL), maker)
+            usage, how = Usage(input_tokens=SMALL, output_tokens=SMALL), {"processing": "batch"} if batch else None
+            made = facts.calc_price(usage, maker, price_context=how)
         except (LookupError, ValueError, TypeError):
             return NOTHING
     rates = [None if part is None else float(part) * MILLION / SMALL for part in (made.input_price, made.output_price)]

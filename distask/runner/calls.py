@@ -109,7 +109,7 @@ class Calls:
             self._shared.failed(place, sample, error.kind, error.message)
             if then == "drop":
                 stats.dropped += 1
-            elif then == "fail" and generation.completion is not None:
+            elif then == "fail" and generation.completion is not None and not self._shared.collecting:
                 said = f"{place}: {error.message} (the spec says `on_invalid: {{then: fail}}`)"
                 self._shared.halt(RunError(said))
 
@@ -179,6 +179,8 @@ class Calls:
         self, target: Target, asked: Asked, samples: Sequence[int], attempt: int = 0
     ) -> dict[int, Completion | Failure]:
         """A completion, or the row's failure, for each of `samples`; what the server leaves out is asked for again."""
+        if (deferred := self._shared.deferred) is not None:
+            return {**deferred.answers(target, asked, samples, attempt)}
         answers: dict[int, Completion | Failure] = {}
         waiting = list(samples)
         while waiting:

@@ -12,6 +12,7 @@ from distask.runner.occurrences import Occurrences
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from distask.llm.config import Resolved
     from distask.llm.config_model import Price
     from distask.llm.latency import Latency
     from distask.llm.request import Message
@@ -63,6 +64,7 @@ class Target:
         generation: keywords of every request.
         keep: whether replies go into the store; those of the offline provider cost nothing and don't.
         price: what its tokens cost; None where nobody says.
+        llm: the config that all of it comes from, where there is one.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Target:
         *,
         keep: bool = True,
         price: Price | None = None,
+        llm: Resolved | None = None,
     ) -> None:
         self._connect = connect
         self.endpoint = endpoint
@@ -81,6 +84,7 @@ class Target:
         self.generation = generation
         self.keep = keep
         self.price = price
+        self.llm = llm
 
     @cached_property
     def client(self) -> Client:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distask.runner.budget import Budget
+    from distask.runner.deferred import Deferred
     from distask.runner.requests import Client
     from distask.runner.stats import Stats
 
@@ -46,6 +47,8 @@ class Shared:
         """A kill can cost no more calls than may be in flight: a reply holds its place until it is kept."""
         self.clients: list[Client] = []
         self.on_halt: Callable[[], None] | None = None
+        self.deferred: Deferred | None = None
+        """Who answers instead of the endpoint, where a batch does."""
 
     def know(self, client: Client) -> None:
         """Count this client's calls, and stop it when the run ends early."""
@@ -67,6 +70,11 @@ class Shared:
         self.stats.failures[kind] += 1
         if len(self.failures) < FAILURES_KEPT:
             self.failures.append(Failed(place, sample, kind, message))
+
+    @property
+    def collecting(self) -> bool:
+        """Whether this run only writes down what is to be asked; its rows are nobody's."""
+        return self.deferred is not None and self.deferred.collecting
 
     def count_calls(self) -> None:
         """Bring the counts of calls up to date."""

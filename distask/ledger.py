@@ -1,0 +1,270 @@
+"""What is with a provider in batches: which batches there are, which requests wait in them, and how those failed.
+
+It is kept in the store's own file, beside the completions. A request is known by the key of its first sample; while it
+waits in a batch it is asked by no other run that has the store.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from distask.errors import StoreError
+from distask.llm.request import Failure
+from distask.store import connect, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from distask.llm.routes import Route
+
+SUBMITTING = "submitting"
+"""The status of a batch that the provider may not have yet."""
+KEY_BYTES = 16
+SHORT = Failure("short", "the server sent fewer completions than n asked for", "retry")
+"""What is kept of a request whose later samples are still to be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request that is in a batch, or was and failed."""
+
+    key: bytes
+    """Of its first sample."""
+    keys: tuple[bytes, ...]
+    """Of all its samples."""
+    max_tokens: int | None
+    tries: int
+    """Batches that it was in."""
+    batch: int | None = None
+    failure: Failure | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a batch that it is in has not been fetched."""
+        return self.batch is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A batch as the ledger has it; the columns are told in `store`."""
+
+    number: int
+    mark: str
+    endpoint: str
+    access: dict[str, Any]
+    task: str
+    model: str
+    route: Route
+    requests: int
+    price: dict[str, float] | None
+    input_file: str | None
+    id: str | None
+    status: str
+    done: int
+    failed: int
+    created: float
+    fetched: float | None
+
+
+_COLUMNS = ", ".join(Record.__slots__)
+
+
+class Ledger:
+    """The batches of one store's file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it; the file is a store's that was opened before."""
+        self.path = path
+        with self._told():
+            self._connection = connect(path)
+
+    def entry(self, key: bytes) -> Entry | None:
+        """The request whose first sample has this key."""
+        with self._told():
+            found = self._connection.execute(
+                "SELECT keys, max_tokens, tries, batch, failure FROM batch_requests WHERE key = ?", (key,)
+            ).fetchone()
+        return None if found is None else _entry(key, *found)
+
+    def submit(
+        self,
+        entries: Iterable[Entry],
+        *,
+        endpoint: str,
+        access: dict[str, Any],
+        task: str,
+        model: str,
+        route: Route,
+        price: dict[str, float] | None,
+    ) -> Record:
+        """Say that a batch of these requests is about to be made, before the provider is told anything of it.
+
+        Raises:
+            StoreError: one of them waits in another batch.
+        """
+        entries = list(entries)
+        mark = uuid.uuid4().hex
+        with self._told(), self._transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO batches (mark, endpoint, access, task, model, route, requests, price, status, created) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    mark,
+                    endpoint,
+                    json.dumps(access),
+                    task,
+                    model,
+                    route,
+                    len(entries),
+                    None if price is None else json.dumps(price),
+                    SUBMITTING,
+                    time.time(),
+                ),
+            )
+            number = cursor.lastrowid
+            assert number is not None
+            changed = connection.executemany(
+                "INSERT INTO batch_requests (key, keys, max_tokens, batch, tries) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET keys = excluded.keys, max_tokens = excluded.max_tokens, "
+                "batch = excluded.batch, tries = excluded.tries, failure = NULL WHERE batch_requests.batch IS NULL",
+                [(e.key, b"".join(e.keys), e.max_tokens or 0, number, e.tries) for e in entries],
+            ).rowcount
+            if changed != len(entries):
+                raise StoreError(f"{self.path}: another run has just put the same requests into a batch; run again")
+        return self.record(number)
+
+    def uploaded(self, number: int, input_file: str) -> None:
+        """Keep the id of a batch's file of requests."""
+        self._set(number, input_file=input_file)
+
+    def told(self, number: int, *, id: str, status: str, done: int, failed: int) -> None:  # noqa: A002 - the column
+        """Keep what the provider says of a batch."""
+        self._set(number, id=id, status=status, done=done, failed=failed)
+
+    def settle(self, number: int, answers: dict[bytes, int | Failure | None], unanswered: Failure) -> None:
+        """Say that a batch's results are in the store, and how the rest of its requests ended.
+
+        Args:
+            number: the batch.
+            answers: the key of a request's first sample to how many completions came, or to its failure, or to None
+                where it is to be asked as if it never had been.
+            unanswered: the failure of a request that is not in `answers`.
+        """
+        with self._told(), self._transaction() as connection:
+            for entry in self.waiting(number):
+                answer = answers.get(entry.key, unanswered)
+                if isinstance(answer, Failure):
+                    connection.execute(
+                        "UPDATE batch_requests SET batch = NULL, failure = ? WHERE key = ?",
+                        (json.dumps(asdict(answer)), entry.key),
+                    )
+                    continue
+                connection.execute("DELETE FROM batch_requests WHERE key = ?", (entry.key,))
+                if answer is not None and answer < len(entry.keys):
+                    rest = entry.keys[answer:]
+                    connection.execute(
+                        "INSERT OR REPLACE INTO batch_requests (key, keys, max_tokens, tries, failure) "
+                        "VALUES (?, ?, ?, ?, ?)",
+                        (rest[0], b"".join(rest), entry.max_tokens or 0, entry.tries, json.dumps(asdict(SHORT))),
+                    )
+            connection.execute("UPDATE batches SET fetched = ? WHERE number = ?", (time.time(), number))
+
+    def release(self, number: int) -> None:
+        """Forget that requests wait in a batch, none of which was answered: they can be asked again."""
+        with self._told(), self._transaction() as connection:
+            connection.execute(
+                "UPDATE batch_requests SET batch = NULL, tries = tries - 1 WHERE batch = ? AND tries > 1", (number,)
+            )
+            connection.execute("DELETE FROM batch_requests WHERE batch = ?", (number,))
+            connection.execute("UPDATE batches SET fetched = ? WHERE number = ?", (time.time(), number))
+
+    def drop(self, number: int) -> None:
+        """Forget a batch that never came to be, and its requests."""
+        self.release(number)
+        with self._told():
+            self._connection.execute("DELETE FROM batches WHERE number = ?", (number,))
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Forget how requests failed, once their rows are written: the next run asks them again."""
+        with self._told(), self._transaction() as connection:
+            connection.executemany(
+                "DELETE FROM batch_requests WHERE key = ? AND batch IS NULL", [(key,) for key in keys]
+            )
+
+    def waiting(self, number: int) -> list[Entry]:
+        """The requests of a batch."""
+        with self._told():
+            found = self._connection.execute(
+                "SELECT key, keys, max_tokens, tries, batch, failure FROM batch_requests WHERE batch = ?", (number,)
+            ).fetchall()
+        return [_entry(*row) for row in found]
+
+    def record(self, number: int) -> Record:
+        """One batch."""
+        return next(record for record in self.records() if record.number == number)
+
+    def records(self, *, open_only: bool = False) -> list[Record]:
+        """The batches, oldest first; or those whose results are not in the store yet."""
+        where = " WHERE fetched IS NULL" if open_only else ""
+        with self._told():
+            found = self._connection.execute(f"SELECT {_COLUMNS} FROM batches{where} ORDER BY number").fetchall()  # noqa: S608
+        return [_record(row) for row in found]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _set(self, number: int, **columns: Any) -> None:
+        named = ", ".join(f"{name} = ?" for name in columns)
+        with self._told():
+            self._connection.execute(f"UPDATE batches SET {named} WHERE number = ?", (*columns.values(), number))  # noqa: S608
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(explained(self.path, error)) from error
+
+
+def _entry(key: bytes, keys: bytes, max_tokens: int, tries: int, batch: int | None, failure: str | None) -> Entry:
+    failed = None if failure is None else Failure(**json.loads(failure))
+    return Entry(key, _split(keys), max_tokens or None, tries, batch, failed)
+
+
+def _split(keys: bytes) -> tuple[bytes, ...]:
+    return tuple(keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES))
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    values = dict(zip(Record.__slots__, row, strict=True))
+    values["access"] = json.loads(values["access"])
+    values["price"] = None if values["price"] is None else json.loads(values["price"])
+    return Record(**values)
