@@ -32,7 +32,7 @@ def rates(price: Price) -> str:
 
 def several(count: int, word: str) -> str:
     """A count and its word: 1 row, 2 rows; 1 reply, 2 replies."""
-    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("ch") else f"{word}s"
     return f"{count:,} {word if count == 1 else plural}"
 
 

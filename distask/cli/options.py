@@ -143,6 +143,23 @@ MaxCost = Annotated[
     ),
 ]
 
+Batch = Annotated[
+    bool,
+    typer.Option(
+        "--batch",
+        help="Ask by the server's Batch API: within a day, mostly for half the price.",
+        rich_help_panel=_LLM,
+    ),
+]
+NoWait = Annotated[
+    bool,
+    typer.Option(
+        "--no-wait",
+        help="With --batch: submit and fetch what is ready, and leave; the same command comes back.",
+        rich_help_panel=_LLM,
+    ),
+]
+
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="The first N.", rich_help_panel=_SELECT)]
 Offset = Annotated[
     int, typer.Option("--offset", min=0, metavar="N", help="Leave out N at the beginning.", rich_help_panel=_SELECT)
@@ -227,6 +244,8 @@ class Choice:
     set_: list[str] | None = None
     concurrency: int | None = None
     max_cost: float | None = None
+    batch: bool = False
+    no_wait: bool = False
     limit: int | None = None
     offset: int = 0
     shard: str | None = None

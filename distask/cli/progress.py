@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Group
@@ -15,11 +16,12 @@ from distask.cli.lines import safe
 from distask.figures import amount, duration, money, several
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from rich.console import Console, RenderableType
 
+    from distask.ledger import Record
     from distask.runner.stats import Stats
 
 PLAIN_SECONDS = 5.0
@@ -53,7 +55,7 @@ class Progress:
         self._clock = clock
         self._quiet = quiet
         self._last: Stats | None = None
-        self._drawn: tuple[int, int] | None = None
+        self._drawn: tuple[object, ...] | None = None
         self._stopping = False
         self._live: Live | None = None
         if not quiet and (can_draw_over(console) if live is None else live):
@@ -86,7 +88,7 @@ class Progress:
             self._draw(stats)
 
     def _draw(self, stats: Stats) -> None:
-        if self._quiet:
+        if self._quiet or (self._live is None and stats.batches and self._drawn == _moment(stats)):
             return
         self._drawn = _moment(stats)
         if self._live is not None:
@@ -110,6 +112,8 @@ def can_draw_over(console: Console) -> bool:
 
 def lines(stats: Stats, width: int) -> RenderableType:
     """The live lines: how far it is, what is under way, what failed."""
+    if stats.batches:
+        return _line(waiting(stats.batches, time.time()))
     rate = " · ".join([_rate(stats), *_left(stats)])
     drawn: list[RenderableType] = []
     if stats.total and width >= BAR_LEAST:
@@ -133,12 +137,24 @@ def _line(text: str, style: str = "") -> Text:
 
 def parts(stats: Stats) -> list[str]:
     """The same counts, for one plain line."""
+    if stats.batches:
+        return [waiting(stats.batches, time.time())]
     failed = _failed(stats)
     return [_rows(stats), _rate(stats), *_left(stats), *_under_way(stats), *([failed] if failed else [])]
 
 
-def _moment(stats: Stats) -> tuple[int, int]:
-    return stats.rows, stats.generations
+def _moment(stats: Stats) -> tuple[object, ...]:
+    return stats.rows, stats.generations, stats.batches
+
+
+def waiting(batches: Sequence[Record], now: float) -> str:
+    """How batches are that are waited for: 2 batches (1 in progress, 1 validating) · 40 of 100 requests done."""
+    states = Counter(batch.status.replace("_", " ") for batch in batches)
+    said = [f"{several(len(batches), 'batch')} ({', '.join(f'{n} {safe(status)}' for status, n in states.items())})"]
+    said.append(f"{sum(b.done for b in batches):,} of {sum(b.requests for b in batches):,} requests done")
+    if failed := sum(b.failed for b in batches):
+        said.append(f"{failed:,} failed")
+    return " · ".join([*said, duration(max(0.0, now - min(b.created for b in batches)))])
 
 
 def _rows(stats: Stats) -> str:

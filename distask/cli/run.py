@@ -43,6 +43,8 @@ def command(
     set_: o.Set = None,
     concurrency: o.Concurrency = None,
     max_cost: o.MaxCost = None,
+    batch: o.Batch = False,
+    no_wait: o.NoWait = False,
     limit: o.Limit = None,
     offset: o.Offset = 0,
     shard: o.Shard = None,

@@ -39,6 +39,8 @@ def job_of(choice: Choice, *, asks: bool = True) -> Job:
     task, llm = task_and_llm(choice, asks=asks)
     if choice.no_store and choice.store is not None:
         raise UsageError("--store names a store and --no-store wants none; leave one of them out")
+    if choice.no_wait and not choice.batch:
+        raise UsageError("--no-wait leaves batches to the provider, and there are none without --batch")
     shard = _shard(choice.shard)
     output = choice.output or default_output(task.name, choice.source, shard)
     _refuse_to_eat_the_input(choice.source, output)
@@ -54,6 +56,8 @@ def job_of(choice: Choice, *, asks: bool = True) -> Job:
         private=choice.private,
         on_bad_row=choice.on_bad_row.value,
         max_cost=choice.max_cost,
+        batch=choice.batch,
+        wait=not choice.no_wait,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -152,15 +152,16 @@ class Batches:
 
             endpoint = self.endpoint
             azure = endpoint.azure_version
-            headers: dict[str, Any] = {"Authorization": openai.Omit()} | {name.title(): v for name, v in endpoint.headers.items()}
+            headers = {name.title(): value for name, value in endpoint.headers.items()}
+            keyless = [] if "Authorization" in headers else [_without_key]
             self._client = openai.OpenAI(
-                api_key="in the headers",
+                api_key="not sent",  # it is in the headers, where there is one
                 base_url=f"{endpoint.base_url}/openai" if azure else endpoint.base_url,
                 default_headers=headers,
                 default_query={"api-version": azure} if azure else None,
                 max_retries=0,
                 timeout=self.timeout,
-                http_client=openai.DefaultHttpxClient(follow_redirects=False),
+                http_client=openai.DefaultHttpxClient(follow_redirects=False, event_hooks={"request": keyless}),
             )
         return self._client
 
@@ -189,6 +190,8 @@ class Batches:
             response = error.response
             response.read()
             failure = classify(response.status_code, dict(response.headers), response.content, self.situation)
+            if failure.kind == "not_found":
+                failure = replace(failure, mend=_NO_BATCHES)
             raise CallFailed(failure) from None
         except openai.APITimeoutError:
             raise CallFailed(classify("timeout", None, "no answer in time", self.situation)) from None
@@ -198,6 +201,13 @@ class Batches:
             raise CallFailed(classify(fault, None, str(cause or error), self.situation)) from None
         except openai.OpenAIError as error:
             raise CallFailed(classify(200, None, str(error), self.situation, "the answer can't be read")) from None
+
+
+_NO_BATCHES = "has this server Files and Batches? without --batch, the same command asks it plainly"
+
+
+def _without_key(request: Any) -> None:
+    request.headers.pop("authorization", None)
 
 
 def _batch(told: Any) -> Batch:

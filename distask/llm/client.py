@@ -292,7 +292,8 @@ def _llamacpp(resolved: Resolved) -> Provider:
     return LlamaCppProvider(resolved.config.model or "", resolved.config.llamacpp)
 
 
-def _endpoint(resolved: Resolved) -> Endpoint:
+def endpoint_of(resolved: Resolved) -> Endpoint:
+    """Whom a config says to ask."""
     config = resolved.config
     secrets = (resolved.api_key, *resolved.headers.values())
     return Endpoint(

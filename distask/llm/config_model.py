@@ -35,7 +35,7 @@ class Price(Model):
 
     input: float = Field(ge=0, description="Of the chat")
     output: float = Field(ge=0, description="Of the reply")
-    batch: float = Field(1, ge=0, le=1, description="The share of it that a batch costs: 0.5 for half the price")
+    batch: float = Field(default=1, ge=0, le=1, description="The share of it that a batch costs: 0.5 is half")
 
     def in_batches(self) -> Price:
         """What tokens cost in a batch."""

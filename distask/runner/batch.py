@@ -21,7 +21,7 @@ from distask.llm.client import endpoint_of
 from distask.llm.config import load_config
 from distask.llm.request import CallFailed, Failure
 from distask.runner.budget import CostReached
-from distask.runner.deferred import Deferred, Parts, is_old_azure
+from distask.runner.deferred import Deferred, Money, Parts, is_old_azure
 from distask.runner.results import Results
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from distask.ledger import Record
     from distask.llm.batches import Batch
     from distask.llm.config import Resolved
-    from distask.runner.deferred import Limit
+    from distask.runner.job import Job
     from distask.runner.stats import Stats
     from distask.store import Store
 
@@ -75,7 +75,7 @@ class Desk:
             api.close()
 
     def recover(self) -> None:
-        """Find out whether batches that were being submitted when a process ended came to be; forget those that did not."""
+        """Find the batches that were being submitted when a process ended; forget those that did not come to be."""
         for record in self.ledger.records(open_only=True):
             if record.status != SUBMITTING or record.id is not None:
                 continue
@@ -126,9 +126,8 @@ class Desk:
         if unanswered is None:
             results.answers |= {e.key: None for e in self.ledger.waiting(record.number) if e.key not in results.answers}
         self.ledger.settle(record.number, results.answers, unanswered or NO_RESULT)
-        for file in (batch.input_file, *batch.result_files):
-            if file is not None:
-                api.delete(file)
+        for ours in filter(None, (batch.input_file, *batch.result_files)):
+            api.delete(ours)
         return results
 
     def cancel(self, record: Record) -> Batch | None:
@@ -167,7 +166,7 @@ class Rounds:
         collect: Callable[[Deferred], object],
         *,
         wait: bool = True,
-        limit: Limit | None = None,
+        limit: Money | None = None,
         observe: Callable[[Stats], None] | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
@@ -180,18 +179,20 @@ class Rounds:
     def gather(self) -> Deferred:
         """What answers the run that follows: nothing but the failures that are final."""
         try:
-            while self._round():
+            while (last := self._round()) is None:
                 pass
         except KeyboardInterrupt:
             raise Left(self._where()) from None
         except CallFailed as error:
             raise EndpointError(_told(error.failure)) from None
-        return Deferred(self._desk.ledger, None)
+        return Deferred(self._desk.ledger, None, unwritten=last.unwritten)
 
-    def _round(self) -> bool:
-        """Submit what is missing, and fetch what is ready; whether there may be more to do."""
+    def _round(self) -> Deferred | None:
+        """Submit what is missing, and fetch what is ready; the last round, which finds nothing to do, is given back."""
         with self._submitting() as folder:
             self._desk.recover()
+            if self._limit is not None:
+                self._limit.begin()
             parts = Parts(self._desk.ledger, self._task, folder, self._most)
             deferred = Deferred(self._desk.ledger, parts, self._limit)
             self._collect(deferred)
@@ -203,9 +204,9 @@ class Rounds:
         if not waiting:
             if deferred.left:
                 raise CostReached("the next request may cost more than --max-cost leaves")
-            return False
+            return deferred
         self._fetch_all(waiting)
-        return True
+        return None
 
     def _fetch_all(self, numbers: set[int]) -> None:
         """Fetch each batch as it ends; the run ends after all that are ready are in the store."""
@@ -287,7 +288,9 @@ class Rounds:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise UsageError(f"{store}: another run is submitting batches from this store; run again when it has") from None
+            raise UsageError(
+                f"{store}: another run is submitting batches from this store; run again when it has"
+            ) from None
         folder = store.with_name(f"{store.name}.batch")
         try:
             shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
@@ -298,9 +301,40 @@ class Rounds:
             lock.release()
 
 
-def refuse_to_ask_twice(ledger: Ledger, task: str, endpoint: str, model: str) -> None:
-    """Raise `UsageError` where requests of this very task and model wait in batches: a plain run would pay them twice."""
-    waiting = [r for r in ledger.records(open_only=True) if (r.task, r.endpoint, r.model) == (task, endpoint, model)]
+def gather(
+    desk: Desk,
+    job: Job,
+    collect: Callable[[Deferred], object],
+    observe: Callable[[Stats], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Deferred:
+    """Bring all replies of a job into the store; gives what answers the run that follows.
+
+    Args:
+        desk: where batches are sent from.
+        job: what is done.
+        collect: goes through all rows, with this in the place of the endpoint.
+        observe: called now and then with the counts.
+        tell: given sentences that the user should know.
+
+    Raises:
+        Left: batches are under way, and not waited for.
+        RunError: why it can't go on.
+    """
+    if job.llm.config.provider not in ("openai", "azure"):
+        raise UsageError("--batch needs a server with Files and Batches; this model runs in this process")
+    limit = None if job.max_cost is None else Money(job.max_cost, desk.stats)
+    try:
+        rounds = Rounds(desk, job.llm, job.task.name, collect, wait=job.wait, limit=limit, observe=observe, tell=tell)
+        return rounds.gather()
+    finally:
+        desk.close()
+
+
+def refuse_to_ask_twice(ledger: Ledger, job: Job) -> None:
+    """Raise `UsageError` where requests of this task and model wait in batches: a plain run would pay them twice."""
+    this = (job.task.name, job.llm.endpoint(), job.llm.config.model)
+    waiting = [r for r in ledger.records(open_only=True) if (r.task, r.endpoint, r.model) == this]
     if waiting:
         requests = sum(record.requests for record in waiting)
         raise UsageError(

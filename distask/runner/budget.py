@@ -48,7 +48,7 @@ class Budget:
     async def reserve(self, request: Request, samples: int, price: Price) -> float:
         """The USD that are set aside for a call; raises `CostReached`."""
         while True:
-            amount = self._most_of(request, samples, price)
+            amount = self.most_of(request, samples, price)
             if self._stats.cost + self._reserved + amount <= self.most:
                 self._reserved += amount
                 return amount
@@ -68,7 +68,8 @@ class Budget:
             self._off = max(self._off or 0.0, asked / max(1, estimate_tokens(request.messages)))
         self._given_back.set()
 
-    def _most_of(self, request: Request, samples: int, price: Price) -> float:
+    def most_of(self, request: Request, samples: int, price: Price) -> float:
+        """The most USD that a call can cost."""
         margin = FIRST_MARGIN if self._off is None else max(1.0, self._off) * MARGIN
         asked = estimate_tokens(request.messages) * margin
         replied = (request.max_tokens or self._longest) * samples

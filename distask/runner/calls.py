@@ -179,7 +179,7 @@ class Calls:
         self, target: Target, asked: Asked, samples: Sequence[int], attempt: int = 0
     ) -> dict[int, Completion | Failure]:
         """A completion, or the row's failure, for each of `samples`; what the server leaves out is asked for again."""
-        if (deferred := self._shared.deferred) is not None:
+        if (deferred := self._shared.deferred) is not None and target.has_batches:
             return {**deferred.answers(target, asked, samples, attempt)}
         answers: dict[int, Completion | Failure] = {}
         waiting = list(samples)

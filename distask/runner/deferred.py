@@ -8,23 +8,26 @@ themselves, since they are asked for once the reply before them is in the store.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from distask.errors import UsageError
 from distask.ledger import SHORT, Entry, Ledger, Record
 from distask.llm.batch_lines import request_line, url_of
 from distask.llm.prices import known_of
 from distask.llm.request import CallFailed, Failure
+from distask.runner.budget import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
+    from distask.data.row import Row
     from distask.llm.config import Resolved
+    from distask.llm.config_model import Price
     from distask.llm.request import Request
     from distask.llm.routes import Route
     from distask.runner.requests import Asked, Target
+    from distask.runner.stats import Stats
 
 TRIES = 3
 """Batches that a request is in before its failure is the row's: each may take a day."""
@@ -35,13 +38,6 @@ NOT_ASKED = Failure("not_asked", "the input was changed while batches were waite
 ONE_BY_ONE = frozenset({"n_refused", SHORT.kind})
 """Failures that say that the server takes no n above 1."""
 MEGABYTE = 1_000_000
-
-
-class Limit(Protocol):
-    """What may be written down."""
-
-    def takes(self, request: Request, samples: int, target: Target) -> bool:
-        """Whether there is money for one request more."""
 
 
 @dataclass(slots=True)
@@ -146,15 +142,23 @@ class Deferred:
         ledger: what is in batches, and what failed there.
         parts: where requests are written down; None where they are not any more.
         limit: what may be written down; None for all.
+        unwritten: requests that could not be written down, by the keys of their first samples.
     """
 
-    def __init__(self, ledger: Ledger, parts: Parts | None, limit: Limit | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        parts: Parts | None,
+        limit: Money | None = None,
+        unwritten: dict[bytes, Failure] | None = None,
+    ) -> None:
         self.waiting: set[int] = set()
         """The batches that requests of this run are in."""
         self.left = 0
         """Requests that there was no room, or no money, for."""
         self.failed: list[bytes] = []
         """Keys of requests whose failure is final."""
+        self.unwritten = {} if unwritten is None else unwritten
         self._ledger = ledger
         self._parts = parts
         self._limit = limit
@@ -188,24 +192,75 @@ class Deferred:
                 self.failed.append(keys[0])
                 return _final(entry.failure, tries)
         if self._parts is None:
-            return NOT_ASKED
+            return self.unwritten.get(keys[0], NOT_ASKED)
         if keys[0] in self._parts:
             return WAITS
         try:
-            return self._written(target, asked, Entry(keys[0], keys, asked.request.max_tokens, tries + 1), attempt, samples)
+            entry = Entry(keys[0], keys, asked.request.max_tokens, tries + 1)
+            return self._written(target, asked.seeded(samples[0], attempt), entry)
         except CallFailed as error:
+            self.unwritten[keys[0]] = error.failure
             return error.failure
 
-    def _written(
-        self, target: Target, asked: Asked, entry: Entry, attempt: int, samples: Sequence[int]
-    ) -> Failure:
+    def _written(self, target: Target, request: Request, entry: Entry) -> Failure:
         assert self._parts is not None
-        request = asked.seeded(samples[0], attempt)
-        if not self._parts.has_room or (self._limit is not None and not self._limit.takes(request, len(samples), target)):
+        samples = len(entry.keys)
+        if not self._parts.has_room or (self._limit is not None and not self._limit.takes(request, samples, target)):
             self.left += 1
             return WAITS
         self._parts.add(target, entry, request)
         return WAITS
+
+
+class Money:
+    """What `--max-cost` leaves for batches.
+
+    Args:
+        most: USD.
+        stats: where what was spent is counted.
+    """
+
+    def __init__(self, most: float, stats: Stats) -> None:
+        self._budget = Budget(most, stats)
+        self._stats = stats
+        self._planned = 0.0
+        self._prices: dict[tuple[str, str], Price | None] = {}
+
+    def begin(self) -> None:
+        """Nothing is under way: what was planned is counted, or was not spent."""
+        self._planned = 0.0
+
+    def takes(self, request: Request, samples: int, target: Target) -> bool:
+        """Whether there is money for one request more, which is then set aside."""
+        kind = (target.endpoint, target.model)
+        if kind not in self._prices:
+            assert target.llm is not None
+            self._prices[kind] = known_of(target.llm, batch=True).price
+        price = self._prices[kind]
+        amount = 0.0 if price is None else self._budget.most_of(request, samples, price)
+        if self._stats.cost + self._planned + amount > self._budget.most:
+            return False
+        self._planned += amount
+        return True
+
+
+class Nowhere:
+    """A writer for rows that are nobody's, while requests are collected."""
+
+    partial: Path | None = None
+    sha256: str | None = None
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def write(self, row: Row, new: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def commit(self) -> None:
+        """Nothing is left to do."""
+
+    def abort(self) -> None:
+        """Nothing is left to do."""
 
 
 def _final(failure: Failure, tries: int) -> Failure:
@@ -223,9 +278,3 @@ def access_of(llm: Resolved) -> dict[str, Any]:
 def is_old_azure(access: dict[str, Any]) -> bool:
     """Whether an address of Azure is one of those that want an api-version."""
     return access.get("provider") == "azure" and "api_version" in access
-
-
-def check_batches(target: Target) -> None:
-    """Raise `UsageError` where a model is asked that no server has."""
-    if target.llm is None or target.llm.config.provider not in ("openai", "azure"):
-        raise UsageError("--batch needs a server with Files and Batches; this model is asked without one: leave it out")

@@ -80,6 +80,8 @@ def run(
     private: bool = False,
     on_bad_row: Literal["stop", "skip"] = "stop",
     max_cost: float | None = None,
+    batch: bool = False,
+    wait: bool = True,
     observe: Callable[[Stats], None] | None = None,
 ) -> Result:
     """Run a task over rows; what was asked before, with the same store, is not asked again.
@@ -99,6 +101,8 @@ def run(
         private: whether a dataset that is made on the Hub is private.
         on_bad_row: "stop" raises at a row that can't be read, before any call; "skip" leaves it out and counts it.
         max_cost: USD that may be spent; the run ends before a call that might pass it. Needs the model's price.
+        batch: whether replies come by the endpoint's Batches, in a day and mostly for half the price.
+        wait: whether batches are waited for; else `RunError` is raised while they are under way. Run again to go on.
         observe: called about ten times a second, and at the end, with the counts.
 
     Raises:
@@ -120,6 +124,8 @@ def run(
         private=private,
         on_bad_row=on_bad_row,
         max_cost=max_cost,
+        batch=batch,
+        wait=wait,
     )
     return job.run(observe)
 
@@ -140,6 +146,10 @@ class Job:
     on_bad_row: Literal["stop", "skip"] = "stop"
     max_cost: float | None = None
     """USD that may be spent."""
+    batch: bool = False
+    """Whether replies come by batches."""
+    wait: bool = True
+    """Whether batches are waited for."""
 
     def run(self, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None) -> Result:
         """Do it; see `run` for what it raises. `tell` is given, once each, sentences that the user should know."""

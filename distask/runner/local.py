@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from distask.data import open_output
-from distask.errors import RunError
+from distask.errors import RunError, UsageError
+from distask.ledger import Ledger
 from distask.llm.prices import known_of
+from distask.runner.batch import Desk, gather, refuse_to_ask_twice
 from distask.runner.calls import Calls
+from distask.runner.deferred import Nowhere
 from distask.runner.engine import Engine
 from distask.runner.job import Result
 from distask.runner.length import LongRows
+from distask.runner.loop import run_loop
 from distask.runner.one_task import OneTask
 from distask.runner.record import claim, record_path, refuse_to_replace, told, write_record
 from distask.runner.shared import Shared
@@ -21,17 +23,16 @@ from distask.runner.stats import Stats
 from distask.runner.targets import budget_of, fallback, target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from distask.data.input import Input
     from distask.data.row import Row
     from distask.data.writers import Writer
+    from distask.runner.deferred import Deferred
     from distask.runner.job import Job
     from distask.runner.shared import Failed
     from distask.store import Store
-
-T = TypeVar("T")
 
 
 def run_here(
@@ -50,8 +51,11 @@ def run_here(
     stats = Stats(total=rows.count)
     writer = Collected() if job.output is None else _open_output(job, path)
     try:
-        with job.open_store() or nullcontext() as store:
-            failures = _do(job, rows, writer, store, stats, observe, tell)
+        with (
+            job.open_store() or nullcontext() as store,
+            batches(job, rows, store, stats, observe, tell) as deferred,
+        ):
+            failures = go(job, rows, writer, store, stats, observe, tell, deferred)
             damaged = 0 if store is None else store.damaged
     except BaseException as error:
         writer.abort()
@@ -70,20 +74,64 @@ def run_here(
     return Result(stats, path, rows_made, failures, notes, address)
 
 
-def _do(
+@contextmanager
+def batches(
+    job: Job,
+    rows: Input,
+    store: Store | None,
+    stats: Stats,
+    observe: Callable[[Stats], None] | None,
+    tell: Callable[[str], None] | None,
+) -> Iterator[Deferred | None]:
+    """What answers a run instead of the endpoint: nothing for a plain one; else all its replies are in the store.
+
+    Raises:
+        UsageError: `--batch` can't be; or requests of a plain run wait in batches.
+        Left: batches are under way.
+    """
+    if store is None and job.batch:
+        raise UsageError(
+            "--batch keeps what it needs in the store, and needs a server with Files and Batches: "
+            "leave --no-store out, or name another config"
+        )
+    if store is None:
+        yield None
+        return
+    with Ledger(store.path) as ledger:
+        if not job.batch:
+            refuse_to_ask_twice(ledger, job)
+            yield None
+            return
+        deferred = gather(
+            Desk(store, ledger, stats, job.llm),
+            job,
+            lambda deferred: go(job, rows, Nowhere(), store, Stats(), deferred=deferred),
+            observe,
+            tell,
+        )
+        yield deferred
+        stats.stored = max(0, stats.stored - stats.completions)
+        ledger.forget(deferred.failed)
+
+
+def go(
     job: Job,
     rows: Input,
     writer: Writer,
     store: Store | None,
     stats: Stats,
-    observe: Callable[[Stats], None] | None,
-    tell: Callable[[str], None] | None,
+    observe: Callable[[Stats], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+    deferred: Deferred | None = None,
 ) -> list[Failed]:
+    """Go through all rows once; gives the first failures. Where calls are `deferred`, nobody is asked."""
+
     async def work() -> list[Failed]:
         concurrency = job.llm.config.limits.concurrency
         whom, last = target(job.llm, tell), fallback(job.task, job.llm)
         stats.priced = whom.price is not None
         shared = Shared(stats, concurrency, budget_of(job.max_cost, stats, whom, last))
+        shared.deferred = deferred
         calls = Calls(job.task, job.shape.num_generations, whom, store, shared, fallback=last)
         engine = Engine(OneTask(calls, whom, job.shape), shared, concurrency=concurrency, observe=observe)
         await engine.run(rows, writer)
@@ -94,16 +142,6 @@ def _do(
     finally:
         stats.skipped = rows.skipped
         stats.end()
-
-
-def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine to its end, also where a loop is running already (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work())
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(work())).result()
 
 
 def _open_output(job: Job, path: Path | None) -> Writer:
@@ -147,7 +185,7 @@ def _settings(job: Job) -> dict[str, Any]:
 
 def _price(job: Job) -> dict[str, Any] | None:
     price = known_of(job.llm).price
-    return None if price is None else price.model_dump()
+    return None if price is None else price.model_dump(exclude_defaults=True)
 
 
 class Collected:

@@ -86,6 +86,11 @@ class Target:
         self.price = price
         self.llm = llm
 
+    @property
+    def has_batches(self) -> bool:
+        """Whether it is a server, which may have Batches; a model in this process has none."""
+        return self.llm is not None and self.llm.config.provider in ("openai", "azure")
+
     @cached_property
     def client(self) -> Client:
         """Who asks."""

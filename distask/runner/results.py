@@ -51,7 +51,7 @@ class Results:
 
     def read(self, files: Iterable[Path], records: Iterable[Record], situation: Situation) -> None:
         """Read files of results; only requests of these batches are answered."""
-        prices = {record.number: record.price and Price(**record.price) for record in records}
+        prices = {r.number: None if r.price is None else Price(**r.price) for r in records}
         group: list[tuple[int | None, list[tuple[bytes, Completion]]]] = []
         for line in _lines(files):
             result = read_result(line, situation)

@@ -11,6 +11,7 @@ from distask.llm.latency import Latency
 from distask.llm.prices import cost_of
 
 if TYPE_CHECKING:
+    from distask.ledger import Record
     from distask.llm.config_model import Price
     from distask.llm.request import Completion
 
@@ -63,6 +64,8 @@ class Stats:
     """Generations left out because of `on_invalid: {then: drop}`."""
     skipped: int = 0
     """Input rows that could not be read and were skipped (`on_bad_row`)."""
+    batches: tuple[Record, ...] = ()
+    """The batches that are waited for."""
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
 

@@ -32,7 +32,7 @@ def target(llm: Resolved, tell: Callable[[str], None] | None = None) -> Target:
 
         return build_client(llm, tell)
 
-    return Target(connect, llm.endpoint(), model, llm.generation, keep=not offline, price=price)
+    return Target(connect, llm.endpoint(), model, llm.generation, keep=not offline, price=price, llm=llm)
 
 
 def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> Budget | None:
@@ -58,11 +58,14 @@ def fallback(task: Task, llm: Resolved) -> Target | None:
     if isinstance(wanted, str):
         return target(load_config(wanted, environ=os.environ))
     first = target(llm)
+    model = wanted.model or first.model
+    other = replace(llm, config=llm.config.model_copy(update={"model": model}))
     return Target(
         lambda: first.client,
         first.endpoint,
-        wanted.model or first.model,
+        model,
         merged(first.generation, wanted.keywords()),
         keep=first.keep,
-        price=known_of(replace(llm, config=llm.config.model_copy(update={"model": wanted.model or first.model}))).price,
+        price=known_of(other).price,
+        llm=other,
     )

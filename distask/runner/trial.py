@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
 from distask.runner.calls import Calls, Pending
-from distask.runner.local import run_loop
+from distask.runner.loop import run_loop
 from distask.runner.requests import Requests
 from distask.runner.shared import Shared
 from distask.runner.stats import Stats

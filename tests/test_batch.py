@@ -1,0 +1,456 @@
+"""A run by batches writes the rows of a plain one, asks nothing twice, and can be left and come back to at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from distask import Task, run
+from distask.errors import EndpointError, RunError, UsageError
+from distask.ledger import Ledger
+from distask.runner.budget import CostReached
+from tests.batch_server import BatchServer
+from tests.server import Reply, echo
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ANSWER = """
+name: answer
+inputs: {instruction: The instruction.}
+format_input: [{role: user, content: "{{ instruction }}"}]
+outputs: {generation: The reply.}
+format_output: {parser: text}
+"""
+RATE = """
+name: rate
+inputs: {instruction: The instruction.}
+format_input: [{role: user, content: "{{ instruction }}"}]
+outputs: {score: {type: integer, minimum: 1, maximum: 5}}
+format_output: {parser: regex, pattern: 'Score: (?P<score>\\d+)'}
+on_invalid: {retry: 1, feedback: true}
+"""
+
+
+class Desk:
+    """A folder with a task, rows, and a server that has Batches."""
+
+    def __init__(self, folder, server):
+        self.folder, self.server = folder, server
+        self.spec(ANSWER)
+        self.rows({"instruction": f"question {i}"} for i in range(5))
+
+    def spec(self, text):
+        (self.folder / "task.yaml").write_text(text)
+
+    def rows(self, rows):
+        (self.folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def run(self, *, output="out.jsonl", limits=None, llm=None, batch=True, **options):
+        config = {
+            "model": "m",
+            "base_url": self.server.url,
+            "api_key_env": None,
+            "limits": {"batch_poll": 0.01} | (limits or {}),
+        }
+        self.result = run(
+            Task.load(self.folder / "task.yaml"), self.folder / "in.jsonl", llm=config | (llm or {}),
+            output=self.folder / output, batch=batch, **options,
+        )  # fmt: skip
+        return [json.loads(line) for line in (self.folder / output).read_text().splitlines()]
+
+    def plain(self, **options):
+        """The bytes of a plain run's output, whose replies are kept elsewhere."""
+        self.run(output="plain.jsonl", batch=False, store=False, **options)
+        return (self.folder / "plain.jsonl").read_bytes()
+
+    @property
+    def out(self):
+        return (self.folder / "out.jsonl").read_bytes()
+
+    def ledger(self):
+        return Ledger(self.folder / ".distask" / "store.db")
+
+    def command(self, *arguments):
+        return [
+            sys.executable, "-m", "distask", "run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl", "--batch", "--model", "m",
+            "--base-url", self.server.url, "--set", "limits.batch_poll=0.01", *arguments,
+        ]  # fmt: skip
+
+    def process(self, *arguments):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI")} | {"PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def server():
+    with BatchServer() as running:
+        yield running
+
+
+@pytest.fixture
+def desk(tmp_path, server):
+    return Desk(tmp_path, server)
+
+
+def bodies(lines):
+    return sorted(json.dumps(line["body"], sort_keys=True) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        (ANSWER, {}),
+        (ANSWER, {"num_generations": 3}),
+        (ANSWER, {"num_generations": 2, "group_generations": True}),
+        (ANSWER, {"llm": {"generation": {"seed": 4, "max_tokens": 9, "temperature": 0.5}}}),
+        (ANSWER, {"llm": {"generation": {"temperature": 0}}}),
+        (ANSWER + "structured_output: true\n", {}),
+    ],
+)
+def test_the_rows_are_those_of_a_plain_run_byte_by_byte(desk, spec, options):
+    """Equal rows among them: the requests of a batch are the very bodies of plain calls."""
+    desk.spec(spec)
+    desk.rows([{"instruction": f"question {i % 4}", "note": 1.0} for i in range(7)])
+    expected = desk.plain(**options)
+    asked, desk.server.requests[:] = list(desk.server.requests), []
+
+    desk.run(**options)
+
+    assert desk.out == expected
+    assert bodies(desk.server.lines) == bodies({"body": body} for body in asked)
+    assert len({line["custom_id"] for line in desk.server.lines}) == len(desk.server.lines)
+
+
+def test_embeddings_go_in_batches_of_their_own_path(desk):
+    desk.server.reply = lambda body: json.dumps([0.5, len(body["input"])])
+    desk.spec((ROOT / "tasks" / "generate-embeddings.yaml").read_text())
+    desk.rows([{"text": "a"}, {"text": "bb"}])
+
+    rows = desk.run()
+
+    assert [row["embedding"] for row in rows] == [[0.5, 1], [0.5, 2]]
+    assert [batch["endpoint"] for batch in desk.server.batches.values()] == ["/v1/embeddings"]
+
+
+def test_requests_are_split_at_the_most_that_a_batch_holds(desk):
+    desk.run(limits={"batch_requests": 2})
+
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [2, 2, 1]
+
+
+def test_requests_are_split_at_the_most_that_a_file_holds(desk):
+    desk.rows({"instruction": "x" * 1000} for _ in range(5))
+
+    desk.run(limits={"batch_megabytes": 0.0025})
+
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [2, 2, 1]
+
+
+def test_a_request_larger_than_a_file_may_be_is_its_rows_failure(desk):
+    desk.rows([{"instruction": "short"}, {"instruction": "x" * 3000}])
+
+    rows = desk.run(limits={"batch_megabytes": 0.0025})
+
+    assert [row["generation"] for row in rows] == ["short", None]
+    assert rows[1]["distask_metadata"]["error_answer"]["kind"] == "too_large"
+    assert desk.result.exit_code == 3
+
+
+def test_what_the_store_has_is_not_submitted(desk):
+    desk.run()
+    desk.rows({"instruction": f"question {i}"} for i in range(8))
+
+    desk.run(overwrite=True)
+
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 3]
+    assert len(desk.server.requests) == 8
+
+
+def test_replies_of_a_batch_serve_a_plain_run(desk):
+    desk.run()
+    made = desk.out
+    desk.server.requests.clear()
+
+    desk.run(batch=False)
+
+    assert desk.out == made
+    assert desk.server.requests == []
+
+
+def test_an_invalid_reply_is_asked_for_again_in_the_next_batch(desk):
+    desk.spec(RATE)
+    desk.server.reply = lambda body: "Score: 4" if len(body["messages"]) > 1 or "3" in echo(body) else "Score: 9"
+    expected = desk.plain()
+
+    rows = desk.run()
+
+    assert desk.out == expected
+    assert [row["score"] for row in rows] == [4] * 5
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 4]
+
+
+def test_a_refused_request_is_its_rows_failure_as_in_a_plain_run_and_is_asked_again_by_the_next(desk):
+    refusal = Reply(400, body={"error": {"message": "too long", "code": "context_length_exceeded"}})
+    desk.server.reply = lambda body: refusal if "question 2" in echo(body) else None
+    expected = desk.plain()
+
+    desk.run()
+    failed = desk.out
+    desk.server.reply = echo
+    rows = desk.run()
+
+    assert failed == expected
+    assert [row["generation"] for row in rows] == [f"question {i}" for i in range(5)]
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 1]
+
+
+@pytest.mark.parametrize(
+    "fate",
+    [
+        "expired",
+        "lost",
+        Reply(500, body={"error": {"message": "overloaded"}}),
+        Reply(429, body={"error": {"message": "slow"}}),
+    ],
+)
+def test_what_the_provider_did_not_answer_is_in_the_next_batch(desk, fate):
+    tried = Counter()
+
+    def once(line):
+        tried[line["custom_id"]] += 1
+        return fate if "question 3" in echo(line["body"]) and tried[line["custom_id"]] == 1 else None
+
+    desk.server.fate = once
+
+    rows = desk.run()
+
+    assert [row["generation"] for row in rows] == [f"question {i}" for i in range(5)]
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 1]
+
+
+def test_a_request_that_fails_in_three_batches_is_its_rows_failure(desk):
+    desk.server.fate = lambda line: "expired" if "question 3" in echo(line["body"]) else None
+
+    rows = desk.run()
+
+    assert rows[3]["distask_metadata"]["error_answer"] == {
+        "kind": "expired",
+        "message": "the batch's time ended before this request's turn (tried in 3 batches)",
+    }
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 1, 1]
+
+
+def test_a_server_that_sends_fewer_replies_than_n_is_asked_for_the_rest_one_by_one(desk):
+    desk.server.honours_n = False
+
+    rows = desk.run(num_generations=3)
+
+    assert len(rows) == 15
+    assert all(row["generation"] for row in rows)
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 10]
+
+
+def test_a_server_that_refuses_n_is_asked_one_by_one(desk):
+    refusal = Reply(400, body={"error": {"message": "`n` must be 1"}})
+    desk.server.reply = lambda body: refusal if body.get("n", 1) > 1 else None
+
+    rows = desk.run(num_generations=2)
+
+    assert [row["generation"] for row in rows] == [f"question {i // 2}" for i in range(10)]
+
+
+def test_a_batch_that_is_refused_ends_the_run_with_the_providers_words_and_can_be_submitted_again(desk):
+    desk.server.refuse = lambda lines: [{"code": "model_not_found", "message": "there is no model m", "line": 1}]
+
+    with pytest.raises(EndpointError, match="there is no model m"):
+        desk.run()
+    desk.server.refuse = lambda lines: []
+
+    assert len(desk.run()) == 5
+
+
+def test_batches_become_smaller_where_the_providers_queue_is_full(desk):
+    full = [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached", "line": None}]
+    desk.server.refuse = lambda lines: full if len(lines) > 2 else []
+
+    rows = desk.run()
+
+    assert [row["generation"] for row in rows] == [f"question {i}" for i in range(5)]
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 2, 2, 1]
+
+
+def test_requests_that_all_fail_the_same_way_end_the_run(desk):
+    desk.rows({"instruction": f"question {i}"} for i in range(20))
+    desk.server.reply = lambda body: Reply(400, body={"error": {"message": "unsupported parameter: top_p"}})
+
+    with pytest.raises(EndpointError, match=r"all 20 requests failed the same way.*unsupported parameter"):
+        desk.run()
+
+
+def test_a_run_can_be_left_and_come_back_to(desk):
+    """The second process finds the batch in the store and submits nothing; the third finds it ended."""
+    desk.server.held = True
+    for _ in range(2):
+        with pytest.raises(RunError, match="a batch is with the provider, 0 of 5 requests done") as left:
+            desk.run(wait=False)
+        assert left.value.exit_code == 130
+    desk.server.held = False
+    left_again = 0
+    while True:
+        try:
+            rows = desk.run(wait=False)
+            break
+        except RunError:
+            left_again += 1
+
+    assert left_again == 2
+    assert len(rows) == 5
+    assert len(desk.server.batches) == 1
+
+
+def test_a_plain_run_refuses_to_pay_for_what_is_in_a_batch(desk):
+    desk.server.held = True
+    with pytest.raises(RunError):
+        desk.run(wait=False)
+
+    with pytest.raises(UsageError, match="5 requests of this task are in batches"):
+        desk.run(batch=False)
+    assert desk.server.requests == []
+
+
+@pytest.mark.parametrize(("stalls", "files"), [("early", 1), ("late", 0)])
+def test_a_process_killed_while_a_batch_is_made_pays_once(desk, stalls, files):
+    """Before the provider had the batch, its file is left over; after, the batch is known by its mark."""
+    desk.server.stalls = stalls
+    process = desk.process()
+    assert desk.server.stalled.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    desk.server.stalls = None
+
+    rows = desk.run()
+
+    assert [row["generation"] for row in rows] == [f"question {i}" for i in range(5)]
+    assert len(desk.server.batches) == 1
+    assert len(desk.server.requests) == 5
+    assert desk.server.files == {}
+
+
+def test_a_batch_whose_making_was_not_answered_is_not_made_again(desk):
+    desk.server.stalls = "drop"
+
+    rows = desk.run()
+
+    assert len(rows) == 5
+    assert len(desk.server.batches) == 1
+
+
+def test_two_processes_do_not_submit_the_same(desk):
+    """The second waits for the batch of the first."""
+    desk.server.held = True
+    with pytest.raises(RunError):
+        desk.run(wait=False)
+
+    with pytest.raises(RunError):
+        desk.run(wait=False, output="other.jsonl", store=desk.folder / ".distask" / "store.db")
+
+    assert len(desk.server.batches) == 1
+
+
+def test_ctrl_c_while_waiting_says_how_to_come_back(desk):
+    desk.server.held = True
+    process = desk.process()
+    for line in process.stderr:
+        if "in progress" in line or "validating" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "a batch is with the provider, 0 of 5 requests done" in said
+    assert "distask run task.yaml" in said
+    desk.server.held = False
+    done = desk.process()
+    done.communicate(timeout=60)
+    assert done.returncode == 0
+    assert len(desk.server.batches) == 1
+
+
+def test_a_cancelled_batch_ends_the_run_with_what_it_had_in_the_store(desk):
+    desk.server.held = True
+    with pytest.raises(RunError):
+        desk.run(wait=False)
+    name = next(iter(desk.server.batches))
+    desk.server._batches("POST", [name, "cancel"], "", b"")
+
+    with pytest.raises(RunError, match="was cancelled"):
+        desk.run()
+    desk.server.held = False
+    desk.run()
+
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 2]
+    assert len(desk.server.requests) == 5
+
+
+def test_nothing_of_the_rows_is_left_behind(desk):
+    """Neither in the provider's files nor here: the store holds no prompt."""
+    desk.rows([{"instruction": "a secret instruction"}])
+    desk.server.reply = lambda body: "told"
+
+    desk.run(llm={"generation": {"max_tokens": 5}})
+
+    assert desk.server.files == {}
+    left = [path for path in (desk.folder / ".distask").rglob("*") if path.is_file()]
+    assert all(b"a secret instruction" not in path.read_bytes() for path in left)
+    assert not list((desk.folder / ".distask").glob("*.batch"))
+
+
+def test_a_batch_costs_the_share_that_the_config_says(desk):
+    price = {"price": {"input": 1_000_000, "output": 0, "batch": 0.5}}
+
+    desk.run(llm=price)
+
+    assert desk.result.stats.cost == pytest.approx(0.5 * 10)  # two words of each of five questions
+    assert desk.result.stats.completions == 5
+    assert desk.result.stats.stored == 0
+
+
+def test_max_cost_submits_what_it_leaves_and_goes_on_with_what_that_did_not_cost(desk):
+    """A request may cost 10 (its reply's limit); three fit in 30. What they cost, 1 each, leaves room for more."""
+    price = {"price": {"input": 0, "output": 1_000_000}, "generation": {"max_tokens": 10}}
+    desk.server.reply = lambda body: "one"
+
+    with pytest.raises(CostReached):
+        desk.run(llm=price, max_cost=12)
+
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [1, 1, 1]
+    rows = desk.run(llm=price, max_cost=35)
+    assert len(rows) == 5
+
+
+def test_a_server_without_batches_is_said_to_have_none(desk, tmp_path):
+    from tests.server import ScriptedServer
+
+    with ScriptedServer() as plain:
+        desk.server = plain
+        with pytest.raises(EndpointError, match="without --batch"):
+            desk.run()
+
+
+def test_batches_need_the_store(desk):
+    with pytest.raises(UsageError, match="leave --no-store out"):
+        desk.run(store=False)
