@@ -158,7 +158,7 @@ def _as_json(made: Plan) -> dict[str, Any]:
             "output_limit": reckoning.output_limit,
         },
         "cost_usd": reckoning.costs(),
-        "price": price and {**price.model_dump(), "from": reckoning.known.origin},
+        "price": price and {**price.model_dump(exclude_defaults=True), "from": reckoning.known.origin},
         "too_long": reckoning.too_long,
         "failures": dict(made.failures),
         "chats": [

@@ -13,7 +13,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distask.llm.request import CallFailed, Failure
-from distask.llm.retry import Situation, backoff, classify
+from distask.llm.retry import Situation, classify
+from distask.llm.waits import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
