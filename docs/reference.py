@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 from distask.cli import app
 from distask.spec import model
+from distask.spec.expressions import FILTERS as OWN_FILTERS
+from distask.task.filters import FILTERS
 from distask.task.parsers import PARSERS
 
 if TYPE_CHECKING:
@@ -47,8 +49,25 @@ def spec_reference() -> str:
         "`format_output` is one of these, or a list of them: the first that fits the reply wins.\n",
         *(_section(f"`{_name(parser)}`", parser, "###") for parser in parsers),
     ]
+    pieces.append(_filters())
     assert {_name(p) for p in parsers} == set(PARSERS)
     return "\n".join(pieces)
+
+
+def _filters() -> str:
+    """The filters of templates that Jinja has not, or has otherwise."""
+    told = {name: (FILTERS[name].__doc__ or "").splitlines()[0] for name in sorted(OWN_FILTERS)}
+    rows = "".join(f"| `{name}` | {what} |\n" for name, what in told.items())
+    return f"{TEMPLATES}\n| filter | what it gives |\n| --- | --- |\n{rows}"
+
+
+TEMPLATES = """\
+## Templates
+
+Contents and expressions are Jinja's, in a sandbox: `{{ instruction }}`, `{% for ... %}`, and its filters but for `random`,
+`urlize`, `xmlattr` and `pprint`. A name that is not there is an error. Lists and mappings are printed as JSON, null as
+nothing. Besides Jinja's filters there are these; what else reads a value as an expression (`when`, `checks`) has them too.
+"""
 
 
 def _name(parser: type[BaseModel]) -> str:

@@ -33,7 +33,7 @@ GLOBALS = frozenset({"range", "dict", "namespace", "joiner", "cycler"})
 """Names that every template knows."""
 
 FILTERS = frozenset(
-    {"tojson", "numbered", "truncate_tokens", "strip_tags", "mean", "median", "majority", "std", "agreement"}
+    {"tojson", "numbered", "tagged", "truncate_tokens", "strip_tags", "mean", "median", "majority", "std", "agreement"}
 )
 """Filters beside Jinja's own."""
 

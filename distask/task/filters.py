@@ -249,6 +249,7 @@ def _escape(value: Any) -> str:
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, other scripts kept as they are."""
     return to_json(value, indent)
 
 
@@ -293,6 +294,7 @@ def strip_tags(value: Any) -> str:
 
 
 def _reducer(reduce: Callable[[list[Any]], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(reduce)
     def reduced(values: Any) -> Any:
         try:
             return reduce(listed(values))
@@ -300,6 +302,19 @@ def _reducer(reduce: Callable[[list[Any]], Any]) -> Callable[[Any], Any]:
             raise TemplateRuntimeError("there is a value that is no number") from None
 
     return reduced
+
+
+def tagged(value: Any, name: str, /, **attributes: Any) -> str:
+    """A text between `<name>` and `</name>`, on lines of its own.
+
+    A text can't end its own tag: where it has one of that name in it, the name gets a number that none of its tags has.
+    """
+    text = text_of(value)
+    taken = set(re.findall(rf"</?\s*{re.escape(name)}(?:-(\d+))?", text, re.IGNORECASE))
+    number = next((n for n in range(2, len(taken) + 3) if str(n) not in taken), 2) if taken else 1
+    free = name if number == 1 else f"{name}-{number}"
+    told = "".join(f' {key}="{_escape(attribute)}"' for key, attribute in attributes.items())
+    return f"<{free}{told}>\n{text}\n</{free}>"
 
 
 _KEPT = (
@@ -330,6 +345,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "strip_tags": strip_tags,
     "striptags": strip_tags,
     "sum": _sum,
+    "tagged": tagged,
     "tojson": _tojson,
     "trim": _trim,
     "safe": text_of,
