@@ -120,7 +120,7 @@ def _example(name: str, spec: TaskSpec) -> Iterator[str]:
             messages = Task.load(name, case.params).format_input(case.input)
         except DistaskError:
             continue
-        chat = "\n".join(line.plain for line in lines(messages, whole=True))
+        chat = "\n".join(line for line, _ in lines(messages, whole=True))
         yield f"## An example: {case.name}\n"
         if case.params:
             yield f"With these params:\n\n{_fenced(_json(case.params), 'json')}\n"

@@ -64,9 +64,9 @@ def _filters() -> str:
 TEMPLATES = """\
 ## Templates
 
-Contents and expressions are Jinja's, in a sandbox: `{{ instruction }}`, `{% for ... %}`, and its filters but for `random`,
-`urlize`, `xmlattr` and `pprint`. A name that is not there is an error. Lists and mappings are printed as JSON, null as
-nothing. Besides Jinja's filters there are these; what else reads a value as an expression (`when`, `checks`) has them too.
+Contents and expressions (`when`, `checks` and others) are Jinja's, in a sandbox: `{{ instruction }}`, `{% for ... %}`,
+and its filters but for `random`, `urlize`, `xmlattr` and `pprint`. A name that is not there is an error. Lists and
+mappings are printed as JSON, null as nothing. Besides Jinja's filters there are these:
 """
 
 

@@ -98,9 +98,10 @@ if __name__ == "__main__":
         reference.write_text(text)
     from gallery_pages import gallery_pages
 
+    pages = gallery_pages()
     for page in GALLERY:
         page.unlink()
-    for name, text in gallery_pages().items():
+    for name, text in pages.items():
         (ROOT / "docs" / "gallery" / name).write_text(text, encoding="utf-8")
     for written in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]):
         written.write_text(outputs(written))
