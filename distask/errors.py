@@ -28,19 +28,23 @@ if TYPE_CHECKING:
 
 
 class DistaskError(Exception):
-    """The root of the tree; `exit_code` is what the command line ends with."""
+    """The root of the tree; `exit_code` is what the command line ends with, `kind` a short stable word for programs."""
 
     exit_code: ClassVar[int] = 1
+    kind: str = "run"
 
 
 class UsageError(DistaskError):
     """Wrong usage, told before any call."""
 
     exit_code: ClassVar[int] = 2
+    kind = "usage"
 
 
 class SpecError(UsageError):
     """A spec that is wrong; `diagnostics` holds every fault of it, in the order of the file."""
+
+    kind = "spec"
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
@@ -50,9 +54,13 @@ class SpecError(UsageError):
 class ConfigError(UsageError):
     """An LLM config, a flag or an environment variable that is wrong or missing."""
 
+    kind = "config"
+
 
 class InputError(UsageError):
     """Data that can't be read. The message begins with `file:line:column:` where they are known."""
+
+    kind = "input"
 
 
 class RunError(DistaskError):
@@ -67,13 +75,19 @@ class RunError(DistaskError):
 class EndpointError(RunError):
     """The endpoint refuses every request: key, quota, model or address."""
 
+    kind = "endpoint"
+
 
 class StoreError(RunError):
     """The store can't be opened, read or written."""
 
+    kind = "store"
+
 
 class OutputError(RunError):
     """The result can't be written."""
+
+    kind = "output"
 
 
 class RowError(DistaskError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import typer.main
 from pydantic import BaseModel
 
-from distask.cli import app
+from distask.cli import app, event_models
 from distask.spec import model
 from distask.spec.expressions import FILTERS as OWN_FILTERS
 from distask.task.filters import FILTERS
@@ -116,6 +117,57 @@ def _options(options: Iterable[Any]) -> list[str]:
     return rows
 
 
+def events_reference() -> str:
+    """The page of the events of `--json`."""
+    pieces = [EVENTS_INTRODUCTION]
+    for of in event_models.EVENTS:
+        name = str(get_args(of.model_fields["event"].annotation)[0])
+        heading = f"`{name}` of {(of.__doc__ or '').rstrip('.')}" if name == "result" else f"`{name}`\n\n{of.__doc__}"
+        pieces.append(f"## {heading}\n\n{_keys(of)}")
+    nested = [m for m in vars(event_models).values() if isinstance(m, type) and m.__module__ == event_models.__name__]
+    pieces.append("## What they hold\n")
+    parts = [of for of in nested if of.model_fields and "event" not in of.model_fields]
+    return "\n".join([*pieces, *(f"### {of.__name__}\n\n{of.__doc__}\n\n{_keys(of)}" for of in parts)])
+
+
+def _keys(of: type[BaseModel]) -> str:
+    rows = "\n".join(
+        f"| `{field.alias or name}` | {_type(field.annotation)} | {field.description or ''} |"
+        for name, field in of.model_fields.items()
+        if name not in ("event", "command", "exit_code")
+    )
+    return f"| key | type | what it is |\n| --- | --- | --- |\n{rows}\n" if rows else ""
+
+
+def _type(annotation: Any) -> str:
+    """An annotation as people read it: `list of Failed`, `number or null`."""
+    if annotation in PLAIN_TYPES:
+        return PLAIN_TYPES[annotation]
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in inner)
+    if origin in (Union, UnionType):
+        return " or ".join(map(_type, inner))
+    if origin is list:
+        return f"list of {_type(inner[0])}"
+    if origin is dict:
+        return "object" if inner[1] is Any else f"object of {_type(inner[1])}"
+    return str(annotation.__name__)
+
+
+PLAIN_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", Any: "any"}
+
+EVENTS_INTRODUCTION = """\
+# Events for programs
+
+With `--json` each command writes JSON Lines for programs instead of words for people: one object a line, each with
+its `event` and its `command`. They go to stdout; those of a run whose rows go to stdout (`-o -`) go to stderr. The
+last line is `result` or `error`, and its `exit_code` is that of the command. A later version may add keys; none is
+taken away or changes its meaning without a word in the changelog.
+
+`distask schema --events` prints the JSON Schema of a line. This page is made from the same models.
+"""
+
 EXIT_CODES = """\
 | exit code | what it means |
 | --- | --- |
@@ -125,3 +177,6 @@ EXIT_CODES = """\
 | 3 | done, but some generations failed: they are counted, and each has its reason in the metadata |
 | 130 | stopped with Ctrl-C; the same command goes on |
 """
+
+REFERENCES = {"spec.md": spec_reference, "cli.md": cli_reference, "events.md": events_reference}
+"""The pages that are made here."""

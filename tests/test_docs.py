@@ -59,9 +59,9 @@ def said(command: str, folder: str) -> str:
 
 
 def references() -> dict[Path, str]:
-    from reference import cli_reference, spec_reference
+    from reference import REFERENCES
 
-    return {ROOT / "docs" / "spec.md": spec_reference(), ROOT / "docs" / "cli.md": cli_reference()}
+    return {ROOT / "docs" / name: made() for name, made in REFERENCES.items()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -69,11 +69,11 @@ def test_the_commands_of_a_page_print_what_it_shows(page):
     assert outputs(page) == page.read_text()
 
 
-@pytest.mark.parametrize("page", [ROOT / "docs" / "spec.md", ROOT / "docs" / "cli.md"], ids=lambda p: p.name)
-def test_a_reference_is_made_from_the_code(page, monkeypatch):
+def test_the_references_are_made_from_the_code(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
 
-    assert page.read_text() == references()[page]
+    for page, text in references().items():
+        assert page.read_text() == text
 
 
 def test_the_gallerys_pages_are_made_from_its_specs(monkeypatch):

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks is shown as an escape
             stream.reconfigure(errors="backslashreplace")
-    return _flushed(_run(given))
+    return _flushed(_run(given), given)
 
 
 def _run(given: Sequence[str]) -> int:
@@ -97,30 +97,39 @@ def _run(given: Sequence[str]) -> int:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        with contextlib.suppress(OSError):
-            sys.stderr.write("\ninterrupted\n")
-        return 130
     except BrokenPipeError:  # whoever read our output has had enough
         return 141
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted(given)
     except Exception as error:  # noqa: BLE001 - the last one to see it
-        return _told(error)
+        return _told(error, given)
     return 0
 
 
-def _told(error: Exception) -> int:
-    from distask.cli import console
+def _interrupted(given: Sequence[str]) -> int:
+    from distask.cli import events
+
+    with contextlib.suppress(OSError):
+        if (told := events.wanted(given)) is not None:
+            told.error("interrupted", "interrupted", 130)
+        else:
+            sys.stderr.write("\ninterrupted\n")
+    return 130
+
+
+def _told(error: Exception, given: Sequence[str]) -> int:
+    """Tell an error, in words or as an event; the exit code."""
+    from distask.cli import console, events, misuse
     from distask.errors import DistaskError, OutputError
 
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
         error = OutputError(f"{error.filename or 'stdout'}: can't be written: {error.strerror}")
+    told = events.wanted(given)
     if isinstance(error, DistaskError):
-        return console.tell_error(error)
+        return console.tell_error(error) if told is None else told.failed(error)
     if isinstance(error, _MISUSE):
-        from distask.cli.misuse import tell_misuse
-
-        return tell_misuse(error)
-    return console.tell_bug(error)
+        return misuse.tell_misuse(error) if told is None else misuse.as_event(error, told)
+    return console.tell_bug(error) if told is None else told.bug(error)
 
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -135,7 +144,7 @@ def _open_standard_files() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
-def _flushed(code: int) -> int:
+def _flushed(code: int, given: Sequence[str]) -> int:
     """Write out what stdout and stderr still hold; let go what can't be written: Python's own last flush is not silent.
 
     The exit code: `code`, or 1 where a result is lost that was to be on stdout.
@@ -147,5 +156,5 @@ def _flushed(code: int) -> int:
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if stream is sys.stdout and not isinstance(error, BrokenPipeError):
-                code = code or _told(error)
+                code = code or _told(error, given)
     return code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
 from distask.cli.console import out, plain
+from distask.cli.events import Events
 from distask.cli.setup import pairs
 from distask.figures import amount, rates
 from distask.llm.config import load_config
@@ -63,7 +63,7 @@ def command(
     needed = VITAL if loaded is None else VITAL | set(features)
     missing = [f for f in findings if f.state == "no" and f.name in needed]
     if json_:
-        print(json.dumps(_as_json(llm, findings, ok=not missing), ensure_ascii=False))  # noqa: T201
+        Events("check").result(1 if missing else 0, **_as_json(llm, findings, ok=not missing))
     else:
         _draw(llm, findings)
     raise typer.Exit(1 if missing else 0)

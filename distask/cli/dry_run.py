@@ -9,6 +9,7 @@ import typer
 
 from distask.cli import chats
 from distask.cli import options as o
+from distask.cli.events import Events
 from distask.cli.lines import say
 from distask.cli.setup import job_of
 from distask.figures import amount, money, rates, several
@@ -64,7 +65,7 @@ def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> Non
     job = job_of(choice, asks=False)
     made = plan(job, shown)
     if as_json:
-        print(json.dumps(_as_json(made), ensure_ascii=False, default=_name_of))  # noqa: T201
+        Events("dry-run").result(**_as_json(made))
         return
     _print_chats(made, whole=whole)
     for name, text in _counts(made):
@@ -165,7 +166,3 @@ def _as_json(made: Plan) -> dict[str, Any]:
             {"place": c.place, "messages": c.messages, "keywords": c.keywords, "error": c.error} for c in made.chats
         ],
     }
-
-
-def _name_of(value: Any) -> str:
-    return str(value)

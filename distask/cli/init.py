@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
 from distask.cli.console import err, out, plain
+from distask.cli.events import Events
 from distask.cli.schema import schema_text
 from distask.cli.starter import Start, from_columns, from_nothing, from_task
 from distask.errors import OutputError, UsageError
@@ -53,7 +53,7 @@ def command(
         _write(file, text, new=True)
     _write(schema, schema_text())
     if json_:
-        print(json.dumps({"path": str(path), "schema": str(schema), "files": [str(f) for f in files]}))  # noqa: T201
+        Events("init").result(path=str(path), schema=str(schema), files=[str(f) for f in files])
         return
     _tell(path, start, source)
 

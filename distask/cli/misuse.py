@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from distask.cli.console import err, plain
 from distask.spec.diagnostics import nearest
+
+if TYPE_CHECKING:
+    from distask.cli.events import Events
 
 EXAMPLES = {
     "run": "distask run text-generation --input rows.jsonl",
@@ -29,6 +32,13 @@ def tell_misuse(error: Any) -> int:
         console.print(plain(mend))
     if context is not None:
         console.print(plain(f"`{context.command_path} --help` shows what there is", "dim"))
+    return int(error.exit_code)
+
+
+def as_event(error: Any, events: Events) -> int:
+    """The same for programs; the exit code."""
+    message, mend = _said(error, getattr(error, "ctx", None))
+    events.error("usage", message, int(error.exit_code), notes=[mend] if mend else [])
     return int(error.exit_code)
 
 

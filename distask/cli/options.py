@@ -212,7 +212,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="More: every failure, long texts.", rich_help_panel=_TELL)
 ]
-Json = Annotated[bool, typer.Option("--json", help="The result as JSON, for programs.", rich_help_panel=_TELL)]
+Json = Annotated[bool, typer.Option("--json", help="Events for programs: a JSON object a line.", rich_help_panel=_TELL)]
 ShowConfig = Annotated[
     bool,
     typer.Option(

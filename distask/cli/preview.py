@@ -17,6 +17,7 @@ from rich.text import Text
 from distask.cli import chats
 from distask.cli import options as o
 from distask.cli.console import out, plain
+from distask.cli.events import Events
 from distask.cli.setup import job_of
 from distask.figures import duration, money, several
 from distask.llm.prices import cost_of, known_of
@@ -80,12 +81,12 @@ def command(
     """
     job = job_of(replace(o.Choice.of(locals()), limit=shown))
     tried, stats = _asked(job)
+    code = 3 if any(g.error is not None for one in tried for g in one.tried.generations) else 0
     if json_:
-        print(json.dumps(_as_json(job, tried, stats), ensure_ascii=False, default=str))  # noqa: T201
+        Events("preview").result(code, **_as_json(job, tried, stats))
     else:
         _draw(job, tried, stats, out(), whole=verbose)
-    failed = any(g.error is not None for one in tried for g in one.tried.generations)
-    raise typer.Exit(3 if failed else 0)
+    raise typer.Exit(code)
 
 
 def _asked(job: Job) -> tuple[list[Shown], Stats]:

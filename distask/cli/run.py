@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.text import Text
 
+from distask.cli import events, summary
 from distask.cli import options as o
-from distask.cli import summary
 from distask.cli.console import err, out, plain
+from distask.cli.events import Events
 from distask.cli.progress import Progress
 from distask.cli.setup import job_of, task_and_llm
 from distask.errors import RunError
@@ -68,7 +68,7 @@ def command(
     if show_config:
         _show_config(choice, as_json=json_)
     else:
-        raise typer.Exit(_run(choice, _typed(context), quiet=quiet, verbose=verbose, as_json=json_))
+        raise typer.Exit(_run(choice, _typed(context), quiet=quiet, verbose=verbose))
 
 
 def _typed(context: typer.Context) -> list[str]:
@@ -76,7 +76,7 @@ def _typed(context: typer.Context) -> list[str]:
     return list(sys.argv[1:] if context.obj is None else context.obj)
 
 
-def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool, as_json: bool) -> int:
+def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool) -> int:
     """Run; gives the exit code.
 
     Args:
@@ -84,26 +84,33 @@ def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool, 
         typed: the arguments as they were typed, for the command that goes on.
         quiet: tell errors only.
         verbose: tell every failure, and the config.
-        as_json: print the summary as JSON.
     """
     job = job_of(choice)
+    try:
+        if (told := events.wanted(typed)) is not None:
+            return _run_with_events(job, told)
+        return _run_in_words(job, quiet=quiet, verbose=verbose)
+    except RunError as error:
+        error.add_note(summary.way_on(job, error, typed))
+        raise
+
+
+def _run_in_words(job: Job, *, quiet: bool, verbose: bool) -> int:
     console = err()
     if not quiet:
         console.print(plain(f"{job.task.name} · {job.llm.config.model} · {job.output}", "dim"))
     if verbose:
         _print_config(_config(job.llm), console)
-    try:
-        with Progress(console, quiet=quiet, live=False if _rows_are_seen(job) else None) as progress:
-            result = job.run(progress, None if quiet else lambda sentence: console.print(plain(sentence, "yellow")))
-    except RunError as error:
-        error.add_note(summary.way_on(job, error, typed))
-        if as_json:
-            _print_json(job, summary.ended_as_json(job, error))
-        raise
-    if as_json:
-        _print_json(job, summary.as_json(job, result))
-    else:
-        summary.tell(job, result, console, quiet=quiet, verbose=verbose)
+    with Progress(console, quiet=quiet, live=False if _rows_are_seen(job) else None) as progress:
+        result = job.run(progress, None if quiet else lambda sentence: console.print(plain(sentence, "yellow")))
+    summary.tell(job, result, console, quiet=quiet, verbose=verbose)
+    return result.exit_code
+
+
+def _run_with_events(job: Job, told: Events) -> int:
+    told.tell("started", task=job.task.name, model=job.llm.config.model, output=job.output)
+    result = job.run(told.progress(), lambda sentence: told.tell("note", message=sentence))
+    told.result(result.exit_code, **summary.as_json(job, result))
     return result.exit_code
 
 
@@ -113,7 +120,7 @@ def _show_config(choice: o.Choice, *, as_json: bool) -> None:
     rows = _config(llm)
     if as_json:
         shown = {key: {"value": value, "from": origin} for key, value, origin in rows}
-        print(json.dumps(shown, ensure_ascii=False, default=str))  # noqa: T201
+        Events("run").result(config=shown)
     else:
         _print_config(rows, out())
 
@@ -131,9 +138,3 @@ def _print_config(rows: Sequence[tuple[str, Any, str]], console: Any) -> None:
 def _rows_are_seen(job: Job) -> bool:
     """Whether rows go to the very terminal that progress would be drawn on."""
     return job.output == "-" and sys.stdout.isatty()
-
-
-def _print_json(job: Job, made: dict[str, Any]) -> None:
-    """One line; on stderr where stdout carries the rows."""
-    stream = sys.stderr if job.output == "-" else sys.stdout
-    print(json.dumps(made, ensure_ascii=False, default=str), file=stream)

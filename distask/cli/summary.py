@@ -164,23 +164,9 @@ def as_json(job: Job, result: Result) -> dict[str, Any]:
         "model": job.llm.config.model,
         "output": None if result.output is None else str(result.output),
         "address": result.address,
-        "exit_code": result.exit_code,
-        **result.stats.to_json(),
+        "counts": result.stats.to_json(),
         "notes": result.notes,
         "first_failures": [
             {"place": f.place, "sample": f.sample, "kind": f.kind, "message": f.message} for f in result.failures
         ],
-    }
-
-
-def ended_as_json(job: Job, error: RunError) -> dict[str, Any]:
-    """The same of a run that ended early."""
-    return {
-        "task": job.task.name,
-        "model": job.llm.config.model,
-        "output": None,
-        "partial": None if error.partial is None else str(error.partial),
-        "exit_code": error.exit_code,
-        "error": str(error),
-        **(error.stats.to_json() if error.stats is not None else {}),
     }

@@ -11,7 +11,9 @@ import typer
 import yaml
 from rich.text import Text
 
+from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
 from distask.cli.console import out, plain
+from distask.cli.events import Events
 from distask.cli.lines import safe
 from distask.errors import DistaskError, UsageError
 from distask.figures import several
@@ -49,19 +51,23 @@ def command(
         list[str] | None,
         typer.Argument(metavar="[WORD...] | show NAME", help="Words that tasks are found by; or `show` and a name."),
     ] = None,
+    json_: o.Json = False,
 ) -> None:
     """List the built-in tasks by kind, find some by words, or show one.
 
     `show` prints the file as it is where its output goes into a file or a pipe.
     """
-    if not words:
-        _print_list(entries())
-    elif words[0] != "show":
-        _print_list(_found(words))
-    elif len(words) != 2:
-        raise UsageError("which task? write distask tasks show NAME")
+    if words and words[0] == "show":
+        if len(words) != 2:
+            raise UsageError("which task? write distask tasks show NAME")
+        _show(words[1], out(), as_json=json_)
+        return
+    found = _found(words) if words else entries()
+    if json_:
+        shown = ({"name": e.name, "kind": e.kind, "description": e.description, "columns": e.columns} for e in found)
+        Events("tasks").result(tasks=list(shown))
     else:
-        _show(words[1], out())
+        _print_list(found)
 
 
 def entries() -> list[Entry]:
@@ -118,13 +124,16 @@ def _print_list(found: Sequence[Entry]) -> None:
         console.print(plain(f"\n{several(len(found), 'task')}; distask tasks show {found[0].name} shows one", "dim"))
 
 
-def _show(name: str, console: Console) -> None:
+def _show(name: str, console: Console, *, as_json: bool) -> None:
     known = gallery()
     if name not in known:
         raise UsageError(
             f"there is no built-in task `{name}`; {did_you_mean(name, known) or 'distask tasks lists all'}"
         )
     text = known[name].read_text(encoding="utf-8")
+    if as_json:
+        Events("tasks").result(name=name, path=str(known[name]), text=text)
+        return
     if not console.is_terminal:
         print(text, end="")  # noqa: T201
         return

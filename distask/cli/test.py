@@ -15,6 +15,7 @@ from rich.text import Text
 from distask.cli import options as o
 from distask.cli.case_report import difference, write_junit
 from distask.cli.console import err, out, plain, short
+from distask.cli.events import Events
 from distask.errors import SpecError, UsageError
 from distask.figures import duration, several
 from distask.spec.load import load_spec
@@ -87,7 +88,7 @@ def command(
     if junit is not None:
         write_junit(junit, suites)
     if json_:
-        print(json.dumps(_as_json(suites), ensure_ascii=False, default=str))  # noqa: T201
+        Events("test").result(_code(suites), **_as_json(suites))
     else:
         _print_failures(suites, console)
         if not quiet:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
+from distask.cli.events import Events
 from distask.errors import InputError, SpecError, UsageError
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest, visible
 
@@ -29,15 +30,19 @@ def command(
     ] = None,
     param: o.Param = None,
     format_: Annotated[str, typer.Option("--format", metavar="text|json|github", help="How errors are told.")] = "text",
+    json_: o.Json = False,
 ) -> None:
     """Say every error of every spec, with its place and its mend; asks no model."""
     if format_ not in PRINTERS:
         raise typer.BadParameter(f"{format_!r} is not one of {', '.join(PRINTERS)}", param_hint="--format")
     params = _params(param or [])
     checked = {spec: check(spec, source, params) for spec in dict.fromkeys(specs)}
-    typer.echo(PRINTERS[format_](checked))
-    if any(_errors(found) for found in checked.values()):
-        raise typer.Exit(2)
+    code = 2 if any(_errors(found) for found in checked.values()) else 0
+    if json_:
+        Events("validate").result(code, **_facts(checked))
+    else:
+        typer.echo(PRINTERS[format_](checked))
+    raise typer.Exit(code)
 
 
 def check(source: str, data: str | None = None, params: dict[str, Any] | None = None) -> list[Diagnostic]:
@@ -247,13 +252,16 @@ def _summary(specs: int, wrong: int, errors: int, checked: dict[str, list[Diagno
     return told if specs == 1 else f"{told} in {wrong} of {specs} specs"
 
 
-def _as_json(checked: dict[str, list[Diagnostic]]) -> str:
-    shown = {
+def _facts(checked: dict[str, list[Diagnostic]]) -> dict[str, Any]:
+    return {
         "ok": not any(_errors(found) for found in checked.values()),
         "specs": [{"spec": source, "ok": not _errors(found)} for source, found in checked.items()],
         "diagnostics": [d.to_json() for d in _once(checked)],
     }
-    return json.dumps(shown, ensure_ascii=False, indent=2)
+
+
+def _as_json(checked: dict[str, list[Diagnostic]]) -> str:
+    return json.dumps(_facts(checked), ensure_ascii=False, indent=2)
 
 
 def _as_github(checked: dict[str, list[Diagnostic]]) -> str:

@@ -28,6 +28,8 @@ FIRST_MARGIN = 2.0
 class CostReached(RunError):  # noqa: N818 - it was; nothing went wrong
     """The next request might cost more than `--max-cost` leaves; what was paid for is in the store."""
 
+    kind = "max_cost"
+
 
 class Budget:
     """What a run may spend, in USD.

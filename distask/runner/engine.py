@@ -56,6 +56,7 @@ class Interrupted(RunError):  # noqa: N818 - it was; nothing went wrong
     """The run was stopped from outside; what was paid for is in the store."""
 
     exit_code = 130
+    kind = "interrupted"
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: a folder, arguments, what is printed, an exit code."""
+"""The command line as a person meets it: a folder, arguments, what is printed, an exit code; every `--json` is held to its schema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
+
+from distask.cli.event_models import event_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,7 +62,10 @@ class Shell:
             self.command(*arguments), cwd=self.folder, env=self.env, input=stdin.encode(), capture_output=True, check=False,
             timeout=60,
         )  # fmt: skip
-        return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+        said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+        if "--json" in arguments:
+            self.events = held_events(said, on_stderr="-o" in arguments and "-" in arguments)
+        return said
 
     def run(self, *more, **options):
         """`distask run` of the task over the rows, against the server."""
@@ -67,6 +73,19 @@ class Shell:
 
     def lines(self, name):
         return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+
+
+EVENT = jsonschema_rs.validator_for(event_schema())
+
+
+def held_events(said, *, on_stderr=False):
+    """The events of a command, each of which the schema knows; the last one says how it ended."""
+    events = [json.loads(line) for line in (said.err if on_stderr else said.out).splitlines()]
+    for event in events:
+        assert EVENT.is_valid(event), [str(e) for e in EVENT.iter_errors(event)]
+    assert [e["event"] in ("result", "error") for e in events] == [False] * (len(events) - 1) + [True]
+    assert events[-1]["exit_code"] == said.code
+    return events
 
 
 @pytest.fixture

@@ -130,6 +130,8 @@ def test_a_mistake_writes_nothing(shell, arguments, sentence):
 
 
 def test_programs_get_the_paths(shell):
-    made = json.loads(shell("init", "a", "--json").out)
+    shell("init", "a", "--json")
+
+    made = {key: shell.events[-1][key] for key in ("path", "schema", "files")}
 
     assert made == {"path": "a.yaml", "schema": ".distask/task.schema.json", "files": ["a.yaml"]}

@@ -64,7 +64,7 @@ def test_a_limit_that_all_fits_in_changes_nothing(twenty):
     said = twenty.run(*RATES, "--max-cost", "100", "--json", "-q")
 
     assert said.code == 0
-    assert json.loads(said.out)["cost_usd"] == pytest.approx(20 * 0.082)
+    assert twenty.events[-1]["counts"]["cost_usd"] == pytest.approx(20 * 0.082)
 
 
 def test_without_a_price_it_is_refused_before_any_call(twenty):

@@ -1,0 +1,113 @@
+"""Tell programs what happens, with `--json`: one JSON object a line, each with its `event`.
+
+Which events there are and what they hold is in `event_models`; the last one is `result` or `error`, and has the exit
+code. They go to stdout, or to stderr where a run's rows go to stdout; nothing is told in words then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+import traceback
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distask.errors import DistaskError
+    from distask.runner.stats import Stats
+
+PROGRESS_SECONDS = 1.0
+"""How often a run tells how far it is."""
+
+
+class Events:
+    """The events of one command.
+
+    Args:
+        command: its name.
+        stream: where they go; stdout where it is left out.
+    """
+
+    def __init__(self, command: str, stream: TextIO | None = None) -> None:
+        self._command = command
+        self._stream = sys.stdout if stream is None else stream
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Write an event, at once."""
+        unicode = (self._stream.encoding or "").lower().startswith("utf")
+        line = _line({"event": event, "command": self._command, **facts}, ascii_=not unicode)
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    def result(self, exit_code: int = 0, **facts: Any) -> None:
+        """Write the last event of a command that came to its end."""
+        self.tell("result", exit_code=exit_code, **facts)
+
+    def error(self, kind: str, message: str, exit_code: int, **facts: Any) -> None:
+        """Write the last event of a command that did not."""
+        told = {"diagnostics": [], "notes": [], "partial": None, "counts": None, **facts}
+        self.tell("error", exit_code=exit_code, kind=kind, message=message, **told)
+
+    def failed(self, error: DistaskError) -> int:
+        """Write an error of ours; the exit code."""
+        partial, stats = getattr(error, "partial", None), getattr(error, "stats", None)
+        self.error(
+            error.kind,
+            str(error),
+            error.exit_code,
+            diagnostics=[d.to_json() for d in getattr(error, "diagnostics", ())],
+            notes=list(getattr(error, "__notes__", ())),
+            partial=None if partial is None else str(partial),
+            counts=None if stats is None else stats.to_json(),
+        )
+        return error.exit_code
+
+    def bug(self, error: Exception) -> int:
+        """Write what should not have happened; the exit code."""
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        told = f"this is a bug in distask ({type(error).__name__}); please report it with the lines in `notes`"
+        self.error("bug", told, 1, notes=[trace])
+        return 1
+
+    def progress(self, clock: Callable[[], float] = time.monotonic) -> Callable[[Stats], None]:
+        """What a run calls with its counts: it tells them now and then."""
+        due = clock() + PROGRESS_SECONDS
+
+        def told(stats: Stats) -> None:
+            nonlocal due
+            if clock() >= due:
+                due = clock() + PROGRESS_SECONDS
+                self.tell("progress", total=stats.total, in_flight=stats.in_flight, counts=stats.to_json())
+
+        return told
+
+
+def wanted(given: Sequence[str]) -> Events | None:
+    """Where the arguments ask for events: those of the command that they name."""
+    if "--json" not in given:
+        return None
+    to_stdout = any(o in ("--output=-", "-o-") for o in given) or any(
+        before in ("-o", "--output") and word == "-" for before, word in pairwise(given)
+    )
+    command = next((word for word in given if not word.startswith("-")), "")
+    return Events(command, sys.stderr if command == "run" and to_stdout else sys.stdout)
+
+
+def _line(facts: Mapping[str, Any], *, ascii_: bool) -> str:
+    try:
+        return json.dumps(facts, ensure_ascii=ascii_, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(facts), ensure_ascii=ascii_, allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
