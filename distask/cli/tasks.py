@@ -124,7 +124,7 @@ def _print_list(found: Sequence[Entry]) -> None:
         console.print(plain(f"\n{several(len(found), 'task')}; distask tasks show {found[0].name} shows one", "dim"))
 
 
-def _show(name: str, console: Console, *, as_json: bool) -> None:
+def _show(name: str, console: Console, *, as_json: bool = False) -> None:
     known = gallery()
     if name not in known:
         raise UsageError(
