@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError, SpecError
 from distask.spec.model import FileContent
-from distask.task.templates import MAX_TEXT, Compiler, Expression, Place, Scope
+from distask.task.media import Bound, within
+from distask.task.templates import MAX_TEXT, Compiler, Place, Scope, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,22 @@ _LONGEST_URL = 96 << 20
 """Characters of a text that becomes an image: 64 MiB in base64, and some."""
 _FOR_EACH = re.compile(r"\s*([^\W\d]\w*)\s+in\s+(.+)", re.DOTALL)
 
-Write = Callable[[dict[str, Any], list[dict[str, Any]]], None]
+
+class _Messages(list[dict[str, Any]]):
+    """A chat in the making."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bound = Bound()
+
+    def append(self, message: dict[str, Any]) -> None:
+        """Add a message; raises `RowError`."""
+        content = message["content"]
+        self.bound.take(len(content) if type(content) is str else 0)
+        super().append(message)
+
+
+Write = Callable[[dict[str, Any], _Messages], None]
 """Adds to a chat what a scope makes of a message."""
 
 
@@ -58,12 +74,12 @@ class Chat:
 
     def render(self, scope: dict[str, Any]) -> list[Message]:
         """The chat of one row; raises `RowError`."""
-        chat: list[Message] = []
+        chat = _Messages()
         for write in self._writers:
             write(scope, chat)
         if not chat and not self._may_be_empty:
             raise RowError("template", "no message is left: every `when` is false, and every list is empty")
-        return chat
+        return list(chat)
 
     def _writer(self, message: MessageSpec, place: Place) -> Write:
         write = self._spliced(message.splice, place) if message.splice is not None else self._message(message, place)
@@ -71,7 +87,7 @@ class Chat:
             return write
         when = self._compiler.expression(message.when, (*place, "when"))
 
-        def write_when(scope: dict[str, Any], chat: list[Message]) -> None:
+        def write_when(scope: dict[str, Any], chat: _Messages) -> None:
             if when(scope):
                 write(scope, chat)
 
@@ -83,7 +99,7 @@ class Chat:
             raise SpecError([self._compiler.fault(place, '`for_each` is "name in expression"')])
         name, items = match[1], self._compiler.expression(match[2], place)
 
-        def write(scope: dict[str, Any], chat: list[Message]) -> None:
+        def write(scope: dict[str, Any], chat: _Messages) -> None:
             values = items(scope)
             if not isinstance(values, Iterable) or isinstance(values, str | bytes):
                 raise RowError("template", f"`for_each: {for_each}` needs a list, and got {_kind(values)}")
@@ -98,14 +114,14 @@ class Chat:
         role, render = message.role, self._content(message, (*place, "content"))
         if message.name is None:
 
-            def write(scope: dict[str, Any], chat: list[Message]) -> None:
-                chat.append({"role": role, "content": render(scope)})
+            def write(scope: dict[str, Any], chat: _Messages) -> None:
+                chat.append({"role": role, "content": render(scope, chat.bound)})
 
             return write
         name_of = self._compiler.template(message.name, (*place, "name"))
 
-        def write_named(scope: dict[str, Any], chat: list[Message]) -> None:
-            made = {"role": role, "content": render(scope)}
+        def write_named(scope: dict[str, Any], chat: _Messages) -> None:
+            made = {"role": role, "content": render(scope, chat.bound)}
             name = name_of(scope).strip()
             if name:
                 made["name"] = name
@@ -113,24 +129,24 @@ class Chat:
 
         return write_named
 
-    def _content(self, message: MessageSpec, place: Place) -> Expression:
+    def _content(self, message: MessageSpec, place: Place) -> Callable[[Scope, Bound], Any]:
         content = message.content
         if isinstance(content, FileContent):
-            return self._compiler.file(content.file, (*place, "file"))
+            return _text(self._compiler.file(content.file, (*place, "file")))
         if not isinstance(content, list):
-            return self._compiler.template(content or "", place)
+            return _text(self._compiler.template(content or "", place))
         parts = [self._part(part, (*place, index)) for index, part in enumerate(content)]
 
-        def render(scope: Scope) -> list[dict[str, Any]]:
-            return [made for part in parts for made in part(scope)]
+        def render(scope: Scope, bound: Bound) -> list[dict[str, Any]]:
+            return within((made for part in parts for made in part(scope)), bound)
 
         return render
 
-    def _part(self, part: Part, place: Place) -> Callable[[Scope], list[dict[str, Any]]]:
+    def _part(self, part: Part, place: Place) -> Callable[[Scope], Iterable[dict[str, Any]]]:
         if part.text is not None:
             text = self._compiler.template(part.text, (*place, "text"))
             return lambda scope: [{"type": "text", "text": text(scope)}]
-        make: Callable[[Any], list[dict[str, Any]]]
+        make: Callable[[Any], Iterable[dict[str, Any]]]
         if part.image is not None:
             value = self._compiler.value(part.image, (*place, "image"), longest=_LONGEST_URL)
             detail = part.detail
@@ -142,18 +158,21 @@ class Chat:
     def _spliced(self, splice: str, place: Place) -> Write:
         read, name = self._compiler.expression(splice, (*place, "splice")), splice.strip("{} \n")
 
-        def write(scope: dict[str, Any], chat: list[Message]) -> None:
-            chat += self._messages(read(scope), name)
+        def write(scope: dict[str, Any], chat: _Messages) -> None:
+            for message in self._messages(read(scope), name):
+                if isinstance(message["content"], list):
+                    within(message["content"], chat.bound)
+                chat.append(message)
 
         return write
 
-    def _messages(self, value: Any, name: str) -> list[Message]:
+    def _messages(self, value: Any, name: str) -> Iterable[Message]:
         """Messages that a row brings, checked: none of them has more than the API knows, none names a file."""
         if value is None:
             return []
         if not isinstance(value, list | tuple):
             raise RowError("splice", f"`{name}` needs a list of messages, and got {_kind(value)}")
-        return [self._checked(message, f"`{name}[{index}]`") for index, message in enumerate(value)]
+        return (self._checked(message, f"`{name}[{index}]`") for index, message in enumerate(value))
 
     def _checked(self, message: Any, place: str) -> Message:
         if not isinstance(message, Mapping):
@@ -194,6 +213,10 @@ class Chat:
         if kind in ("input_audio", "file", "refusal") and inner is not None:
             return {"type": kind, kind: inner}
         raise RowError("splice", f"{place} has a part that is none of text, image_url, input_audio, file")
+
+
+def _text(render: Text) -> Callable[[Scope, Bound], str]:
+    return lambda scope, _bound: render(scope)
 
 
 def _kind(value: Any) -> str:

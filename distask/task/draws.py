@@ -39,8 +39,9 @@ class Draws:
         """What is drawn for row `index`; raises `RowError` where there is nothing to draw from."""
         rng = random.Random(f"{self._seed}/{index}")  # noqa: S311 - no secret
         drawn: dict[str, Any] = {}
+        seen = {**self._base, "draw": drawn}
         for name, draw in self._draws:
-            drawn[name] = draw({**self._base, **drawn, "draw": drawn}, rng)
+            drawn[name] = seen[name] = draw(seen, rng)
         return drawn
 
 

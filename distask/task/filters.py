@@ -157,6 +157,8 @@ def check_method(text: str, name: str, args: tuple[Any, ...], kwargs: dict[str, 
         fits(len(text) + text.count("\t") * max((v for v in values if isinstance(v, int)), default=8))
     elif name == "replace" and len(args) >= 2 and isinstance(args[0], str) and isinstance(args[1], str):
         fits(len(text) + text.count(args[0]) * len(args[1]))
+    elif name == "encode" and values:
+        raise LimitError("`encode` gives UTF-8, and takes nothing")
     elif name in ("rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip"):
         sought = max((len(v) for v in values if isinstance(v, str)), default=0)
         if len(text) * sought > _LONGEST_SEARCH:
@@ -213,9 +215,17 @@ def _format(value: Any, *args: Any, **kwargs: Any) -> str:
     return _percent(text_of(value), kwargs or args)
 
 
-def _batch(value: Iterable[Any], linecount: int, fill_with: Any = None) -> Any:
-    fits(linecount)
-    return JINJAS["batch"](value, linecount, fill_with)
+def _batch(value: Iterable[Any], linecount: int, fill_with: Any = None) -> list[list[Any]]:
+    fits(linecount * VALUE)
+    made: list[list[Any]] = []
+    for item in counted(value):
+        if not made or len(made[-1]) >= linecount:
+            METER.charge(VALUE)
+            made.append([])
+        made[-1].append(item)
+    if made and fill_with is not None:
+        made[-1] += [fill_with] * (linecount - len(made[-1]))
+    return made
 
 
 def _slice(value: Iterable[Any], slices: int, fill_with: Any = None) -> list[Any]:
@@ -239,8 +249,10 @@ def _round(value: float, precision: int = 0, method: str = "common") -> float:
 @pass_environment
 def _wordwrap(environment: Environment, value: Any, width: int = 79, *args: Any, **kwargs: Any) -> str:
     text = text_of(value)
+    between = [len(v) for v in (*args, *kwargs.values()) if isinstance(v, str)]
     if len(text) > _LONGEST_WRAPPED:
         raise LimitError(f"`wordwrap` takes at most {_LONGEST_WRAPPED:,} characters")
+    fits(len(text) * max(between, default=0))
     return str(JINJAS["wordwrap"](environment, text, width, *args, **kwargs))
 
 
@@ -264,6 +276,7 @@ def truncate_tokens(value: Any, n: int) -> str:
     if len(text) <= n:
         return text
     left = 4 * n
+    METER.charge(len(text))
     for at, character in enumerate(text):
         left -= 4 if character >= "\u2e80" else 1
         if left < 0:
@@ -279,6 +292,7 @@ def strip_tags(value: Any) -> str:
     text = text_of(value)
     kept, at = [], 0
     while (opened := text.find("<", at)) >= 0:
+        METER.charge(VALUE)
         if not _TAG_NAME.match(text, opened + 1):
             kept.append(text[at : opened + 1])
             at = opened + 1

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 << 20
 """Bytes of one image, sound or document."""
+MAX_PARTS = 10_000
+"""Messages of a chat, the parts of their contents counted too."""
+MAX_CHAT = 128 << 20
+"""Characters of all that a chat holds, images and the like in base64: servers take less."""
+MAX_CHAT_TEXT = 16 << 20
+"""Characters of the texts of a chat, which is more than any model reads."""
 _START = 32
 """Characters of base64 that are enough to tell what an image is."""
 
@@ -30,6 +36,38 @@ _IMAGES = (
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
 )
+
+
+class Bound:
+    """What a chat holds so far: one that would hold more than servers take fails before it fills the memory."""
+
+    __slots__ = ("characters", "count", "text")
+
+    def __init__(self) -> None:
+        self.count = self.characters = self.text = 0
+
+    def take(self, characters: int, *, text: bool = True) -> None:
+        """Count a message, or a part of one; raises `RowError`."""
+        self.count += 1
+        self.characters += characters
+        self.text += characters if text else 0
+        if self.count > MAX_PARTS:
+            raise RowError("template", f"the chat has more than {MAX_PARTS:,} messages and parts")
+        if self.text > MAX_CHAT_TEXT:
+            raise RowError("template", f"the texts of the chat are longer than {MAX_CHAT_TEXT:,} characters")
+        if self.characters > MAX_CHAT:
+            raise RowError("template", f"the chat holds more than {MAX_CHAT >> 20} MiB")
+
+
+def within(parts: Iterable[dict[str, Any]], bound: Bound) -> list[dict[str, Any]]:
+    """The parts of a message as a list, counted as they are made; raises `RowError`."""
+    made = []
+    for part in parts:
+        inner = part[part["type"]]
+        values = inner.values() if isinstance(inner, dict) else (inner,)
+        bound.take(sum(len(value) for value in values if isinstance(value, str)), text=part["type"] == "text")
+        made.append(part)
+    return made
 
 
 class Media:
@@ -46,7 +84,8 @@ class Media:
     def image(self, value: Any, detail: str | None = None) -> list[dict[str, Any]]:
         """An `image_url` part of a URL, a path, bytes, base64, or a Pillow or `datasets` image; one each of a list."""
         shown = {"detail": detail} if detail else {}
-        return [{"type": "image_url", "image_url": {"url": url, **shown}} for url in map(self.image_url, _each(value))]
+        urls = map(self.image_url, _each(value))
+        return within(({"type": "image_url", "image_url": {"url": url, **shown}} for url in urls), Bound())
 
     def image_url(self, value: Any) -> str:
         """The URL of an image; a data URL where it has none of its own."""
@@ -58,11 +97,11 @@ class Media:
 
     def audio(self, value: Any) -> list[dict[str, Any]]:
         """An `input_audio` part of a path, bytes, or a `datasets` audio; one each of a list."""
-        return [self._audio(_inner(each, "audio")) for each in _each(value)]
+        return within((self._audio(_inner(each, "audio")) for each in _each(value)), Bound())
 
     def file(self, value: Any) -> list[dict[str, Any]]:
         """A `file` part of a URL, a path or bytes; one each of a list."""
-        return [self._file(each) for each in _each(value)]
+        return within(map(self._file, _each(value)), Bound())
 
     def _audio(self, value: Any) -> dict[str, Any]:
         if isinstance(value, str) and value.startswith(("http://", "https://")):

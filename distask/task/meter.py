@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from jinja2.exceptions import TemplateRuntimeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_RANGE = 10_000
 """Numbers that `range` gives in one render, over all its calls."""
@@ -19,6 +23,8 @@ MAX_WORK = 32 << 20
 """What a render may make: a character counts 1, a value `VALUE`."""
 MAX_SECONDS = 0.5
 """Seconds of its thread's own time that a render may take; waiting for other threads does not count."""
+MAX_SECONDS_TOGETHER = 1.0
+"""Seconds that all renders may take that belong together: those of a row's chat, of a reply, of a task made ready."""
 VALUE = 32
 """The work that is in a value beside its characters."""
 _LARGEST = 16 << 20
@@ -37,6 +43,10 @@ class Meter(threading.local):
     """What the render that goes on in this thread has used so far."""
 
     def __init__(self) -> None:
+        self.together = False
+        """Whether renders go on that belong together."""
+        self.renders = 0
+        self.first: float | None = None
         self.start()
 
     def start(self) -> None:
@@ -44,6 +54,12 @@ class Meter(threading.local):
         self.work = self.ticks = self.ranged = 0
         self.next_look = _LOOK_EVERY
         self.since: float | None = None
+        if self.together:
+            self.renders += 1
+            if not self.renders & 31:  # many small ones cost some looks, one of them none
+                self.look()
+        else:
+            self.first = None
 
     def charge(self, work: int) -> None:
         """Count what was made."""
@@ -66,10 +82,30 @@ class Meter(threading.local):
             self.since = now
         elif now - self.since > MAX_SECONDS:
             raise LimitError(f"the template takes longer than {MAX_SECONDS:g} s")
+        if self.first is None:
+            self.first = now
+        elif now - self.first > MAX_SECONDS_TOGETHER:
+            raise LimitError(f"the templates take longer than {MAX_SECONDS_TOGETHER:g} s together")
         self.next_look = self.work + _LOOK_EVERY
 
 
 METER = Meter()
+
+
+def together(function: Callable[P, T]) -> Callable[P, T]:
+    """Give all renders within a call of the function `MAX_SECONDS_TOGETHER`, and whatever else it does that looks."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        if METER.together:
+            return function(*args, **kwargs)
+        METER.together, METER.first, METER.renders = True, None, 0
+        try:
+            return function(*args, **kwargs)
+        finally:
+            METER.together = False
+
+    return wrapper
 
 
 def check_number(value: Any, times: int = 1) -> None:

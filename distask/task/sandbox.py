@@ -49,7 +49,8 @@ _CALLABLE = frozenset(id(value) for value in GLOBALS.values())
 
 _LONG_NUMBER = re.compile(r"[0-9]{4}")
 _FORBIDDEN = {"translate", "maketrans", "to_bytes", "from_bytes", "as_integer_ratio"}
-_OWNERS = (str, int, float, list, tuple, dict, set, frozenset, range, bytes, *PLAIN)
+_OWNERS = (str, int, float, list, tuple, dict, set, frozenset, range, *PLAIN)
+"""What has methods. Bytes are passed on, and nothing is made of them."""
 _RUNTIME = (Macro, LoopContext, BlockReference, Cycler, Joiner, Undefined)
 
 
@@ -199,6 +200,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Do an operation within bounds."""
         check_number(left)
         check_number(right)
+        if isinstance(left, bytes) or isinstance(right, bytes):
+            raise LimitError(f"`{operator}` takes no bytes")
         return weighed(self.binop_table[operator](left, right))
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -213,6 +216,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if not self.is_safe_callable(obj):
             raise SecurityError(f"`{getattr(obj, '__name__', type(obj).__name__)}` may not be called")
         return weighed(context.call(obj, *args, **kwargs))
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Look something up, and count that: a filter looks a path of any length up in each value."""
+        METER.tick()
+        return super().getitem(obj, argument)
 
     def is_safe_callable(self, obj: Any) -> bool:
         """Methods of plain values, macros, and the functions that `GLOBALS` names."""

@@ -18,7 +18,7 @@ from jinja2.runtime import Context
 
 from distask.errors import RowError, SpecError
 from distask.task.filters import listed, text_of
-from distask.task.meter import METER
+from distask.task.meter import METER, LimitError
 from distask.task.sandbox import GLOBALS, Sandbox
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ MAX_TEXT = 1 << 20
 """Characters of the text that a template gives."""
 MAX_SOURCE = 256 << 10
 """Characters of a template."""
+_LONGEST_MESSAGE = 500
+"""Characters of what is said of a failure: a name that was not found may be as long as a text."""
 
 
 class CompileError(Exception):
@@ -65,9 +67,9 @@ def compile_template(sandbox: Sandbox, source: str, *, longest: int = MAX_TEXT) 
     root, blocks = template.root_render_func, template.blocks
 
     def render(scope: Scope) -> str:
-        METER.start()
         pieces, length = [], 0
         try:
+            METER.start()
             for piece in root(Context(sandbox, scope, None, blocks)):  # type: ignore[arg-type]
                 length += len(piece)
                 if length > longest:
@@ -99,8 +101,8 @@ def compile_expression(sandbox: Sandbox, source: str) -> Expression:
     root = template.root_render_func
 
     def evaluate(scope: Scope) -> Any:
-        METER.start()
         try:
+            METER.start()
             context = Context(sandbox, scope, None, {})  # type: ignore[arg-type]
             for _ in root(context):
                 pass
@@ -159,11 +161,11 @@ def _printed(name: str, line: int, longest: int) -> Text:
     def render(scope: Scope) -> str:
         value = read(scope)
         if type(value) is not str:
-            METER.start()
             try:
+                METER.start()
                 value = text_of(value)
             except Exception as error:  # noqa: BLE001 - as above
-                raise RowError("template", f"line {line}: {_said(error)}") from None
+                raise RowError("template", f"line {line}: {_cut(_said(error))}") from None
         if len(value) > longest:
             raise RowError("template", f"line {line}: {_too_long(longest)}")
         return str(value)
@@ -194,6 +196,8 @@ def _parsed(sandbox: Sandbox, source: str) -> nodes.Template:
         raise CompileError(_sentence(error.message or "wrong syntax"), error.lineno) from None
     except RecursionError:
         raise CompileError("the template is nested too deeply") from None
+    except ValueError:  # of Python, which reads no whole number of thousands of digits
+        raise CompileError("a number has more digits than Python reads") from None
 
 
 def _expression(sandbox: Sandbox, source: str) -> nodes.Expr | None:
@@ -223,15 +227,20 @@ def _bare(sandbox: Sandbox, source: str) -> nodes.Expr:
         raise CompileError(_sentence(error.message or "wrong syntax"), error.lineno) from None
     except RecursionError:
         raise CompileError("the expression is nested too deeply") from None
+    except ValueError:
+        raise CompileError("a number has more digits than Python reads") from None
     if not rest.eos:
         raise CompileError(f"unexpected `{rest.current.value}`", rest.current.lineno)
     return expression
 
 
 def _compiled(sandbox: Sandbox, tree: nodes.Template) -> Template:
-    METER.start()
     try:
+        METER.start()
+        METER.look()
         return sandbox.from_string(tree)
+    except LimitError as error:
+        raise CompileError(str(error)) from None
     except TemplateSyntaxError as error:
         raise CompileError(_sentence(error.message or "wrong syntax"), error.lineno) from None
     except (RecursionError, MemoryError, SyntaxError, OverflowError, ValueError) as error:
@@ -260,7 +269,7 @@ def _row_error(error: Exception) -> RowError:
             line = template.get_corresponding_lineno(trace.tb_lineno)
             place = f"{template.name}, line {line}: " if template.name else f"line {line}: "
         trace = trace.tb_next
-    return RowError("template", place + _said(error))
+    return RowError("template", place + _cut(_said(error)))
 
 
 def _said(error: Exception) -> str:
@@ -271,6 +280,10 @@ def _said(error: Exception) -> str:
     if isinstance(error, (UndefinedError, SecurityError, TemplateRuntimeError, TemplateSyntaxError)):
         return _sentence(str(error.message or error))
     return f"{type(error).__name__}: {error}"
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[: _LONGEST_MESSAGE - 1]}…"
 
 
 _QUOTED = re.compile(r"(?<!\w)'([^']+)'(?!\w)")
