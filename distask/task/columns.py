@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distask.spec.model import Typed
+    from distask.spec.schemas import Schema
 
 _BARE = {"string": str, "boolean": bool, "integer": int, "number": (int, float), "object": dict}
 
@@ -29,7 +30,7 @@ class ColumnType:
         self.padded = padded
         self.schema = _schema(typed, self.type)
         self._bounds = _bounds(self.schema)
-        self._validator: Any = None
+        self._validator: Schema | None = None
 
     def read(self, value: Any) -> Any:
         """The value, converted where that is lossless; raises `ValueError` with what is wrong, where."""
@@ -77,20 +78,23 @@ class ColumnType:
 
     def _check(self, value: Any) -> None:
         if self._validator is None:
-            import jsonschema_rs
+            from distask.spec.schemas import Schema
 
-            self._validator = jsonschema_rs.validator_for(self.schema)
+            try:
+                self._validator = Schema(self.schema)
+            except ValueError as unfit:
+                raise ValueError(f"{self.name}: its schema can't be used: {unfit}") from None
         kept: list[int] | None = None
         checked = value
         if self.padded and isinstance(value, list):
             kept = [index for index, item in enumerate(value) if item is not None]
             checked = [value[index] for index in kept]
         try:
-            if self._validator.is_valid(checked):
-                return
-            error = next(self._validator.iter_errors(checked))
+            error = self._validator.error_of(checked)
         except ValueError as unfit:
             raise ValueError(f"{self.name}: {unfit}") from None
+        if error is None:
+            return
         steps = list(error.instance_path)
         if kept is not None and steps:
             steps[0] = kept[int(steps[0])]

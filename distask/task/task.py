@@ -20,6 +20,7 @@ from distask.task.columns import ColumnType
 from distask.task.draws import Draws
 from distask.task.keywords import compile_keywords, held_reply
 from distask.task.media import Media
+from distask.task.meter import METER, LimitError, together
 from distask.task.params import param_template, param_values
 from distask.task.parsers import Context, parser_class
 from distask.task.prompt import GO_ON, asked_of
@@ -60,6 +61,7 @@ class Task:
         added_columns: all that a row is given, but for metadata and model: `output_columns` and the aggregates.
     """
 
+    @together
     def __init__(
         self,
         loaded: LoadedSpec,
@@ -168,6 +170,7 @@ class Task:
         told = json.dumps([spec, files, self.params, self.seed], sort_keys=True, default=str)
         return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
+    @together
     def format_input(self, row: Mapping[str, Any], index: int = 0) -> list[Message]:
         """The chat of a row, as the API takes it; `index` is its place in the data, for drawn values.
 
@@ -177,6 +180,7 @@ class Task:
         chat = self._chat.render(self._scope(row, index))
         return chat if self._prompt is None else [{"role": "prompt", "content": self._prompt.of(chat)}]
 
+    @together
     def format_output(self, reply: str | Completion | None, row: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
         """The output columns that a reply becomes, under the data's names.
 
@@ -194,6 +198,7 @@ class Task:
         """The output columns of a generation that failed."""
         return dict.fromkeys(self.output_columns)
 
+    @together
     def keywords(self, row: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
         """The keywords of the row's request that the spec makes: structured output, tools. Raises `RowError`."""
         made = {} if self._keywords is None else self._keywords(self._scope(row, index))
@@ -203,6 +208,7 @@ class Task:
             made["extra_body"] = {**made.get("extra_body", {}), **GO_ON}
         return made
 
+    @together
     def example(self, row: Mapping[str, Any], index: int = 0, sample: int = 0) -> str:
         """A reply that `format_output` accepts, the same for the same row, seed and sample."""
         told = json.dumps(row, sort_keys=True, default=repr)
@@ -267,9 +273,11 @@ class Task:
 
     def _read(self, completion: Completion, scope: RowScope, drawn: Mapping[str, Any]) -> dict[str, Any]:
         """The columns of the first parser that fits: it parses, the types are right, the checks hold."""
-        errors = []
+        errors: list[InvalidReply] = []
         for reader in self._readers:
             try:
+                if errors:
+                    _look()
                 columns = {**reader.read(completion, scope), **drawn}
                 if self._checks:
                     names = {**reply_scope(completion, scope), **columns}
@@ -308,8 +316,11 @@ class Task:
             raise UsageError(f"{self.path}: the schema of `{name}` can't be told: {error.message}") from None
         import jsonschema_rs
 
+        from distask.spec.schemas import check_schema
+
         try:
             jsonschema_rs.meta.validate(schema)
+            check_schema(schema)
         except (jsonschema_rs.ValidationError, ValueError) as error:
             reason = getattr(error, "message", error)
             raise UsageError(f"{self.path}: the schema of `{name}` is no JSON Schema: {reason}") from None
@@ -405,6 +416,13 @@ class _Column:
             return self.of(row)
         except RowError:
             return row.get(self.key)
+
+
+def _look() -> None:
+    try:
+        METER.look()
+    except LimitError:
+        raise InvalidReply("parse_timeout", "the parsers before took all the time that there is for a reply") from None
 
 
 def _is_pointer(options: Parser, value: Any) -> bool:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from functools import cache
 from typing import Any
+
+from distask.task.meter import METER, LimitError, fits
+
+_LARGEST = 1_000
+"""Parts of a value that jsf is asked for: nothing else bounds it."""
+_REPEATED = re.compile(r"\{\d{3}|\}\)*\{")
+"""A pattern that repeats something hundreds of times, or what is repeated already."""
 
 _WORDS = (  # plain words, none of which is a label or a marker of a task
     *("amber", "basil", "cedar", "delta", "ember", "fable", "grove", "harbor", "island", "juniper", "kernel"),
@@ -20,6 +29,7 @@ def sentence(rng: random.Random) -> str:
 
 def instance(schema: dict[str, Any], rng: random.Random) -> Any:
     """A value that a JSON Schema accepts; the simple types are made here, the rest by jsf."""
+    METER.tick()
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
@@ -29,6 +39,7 @@ def instance(schema: dict[str, Any], rng: random.Random) -> Any:
         kind = next((k for k in kind if k != "null"), kind[0])
     if kind == "string" and not {"pattern", "format", "$ref"} & schema.keys():
         text = sentence(rng)
+        fits(schema.get("minLength", 0))
         text = text * (schema.get("minLength", 0) // len(text) + 1)
         return text[: schema.get("maxLength", len(text) if schema.get("minLength") else len(sentence(rng)) + 80)]
     if kind in ("integer", "number"):
@@ -57,9 +68,21 @@ def instance(schema: dict[str, Any], rng: random.Random) -> Any:
 
 def matching(pattern: str, rng: random.Random) -> str:
     """A text that a pattern matches."""
+    return str(_writer()(rng).xeger(pattern))
+
+
+@cache
+def _writer() -> Any:
     import rstr
 
-    return str(rstr.Rstr(rng).xeger(pattern))
+    class Writer(rstr.Rstr):
+        """Writes as rstr does, within the time that there is for a reply."""
+
+        def _handle_state(self, state: Any) -> Any:
+            METER.tick()
+            return super()._handle_state(state)
+
+    return Writer
 
 
 def _number(schema: dict[str, Any], rng: random.Random, *, whole: bool) -> int | float:
@@ -83,12 +106,29 @@ def _number(schema: dict[str, Any], rng: random.Random, *, whole: bool) -> int |
 def _by_jsf(schema: dict[str, Any], rng: random.Random) -> Any:
     from jsf import JSF
 
+    if _is_large(schema):
+        raise LimitError("no value that large is made up")
     state = random.getstate()
     try:
         random.seed(rng.random())
         return JSF(schema).generate()
     finally:
         random.setstate(state)
+
+
+def _is_large(schema: Any) -> bool:
+    """Whether a schema asks for values of thousands of parts, or for a pattern, which jsf would write in any length."""
+    if isinstance(schema, list):
+        return any(map(_is_large, schema))
+    if not isinstance(schema, dict):
+        return False
+    sizes = (schema.get(key) for key in ("minItems", "minLength", "minProperties"))
+    if any(isinstance(size, int | float) and size > _LARGEST for size in sizes):
+        return True
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str) and _REPEATED.search(pattern):
+        return True
+    return any(map(_is_large, schema.values()))
 
 
 def written(value: Any) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import rstr
 
+from distask.task.meter import METER
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
@@ -44,6 +46,7 @@ class _Writer(rstr.Rstr):
         return "".join(self._item(operation, argument) for operation, argument in tree)
 
     def _item(self, operation: Any, argument: Any) -> str:
+        METER.tick()
         code = _compiler
         if operation is code.SUBPATTERN:
             group, _, _, inner = argument
