@@ -39,6 +39,12 @@ PARSED = "parsed"
 MAX_INCLUDED = 1 << 20
 """Bytes of an included file."""
 
+MAX_TEMPLATES = 1 << 20
+"""Characters of all templates and expressions of a spec, those of its files counted each time they are included."""
+
+MAX_TOLD = 100
+"""Faults that are told at once; who made more has a file of another kind."""
+
 _MAPPINGS = frozenset({"params", "vars", "draw", "row"})
 _NUMBERS = {"integer", "number"}
 _KEYWORDS_OF: dict[str, set[str]] = {
@@ -104,6 +110,7 @@ class _Checker:
         self.aside = aside
         self.found: list[Diagnostic] = []
         self._included: dict[str, str | None] = {}
+        self._templates = 0
         self._visiting: tuple[str, ...] = ()
         self._names_known = not any(
             path[:1] in [(k,) for k in ("inputs", "params", "vars", "draw")] and (len(path) == 1 or self._is_key(path))
@@ -191,11 +198,19 @@ class _Checker:
     # names and templates
 
     def _expression(self, path: Place, source: str | None, seen: _Seen) -> None:
-        if source is not None:
+        if source is not None and self._is_within(source, path):
             self._syntax(read_expression(source), seen, self._at(path), "the expression", path)
 
     def _template(self, path: Place, source: str, seen: _Seen) -> None:
-        self._syntax(read_template(source), seen, self._at(path), "the template", path)
+        if self._is_within(source, path):
+            self._syntax(read_template(source), seen, self._at(path), "the template", path)
+
+    def _is_within(self, source: str, path: Place) -> bool:
+        """Whether a template is still to be read; the first that is one too many is told."""
+        before, self._templates = self._templates, self._templates + len(source)
+        if before <= MAX_TEMPLATES < self._templates:
+            self._tell(path, f"the templates of the task are longer than {MAX_TEMPLATES:,} characters together")
+        return self._templates <= MAX_TEMPLATES and len(self.found) < MAX_TOLD
 
     def _at(self, path: Place) -> At:
         def at(offset: int, length: int, message: str, hint: str | None) -> Diagnostic:
@@ -213,9 +228,11 @@ class _Checker:
     ) -> None:
         if self._is_aside(path):
             return
-        self.found += [at(f.offset, f.length, f.message, f.hint) for f in syntax.faults]
-        told = set()
+        self.found += [at(f.offset, f.length, f.message, f.hint) for f in syntax.faults[:MAX_TOLD]]
+        told: set[str] = set()
         for name in syntax.names:
+            if len(told) >= MAX_TOLD:
+                break
             if (fault := self._unknown(name, seen, what)) is not None and fault[2] not in told:
                 told.add(fault[2])
                 offset, length = fault[:2]
@@ -260,7 +277,7 @@ class _Checker:
             self._file_template(include.path, text, inner, path)
 
     def _file_template(self, name: str, text: str, seen: _Seen, path: Place) -> None:
-        if name in self._visiting:
+        if name in self._visiting or not self._is_within(text, path):
             return
         file = str(_beside(self.document.file, name))
         lines = text.split("\n")
@@ -292,11 +309,10 @@ class _Checker:
                 self.found.append(tell(f"the file `{name}` {what}", _nearest_file(path, self.folder)))
             return None
         try:
-            data = path.read_bytes()
-            if len(data) > MAX_INCLUDED:
+            if path.stat().st_size > MAX_INCLUDED:
                 self.found.append(tell(f"the file `{name}` is larger than {MAX_INCLUDED >> 20} MiB", None))
                 return None
-            text = data.decode("utf-8-sig").replace("\r\n", "\n")
+            text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
         except OSError as error:
             self.found.append(tell(f"the file `{name}` can't be read: {error.strerror}", None))
         except UnicodeDecodeError:
@@ -481,8 +497,13 @@ class _Checker:
     def _schema(self, path: Place, schema: Any) -> None:
         import jsonschema_rs
 
+        from distask.spec.schemas import SchemaError, check_schema
+
         try:
             jsonschema_rs.meta.validate(schema)
+            check_schema(schema)
+        except SchemaError as error:
+            self._tell((*path, *error.path[1 if path[-1:] == ("properties",) else 0 :]), str(error))
         except jsonschema_rs.ValidationError as error:
             inner = list(error.instance_path)[1 if path[-1:] == ("properties",) else 0 :]
             value = getattr(error, "instance", None)

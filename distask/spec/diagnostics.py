@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _LONGEST_SOURCE = 160
 """Characters of a line that are shown."""
 
+_LONGEST_MESSAGE = 1_000
+"""Characters of a message or a hint that are shown: they may quote a name of any length."""
+
 _LONGEST_LIST = 8
 """Known words that a hint lists."""
 
@@ -34,8 +37,8 @@ class Diagnostic:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        head = visible(f"{place}: {self.severity}: {self.message}")
-        hint = visible(self.hint) if self.hint else None
+        head = visible(f"{place}: {self.severity}: {_cut(self.message)}")
+        hint = visible(_cut(self.hint)) if self.hint else None
         if self.source is None:
             return head if hint is None else f"{head}\n  {hint}"
         number = f"{self.line:5}"
@@ -77,6 +80,10 @@ def visible(text: str, keep: str = "\n") -> str:
     if text.isprintable():
         return text
     return "".join(c if c in keep or not _hidden(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 1]}…"
 
 
 def _hidden(character: str) -> bool:

@@ -143,6 +143,8 @@ def _read(source: str, state: str | None) -> Syntax:
         return Syntax(faults=(tokens.fault(error),))
     except RecursionError:
         return Syntax(faults=(Fault("the template is nested too deeply", 0),))
+    except ValueError:  # of Python, which reads no whole number of thousands of digits
+        return Syntax(faults=(Fault("a number has more digits than Python reads", tokens.at),))
     return Syntax(tuple(reader.names), tuple(reader.includes), tuple(reader.faults))
 
 
@@ -168,6 +170,11 @@ class _Tokens:
         self._at = 0
         self._in_lexer = False
         self._opened: list[tuple[str, int]] = []
+
+    @property
+    def at(self) -> int:
+        """The character that was read last."""
+        return self._at
 
     def template(self) -> nodes.Template:
         return self._parser().parse()

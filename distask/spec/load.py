@@ -60,6 +60,8 @@ _SYNONYMS = {
 }
 """What people write for a key when they come from elsewhere."""
 
+_MOST_FAULTS = 100
+"""Faults of one pass that are looked into, and faults that are told."""
 _PASSES = 12
 """How often what is wrong is put aside to see what else is; each pass goes a level deeper."""
 
@@ -166,13 +168,15 @@ def _validated(data: dict[Any, Any], document: Document) -> tuple[TaskSpec | Non
         except ValidationError as error:
             if attempt == 0:
                 data = copy.deepcopy(data)
-            errors = error.errors(include_url=False)
+            errors = error.errors(include_url=False)[: 5 * _MOST_FAULTS]  # one fault may be several of pydantic's
             new = model_faults(errors, data, _known, _misplaced, _SYNONYMS)
             renamed = {(*f.path[:-1], f.key) for f in new if f.kind == "unknown" and f.key}
-            new = [f for f in new if not (f.kind == "missing" and (*f.path, f.key) in renamed)]
+            new = [f for f in new if not (f.kind == "missing" and (*f.path, f.key) in renamed)][:_MOST_FAULTS]
             faults += [f for f in new if not _is_ours(f, aside)]
             for fault in new:
                 _put_aside(data, fault, document, aside)
+            if len(faults) >= _MOST_FAULTS:
+                break
     return None, faults, aside
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from distask.spec.model import Case
     from distask.task.templates import Compiler, Place
 
+MAX_SECONDS = 5.0
+"""Seconds of its thread's own time that the cases of a spec may take; real ones take some milliseconds each."""
 _SHOWN = 200
 """Characters of a value in a message."""
 _COMPLETION_KEYS = ("text", "finish_reason", "tool_calls", "reasoning", "refusal", "logprobs")
@@ -68,8 +71,12 @@ def try_cases(loaded: LoadedSpec, *, allow_code: bool = False) -> Iterator[Outco
         reason = "the spec runs code of its own: read it, then give --allow-code"
         yield from (Outcome(case_name(c, i), i, skipped=reason) for i, c in enumerate(loaded.spec.cases))
         return
-    compiler = compiler_of(loaded)
+    compiler, began = compiler_of(loaded), time.thread_time()
     for index, case in enumerate(loaded.spec.cases):
+        if time.thread_time() - began > MAX_SECONDS:
+            told = f"the cases before took longer than {MAX_SECONDS:g} s; this one and the others are not tried"
+            yield outcome(loaded, index, Broken((), told))
+            return
         try:
             _run(case_task(loaded, case, compiler, allow_code=allow_code), case)
         except Broken as broken:
