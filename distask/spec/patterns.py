@@ -24,6 +24,9 @@ WORK = 200_000_000
 LONGEST = 20_000
 """Characters of a pattern; what is longer is no pattern that a person wrote."""
 
+MOST_REPEATED = 100_000
+"""Characters that a pattern stands for at the most when its repeats are written out: engines do write them out."""
+
 _WIDE = {"w": r"\p{L}\p{M}\p{N}\p{Pc}", "d": r"\p{Nd}", "s": r"\s\v\x{1c}-\x{1f}\x{85}\p{Z}"}
 """Unicode's classes for RE2, as they stand inside of brackets."""
 _ESCAPES = frozenset("anrtfvxA")
@@ -71,6 +74,7 @@ class Pattern:
             raise PatternError(f"the flag `{min(unknown)}` is not known: i, m, s and x are")
         if len(pattern) > LONGEST:
             raise PatternError(f"the pattern is longer than {LONGEST} characters")
+        _check_repeats(pattern)
         self.pattern = pattern
         self._flags = sum(FLAGS[f] for f in set(flags))
         self._backtracking = _regex(pattern, self._flags)
@@ -91,7 +95,7 @@ class Pattern:
             return found
         try:
             found = self._backtracking.search(text, timeout=TIMEOUT)
-        except TimeoutError:
+        except (TimeoutError, MemoryError):
             raise PatternTimeout from None
         return found
 
@@ -101,7 +105,7 @@ class Pattern:
         if engine is None:
             try:
                 return list(self._backtracking.finditer(text, timeout=TIMEOUT))
-            except TimeoutError:
+            except (TimeoutError, MemoryError):
                 raise PatternTimeout from None
         found, end = [], monotonic() + TIMEOUT
         for match in engine.finditer(_whole(text)):  # one search is linear, one from each place is not
@@ -153,6 +157,37 @@ def _re2(pattern: str) -> Any:
 def _longest(engine: Any) -> int:
     """Characters of a text that an RE2 program may be given."""
     return 0 if engine is None else WORK // max(1, engine.programsize)
+
+
+_REPEAT = re.compile(r"\{(\d*)(,?)(\d*)\}")
+_RECURSION = re.compile(r"\(\?(?:R|0|[+-]?[1-9]\d*|&\w+|P>\w+)\)")
+
+
+def _check_repeats(pattern: str) -> None:
+    """Raise `PatternError` for repeats of repeats that fill the memory, and for a pattern that calls itself."""
+    sizes, last, at = [0], 0, 0  # of each group that is open, and of what a repeat would repeat
+    while at < len(pattern):
+        character = pattern[at]
+        repeat = _REPEAT.match(pattern, at) if character == "{" else None
+        if character == "(" and (found := _RECURSION.match(pattern, at)) is not None:
+            raise PatternError(f"a pattern can't call itself: {found[0]}", at)
+        if repeat is not None and (repeat[1] or repeat[3]):
+            times = max(int(digits[:9]) for digits in (repeat[1], repeat[3]) if digits)
+            sizes[-1] += last * max(0, times - 1)
+            last *= times
+        elif character == "(":
+            sizes.append(0)
+        elif character == ")" and len(sizes) > 1:
+            last = sizes.pop()
+            sizes[-1] += last
+        else:
+            end = _end_of_bracket(pattern, at) if character == "[" else -1
+            at += 1 if character == "\\" else max(0, end - at - 1)
+            last = 1
+            sizes[-1] += 1
+        if sizes[-1] > MOST_REPEATED:
+            raise PatternError(f"the pattern repeats more than {MOST_REPEATED:,} characters", at)
+        at += len(repeat[0]) if repeat is not None else 1
 
 
 def _regex(pattern: str, flags: int) -> Any:

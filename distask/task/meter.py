@@ -82,11 +82,20 @@ class Meter(threading.local):
             self.since = now
         elif now - self.since > MAX_SECONDS:
             raise LimitError(f"the template takes longer than {MAX_SECONDS:g} s")
+        self._look_at_all(now)
+        self.next_look = self.work + _LOOK_EVERY
+
+    def step(self) -> None:
+        """Count a step of what is no render, but goes on beside renders that belong together."""
+        self.ticks += 1
+        if self.together and not self.ticks & 7:
+            self._look_at_all(time.thread_time())
+
+    def _look_at_all(self, now: float) -> None:
         if self.first is None:
             self.first = now
         elif now - self.first > MAX_SECONDS_TOGETHER:
-            raise LimitError(f"the templates take longer than {MAX_SECONDS_TOGETHER:g} s together")
-        self.next_look = self.work + _LOOK_EVERY
+            raise LimitError(f"the row takes longer than {MAX_SECONDS_TOGETHER:g} s")
 
 
 METER = Meter()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply, RowError
+from distask.task.meter import LimitError
 from distask.task.plain import plain
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Reader:
             raise
         except RowError as error:  # an expression of the parser's, for its choices
             raise InvalidReply("invalid", error.message) from None
+        except LimitError as error:
+            raise InvalidReply("parse_timeout", f"the reply can't be read: {error}") from None
         try:
             if self._computed:
                 values = self._compute(values, completion, scope)

@@ -276,8 +276,7 @@ class Task:
         errors: list[InvalidReply] = []
         for reader in self._readers:
             try:
-                if errors:
-                    _look()
+                METER.step()
                 columns = {**reader.read(completion, scope), **drawn}
                 if self._checks:
                     names = {**reply_scope(completion, scope), **columns}
@@ -285,6 +284,8 @@ class Task:
                         check(names)
             except InvalidReply as error:
                 errors.append(error)
+            except LimitError as error:
+                raise InvalidReply("parse_timeout", f"the reply can't be read: {error}") from None
             else:
                 return columns
         if len(errors) == 1:
@@ -416,13 +417,6 @@ class _Column:
             return self.of(row)
         except RowError:
             return row.get(self.key)
-
-
-def _look() -> None:
-    try:
-        METER.look()
-    except LimitError:
-        raise InvalidReply("parse_timeout", "the parsers before took all the time that there is for a reply") from None
 
 
 def _is_pointer(options: Parser, value: Any) -> bool:

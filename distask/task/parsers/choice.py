@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distask.task.meter import METER
 from distask.task.parsers.base import Context, Parser, Scope, invalid, labels, text_of
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from distask.llm.request import Completion
     from distask.spec.model import ChoiceParser as Options
 
+_MOST_TOLD = 50
+"""Labels that a message lists."""
 _AROUND = " \t\n.\"'`*_()[]{}:,;!?#"
 
 
@@ -34,17 +37,17 @@ class ChoiceParser(Parser):
         if self._multiple:
             named = self._named(text, choices)
             if not named:
-                raise invalid(f"the reply names none of {', '.join(choices)}")
+                raise invalid(_none_of(choices))
             return {self._column: [c for c in choices if c in named]}
         lines = [line for line in text.splitlines() if line.strip()]
         for part in (text, lines[-1] if lines else ""):
+            said = self._folded(part).strip(_AROUND)
             for choice in choices:
-                if self._folded(part).strip(_AROUND) == self._folded(choice).strip(_AROUND):
+                if said == self._folded(choice).strip(_AROUND):
                     return {self._column: choice}
         named = self._named(text, choices)
         if len(named) != 1:
-            said = f"names {' and '.join(named)}" if named else f"names none of {', '.join(choices)}"
-            raise invalid(f"the reply {said}")
+            raise invalid(f"the reply names {' and '.join(named)}" if named else _none_of(choices))
         return {self._column: named[0]}
 
     def example(self, rng: random.Random, scope: Scope) -> str:
@@ -63,6 +66,7 @@ class ChoiceParser(Parser):
         """The labels that stand in the text as words, longer ones first, so that `not spam` is not `spam`."""
         rest, named = self._folded(text), []
         for choice in sorted(choices, key=len, reverse=True):
+            METER.step()
             word = self._folded(choice)
             places = _words(rest, word)
             if places:
@@ -70,6 +74,11 @@ class ChoiceParser(Parser):
                 for at in reversed(places):
                     rest = rest[:at] + "\0" * len(word) + rest[at + len(word) :]
         return named
+
+
+def _none_of(choices: list[str]) -> str:
+    told = ", ".join(choices[:_MOST_TOLD])
+    return f"the reply names none of {told}{', …' if len(choices) > _MOST_TOLD else ''}"
 
 
 def _words(text: str, word: str) -> list[int]:

@@ -29,7 +29,7 @@ def sentence(rng: random.Random) -> str:
 
 def instance(schema: dict[str, Any], rng: random.Random) -> Any:
     """A value that a JSON Schema accepts; the simple types are made here, the rest by jsf."""
-    METER.tick()
+    METER.step()
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
@@ -79,7 +79,7 @@ def _writer() -> Any:
         """Writes as rstr does, within the time that there is for a reply."""
 
         def _handle_state(self, state: Any) -> Any:
-            METER.tick()
+            METER.step()
             return super()._handle_state(state)
 
     return Writer

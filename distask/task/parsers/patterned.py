@@ -46,7 +46,7 @@ class _Writer(rstr.Rstr):
         return "".join(self._item(operation, argument) for operation, argument in tree)
 
     def _item(self, operation: Any, argument: Any) -> str:
-        METER.tick()
+        METER.step()
         code = _compiler
         if operation is code.SUBPATTERN:
             group, _, _, inner = argument
