@@ -99,6 +99,7 @@ if __name__ == "__main__":
     from gallery_pages import gallery_pages
 
     pages = gallery_pages()
+    (ROOT / "docs" / "gallery").mkdir(exist_ok=True)
     for page in GALLERY:
         page.unlink()
     for name, text in pages.items():
