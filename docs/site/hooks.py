@@ -1,4 +1,4 @@
-"""Bring into the site what lies beside the docs: the README as its first page, the changelog, the files that pages link to."""
+"""Bring into the site what lies beside the docs: the README as its first page, the changelog, files that are linked to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let links lead to where the site has what they name: the checkout has the docs in a folder, the site has them on top."""
+    """Let links lead to where the site has what they name: on top, where the checkout has the docs in a folder."""
     here = "." if page.file.src_uri in ("index.md", "CHANGELOG.md") else posixpath.join("docs", page.file.src_uri, "..")
 
     def moved(found: re.Match[str]) -> str:
