@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distask.runner.job import Result, Selection, run
+    from distask.task.load import load
+    from distask.task.pipeline import Pipeline
     from distask.task.task import Task
 
-__all__ = ["Result", "Selection", "Task", "run"]
+__all__ = ["Pipeline", "Result", "Selection", "Task", "load", "run"]
 
 _HOMES = {
+    "Pipeline": "distask.task.pipeline",
     "Result": "distask.runner.job",
     "Selection": "distask.runner.job",
     "Task": "distask.task.task",
+    "load": "distask.task.load",
     "run": "distask.runner.job",
 }
 

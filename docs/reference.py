@@ -9,7 +9,7 @@ import typer.main
 from pydantic import BaseModel
 
 from distask.cli import app, event_models
-from distask.spec import model
+from distask.spec import model, steps
 from distask.spec.expressions import FILTERS as OWN_FILTERS
 from distask.task.filters import FILTERS
 from distask.task.parsers import PARSERS
@@ -32,6 +32,25 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("A case", model.Case),
 ]
 
+STEP_SECTIONS: list[tuple[str, type[BaseModel]]] = [
+    ("A task of steps", steps.PipelineSpec),
+    *((f"`{word}`", step) for word, step in steps.STEPS.items()),
+    ("Whom a step asks: `llm`", steps.StepLLM),
+    ("`group`: which rows", steps.Group),
+    ("`dedup`: which rows", steps.Dedup),
+    ("`sort`: by what", steps.Sort),
+    ("`sample`: how many", steps.Sample),
+    ("A case of a task of steps", steps.PipelineCase),
+]
+
+EVERY_STEP_HAS = ("name", "when")
+
+STEPS_INTRODUCTION = """\
+A task of steps has `steps` where a task of one call has `format_input`, `format_output` and the keys that go with
+them; [steps.md](steps.md) says how rows flow through. Every step may have a `name` and a `when`; the word that a
+step begins with says what it does.
+"""
+
 
 INTRODUCTION = """\
 Made from the models that read a task; `distask schema` prints the same for editors. A key that is not here is an
@@ -50,6 +69,7 @@ def spec_reference() -> str:
         "`format_output` is one of these, or a list of them: the first that fits the reply wins.\n",
         *(_section(f"`{_name(parser)}`", parser, "###") for parser in parsers),
     ]
+    pieces += ["## Steps\n", STEPS_INTRODUCTION, *(_section(title, of, "###") for title, of in STEP_SECTIONS)]
     pieces.append(_filters())
     assert {_name(p) for p in parsers} == set(PARSERS)
     return "\n".join(pieces)
@@ -79,7 +99,7 @@ def _section(title: str, of: type[BaseModel], level: str = "##") -> str:
     rows = "\n".join(
         f"| `{field.alias or name}` | {(field.description or '').replace('|', chr(92) + '|')} | {_default(field)} |"
         for name, field in of.model_fields.items()
-        if name != "parser"
+        if name != "parser" and not (level == "###" and name in EVERY_STEP_HAS and issubclass(of, steps.Step))
     )
     return f"{level} {title}\n\n{of.__doc__}\n\n| key | what it says | default |\n| --- | --- | --- |\n{rows}\n"
 

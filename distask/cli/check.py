@@ -16,12 +16,13 @@ from distask.figures import amount, rates
 from distask.llm.config import load_config
 from distask.llm.prices import known_of
 from distask.llm.probe import COMMON, Finding, local_servers, probe
+from distask.spec.model import TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distask.llm.config import Resolved
-    from distask.spec.model import TaskSpec
+    from distask.spec.load import Loaded
 
 MARKS = {"ok": ("yes", "green"), "no": ("no", "bold red"), "warning": ("warn", "yellow"), "skipped": ("-", "dim")}
 VITAL = frozenset({"endpoint", "key", "model", "request"})
@@ -58,7 +59,7 @@ def command(
         spec_llm=None if loaded is None else loaded.spec.llm,
         environ=os.environ,
     )
-    features = COMMON if loaded is None else needs(loaded.spec, num_generations)
+    features = COMMON if loaded is None else _features(loaded, num_generations)
     findings = [*found, *_findings(llm, features)]
     needed = VITAL if loaded is None else VITAL | set(features)
     missing = [f for f in findings if f.state == "no" and f.name in needed]
@@ -77,6 +78,13 @@ def _servers(*chosen: str | None) -> list[Finding]:
         Finding("local", "ok", f"{server.name} at {server.base_url} has {', '.join(server.models[:5])}")
         for server in local_servers()
     ]
+
+
+def _features(loaded: Loaded, num_generations: int | None) -> list[str]:
+    """What a task needs, or any of the tasks that its steps ask."""
+    if isinstance(loaded.spec, TaskSpec):
+        return needs(loaded.spec, num_generations)
+    return list(dict.fromkeys(f for task in getattr(loaded, "tasks", {}).values() for f in _features(task, None)))
 
 
 def needs(spec: TaskSpec, num_generations: int | None = None) -> list[str]:

@@ -14,6 +14,7 @@ from distask.cli.lines import say
 from distask.cli.setup import job_of
 from distask.figures import amount, money, rates, several
 from distask.runner.plan import Plan, plan
+from distask.task.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,12 @@ def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> Non
         as_json: print all of it as JSON.
     """
     job = job_of(choice, asks=False)
+    if isinstance(job.task, Pipeline):
+        from distask.cli import dry_run_steps
+        from distask.runner.step_plan import plan_steps
+
+        dry_run_steps.show(plan_steps(job, shown), whole=whole, as_json=as_json)
+        return
     made = plan(job, shown)
     if as_json:
         Events("dry-run").result(**_as_json(made))

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from distask.cli import chats
+from distask.cli import chats, preview_steps
 from distask.cli import options as o
 from distask.cli.console import out, plain
 from distask.cli.events import Events
@@ -24,6 +24,8 @@ from distask.llm.prices import cost_of, known_of
 from distask.runner.trial import Trial, Tried, try_rows
 from distask.spec.diagnostics import Diagnostic
 from distask.task.misfit import Misfit, misfit
+from distask.task.pipeline import Pipeline
+from distask.task.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +82,8 @@ def command(
     Ends with 3 where one can't be used.
     """
     job = job_of(replace(o.Choice.of(locals()), limit=shown))
+    if isinstance(job.task, Pipeline):
+        raise typer.Exit(preview_steps.show(job, whole=verbose, as_json=json_))
     tried, stats = _asked(job)
     code = 3 if any(g.error is not None for one in tried for g in one.tried.generations) else 0
     if json_:
@@ -91,6 +95,7 @@ def command(
 
 def _asked(job: Job) -> tuple[list[Shown], Stats]:
     rows = [row for row in islice(job.open_input(), job.selection.limit) if row.error is None]
+    assert isinstance(job.task, Task)
     trials = [Trial(job.task, row.values, row.index) for row in rows]
     with job.open_store() or nullcontext() as store:
         tried, stats = try_rows(trials, job.llm, store, job.shape.num_generations, max_cost=job.max_cost)
@@ -191,6 +196,7 @@ def _misfit(job: Job, generation: Generation) -> Misfit | None:
     completion, error = generation.completion, generation.error
     if completion is None or not completion.text or error is None:
         return None
+    assert isinstance(job.task, Task)
     return misfit(job.task.spec.format_output, completion.text, error.message)
 
 

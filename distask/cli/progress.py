@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from distask.cli import steps
 from distask.cli.lines import safe
 from distask.figures import amount, duration, money, several
 
@@ -125,6 +126,8 @@ def lines(stats: Stats, width: int) -> RenderableType:
         drawn += [_line(_rows(stats)), _line(rate)]
     if under_way := _under_way(stats):
         drawn.append(_line(" · ".join(under_way), "dim"))
+    if stats.steps:
+        drawn.append(Text(steps.now(stats.steps), style="dim", no_wrap=True, overflow="ellipsis"))
     if failed := _failed(stats):
         drawn.append(_line(failed, "yellow"))
     return Group(*drawn)
@@ -140,7 +143,14 @@ def parts(stats: Stats) -> list[str]:
     if stats.batches:
         return [waiting(stats.batches, time.time())]
     failed = _failed(stats)
-    return [_rows(stats), _rate(stats), *_left(stats), *_under_way(stats), *([failed] if failed else [])]
+    return [
+        _rows(stats),
+        _rate(stats),
+        *_left(stats),
+        *_under_way(stats),
+        *([steps.now(stats.steps)] if stats.steps else []),
+        *([failed] if failed else []),
+    ]
 
 
 def _moment(stats: Stats) -> tuple[object, ...]:

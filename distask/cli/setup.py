@@ -14,17 +14,19 @@ from distask.llm.config import load_config
 from distask.runner.job import Job, Selection, shape_of
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.document import scalar
-from distask.spec.load import load_spec
+from distask.spec.load import LoadedPipeline, load_spec
 from distask.spec.model import PythonParser, TextParser
-from distask.task.task import Task
+from distask.task.load import made_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from distask.cli.options import Choice
     from distask.llm.config import Resolved
-    from distask.spec.load import LoadedSpec
-    from distask.spec.model import TaskSpec
+    from distask.spec.load import Loaded
+    from distask.spec.model import Spec
+    from distask.task.pipeline import Pipeline
+    from distask.task.task import Task
 
 _MAPPINGS = {"input_mappings": "inputs", "output_mappings": "outputs"}
 """What `--set` sets of a task, and the columns that it maps."""
@@ -61,13 +63,13 @@ def job_of(choice: Choice, *, asks: bool = True) -> Job:
     )
 
 
-def task_and_llm(choice: Choice, *, asks: bool) -> tuple[Task, Resolved]:
+def task_and_llm(choice: Choice, *, asks: bool) -> tuple[Task | Pipeline, Resolved]:
     """The task with its params and mappings, and the LLM config."""
     given, of_llm = _split(pairs(choice.set_ or [], "--set"))
     loaded = _mapped(load_spec(choice.spec), given)
     if not asks:
         loaded = _without_code(loaded)
-    task = Task(
+    task = made_ready(
         loaded,
         _params(loaded.spec, pairs(choice.param or [], "--param")),
         allow_code=choice.allow_code,
@@ -98,7 +100,7 @@ def pairs(written: Iterable[str], option: str) -> dict[str, str]:
     return made
 
 
-def _params(spec: TaskSpec, written: Mapping[str, str]) -> dict[str, Any]:
+def _params(spec: Spec, written: Mapping[str, str]) -> dict[str, Any]:
     """Values in YAML; for a string param, what is no YAML string (`12`, `note: this`) is the text as it was written."""
     values: dict[str, Any] = {}
     for name, text in written.items():
@@ -124,7 +126,7 @@ def _split(written: Mapping[str, str]) -> tuple[dict[str, dict[str, str]], dict[
     return mappings, of_llm
 
 
-def _mapped(loaded: LoadedSpec, mappings: Mapping[str, Mapping[str, str]]) -> LoadedSpec:
+def _mapped(loaded: Loaded, mappings: Mapping[str, Mapping[str, str]]) -> Loaded:
     changed: dict[str, Any] = {}
     for name, columns in mappings.items():
         known = getattr(loaded.spec, _MAPPINGS[name])
@@ -133,11 +135,17 @@ def _mapped(loaded: LoadedSpec, mappings: Mapping[str, Mapping[str, str]]) -> Lo
                 what, hint = _MAPPINGS[name].removesuffix("s"), did_you_mean(column, known) or "it has none"
                 raise UsageError(f"--set {name}.{column}: the task {loaded.spec.name} has no {what} `{column}`; {hint}")
         changed[name] = {**getattr(loaded.spec, name), **columns}
-    return replace(loaded, spec=loaded.spec.model_copy(update=changed)) if changed else loaded
+    if not changed:
+        return loaded
+    if isinstance(loaded, LoadedPipeline):
+        return replace(loaded, spec=loaded.spec.model_copy(update=changed))
+    return replace(loaded, spec=loaded.spec.model_copy(update=changed))
 
 
-def _without_code(loaded: LoadedSpec) -> LoadedSpec:
+def _without_code(loaded: Loaded) -> Loaded:
     """The spec with a stand-in for each parser that is code: where nothing is asked, no reply is parsed."""
+    if isinstance(loaded, LoadedPipeline):
+        return replace(loaded, tasks={place: _without_code(task) for place, task in loaded.tasks.items()})
     column = next(iter(loaded.spec.outputs), None)
     parsers = [
         TextParser.model_validate({"parser": "text", "column": column, "when": p.when})
@@ -148,7 +156,7 @@ def _without_code(loaded: LoadedSpec) -> LoadedSpec:
     return replace(loaded, spec=loaded.spec.model_copy(update={"format_output": parsers}))
 
 
-def _source(choice: Choice, task: Task) -> str | list[dict[str, Any]]:
+def _source(choice: Choice, task: Task | Pipeline) -> str | list[dict[str, Any]]:
     if choice.source is not None and choice.rows is not None:
         raise UsageError("--input names rows and --rows makes some; leave one of them out")
     needed = [name for name, column in task.input_columns.items() if column.required]

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from distask.cli import steps
 from distask.cli.console import plain, short
 from distask.figures import duration, money, rates, several
 from distask.llm.prices import known_of
 from distask.runner.budget import CostReached
+from distask.spec.model import TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,6 +53,7 @@ def tell(job: Job, result: Result, console: Console, *, quiet: bool = False, ver
 def _lines(job: Job, result: Result) -> Iterator[tuple[str, str]]:
     stats = result.stats
     yield "rows", f"{stats.rows:,} in, {stats.rows_out:,} out"
+    yield from steps.lines(stats.steps)
     good = stats.generations - stats.failed
     yield "generations", f"{good:,} good" + (f", {_failed(stats)}" if stats.failed else "")
     yield "replies", _replies(job, stats)
@@ -102,7 +105,7 @@ def _remarks(stats: Stats) -> Iterator[str]:
 
 
 def _tell_failures(job: Job, result: Result, console: Console, most: int) -> None:
-    shown = result.failures[:most]
+    shown, stats = result.failures[:most], result.stats
     console.print()
     for failed in shown:
         console.print(Text.assemble(plain(f"{_place(job, failed)}: "), plain(short(failed.message), "yellow")))
@@ -111,7 +114,7 @@ def _tell_failures(job: Job, result: Result, console: Console, most: int) -> Non
         known = len(result.failures)
         listed = "all" if known == result.stats.failed else f"the first {known}"
         console.print(plain(f"and {more:,} more" + (f" (-v lists {listed})" if known > most else "")))
-    column, key = job.shape.metadata_column, f"error_{job.task.name}"
+    column, key = job.shape.metadata_column, f"error_{'STEP' if stats.steps else job.task.name}"
     console.print(plain(f"each has its reason in its row, as `{key}` in `{column}`"))
     for way in _ways_on(job, result.stats):
         console.print(plain(way))
@@ -128,7 +131,7 @@ def _ways_on(job: Job, stats: Stats) -> Iterator[str]:
     unanswered = stats.failed - unusable - of_the_row
     if unanswered:
         yield f"run again to ask once more for the {several(unanswered, 'generation')} without a reply"
-    if unusable and job.task.spec.on_invalid.retry == 0:
+    if unusable and not (isinstance(job.task.spec, TaskSpec) and job.task.spec.on_invalid.retry):
         yield (
             f"{several(unusable, 'reply')} could not be used: change the parser and run again, which asks nothing; "
             "or let the task ask again, with `on_invalid: {retry: 2}`"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from distask.spec.model import TaskSpec, Typed
+    from distask.spec.steps import PipelineSpec
 
 NO_KIND = "other"
 """The kind of a task without tags."""
@@ -140,6 +141,7 @@ def _show(name: str, console: Console, *, as_json: bool = False) -> None:
     from rich.syntax import Syntax
 
     from distask.spec.load import load_spec
+    from distask.spec.model import TaskSpec
 
     head, cases, _ = text.partition("\ncases:\n")
     spec = Syntax(safe(head.rstrip()), "yaml", theme="ansi_dark", background_color="default", word_wrap=True)
@@ -148,11 +150,15 @@ def _show(name: str, console: Console, *, as_json: bool = False) -> None:
     if cases:
         console.print(plain(f"\n# and {several(len(loaded.spec.cases), 'case')}, in {known[name]}", "dim"))
     _summary(loaded.spec, console)
-    _example(name, loaded.spec, console)
+    if isinstance(loaded.spec, TaskSpec):
+        _example(name, loaded.spec, console)
+    else:
+        _example_of_steps(loaded.spec, console)
 
 
-def _summary(spec: TaskSpec, console: Console) -> None:
+def _summary(spec: TaskSpec | PipelineSpec, console: Console) -> None:
     from distask.spec.aggregation import aggregate_columns
+    from distask.spec.model import TaskSpec
 
     console.print()
     console.print(Text.assemble((spec.name, "bold cyan"), "  ", plain(spec.description or "")))
@@ -167,7 +173,9 @@ def _summary(spec: TaskSpec, console: Console) -> None:
             said = "  ".join(_said(typed))
             optional = "?" if getattr(typed, "required", True) is False else ""
             console.print(Text.assemble(heading, (renamed.get(name, name) + optional, "cyan"), "  ", plain(said)))
-        for column, of, how in aggregate_columns(spec, spec.outputs) if title == "adds" else ():
+        if title != "adds" or not isinstance(spec, TaskSpec):
+            continue
+        for column, of, how in aggregate_columns(spec, spec.outputs):
             made = plain(f"the {how} of {of} over the generations")
             console.print(Text.assemble(" " * 8, (column, "cyan"), "  ", made))
 
@@ -209,3 +217,18 @@ def _example(name: str, spec: TaskSpec, console: Console) -> None:
     for column, value in (case.expect or {}).items():
         shown = json.dumps(value, ensure_ascii=False)
         console.print(Text.assemble("  ", (column, "cyan"), "  ", plain(shown)))
+
+
+def _example_of_steps(spec: PipelineSpec, console: Console) -> None:
+    """The first golden case: the row that comes in, the replies in their order, what comes out."""
+    case = next((c for c in spec.cases if c.expect is not None), None)
+    if case is None:
+        return
+    given = f" with {json.dumps(case.params, ensure_ascii=False)}" if case.params else ""
+    console.print(plain(f"\nexample: {case.name or 'a row'}{given}", "bold"))
+    for title, value in (("row", case.input), ("replies", case.replies), ("columns", case.expect)):
+        console.print(plain(title, "bold"))
+        entries = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else [value])
+        for name, each in entries:
+            shown = each if isinstance(each, str) else json.dumps(each, ensure_ascii=False)
+            console.print(Text.assemble("  ", (str(name), "cyan"), "  ", plain(shown)))

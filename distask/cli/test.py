@@ -18,7 +18,7 @@ from distask.cli.console import err, out, plain, short
 from distask.cli.events import Events
 from distask.errors import SpecError, UsageError
 from distask.figures import duration, several
-from distask.spec.load import load_spec
+from distask.spec.load import LoadedPipeline, load_spec
 from distask.task.cases import Broken, Outcome, case_name, case_task, compare, outcome, runs_code, try_cases
 
 if TYPE_CHECKING:
@@ -108,7 +108,10 @@ def _suite(spec: str, asks: _Live | None, *, allow_code: bool) -> Suite:
     except SpecError as error:
         suite.faults = [d for d in error.diagnostics if d.severity == "error"]
         return suite
-    if asks is None:
+    if asks is not None and isinstance(loaded, LoadedPipeline):
+        told = "a task of steps is tried on a model with distask preview"
+        suite.outcomes = [Outcome(case_name(c, i), i, skipped=told) for i, c in enumerate(loaded.spec.cases)]
+    elif asks is None or isinstance(loaded, LoadedPipeline):
         suite.outcomes = list(try_cases(loaded, allow_code=allow_code))
     else:
         asks.fill(suite, loaded)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from distask.data.row import Row
-    from distask.spec.load import LoadedSpec
+    from distask.spec.load import Loaded
 
 REMOTE_ROWS = 1000
 """Rows of a far source that are looked at."""
@@ -75,12 +75,9 @@ def _params(given: Sequence[str]) -> dict[str, Any]:
     return params
 
 
-def _runs_code(loaded: LoadedSpec) -> bool:
-    return any(parser.parser == "python" for parser in loaded.spec.format_output)
-
-
-def _params_faults(loaded: LoadedSpec, params: dict[str, Any]) -> list[Diagnostic]:
-    from distask.task.task import Task
+def _params_faults(loaded: Loaded, params: dict[str, Any]) -> list[Diagnostic]:
+    from distask.task.cases import runs_code
+    from distask.task.load import made_ready
 
     unknown = [name for name in params if name not in loaded.spec.params]
     if unknown:
@@ -90,16 +87,16 @@ def _params_faults(loaded: LoadedSpec, params: dict[str, Any]) -> list[Diagnosti
             )
             for name in unknown
         ]
-    if _runs_code(loaded):
+    if runs_code(loaded):
         return []
     try:
-        Task(loaded, params)
+        made_ready(loaded, params)
     except UsageError as error:
         return [loaded.document.diagnostic(("params",), str(error), key=True, length=1)]
     return []
 
 
-def _data_faults(loaded: LoadedSpec, source: str, params: dict[str, Any]) -> list[Diagnostic]:
+def _data_faults(loaded: Loaded, source: str, params: dict[str, Any]) -> list[Diagnostic]:
     """What of the data does not fit: missing columns, columns in the way, null and values of a wrong type."""
     from distask.data import open_input
 
@@ -116,7 +113,7 @@ def _data_faults(loaded: LoadedSpec, source: str, params: dict[str, Any]) -> lis
 class _Columns:
     """Holds rows against a spec's columns, and tells each fault once, at its first row, with how many rows have it."""
 
-    def __init__(self, loaded: LoadedSpec, source: str, params: dict[str, Any]) -> None:
+    def __init__(self, loaded: Loaded, source: str, params: dict[str, Any]) -> None:
         from distask.task.columns import ColumnType
 
         self._loaded = loaded
@@ -197,13 +194,17 @@ class _Columns:
         return found
 
 
-def _outputs(loaded: LoadedSpec, params: dict[str, Any]) -> dict[str, str]:
+def _outputs(loaded: Loaded, params: dict[str, Any]) -> dict[str, str]:
     """Outputs in force with these params, and the data's names for them."""
     from distask.spec.aggregation import aggregate_columns
-    from distask.task.task import Task
+    from distask.spec.model import TaskSpec
+    from distask.task.cases import runs_code
+    from distask.task.load import made_ready
 
     spec = loaded.spec
-    made = {f"{of}_{how}": (column, of) for column, of, how in aggregate_columns(spec, spec.outputs)}
+    made: dict[str, tuple[str, str]] = {}
+    if isinstance(spec, TaskSpec):
+        made = {f"{of}_{how}": (column, of) for column, of, how in aggregate_columns(spec, spec.outputs)}
     names = {name: spec.output_mappings.get(name, name) for name in spec.outputs}
     names |= {name: column for name, (column, _) in made.items()}
     conditional = {name for name, output in spec.outputs.items() if output.when is not None}
@@ -211,9 +212,9 @@ def _outputs(loaded: LoadedSpec, params: dict[str, Any]) -> dict[str, str]:
     if not conditional:
         return names
     in_force: Sequence[str] = ()
-    if not _runs_code(loaded):
+    if not runs_code(loaded):
         try:
-            in_force = Task(loaded, params).added_columns
+            in_force = made_ready(loaded, params).added_columns
         except UsageError:
             in_force = ()
     return {name: column for name, column in names.items() if name not in conditional or column in in_force}

@@ -67,6 +67,22 @@ class Resolved:
             return f"{LLAMACPP}:{'not fetched' if file is None else identity(file)}"
         return OFFLINE if self.config.provider == OFFLINE else (self.config.base_url or "").rstrip("/")
 
+    def over(self, spec_llm: LLM) -> Resolved:
+        """The same config over what another spec says of generation, instead of the one that it was made for."""
+        layers = _Layers()
+        layers.lay(_spec_keywords(spec_llm), "spec")
+        for name, value in self.generation.items():
+            key = f"generation.{name}"
+            if (origin := self.origins.get(key, "")) != "spec":
+                layers.lay({key: value}, origin)
+        generation = {key.removeprefix("generation."): value for key, value in layers.values.items()}
+        origins = {k: o for k, o in self.origins.items() if not k.startswith("generation.")} | layers.origins
+        config = self.config
+        if spec_llm.model and self.origins.get("model") in ("default", "spec"):
+            config = config.model_copy(update={"model": spec_llm.model})
+            origins["model"] = "spec"
+        return replace(self, config=config, origins=origins, generation=generation)
+
     def show(self) -> list[tuple[str, Any, str]]:
         """Key, value and origin of all that is set; the key itself is hidden."""
         config = self.config

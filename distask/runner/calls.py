@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distask.runner.requests import Asked, Target
     from distask.runner.shared import Shared
     from distask.store import Store
+    from distask.task.draws import Index
     from distask.task.task import Task
 
 FEEDBACK = "That reply can't be used: {error}. Reply again, to the same request, in the format it asks for."
@@ -32,7 +33,7 @@ class Pending:
     """A row of which the store does not have every reply."""
 
     values: Mapping[str, Any]
-    index: int
+    index: Index
     asked: Asked
     found: dict[int, Completion]
 
@@ -65,13 +66,13 @@ class Calls:
         self._fallback = fallback
         self._store = store if target.keep else None
         self._shared = shared
-        self._equal: dict[bytes, asyncio.Future[dict[int, Completion | Failure]]] = {}
+        self._equal = shared.equal
         self._asks_again = task.spec.on_invalid.retry > 0 or fallback is not None
         for whom in (target, fallback):
             if whom is not None:
                 shared.know(whom.client)
 
-    def begin(self, values: Mapping[str, Any], index: int, asked: Asked) -> list[Generation] | Pending:
+    def begin(self, values: Mapping[str, Any], index: Index, asked: Asked) -> list[Generation] | Pending:
         """The generations, where the store has all that they need; or what is to be finished."""
         found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}
         self._shared.stats.stored += len(found)
@@ -125,16 +126,17 @@ class Calls:
             return {}
         if not asked.cold:
             return await self._ask(self._target, asked, missing)
-        first = self._equal.get(asked.fingerprint)
+        key = asked.fingerprint, tuple(missing)
+        first = self._equal.get(key)
         if first is not None:
             answers = await asyncio.shield(first)
             self._shared.stats.stored += len(missing)
             return answers
-        self._equal[asked.fingerprint] = future = asyncio.ensure_future(self._ask(self._target, asked, missing))
+        self._equal[key] = future = asyncio.ensure_future(self._ask(self._target, asked, missing))
         try:
             return await future
         finally:
-            del self._equal[asked.fingerprint]
+            del self._equal[key]
 
     async def _generate(self, pending: Pending, sample: int, answer: Completion | Failure) -> Generation:
         """Read a sample's reply; ask again, and then the fallback, where it is invalid and the spec says so."""
@@ -226,7 +228,7 @@ class Calls:
             budget.give_back(aside, request, completions)
         return completions
 
-    def _read(self, values: Mapping[str, Any], index: int, request: Request, completion: Completion) -> Generation:
+    def _read(self, values: Mapping[str, Any], index: Index, request: Request, completion: Completion) -> Generation:
         generation = Generation(request.model, request.messages, completion, usage=completion.usage)
         try:
             generation.columns = self.task.format_output(completion, values, index)

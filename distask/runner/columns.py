@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 from distask.errors import InputError, RowError
 from distask.runner.generations import MODEL_COLUMN
 from distask.spec.diagnostics import nearest
+from distask.task.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from distask.data.input import Input
     from distask.data.row import Row
-    from distask.task.task import Task
+    from distask.task.pipeline import Pipeline
 
 FAULTY_ROWS = 20
 """Rows of a wrong type that are told, at the most."""
 
 
-def check_columns(task: Task, rows: Input, metadata_column: str) -> None:
+def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> None:
     """Raise `InputError` where the data lacks a column that the task needs, or has one that it would add."""
     faults = [
         f"{place}: column `{name}` is missing here{_elsewhere(count)}; "
@@ -27,8 +28,7 @@ def check_columns(task: Task, rows: Input, metadata_column: str) -> None:
         for name, (count, place) in rows.missing.items()
     ]
     faults += [
-        f"{rows.name}: the data has a column `{name}` already, which the task {task.name} would add; "
-        f"give it another name: --set output_mappings.{name}=NEW"
+        f"{rows.name}: the data has a column `{name}` already, which the task {task.name} would add; {_way(task, name)}"
         for name in task.added_columns
         if name in (rows.columns or ())
     ]
@@ -36,6 +36,12 @@ def check_columns(task: Task, rows: Input, metadata_column: str) -> None:
         faults.append(f"the task {task.name} has an output that is called like the metadata column; rename one")
     if faults:
         raise InputError("\n".join(faults))
+
+
+def _way(task: Task | Pipeline, name: str) -> str:
+    if isinstance(task, Task) or name in task.output_columns:
+        return f"give it another name: --set output_mappings.{name}=NEW"
+    return f"give it another name in its step: `output_mappings: {{{name}: new_{name}}}`"
 
 
 def _elsewhere(count: int) -> str:

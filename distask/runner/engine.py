@@ -75,6 +75,8 @@ class Engine:
         shared: the run's counts and its end.
         concurrency: calls that may be in flight at the most.
         observe: called about ten times a second, and at the end, with the counts.
+        first: whether its rows are those of the run; else they come from an engine before it.
+        last: whether its rows out are those of the run; else they go to an engine after it.
     """
 
     def __init__(
@@ -84,8 +86,11 @@ class Engine:
         *,
         concurrency: int = 256,
         observe: Callable[[Stats], None] | None = None,
+        first: bool = True,
+        last: bool = True,
     ) -> None:
         self._work = work
+        self._first, self._last = first, last
         self._shared = shared
         self._stats = shared.stats
         self._observe = observe
@@ -120,7 +125,8 @@ class Engine:
             for task in self._active:
                 task.cancel()
             await asyncio.gather(ticker, *self._active, return_exceptions=True)
-            await asyncio.gather(*(client.close() for client in shared.clients), return_exceptions=True)
+            if self._last or shared.error is not None:
+                await asyncio.gather(*(client.close() for client in shared.clients), return_exceptions=True)
             self._tell()
         if shared.error is not None and not whole:
             writer.abort()
@@ -223,8 +229,8 @@ class Engine:
             if slot.done:
                 for row, new in slot.rows:
                     writer.write(row, new)
-                self._stats.rows += 1
-                self._stats.rows_out += len(slot.rows)
+                self._stats.rows += self._first
+                self._stats.rows_out += len(slot.rows) if self._last else 0
 
     # Ends from outside
 

@@ -18,6 +18,8 @@ from distask.errors import UsageError
 from distask.llm.config import Resolved, load_config
 from distask.runner.columns import check_columns
 from distask.runner.generations import METADATA_COLUMN, Shape
+from distask.task.load import load
+from distask.task.pipeline import Pipeline
 from distask.task.task import Task
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class Result:
 
 
 def run(
-    task: Task | str | Path,
+    task: Task | Pipeline | str | Path,
     rows: str | Path | Iterable[Mapping[str, Any]],
     *,
     llm: Resolved | Mapping[str, Any] | str | Path | None = None,
@@ -87,7 +89,7 @@ def run(
     """Run a task over rows; what was asked before, with the same store, is not asked again.
 
     Args:
-        task: a task, or what `Task.load` takes: a file or a built-in task's name.
+        task: a task, or what `distask.load` takes: a file or a built-in task's name.
         rows: what `--input` takes (a file, a glob, a folder, `hf://owner/name@split`), or the rows themselves.
         llm: a config: its file or built-in name, its keys, or one that is resolved. None takes the environment's.
         output: `.jsonl`, `.csv`, `.parquet`, also in an object store (`s3://…`); `hf://owner/name`, a dataset of the
@@ -110,8 +112,8 @@ def run(
         RunError: the endpoint, the store or the output ended the run; what was paid for is in the store, and
             what is done is in `OUT.partial`. Run again to go on.
     """
-    if not isinstance(task, Task):
-        task = Task.load(task)
+    if not isinstance(task, Task | Pipeline):
+        task = load(task)
     job = Job(
         task=task,
         llm=resolve(llm, task),
@@ -134,7 +136,7 @@ def run(
 class Job:
     """A run that is set up, not begun: `run` does it, `distask.runner.plan` says what it would ask."""
 
-    task: Task
+    task: Task | Pipeline
     llm: Resolved
     source: Any
     output: str | None
@@ -209,6 +211,10 @@ class Job:
         path = self._store_path()
         return _opened(path) if path is not None and path.exists() else None
 
+    def store_file(self) -> Path | Literal[False] | None:
+        """The store's file, as `store` takes it: another output of this job would have the same one."""
+        return False if self.store is False else self._store_path()
+
     def _store_path(self) -> Path | None:
         if self.store is False or self.llm.config.provider == "offline":
             return None
@@ -253,7 +259,7 @@ def is_remote(source: str) -> bool:
     return source == "-" or source.startswith("hf://") or is_object(source)
 
 
-def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task, **changes: Any) -> Resolved:
+def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task | Pipeline, **changes: Any) -> Resolved:
     """The LLM config of a run, from what `run` takes for one."""
     if isinstance(llm, Resolved):
         return llm
@@ -262,10 +268,10 @@ def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task, *
     return load_config(None if llm is None else str(llm), spec_llm=task.spec.llm, environ=os.environ, **changes)
 
 
-def shape_of(task: Task, num_generations: int | None, grouped: bool | None, metadata_column: str) -> Shape:
+def shape_of(task: Task | Pipeline, num_generations: int | None, grouped: bool | None, metadata_column: str) -> Shape:
     """How generations become rows: the spec's way, but for what the run sets."""
     spec = task.spec
-    if grouped is False and task.aggregates:
+    if grouped is False and isinstance(task, Task) and task.aggregates:
         raise UsageError(
             f"the task {task.name} makes `{task.aggregates[0].column}` of a row's generations, which needs them "
             "grouped: leave --no-group-generations out"

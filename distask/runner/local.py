@@ -18,9 +18,11 @@ from distask.runner.length import LongRows
 from distask.runner.loop import run_loop
 from distask.runner.one_task import OneTask
 from distask.runner.record import claim, record_path, refuse_to_replace, told, write_record
+from distask.runner.segments import run_pipeline
 from distask.runner.shared import Shared
 from distask.runner.stats import Stats
 from distask.runner.targets import budget_of, fallback, target
+from distask.task.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,10 +41,7 @@ def run_here(
     job: Job, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None
 ) -> Result:
     """See `Job.run`."""
-    long_rows = LongRows(job.task, known_of(job.llm).context)
-    rows = job.open_input(long_rows.look if long_rows.context else None)
-    if tell is not None and long_rows.count:
-        tell(long_rows.told())
+    rows = _looked_through(job, tell)
     path, far = job.output_path(), job.destination()
     if far is not None:
         far.check(overwrite=job.overwrite)
@@ -72,6 +71,17 @@ def run_here(
     address = None if far is None or path is None else far.send(record_path(path), _told(job, stats))
     rows_made = writer.rows if isinstance(writer, Collected) else None
     return Result(stats, path, rows_made, failures, notes, address)
+
+
+def _looked_through(job: Job, tell: Callable[[str], None] | None) -> Input:
+    """The input, with a word about rows that are too long for the model."""
+    if isinstance(job.task, Pipeline):
+        return job.open_input()
+    long_rows = LongRows(job.task, known_of(job.llm).context)
+    rows = job.open_input(long_rows.look if long_rows.context else None)
+    if tell is not None and long_rows.count:
+        tell(long_rows.told())
+    return rows
 
 
 @contextmanager
@@ -127,6 +137,8 @@ def go(
     """Go through all rows once; gives the first failures. Where calls are `deferred`, nobody is asked."""
 
     async def work() -> list[Failed]:
+        if isinstance(job.task, Pipeline):
+            return await run_pipeline(job, job.task, rows, writer, store, stats, observe, tell, deferred)
         concurrency = job.llm.config.limits.concurrency
         whom, last = target(job.llm, tell), fallback(job.task, job.llm)
         stats.priced = whom.price is not None

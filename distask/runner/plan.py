@@ -12,6 +12,7 @@ from distask.llm.prices import known_of
 from distask.runner.reckoning import Reckoning, tokens_of_cases
 from distask.runner.requests import Requests
 from distask.runner.targets import target
+from distask.task.task import Task
 
 if TYPE_CHECKING:
     from distask.llm.request import Message
@@ -55,6 +56,7 @@ class Plan:
 
 def plan(job: Job, chats: int = 3) -> Plan:
     """Render every row, and look in the store; the first `chats` rows are kept to be shown."""
+    assert isinstance(job.task, Task)
     whom = target(job.llm)
     spec = job.task.spec
     reckoning = Reckoning(known_of(job.llm), spec.on_invalid.retry, tokens_of_cases(spec))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distask.llm.latency import Latency
     from distask.llm.request import Message
     from distask.llm.routes import Route
+    from distask.task.draws import Index
     from distask.task.task import Task
 
 
@@ -150,6 +151,18 @@ class Asked:
         return Asked(request, request.fingerprint(), self.occurrence, self.cold)
 
 
+def asked_for(
+    task: Task, target: Target, row: Mapping[str, Any], index: Index, occurrence: Callable[[bytes], int]
+) -> Asked:
+    """The request of a row; `occurrence` tells equal ones apart. Raises `RowError` where it can't be rendered."""
+    messages = task.format_input(row, index)
+    example = partial(task.example, row, index)
+    request = target.request(messages, task.keywords(row, index), example, task.route)
+    fingerprint = request.fingerprint()
+    cold = request.route == "embeddings" or request.keywords.get("temperature") == 0
+    return Asked(request, fingerprint, 0 if cold else occurrence(fingerprint), cold)
+
+
 class Requests:
     """The requests of one run, in the order of its rows."""
 
@@ -160,10 +173,4 @@ class Requests:
 
     def of(self, row: Mapping[str, Any], index: int) -> Asked:
         """The request of input row `index`; raises `RowError` where it can't be rendered."""
-        task = self._task
-        messages = task.format_input(row, index)
-        example = partial(task.example, row, index)
-        request = self._target.request(messages, task.keywords(row, index), example, task.route)
-        fingerprint = request.fingerprint()
-        cold = request.route == "embeddings" or request.keywords.get("temperature") == 0
-        return Asked(request, fingerprint, 0 if cold else self._occurrences.next(fingerprint), cold)
+        return asked_for(self._task, self._target, row, index, self._occurrences.next)

@@ -11,6 +11,7 @@ from distask.llm.request import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from distask.llm.request import Completion
     from distask.runner.budget import Budget
     from distask.runner.deferred import Deferred
     from distask.runner.requests import Client
@@ -45,6 +46,8 @@ class Shared:
         self.error: BaseException | None = None
         self.unkept = asyncio.Semaphore(concurrency)
         """A kill can cost no more calls than may be in flight: a reply holds its place until it is kept."""
+        self.equal: dict[tuple[bytes, tuple[int, ...]], asyncio.Future[dict[int, Completion | Failure]]] = {}
+        """Requests under way that share their replies with equal ones, by fingerprint and samples."""
         self.clients: list[Client] = []
         self.on_halt: Callable[[], None] | None = None
         self.deferred: Deferred | None = None

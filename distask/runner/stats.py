@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from distask.ledger import Record
     from distask.llm.config_model import Price
     from distask.llm.request import Completion
+    from distask.task.steps.flow import Count
 
 PERCENTILES = (0.5, 0.9, 0.99)
 
@@ -66,6 +67,8 @@ class Stats:
     """Input rows that could not be read and were skipped (`on_bad_row`)."""
     batches: tuple[Record, ...] = ()
     """The batches that are waited for."""
+    steps: list[Count] = field(default_factory=list)
+    """What each step did, of a task made of tasks."""
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
 
@@ -123,6 +126,7 @@ class Stats:
             "cost_usd": round(self.cost, 6) if self.priced else None,
             "seconds": round(self.seconds, 3),
             "latency_seconds": self._latency(),
+            **({"steps": [_step(count) for count in self.steps]} if self.steps else {}),
         }
 
     @property
@@ -135,3 +139,15 @@ class Stats:
         percentiles = {f"p{round(share * 100)}": every.percentile(share) for share in PERCENTILES}
         told = {**percentiles, "max": every.longest if every.count else None}
         return {"calls": every.count, **{name: None if s is None else round(s, 4) for name, s in told.items()}}
+
+
+def _step(count: Count) -> dict[str, Any]:
+    return {
+        "step": count.name,
+        "kind": count.kind,
+        "rows_in": count.came,
+        "rows_out": count.went,
+        "asked": count.asked,
+        "skipped": count.skipped,
+        "failed": count.failed,
+    }

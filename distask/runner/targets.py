@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from distask.task.task import Task
 
 
-def target(llm: Resolved, tell: Callable[[str], None] | None = None) -> Target:
-    """Whom a config says to ask; `tell` is given what the user should know of the server."""
+def target(
+    llm: Resolved, tell: Callable[[str], None] | None = None, connected: Callable[[], Client] | None = None
+) -> Target:
+    """Whom a config says to ask, by a client of its own unless one is given.
+
+    `tell` is given what the user should know of the server.
+    """
     offline = llm.config.provider == "offline"
     model = llm.config.model or "(the first one that the server lists)"
     price = None if offline else known_of(llm).price
@@ -32,7 +37,7 @@ def target(llm: Resolved, tell: Callable[[str], None] | None = None) -> Target:
 
         return build_client(llm, tell)
 
-    return Target(connect, llm.endpoint(), model, llm.generation, keep=not offline, price=price, llm=llm)
+    return Target(connected or connect, llm.endpoint(), model, llm.generation, keep=not offline, price=price, llm=llm)
 
 
 def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> Budget | None:

@@ -105,6 +105,11 @@ class Document:
             faults.extend(found_on)
         return cls(text, file, root)
 
+    def part(self, path: Sequence[str | int]) -> Document:
+        """What stands at a place, as a document of its own in the same file."""
+        node, _ = self._find(path)
+        return Document(self.text, self.file, node)
+
     def rename(self, path: Sequence[str | int], key: Any, meant: str) -> None:
         """Let `meant` lead to what stands under `key`, so that a misspelt key's value can be read on."""
         node, _ = self._find(path)

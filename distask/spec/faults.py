@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distask.spec.diagnostics import did_you_mean, nearest
+from distask.spec.steps import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -189,6 +190,8 @@ def _other_said(error: ErrorDetails) -> str:
     if kind == "union_tag_invalid":
         return f"there is no {_discriminator(context)} `{context['tag']}`"
     if kind == "union_tag_not_found":
+        if _discriminator(context) == "step":
+            return f"this is no step: {_no_step(got)}"
         if isinstance(got, dict):
             return f"the key `{_discriminator(context)}` is missing"
         return f"expected a mapping with `{_discriminator(context)}`, got {shown(got)}"
@@ -230,6 +233,8 @@ def _hint(errors: list[ErrorDetails]) -> str | None:
         kind, got, context = error["type"], error["input"], error.get("ctx", {})
         if kind == "union_tag_invalid":
             return did_you_mean(str(context["tag"]), _quoted_words(context["expected_tags"]))
+        if kind == "union_tag_not_found" and _discriminator(context) == "step":
+            return _step_hint(got)
         if kind == "union_tag_not_found" and isinstance(got, str):
             return f"write {{{_discriminator(context)}: {got}}}"
         if kind == "literal_error" and isinstance(got, str):
@@ -299,7 +304,24 @@ def _quoted_words(text: Any) -> list[str]:
 
 def _discriminator(context: dict[str, Any]) -> str:
     name = str(context.get("discriminator", "")).strip("'")
-    return "content" if name.startswith("_content_kind") else name
+    for function, key in (("_content_kind", "content"), ("_step_kind", "step")):
+        if name.startswith(function):
+            return key
+    return name
+
+
+def _no_step(got: Any) -> str:
+    if not isinstance(got, dict):
+        return f"expected a mapping, got {shown(got)}"
+    return f"it has none of {', '.join(f'`{kind}`' for kind in STEPS)}"
+
+
+def _step_hint(got: Any) -> str | None:
+    words = [got] if isinstance(got, str) else list(got) if isinstance(got, dict) else []
+    if isinstance(got, str) and got not in STEPS:
+        return f"write {{task: {got}}}"
+    meant = [close for word in words if (close := nearest(str(word), STEPS)) is not None]
+    return f"did you mean `{meant[0]}`?" if meant else None
 
 
 def _entries(count: int) -> str:

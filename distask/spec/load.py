@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,25 @@ from distask.spec.check import check_spec
 from distask.spec.diagnostics import Diagnostic, nearest
 from distask.spec.document import MAX_BYTES, Document
 from distask.spec.faults import Fault, Place, model_diagnostics, model_faults, slugified
+from distask.spec.flow import check_flow
 from distask.spec.gallery import gallery
 from distask.spec.model import LLM, OnInvalid, StructuredOutput, TaskSpec
 from distask.spec.schema import keys_at
+from distask.spec.steps import STEPS, PipelineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LoadedSpec", "find_spec", "load_spec", "load_text", "model_diagnostics", "read_text"]
+__all__ = [
+    "Loaded",
+    "LoadedPipeline",
+    "LoadedSpec",
+    "find_spec",
+    "load_spec",
+    "load_text",
+    "model_diagnostics",
+    "read_text",
+]
 
 _ELSEWHERE = {
     "api_key": "a key",
@@ -68,11 +80,25 @@ _PASSES = 12
 
 @dataclass(frozen=True, slots=True)
 class LoadedSpec:
-    """A spec that is right, with the file it came from."""
+    """A spec of one call that is right, with the file it came from."""
 
     spec: TaskSpec
     path: Path
     document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPipeline:
+    """A spec of steps that is right, with the file it came from, and the tasks of its steps."""
+
+    spec: PipelineSpec
+    path: Path
+    document: Document
+    tasks: dict[Place, Loaded] = field(default_factory=dict)
+    """The place of a step to the task that it asks."""
+
+
+Loaded = LoadedSpec | LoadedPipeline
 
 
 def find_spec(source: str | Path) -> Path:
@@ -110,14 +136,17 @@ def _no_file(file: str, message: str, hint: str | None = None) -> SpecError:
     return SpecError([Diagnostic(file, 0, 0, message, hint)])
 
 
-def load_spec(source: str | Path) -> LoadedSpec:
-    """Load and check a spec; raises `SpecError` with all that is wrong in it."""
+def load_spec(source: str | Path) -> Loaded:
+    """Load and check a spec; raises `SpecError` with all that is wrong in it and in its steps' tasks."""
     path = find_spec(source)
     return load_text(read_text(path), path)
 
 
-def load_text(text: str, path: Path) -> LoadedSpec:
-    """Check a spec's text as that of the file at `path`, beside which its included files are looked for."""
+def load_text(text: str, path: Path, within: Sequence[Path] = ()) -> Loaded:
+    """Check a spec's text as that of the file at `path`, beside which its included files are looked for.
+
+    `within` are the specs whose steps lead here, the outermost first.
+    """
     found: list[Diagnostic] = []
     try:
         document = Document.parse(text, str(path), found)
@@ -128,12 +157,29 @@ def load_text(text: str, path: Path) -> LoadedSpec:
         raise SpecError([*found, wrong])
     data: dict[Any, Any] = dict(document.data)
     data.setdefault("name", slugified(path.stem) or "task")
+    return load_data(data, document, path, within, found)
+
+
+def load_data(
+    data: dict[Any, Any], document: Document, path: Path, within: Sequence[Path] = (), found: Sequence[Diagnostic] = ()
+) -> Loaded:
+    """Check a spec's data; what was `found` in its text is told with what is wrong in it."""
+    told = list(found)
     spec, faults, aside = _validated(data, document)
-    found += [fault.diagnostic(document) for fault in faults]
-    if spec is not None:
-        found += check_spec(spec, document, path.absolute().parent, aside)
-    if spec is None or any(d.severity == "error" for d in found):
-        raise SpecError(_in_order(found))
+    told += [fault.diagnostic(document) for fault in faults]
+    tasks: dict[Place, Loaded] = {}
+    if isinstance(spec, PipelineSpec):
+        from distask.spec.tasks import load_tasks
+
+        tasks, wrong = load_tasks(spec, document, path, within)
+        told += wrong
+        told += check_flow(spec, document, tasks, aside)
+    elif spec is not None:
+        told += check_spec(spec, document, path.absolute().parent, aside)
+    if spec is None or any(d.severity == "error" for d in told):
+        raise SpecError(_in_order(told))
+    if isinstance(spec, PipelineSpec):
+        return LoadedPipeline(spec, path, document, tasks)
     return LoadedSpec(spec, path, document)
 
 
@@ -158,18 +204,21 @@ def read_text(path: Path) -> str:
         raise SpecError([told]) from None
 
 
-def _validated(data: dict[Any, Any], document: Document) -> tuple[TaskSpec | None, list[Fault], list[Place]]:
+def _validated(
+    data: dict[Any, Any], document: Document
+) -> tuple[TaskSpec | PipelineSpec | None, list[Fault], list[Place]]:
     """The spec, what is wrong with the data, and the places that were put aside so that the rest could be read."""
+    model: type[TaskSpec | PipelineSpec] = PipelineSpec if "steps" in data else TaskSpec
     faults: list[Fault] = []
     aside: list[Place] = []
     for attempt in range(_PASSES):
         try:
-            return TaskSpec.model_validate(data), faults, aside
+            return model.model_validate(data), faults, aside
         except ValidationError as error:
             if attempt == 0:
                 data = copy.deepcopy(data)
             errors = error.errors(include_url=False)[: 5 * _MOST_FAULTS]  # one fault may be several of pydantic's
-            new = model_faults(errors, data, _known, _misplaced, _SYNONYMS)
+            new = model_faults(errors, data, partial(keys_at, model), partial(_misplaced, model), _SYNONYMS)
             renamed = {(*f.path[:-1], f.key) for f in new if f.kind == "unknown" and f.key}
             new = [f for f in new if not (f.kind == "missing" and (*f.path, f.key) in renamed)][:_MOST_FAULTS]
             faults += [f for f in new if not _is_ours(f, aside)]
@@ -185,20 +234,26 @@ def _is_ours(fault: Fault, aside: list[Place]) -> bool:
     return any(a[: len(fault.path)] == fault.path for a in aside)
 
 
-def _known(location: Place) -> list[str]:
-    return keys_at(TaskSpec, location)
-
-
-def _misplaced(path: Place, key: str) -> str | None:
+def _misplaced(model: type[TaskSpec | PipelineSpec], path: Place, key: str) -> str | None:
     if key in _ELSEWHERE:
         return f"a spec never holds {_ELSEWHERE[key]}; it belongs in an LLM config (--config)"
-    for home, model in (("llm", LLM), ("on_invalid", OnInvalid), ("structured_output", StructuredOutput)):
-        if key in keys_at(model, ()) and home not in path:
+    if model is PipelineSpec:
+        return _misplaced_beside_steps(path, key)
+    for home, keys in (("llm", LLM), ("on_invalid", OnInvalid), ("structured_output", StructuredOutput)):
+        if key in keys_at(keys, ()) and home not in path:
             return f"it belongs under `{home}`"
     if len(path) == 1 and key in _parser_keys():
         return "it belongs under `format_output`"
     if len(path) > 1 and key in TaskSpec.model_fields.keys() - {"name", "description", "tags"}:
         return "it belongs at the top level"
+    return None
+
+
+def _misplaced_beside_steps(path: Place, key: str) -> str | None:
+    if len(path) == 1 and key in TaskSpec.model_fields:
+        return "a task asks one thing, or has `steps`: write what is asked into a step of its own, `task: {...}`"
+    if len(path) > 1 and key in STEPS:
+        return "a step does one thing: make two steps of it"
     return None
 
 
@@ -219,6 +274,7 @@ _STAND_INS: dict[str, Any] = {
     "outputs": {"_": {"type": "any"}},
     "format_input": [{"role": "user", "content": ""}],
     "format_output": {"parser": "python", "function": "stand:in"},
+    "steps": [{"filter": "true"}],
 }
 """What stands for a part that can't be read, while the rest is checked."""
 
@@ -230,6 +286,7 @@ _MEMBERS: dict[str, Any] = {
     "format_input": {"role": "user", "content": ""},
     "format_output": {"parser": "python", "function": "stand:in"},
     "aggregate": "majority",
+    "steps": {"filter": "true"},
 }
 
 

@@ -30,7 +30,8 @@ class Model(BaseModel):
     )
 
 
-def _described(value: Any) -> Any:
+def described(value: Any) -> Any:
+    """The short form of a column, its description, as the long one."""
     return {"description": value} if isinstance(value, str) else value
 
 
@@ -384,21 +385,33 @@ class Case(Model):
     error: str | None = Field(None, description="Words of the error, for a reply that is invalid")
 
 
-class TaskSpec(Model):
-    """A task: rows in, rows out."""
+class Spec(Model):
+    """What every task has, whether it is one call or several."""
 
     name: str = Field(pattern=NAME_PATTERN, description="[a-z0-9-]+; the file's stem where it is left out")
     description: str | None = Field(None, description="What the task does, in a sentence")
     reference: str | None = Field(None, description="Where the method comes from")
     tags: list[str] | None = Field(None, description="Words to find it by")
-    inputs: dict[str, Annotated[Input, BeforeValidator(_described)]] = Field(
-        {}, description="The columns that the template reads"
+    inputs: dict[str, Annotated[Input, BeforeValidator(described)]] = Field(
+        {}, description="The columns that the task reads"
     )
     params: dict[str, Param] = Field({}, description="Values that a run may set")
     vars: dict[str, Any] = Field({}, description="Constant data for the templates")
     draw: dict[str, Annotated[Draw, BeforeValidator(_options)]] = Field({}, description="Values drawn for each row")
+    num_generations: int = Field(1, ge=1, le=10_000, description="Replies for each row")
+    group_generations: bool = Field(False, description="One row with lists instead of a row each")
+    add_raw_input: bool = Field(True, description="Whether the chat is kept in the metadata")
+    add_raw_output: bool = Field(True, description="Whether the raw reply is kept in the metadata")
+    input_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
+    output_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
+    llm: LLM = Field(LLM.model_construct(), description="Generation defaults")
+
+
+class TaskSpec(Spec):
+    """A task of one call: rows in, rows out."""
+
     format_input: list[Message] = Field(min_length=1, description="The chat")
-    outputs: dict[str, Annotated[Output, BeforeValidator(_described)]] = Field(
+    outputs: dict[str, Annotated[Output, BeforeValidator(described)]] = Field(
         min_length=1, description="The columns that are added"
     )
     format_output: Annotated[list[Parser], BeforeValidator(_listed)] = Field(
@@ -406,18 +419,11 @@ class TaskSpec(Model):
     )
     checks: list[str] = Field([], description="Expressions over the row and its new columns that must hold")
     on_invalid: OnInvalid = Field(OnInvalid.model_construct(retry=0, feedback=False, fallback=None, then="null"))
-    num_generations: int = Field(1, ge=1, le=10_000, description="Replies for each row")
-    group_generations: bool = Field(False, description="One row with lists instead of a row each")
     aggregate: dict[str, Annotated[list[Reduction], Field(min_length=1), BeforeValidator(_listed)]] = Field(
         {},
         description="Output to what is made of its values over grouped generations: mean, median, majority, min, max,"
         " std, agreement, or a list of these; each adds a column `<output>_<how>`",
     )
-    add_raw_input: bool = Field(True, description="Whether the chat is kept in the metadata")
-    add_raw_output: bool = Field(True, description="Whether the raw reply is kept in the metadata")
-    input_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
-    output_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
-    llm: LLM = Field(LLM.model_construct(), description="Generation defaults")
     structured_output: bool | StructuredOutput | None = Field(
         None, description="true: a JSON Schema made from `outputs`; or what the server is to hold the reply to"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel
 
 from distask.spec.model import TaskSpec
+from distask.spec.steps import STEPS, PipelineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,9 +17,53 @@ SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
 def spec_schema() -> dict[str, Any]:
     """The JSON Schema of a spec, the short forms included, for editors."""
-    schema = TaskSpec.model_json_schema(by_alias=True)
-    schema["$schema"] = SCHEMA_ID
-    schema["title"] = "A distask task"
+    call, steps = _model_schema(TaskSpec), _model_schema(PipelineSpec)
+    own = [key for key in call["properties"] if key not in steps["properties"]]
+    schema = {
+        "$schema": SCHEMA_ID,
+        "title": "A distask task",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {**steps["properties"], **call["properties"]},
+        "if": {"required": ["steps"]},
+        "then": {"properties": dict.fromkeys(own, False)},
+        "else": {"required": call["required"]},
+        "$defs": call["$defs"] | steps["$defs"],
+    }
+    for key in ("outputs", "cases"):
+        schema["properties"][key] = {
+            "description": call["properties"][key]["description"],
+            "anyOf": [_bare(call["properties"][key]), _bare(steps["properties"][key])],
+        }
+    _step_forms(schema["$defs"])
+    return schema
+
+
+def _step_forms(models: dict[str, Any]) -> None:
+    """The short forms of steps, and a task that is written out in one."""
+    text: dict[str, Any] = {"type": "string"}
+    texts = {"type": "array", "items": text}
+    for name in ("Group", "Dedup", "Sort"):
+        _or_short(models[f"{name}Step"]["properties"], name.lower(), text, texts)
+        _or_short(models[name]["properties"], "by", text)
+    for kind in ("keep", "drop", "explode"):
+        _or_short(models[STEPS[kind].__name__]["properties"], kind, text)
+    for kind in ("repeat", "for_each"):
+        _or_short(models[STEPS[kind].__name__]["properties"], "collect", texts)
+    _or_short(models["SampleStep"]["properties"], "sample", {"type": ["number", "string"]})
+    ask = models["TaskStep"]["properties"]
+    _or_short(ask, "llm", text)
+    ask["task"] = {"description": ask["task"]["description"], "anyOf": [text, {"$ref": "#"}]}
+
+
+def _or_short(properties: dict[str, Any], key: str, *short: dict[str, Any]) -> None:
+    """Let a key take its short forms too."""
+    long = properties[key]
+    properties[key] = {"description": long.get("description", ""), "anyOf": [*short, _bare(long)]}
+
+
+def _model_schema(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(by_alias=True)
     schema["required"] = [key for key in schema["required"] if key != "name"]
     properties = schema["properties"]
     for key in ("inputs", "outputs"):
@@ -30,9 +75,11 @@ def spec_schema() -> dict[str, Any]:
     _also(
         properties["draw"]["additionalProperties"], {"type": "array", "description": "The options"}, properties["draw"]
     )
-    _or_one(properties["aggregate"]["additionalProperties"], properties["aggregate"])
-    many = properties["format_output"]
-    properties["format_output"] = {"description": many.get("description", ""), "anyOf": [many["items"], _bare(many)]}
+    if "format_output" in properties:
+        _or_one(properties["aggregate"]["additionalProperties"], properties["aggregate"])
+        many = properties["format_output"]
+        both = [many["items"], _bare(many)]
+        properties["format_output"] = {"description": many.get("description", ""), "anyOf": both}
     return schema
 
 
@@ -71,6 +118,9 @@ def _siblings(model: type[BaseModel]) -> list[type[BaseModel]]:
 
 
 def _tag(model: type[BaseModel]) -> str | None:
+    step = next((f"{kind} step" for kind, known in STEPS.items() if known is model), None)
+    if step is not None:
+        return step
     parser = model.model_fields.get("parser")
     return get_args(parser.annotation)[0] if parser is not None else None
 

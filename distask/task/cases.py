@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import RowError, UsageError
 from distask.llm.request import Completion
 from distask.spec.diagnostics import did_you_mean
+from distask.spec.load import LoadedPipeline
 from distask.spec.model import PythonParser
 from distask.task.task import Task, compiler_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from distask.spec.diagnostics import Diagnostic
-    from distask.spec.load import LoadedSpec
+    from distask.spec.load import Loaded, LoadedSpec
     from distask.spec.model import Case
+    from distask.spec.steps import PipelineCase
     from distask.task.templates import Compiler, Place
 
 MAX_SECONDS = 5.0
 """Seconds of its thread's own time that the cases of a spec may take; real ones take some milliseconds each."""
 _SHOWN = 200
 """Characters of a value in a message."""
-_COMPLETION_KEYS = ("text", "finish_reason", "tool_calls", "reasoning", "refusal", "logprobs")
+COMPLETION_KEYS = ("text", "finish_reason", "tool_calls", "reasoning", "refusal", "logprobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +62,22 @@ class Broken(Exception):  # noqa: N818 - it becomes an outcome at once
         super().__init__(message)
 
 
-def run_cases(loaded: LoadedSpec, *, allow_code: bool = False) -> list[Diagnostic]:
+def run_cases(loaded: Loaded, *, allow_code: bool = False) -> list[Diagnostic]:
     """A diagnostic for each case that does not hold; none for a spec that runs code which is not allowed."""
     return [o.fault for o in try_cases(loaded, allow_code=allow_code) if o.fault is not None]
 
 
-def try_cases(loaded: LoadedSpec, *, allow_code: bool = False) -> Iterator[Outcome]:
+def try_cases(loaded: Loaded, *, allow_code: bool = False) -> Iterator[Outcome]:
     """Hold each case's reply against what it expects, in the order of the file."""
     if runs_code(loaded) and not allow_code:
         reason = "the spec runs code of its own: read it, then give --allow-code"
-        yield from (Outcome(case_name(c, i), i, skipped=reason) for i, c in enumerate(loaded.spec.cases))
+        cases: Sequence[Case | PipelineCase] = loaded.spec.cases
+        yield from (Outcome(case_name(c, i), i, skipped=reason) for i, c in enumerate(cases))
+        return
+    if isinstance(loaded, LoadedPipeline):
+        from distask.task.steps.cases import try_pipeline_cases
+
+        yield from try_pipeline_cases(loaded, allow_code=allow_code)
         return
     compiler, began = compiler_of(loaded), time.thread_time()
     for index, case in enumerate(loaded.spec.cases):
@@ -85,20 +93,22 @@ def try_cases(loaded: LoadedSpec, *, allow_code: bool = False) -> Iterator[Outco
             yield Outcome(case_name(case, index), index)
 
 
-def outcome(loaded: LoadedSpec, index: int, broken: Broken) -> Outcome:
+def outcome(loaded: Loaded, index: int, broken: Broken) -> Outcome:
     """A case that does not hold, with where it says otherwise."""
     name = case_name(loaded.spec.cases[index], index)
     fault = loaded.document.diagnostic(("cases", index, *broken.place), f"{name}: {broken.message}", broken.hint)
     return Outcome(name, index, fault, broken.wanted, broken.got)
 
 
-def case_name(case: Case, index: int) -> str:
+def case_name(case: Case | PipelineCase, index: int) -> str:
     """What a case is called in messages."""
     return f"case `{case.name}`" if case.name else f"case {index + 1}"
 
 
-def runs_code(loaded: LoadedSpec) -> bool:
-    """Whether a parser of the spec is code."""
+def runs_code(loaded: Loaded) -> bool:
+    """Whether a parser of the spec, or of its steps' tasks, is code."""
+    if isinstance(loaded, LoadedPipeline):
+        return any(map(runs_code, loaded.tasks.values()))
     return any(isinstance(parser, PythonParser) for parser in loaded.spec.format_output)
 
 
@@ -111,7 +121,7 @@ def case_task(loaded: LoadedSpec, case: Case, compiler: Compiler, *, allow_code:
 
 
 def _run(task: Task, case: Case) -> None:
-    reply = _completion(case.reply)
+    reply = completion_of(case.reply)
     try:
         task.format_input(case.input)
         task.keywords(case.input)
@@ -130,22 +140,28 @@ def _run(task: Task, case: Case) -> None:
 
 def compare(case: Case, columns: Mapping[str, Any]) -> None:
     """Raise `Broken` at the first column that is not as the case expects."""
-    for name, wanted in (case.expect or {}).items():
+    same_columns(case.expect or {}, columns, ("expect",))
+
+
+def same_columns(expect: Mapping[str, Any], columns: Mapping[str, Any], place: Place) -> None:
+    """Raise `Broken` at the first column that is not as it is expected."""
+    for name, wanted in expect.items():
         if name not in columns:
-            raise Broken(("expect", name), f"there is no column `{name}`", did_you_mean(name, columns))
+            raise Broken((*place, name), f"there is no column `{name}`", did_you_mean(name, columns))
         got = columns[name]
         if not same(got, wanted):
             told = f"`{name}`: expected {_shown(wanted)}, got {_shown(got)}"
-            raise Broken(("expect", name), told, None, wanted, got)
+            raise Broken((*place, name), told, None, wanted, got)
 
 
-def _completion(reply: str | dict[str, Any]) -> Completion:
+def completion_of(reply: str | dict[str, Any], place: Place = ("reply",)) -> Completion:
+    """A case's reply as a server would have sent it; raises `Broken`."""
     if isinstance(reply, str):
         return Completion(reply)
     for key in reply:
-        if key not in _COMPLETION_KEYS:
-            hint = did_you_mean(key, _COMPLETION_KEYS)
-            raise Broken(("reply", key), f"a reply has no `{key}`", hint)
+        if key not in COMPLETION_KEYS:
+            hint = did_you_mean(key, COMPLETION_KEYS)
+            raise Broken((*place, key), f"a reply has no `{key}`", hint)
     return Completion(**{"text": None, **reply})
 
 
@@ -153,8 +169,13 @@ def _expect_error(case: Case, error: RowError, place: Place, what: str) -> None:
     """An error that the case expects is as it should be."""
     if case.error is None:
         raise Broken(place, f"{what}: {error.message}")
-    if case.error.lower() not in f"{error.kind}: {error.message}".lower():
+    if not expected_error(case.error, error):
         raise Broken(("error",), f"expected an error with {_shown(case.error)}, got {_shown(error.message)}")
+
+
+def expected_error(words: str, error: RowError) -> bool:
+    """Whether an error has the words that a case expects."""
+    return words.lower() in f"{error.kind}: {error.message}".lower()
 
 
 def same(value: Any, wanted: Any) -> bool:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from distask.task.templates import Expression, Place, Scope
 
 
+Index = int | str
+"""What a row's drawn values hang on: its place in the data, or its way through steps."""
+
+
 class Draws:
     """The drawn values of a task, in their order: one may depend on those above it.
 
@@ -35,7 +39,7 @@ class Draws:
         self._base = base
         self._seed = seed
 
-    def of(self, index: int) -> dict[str, Any]:
+    def of(self, index: Index) -> dict[str, Any]:
         """What is drawn for row `index`; raises `RowError` where there is nothing to draw from."""
         rng = random.Random(f"{self._seed}/{index}")  # noqa: S311 - no secret
         drawn: dict[str, Any] = {}

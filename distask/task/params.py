@@ -14,12 +14,12 @@ from distask.task.templates import CompileError, compile_template
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from distask.spec.model import Param, TaskSpec
+    from distask.spec.model import Param, Spec
     from distask.task.sandbox import Sandbox
     from distask.task.templates import Text
 
 
-def param_values(spec: TaskSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+def param_values(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
     """The value of each param, the defaults filled in; raises `UsageError`."""
     for name in given:
         if name not in spec.params:

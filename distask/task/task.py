@@ -12,12 +12,12 @@ from distask.errors import InvalidReply, RowError, UsageError
 from distask.llm.request import Completion
 from distask.llm.tokens import certain_logprobs
 from distask.spec.aggregation import OF_NUMBERS, aggregate_columns, holds_numbers, is_aligned, is_entrywise
-from distask.spec.load import LoadedSpec, load_spec
+from distask.spec.load import Loaded, LoadedSpec, load_spec
 from distask.spec.model import Input, JsonParser, Output, PythonParser
 from distask.task.aggregate import REDUCERS, Aggregate, entrywise
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
-from distask.task.draws import Draws
+from distask.task.draws import Draws, Index
 from distask.task.keywords import compile_keywords, held_reply
 from distask.task.media import Media
 from distask.task.meter import METER, LimitError, together
@@ -41,7 +41,7 @@ _DESCRIPTIVE = {"description", "reference", "tags", "cases"}
 """Keys of a spec that change nothing about its results."""
 
 
-def compiler_of(loaded: LoadedSpec) -> Compiler:
+def compiler_of(loaded: Loaded) -> Compiler:
     """What compiles a spec's templates; tasks of the same spec with other params may share it."""
     return Compiler(Sandbox(loaded.path.resolve().parent), loaded.document)
 
@@ -145,7 +145,10 @@ class Task:
             SpecError: the spec is wrong; all its faults are there.
             UsageError: there is no such task, or a param is wrong.
         """
-        return cls(load_spec(source), params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
+        loaded = load_spec(source)
+        if not isinstance(loaded, LoadedSpec):
+            raise UsageError(f"{loaded.path} is a task of steps: take `distask.load`, or Pipeline.load")
+        return cls(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
 
     def allow(self, folder: Path) -> None:
         """Let rows name files of this folder and below."""
@@ -171,7 +174,7 @@ class Task:
         return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
     @together
-    def format_input(self, row: Mapping[str, Any], index: int = 0) -> list[Message]:
+    def format_input(self, row: Mapping[str, Any], index: Index = 0) -> list[Message]:
         """The chat of a row, as the API takes it; `index` is its place in the data, for drawn values.
 
         Raises:
@@ -181,7 +184,7 @@ class Task:
         return chat if self._prompt is None else [{"role": "prompt", "content": self._prompt.of(chat)}]
 
     @together
-    def format_output(self, reply: str | Completion | None, row: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
+    def format_output(self, reply: str | Completion | None, row: Mapping[str, Any], index: Index = 0) -> dict[str, Any]:
         """The output columns that a reply becomes, under the data's names.
 
         Raises:
@@ -199,7 +202,7 @@ class Task:
         return dict.fromkeys(self.output_columns)
 
     @together
-    def keywords(self, row: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
+    def keywords(self, row: Mapping[str, Any], index: Index = 0) -> dict[str, Any]:
         """The keywords of the row's request that the spec makes: structured output, tools. Raises `RowError`."""
         made = {} if self._keywords is None else self._keywords(self._scope(row, index))
         if self._prompt is not None and self._prompt.stop and self.spec.llm.stop is None:
@@ -209,7 +212,7 @@ class Task:
         return made
 
     @together
-    def example(self, row: Mapping[str, Any], index: int = 0, sample: int = 0) -> str:
+    def example(self, row: Mapping[str, Any], index: Index = 0, sample: int = 0) -> str:
         """A reply that `format_output` accepts, the same for the same row, seed and sample."""
         told = json.dumps(row, sort_keys=True, default=repr)
         rng = random.Random(f"{self.seed}/{index}/{sample}/{told}")  # noqa: S311 - no secret
@@ -242,7 +245,7 @@ class Task:
 
     # The names that templates see
 
-    def _scope(self, row: Mapping[str, Any], index: int, *, strict: bool = True) -> dict[str, Any]:
+    def _scope(self, row: Mapping[str, Any], index: Index, *, strict: bool = True) -> dict[str, Any]:
         drawn = self._draws.of(index) if self.spec.draw else {}
         scope = {**self._base, **drawn, "draw": drawn, "row": row}
         for column in self._inputs:

@@ -1,0 +1,42 @@
+"""Show what steps did, or would do: in the summary, while a run goes on, and in a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distask.cli.lines import safe
+from distask.figures import several
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from distask.task.steps.flow import Count
+
+INDENT = "  "
+
+
+def lines(counts: Sequence[Count]) -> Iterator[tuple[str, str]]:
+    """A line for each step: rows in and out, and what happened there."""
+    for number, count in enumerate(counts):
+        yield "steps" if number == 0 else "", f"{INDENT * count.depth}{safe(count.name)}: {_did(count)}"
+
+
+def _did(count: Count) -> str:
+    said = [several(count.came, "row")]
+    if count.went != count.came:
+        said = [f"{count.came:,} in, {count.went:,} out"]
+    if count.kind not in ("task", count.name.replace("-", "_")):
+        said.insert(0, count.kind)
+    if count.asked != count.came and count.most != 0:
+        said.append(f"asked for {count.asked:,}")
+    if count.skipped:
+        said.append(f"{count.skipped:,} passed by")
+    if count.failed:
+        said.append(f"{count.failed:,} failed")
+    return ", ".join(said)
+
+
+def now(counts: Sequence[Count]) -> str:
+    """How far each step that asks is, for one line of progress."""
+    asking = [count for count in counts if count.most != 0]
+    return " → ".join(f"{safe(c.name)} {c.went:,}/{c.came:,}" for c in asking)

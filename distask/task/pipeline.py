@@ -1,0 +1,178 @@
+"""A spec of steps made ready: segments of steps that rows flow through one by one, and the barriers between them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from distask.errors import UsageError
+from distask.spec.load import LoadedPipeline, load_spec
+from distask.task.steps.barriers import Barrier
+from distask.task.steps.build import Builder, Settings
+from distask.task.steps.flow import through
+from distask.task.steps.item import Item, Lineage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from distask.spec.model import LLM, Input
+    from distask.spec.steps import PipelineSpec, StepLLM
+    from distask.task.steps.flow import Count, Flow, Step
+    from distask.task.task import Task
+    from distask.task.templates import Compiler
+
+_DESCRIPTIVE = {"description", "reference", "tags", "cases"}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Steps that rows flow through one by one, and the barrier behind them, if there is one."""
+
+    steps: tuple[Step, ...]
+    barrier: Barrier | None
+
+
+class Pipeline:
+    """A task made of tasks that is ready to be run, once: its steps count, and its barriers remember.
+
+    Attributes:
+        spec: what its file says.
+        path: the file.
+        name: its name.
+        params: the values of its params, the defaults filled in.
+        seed: what drawn values are drawn from.
+        input_columns: the columns that it says it reads.
+        output_columns: the columns that it says it adds, under the data's names; none where its steps decide.
+        added_columns: those that the data must not have already.
+        segments: its steps.
+        counts: what each step does, in their order.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedPipeline,
+        params: Mapping[str, Any] | None = None,
+        *,
+        allow_code: bool = False,
+        allow_paths: Sequence[Path] = (),
+        seed: int = 0,
+        compilers: dict[int, Compiler] | None = None,
+    ) -> None:
+        self._loaded = loaded
+        self.spec: PipelineSpec = loaded.spec
+        self.path: Path = loaded.path
+        self.name, self.seed = loaded.spec.name, seed
+        self._settings = Settings(seed, allow_code, allow_paths, {} if compilers is None else compilers)
+        self._builder = Builder(self._settings)
+        body = self._builder.body(loaded, params or {})
+        self.params = dict(body.params)
+        self.input_columns: dict[str, Input] = dict(loaded.spec.inputs)
+        self.output_columns = body.outputs
+        self.added_columns = body.added
+        self.segments = _segments(body.nodes)
+        self.counts: list[Count] = self._builder.counts
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        params: Mapping[str, Any] | None = None,
+        *,
+        allow_code: bool = False,
+        allow_paths: Sequence[Path] = (),
+        seed: int = 0,
+    ) -> Self:
+        """Load a task of steps from a file or by a built-in task's name; see `Task.load`."""
+        loaded = load_spec(source)
+        if not isinstance(loaded, LoadedPipeline):
+            raise UsageError(f"{loaded.path} is a task of one call, without steps")
+        return cls(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
+
+    def again(self) -> Pipeline:
+        """The same, as if no row had gone through it."""
+        settings = self._settings
+        return Pipeline(
+            self._loaded,
+            self.params,
+            allow_code=settings.allow_code,
+            allow_paths=settings.allow_paths,
+            seed=self.seed,
+            compilers=settings.compilers,
+        )
+
+    @property
+    def asked(self) -> Sequence[tuple[StepLLM, LLM]]:
+        """Whom its steps ask, as far as that is known before there are rows."""
+        return tuple(self._builder.asked)
+
+    @property
+    def tasks(self) -> Iterable[Task]:
+        """The tasks that its steps ask, as far as they are known before there are rows."""
+        return tuple(self._builder.tasks)
+
+    def allow(self, folder: Path) -> None:
+        """Let rows name files of this folder and below."""
+        for task in self._builder.tasks:
+            task.allow(folder)
+
+    def dataset_name(self, name: str) -> str:
+        """What an input column is called in the data."""
+        return self.spec.input_mappings.get(name, name)
+
+    def missing_columns(self, columns: Iterable[str]) -> list[str]:
+        """The data's columns that the task says it needs and that are not among `columns`."""
+        known = set(columns)
+        needed = [self.dataset_name(n) for n, c in self.input_columns.items() if c.required and c.when is None]
+        return [name for name in needed if name not in known]
+
+    def fingerprint(self) -> str:
+        """A hash of all that can change a result: the specs, the files that they read, params and seed."""
+        told = json.dumps([_told(self._loaded), self.params, self.seed], sort_keys=True, default=str)
+        return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+    def null_output(self) -> dict[str, None]:
+        """The output columns of a row that failed."""
+        return dict.fromkeys(self.output_columns)
+
+    def item(self, values: Mapping[str, Any], index: int, place: str, equal: int = 0) -> Item:
+        """A row as it comes in; `equal` is how many equal ones came before."""
+        return Item(dict(values), Lineage(self._key(values, equal), str(index), fresh=True), place)
+
+    def identity(self, values: Mapping[str, Any]) -> bytes:
+        """16 bytes of what makes a row the one it is: the columns that the task says it reads, or all."""
+        read = [self.dataset_name(name) for name in self.input_columns] or sorted(values)
+        told = json.dumps([[name, values.get(name)] for name in read], sort_keys=True, default=_digest)
+        return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest()
+
+    def _key(self, values: Mapping[str, Any], equal: int) -> bytes:
+        return hashlib.blake2b(self.identity(values) + b"%d" % equal, digest_size=16).digest()
+
+    def flow(self, segment: int, item: Item) -> Flow:
+        """Take a row through a segment's steps."""
+        return through(self.segments[segment].steps, item)
+
+
+def _segments(nodes: Sequence[Step | Barrier]) -> tuple[Segment, ...]:
+    made: list[Segment] = []
+    steps: list[Step] = []
+    for node in nodes:
+        if isinstance(node, Barrier):
+            made.append(Segment(tuple(steps), node))
+            steps = []
+        else:
+            steps.append(node)
+    return (*made, Segment(tuple(steps), None))
+
+
+def _told(loaded: Any) -> Any:
+    spec = loaded.spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_DESCRIPTIVE)
+    return [spec, [_told(inner) for inner in getattr(loaded, "tasks", {}).values()]]
+
+
+def _digest(value: Any) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return hashlib.blake2b(bytes(value)).hexdigest()
+    return repr(value)

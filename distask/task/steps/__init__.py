@@ -1,0 +1,1 @@
+"""The steps of a task made of tasks, made ready: pure functions over rows; who asks a model is the runner."""

@@ -1,0 +1,300 @@
+"""Steps that wait for all rows: group, dedup, sort, sample, limit.
+
+A barrier looks at each row once and keeps of it only what it needs (a key, a digest, a number); then it says which rows
+go on, in which order. The rows themselves are kept by whoever drives it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError
+from distask.task.steps.item import Item, side_by_side
+
+if TYPE_CHECKING:
+    from distask.spec.steps import Dedup
+    from distask.task.steps.flow import Count
+
+SIMILAR_TEXTS = 0.8
+SIMILAR_VECTORS = 0.95
+"""How alike two rows are that count as the same, where the step says nothing."""
+MINHASH_SEED = 42
+
+
+class Barrier(ABC):
+    """A step that needs to see all rows; `seen` counts them."""
+
+    def __init__(self, count: Count) -> None:
+        self.count = count
+        self.seen = 0
+
+    @abstractmethod
+    def look(self, item: Item) -> None:
+        """Note what is needed of the next row."""
+
+    @abstractmethod
+    def order(self) -> Iterator[Sequence[int]]:
+        """The rows that go on, by number from 0: one, or several that become one."""
+
+    def joined(self, items: Sequence[Item]) -> Item:
+        """The one row that several become; most barriers let each row go on as it is."""
+        return items[0]
+
+
+class Group(Barrier):
+    """Makes one row of those that share some columns, in the order in which the first ones came."""
+
+    def __init__(self, count: Count, by: Sequence[str]) -> None:
+        super().__init__(count)
+        self._by = by
+        self._groups: dict[bytes, array[int]] = {}
+
+    def look(self, item: Item) -> None:
+        """Note which group the row belongs to."""
+        key = digest([item.values.get(name) for name in self._by])
+        self._groups.setdefault(key, array("Q")).append(self.seen)
+        self.seen += 1
+
+    def order(self) -> Iterator[Sequence[int]]:
+        """The groups."""
+        yield from self._groups.values()
+
+    def joined(self, items: Sequence[Item]) -> Item:
+        """The columns that are grouped by, and lists of all others."""
+        first = items[0]
+        others = dict.fromkeys(n for each in items for n in each.values if n not in self._by)
+        shared = {name: first.values.get(name) for name in first.values if name in self._by}
+        first.values = {**shared, **{name: [each.values.get(name) for each in items] for name in others}}
+        first.frames = tuple({n: v for n, v in frame.items() if n in self._by} for frame in first.frames)
+        first.metadata = side_by_side([each.metadata for each in items])
+        first.model = next((each.model for each in reversed(items) if each.model is not None), None)
+        first.failed = all(each.failed for each in items)
+        return first
+
+
+class Exact(Barrier):
+    """Keeps the first of rows with equal values; rows without a value are no one's double."""
+
+    def __init__(self, count: Count, by: Sequence[str]) -> None:
+        super().__init__(count)
+        self._by = by
+        self._known: set[bytes] = set()
+        self._kept = array("Q")
+
+    def look(self, item: Item) -> None:
+        """Keep the row where no equal one came before."""
+        values = [item.values.get(name) for name in self._by]
+        key = digest(values)
+        if key not in self._known or any(value is None for value in values):
+            self._known.add(key)
+            self._kept.append(self.seen)
+        self.seen += 1
+
+    def order(self) -> Iterator[Sequence[int]]:
+        """The rows that are kept."""
+        for number in self._kept:
+            yield (number,)
+
+
+class MinHash(Barrier):
+    """Keeps the first of texts that share most of their word sequences, estimated by MinHash with LSH."""
+
+    def __init__(self, count: Count, dedup: Dedup) -> None:
+        from rensa import RMinHashLSH
+
+        super().__init__(count)
+        self._by = dedup.by
+        self._words = dedup.words
+        self._permutations = dedup.permutations
+        self._threshold = SIMILAR_TEXTS if dedup.threshold is None else dedup.threshold
+        self._index = RMinHashLSH(self._threshold, self._permutations, bands(self._threshold, self._permutations))
+        self._hashes: dict[int, Any] = {}
+        self._kept = array("Q")
+
+    def look(self, item: Item) -> None:
+        """Keep the row where no text like it was kept before."""
+        from rensa import RMinHash
+
+        values = [item.values.get(name) for name in self._by]
+        number = self.seen
+        self.seen += 1
+        if any(value is None for value in values):
+            self._kept.append(number)
+            return
+        text = "\n".join(value if isinstance(value, str) else json.dumps(value, default=str) for value in values)
+        hashed = RMinHash(self._permutations, MINHASH_SEED)
+        hashed.update(shingles(text, self._words))
+        if any(self._hashes[near].jaccard(hashed) >= self._threshold for near in self._index.query(hashed)):
+            return
+        self._index.insert(number, hashed)
+        self._hashes[number] = hashed
+        self._kept.append(number)
+
+    def order(self) -> Iterator[Sequence[int]]:
+        """The rows that are kept."""
+        for number in self._kept:
+            yield (number,)
+
+
+def shingles(text: str, words: int) -> list[str]:
+    """The sequences of so many words; the whole text where it has fewer. Case and punctuation count for nothing."""
+    tokens = "".join(c.lower() if c.isalnum() else " " for c in text).split()
+    if len(tokens) <= words:
+        return [" ".join(tokens)]
+    return list(dict.fromkeys(" ".join(tokens[i : i + words]) for i in range(len(tokens) - words + 1)))
+
+
+def bands(threshold: float, permutations: int) -> int:
+    """Into how many bands the hashes are split, so that nearly all pairs at the threshold meet in one.
+
+    A pair of similarity s meets with probability 1 - (1 - s^r)^b, for b bands of r rows. Candidates are compared
+    anyway, so the fewest bands that let 99 in 100 pairs at the threshold meet cost least.
+    """
+    for count in sorted(n for n in range(1, permutations + 1) if permutations % n == 0):
+        if 1 - (1 - threshold ** (permutations // count)) ** count >= 0.99:
+            return count
+    return permutations
+
+
+class Cosine(Barrier):
+    """Keeps the first of vectors that point nearly the same way (DEITA's diversity filter, arXiv:2312.15685)."""
+
+    def __init__(self, count: Count, dedup: Dedup) -> None:
+        super().__init__(count)
+        self._by = dedup.by[0]
+        self._threshold = SIMILAR_VECTORS if dedup.threshold is None else dedup.threshold
+        self._vectors: Any = None
+        self._filled = 0
+        self._kept = array("Q")
+
+    def look(self, item: Item) -> None:
+        """Keep the row where no vector near it was kept before."""
+        import numpy as np
+
+        number, value = self.seen, item.values.get(self._by)
+        self.seen += 1
+        vector = None
+        if isinstance(value, list) and value and all(isinstance(x, int | float) for x in value):
+            vector = np.asarray(value, dtype=np.float32)
+            length = float(np.linalg.norm(vector))
+            vector = vector / length if length else None
+        if vector is None or (self._vectors is not None and vector.shape[0] != self._vectors.shape[1]):
+            self._kept.append(number)
+            return
+        if self._vectors is None:
+            self._vectors = np.empty((256, vector.shape[0]), dtype=np.float32)
+        if self._filled and float((self._vectors[: self._filled] @ vector).max()) >= self._threshold:
+            return
+        if self._filled == len(self._vectors):
+            self._vectors = np.concatenate([self._vectors, np.empty_like(self._vectors)])
+        self._vectors[self._filled] = vector
+        self._filled += 1
+        self._kept.append(number)
+
+    def order(self) -> Iterator[Sequence[int]]:
+        """The rows that are kept."""
+        for number in self._kept:
+            yield (number,)
+
+
+class Sort(Barrier):
+    """Puts rows in order: numbers before texts before others, rows without a value last; equal ones as they came."""
+
+    def __init__(self, count: Count, by: Sequence[str], *, descending: bool) -> None:
+        super().__init__(count)
+        self._by = by
+        self._descending = descending
+        self._keys: list[tuple[Any, ...]] = []
+
+    def look(self, item: Item) -> None:
+        """Note the row's values."""
+        self._keys.append(tuple(_ranked(item.values.get(name)) for name in self._by))
+        self.seen += 1
+
+    def order(self) -> Iterator[Sequence[int]]:
+        """All rows, in order."""
+        numbers = list(range(self.seen))
+        for place in reversed(range(len(self._by))):
+            keys = [key[place] for key in self._keys]
+            numbers.sort(key=keys.__getitem__, reverse=self._descending)
+            numbers.sort(key=[rank == _NOTHING for rank, _ in keys].__getitem__)
+        for number in numbers:
+            yield (number,)
+
+
+_NOTHING = 9
+
+
+def _ranked(value: Any) -> tuple[int, Any]:
+    """What values of all types are compared by."""
+    if value is None:
+        return _NOTHING, 0
+    if isinstance(value, bool | int | float):
+        return (_NOTHING, 0) if value != value else (0, value)  # noqa: PLR0124 - not a number
+    if isinstance(value, str):
+        return 1, value
+    if isinstance(value, list):
+        return 2, [_ranked(each) for each in value]
+    return 3, json.dumps(value, sort_keys=True, default=str)
+
+
+class Sample(Barrier):
+    """Draws rows by the run's seed: so many, or a part."""
+
+    def __init__(self, count: Count, seed: str, *, n: int | None = None, fraction: float | None = None) -> None:
+        super().__init__(count)
+        self._rng = random.Random(seed)  # noqa: S311 - no secret
+        self._n = n
+        self._fraction = fraction
+
+    def look(self, _item: Item) -> None:
+        """Count the row."""
+        self.seen += 1
+
+    def order(self) -> Iterator[Sequence[int]]:
+        """The drawn rows, as they came."""
+        n = round(self.seen * self._fraction) if self._fraction is not None else min(self._n or 0, self.seen)
+        for number in sorted(self._rng.sample(range(self.seen), n)):
+            yield (number,)
+
+
+class Limit(Barrier):
+    """Keeps the first rows."""
+
+    def __init__(self, count: Count, n: int) -> None:
+        super().__init__(count)
+        self._n = n
+
+    def look(self, _item: Item) -> None:
+        """Count the row."""
+        self.seen += 1
+
+    def order(self) -> Iterator[Sequence[int]]:
+        """The first ones."""
+        for number in range(min(self._n, self.seen)):
+            yield (number,)
+
+
+def digest(values: Sequence[Any] | Mapping[str, Any]) -> bytes:
+    """16 bytes by which equal values are known: 1 and 1.0 are equal, 1 and true are not."""
+    try:
+        told = json.dumps(_told(values), sort_keys=True, default=repr)
+    except (TypeError, ValueError) as error:
+        raise RowError("wrong_type", f"a value can't be compared: {error}") from None
+    return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bytes | bytearray):
+        return hashlib.blake2b(value).hexdigest()
+    if isinstance(value, Mapping):
+        return {str(key): _told(each) for key, each in value.items()}
+    return [_told(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,449 @@
+"""Make a spec's steps ready: each a function over rows, in a list that barriers part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError, UsageError
+from distask.spec import steps as language
+from distask.spec.aggregation import aggregate_columns
+from distask.spec.flow import added_by, made_in
+from distask.spec.load import LoadedPipeline, LoadedSpec
+from distask.spec.model import LLM
+from distask.spec.steps import StepLLM, kind_of
+from distask.task.columns import ColumnType
+from distask.task.draws import Draws
+from distask.task.params import param_values
+from distask.task.sandbox import GLOBALS
+from distask.task.steps import barriers
+from distask.task.steps.calls import Asked, Call, Enter, Frame, Leave, Several, Tasks
+from distask.task.steps.flow import Count, Step
+from distask.task.steps.loops import ForEach, Repeat
+from distask.task.steps.rows import Columns, Explode, Filter, Set, When
+from distask.task.steps.scope import Scope
+from distask.task.task import Task, compiler_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from distask.spec.load import Loaded
+    from distask.task.templates import Compiler, Place
+
+_RAW = ("add_raw_input", "add_raw_output")
+
+Node = Step | barriers.Barrier
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run says of a task of steps."""
+
+    seed: int = 0
+    allow_code: bool = False
+    allow_paths: Sequence[Path] = ()
+    compilers: dict[int, Compiler] = field(default_factory=dict)
+    """Of each spec by its identity; tasks of the same specs with other params may share them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What stands around a spec's steps."""
+
+    llm: Mapping[str, Any] = field(default_factory=dict)
+    """What the steps around say of whom is asked, and how."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What the specs around say of generation."""
+    depth: int = 0
+    raw: Mapping[str, bool] = field(default_factory=dict)
+    """What the specs around leave out of the metadata: `add_raw_input`, `add_raw_output`."""
+    times: int | None = 1
+    """How often the steps are done for a row of the run, at the most; None where that hangs on the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A spec's steps, made ready."""
+
+    nodes: tuple[Node, ...]
+    params: Mapping[str, Any]
+    outputs: tuple[str, ...]
+    """The columns that the spec says it adds, under the data's names; none where it leaves that to its steps."""
+    added: tuple[str, ...]
+    """Those that are new: data that has one of them already is refused."""
+
+
+class Builder:
+    """Makes the steps of a spec, and of the specs in it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.counts: list[Count] = []
+        self.tasks: list[Task] = []
+        self._names: set[str] = set()
+        self._asked: set[str] = set()
+        self.asked: list[tuple[StepLLM, LLM]] = []
+
+    def body(
+        self,
+        loaded: LoadedPipeline,
+        params: Mapping[str, Any],
+        around: Around = Around(),
+        mappings: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+        count: Count | None = None,
+    ) -> Body:
+        """The steps of a spec, between what begins and what ends it; raises `UsageError`."""
+        spec = loaded.spec
+        values = param_values(spec, params)
+        base = {**GLOBALS, **spec.vars, **values, "vars": spec.vars, "params": values}
+        compiler = self._compiler(loaded)
+        scope = Scope(compiler, base, tuple(spec.draw))
+        frame = self._frame(loaded, base, compiler, mappings)
+        defaults = {**around.defaults, **spec.llm.model_dump(exclude_none=True)}
+        raw = {**around.raw, **{key: False for key in _RAW if not getattr(spec, key)}}
+        inner = _Steps(self, loaded, scope, values, replace(around, defaults=defaults, raw=raw))
+        if count is None:
+            count = Count(self.name(spec.name), "task", around.depth)
+        nodes = (Enter(count, frame), *inner.nodes(spec.steps, ("steps",)), Leave(count, frame))
+        outputs = tuple(outside for outside, _ in (frame.outputs or {}).values())
+        added = outputs if frame.outputs is not None else tuple(inner.new)
+        return Body(nodes, values, outputs, added)
+
+    def name(self, wanted: str) -> str:
+        """A name that no step has yet."""
+        name, number = wanted, 1
+        while name in self._names:
+            number += 1
+            name = f"{wanted}-{number}"
+        self._names.add(name)
+        return name
+
+    def asks_again(self, task: str) -> bool:
+        """Whether a step before asks a task of this name."""
+        again = task in self._asked
+        self._asked.add(task)
+        return again
+
+    def task(self, loaded: LoadedSpec, params: Mapping[str, Any], name: str) -> Task:
+        """A task of one call; raises `UsageError`."""
+        made = Task(
+            loaded,
+            params,
+            allow_code=self._settings.allow_code,
+            allow_paths=self._settings.allow_paths,
+            seed=self._settings.seed,
+            compiler=self._compiler(loaded),
+        )
+        made.name = name
+        self.tasks.append(made)
+        return made
+
+    @property
+    def seed(self) -> int:
+        """What is drawn is drawn from this."""
+        return self._settings.seed
+
+    def _compiler(self, loaded: Loaded) -> Compiler:
+        known = self._settings.compilers
+        key = id(loaded.document)
+        if key not in known:
+            known[key] = compiler_of(loaded)
+        return known[key]
+
+    def _frame(
+        self,
+        loaded: LoadedPipeline,
+        base: Mapping[str, Any],
+        compiler: Compiler,
+        mappings: tuple[Mapping[str, str], Mapping[str, str]],
+    ) -> Frame:
+        spec = loaded.spec
+        reads, makes = mappings
+        mapped = {**spec.input_mappings, **reads}
+
+        def outside(name: str) -> str:
+            own = spec.output_mappings.get(name, name)
+            return makes.get(own, own)
+
+        def holds(when: str | None, place: Place) -> bool:
+            try:
+                return when is None or bool(compiler.expression(when, place)(base))
+            except RowError as error:
+                raise UsageError(f"{loaded.path}: `when: {when}` can't be told: {error.message}") from None
+
+        outputs = {
+            name: (outside(name), ColumnType(output, name))
+            for name, output in spec.outputs.items()
+            if holds(output.when, ("outputs", name, "when"))
+        }
+        if spec.outputs and not outputs:
+            raise UsageError(f"{loaded.path}: with these params no output is left")
+        return Frame(
+            {inside: column for inside, column in mapped.items() if inside != column},
+            {name: column.default for name, column in spec.inputs.items() if not column.required},
+            Draws(spec.draw, compiler.expression, base, f"{self.seed}/{spec.name}"),
+            tuple(spec.draw),
+            outputs if spec.outputs else None,
+            {name: outside(name) for name in (*spec.output_mappings, *makes)},
+        )
+
+
+class _Steps:
+    """Makes one spec's steps."""
+
+    def __init__(
+        self, builder: Builder, loaded: LoadedPipeline, scope: Scope, params: Mapping[str, Any], around: Around
+    ) -> None:
+        self._builder = builder
+        self._loaded = loaded
+        self._scope = scope
+        self._params = params
+        self._around = around
+        self.new: dict[str, None] = {}
+        """Columns that steps add under names of their own."""
+
+    def nodes(self, steps: Sequence[language.Step], place: Place) -> list[Node]:
+        """The steps in force, in their order."""
+        made: list[Node] = []
+        for index, step in enumerate(steps):
+            made += self._node(step, (*place, index))
+        return made
+
+    def _node(self, step: language.Step, place: Place) -> list[Node]:
+        scope, at = self._scope, (*place, "when")
+        fixed = step.when is None or scope.is_fixed_expression(step.when)
+        if step.when is not None and fixed:
+            try:
+                holds = bool(scope.fixed_expression(step.when, at))
+            except RowError as error:
+                raise UsageError(f"{self._loaded.path}: `when: {step.when}` can't be told: {error.message}") from None
+            if not holds:
+                return []
+        made, added = self._made(step, place, handles_failure=not fixed)
+        if fixed or step.when is None:
+            return made
+        if len(made) != 1 or isinstance(made[0], barriers.Barrier):
+            count = Count(self._builder.name(step.name or "when"), "task", self._around.depth)
+            made = [Several(count, _all_steps(made, self._loaded), 1, grouped=False)]
+        return [When(_all_steps(made, self._loaded)[0], scope.expression(step.when, at), added)]
+
+    def _made(self, step: language.Step, place: Place, *, handles_failure: bool) -> tuple[list[Node], Sequence[str]]:
+        """What a step does, and the columns that it adds."""
+        if isinstance(step, language.TaskStep):
+            return self._task(step, place, handles_failure=handles_failure)
+        count = self._count(step, place)
+        scope = self._scope
+        if isinstance(step, language.RepeatStep):
+            inner = self._inside(step.steps, (*place, "steps"), count, self._turns(step, place))
+            turns = scope.expression(step.repeat, (*place, "repeat")) if isinstance(step.repeat, str) else step.repeat
+            loop = Repeat(
+                count,
+                turns,
+                inner,
+                goes_on=None if step.while_ is None else scope.expression(step.while_, (*place, "while")),
+                until=None if step.until is None else scope.expression(step.until, (*place, "until")),
+                collect=step.collect,
+            )
+            return [loop], tuple(step.collect or ())
+        if isinstance(step, language.ForEachStep):
+            name, _, source = step.for_each.partition(" in ")
+            before = set(self.new)
+            inner = self._inside(step.steps, (*place, "steps"), count, self._items(source, place))
+            collect = step.collect or {column: column for column in made_in(self._loaded, place)}
+            self.new = {n: None for n in self.new if n in before} | dict.fromkeys(collect)
+            items = scope.expression(source, (*place, "for_each"))
+            return [ForEach(count, name.strip(), items, inner, collect)], tuple(collect)
+        return [self._simple(step, place, count)], tuple(getattr(step, "set", ()))
+
+    def _simple(self, step: language.Step, place: Place, count: Count) -> Node:
+        scope = self._scope
+        match step:
+            case language.FilterStep():
+                return Filter(count, scope.expression(step.filter, (*place, "filter")))
+            case language.SetStep():
+                return Set(count, {n: scope.value(v, (*place, "set", n)) for n, v in step.set.items()})
+            case language.ExplodeStep():
+                self._around = replace(self._around, times=None)
+                return Explode(count, step.explode)
+            case language.KeepStep():
+                return Columns(count, keep=step.keep)
+            case language.DropStep():
+                return Columns(count, drop=step.drop)
+            case language.RenameStep():
+                return Columns(count, rename=step.rename)
+            case language.GroupStep():
+                return barriers.Group(count, step.group.by)
+            case language.DedupStep():
+                kinds: dict[str, Callable[[Count, language.Dedup], Node]] = {
+                    "minhash": barriers.MinHash,
+                    "cosine": barriers.Cosine,
+                }
+                kind = kinds.get(step.dedup.method)
+                if kind is None:
+                    return barriers.Exact(count, step.dedup.by)
+                return kind(count, step.dedup)
+            case language.SortStep():
+                return barriers.Sort(count, step.sort.by, descending=step.sort.descending)
+            case language.SampleStep():
+                seed = f"{self._builder.seed}/{self._loaded.spec.name}/{count.name}"
+                n = None if step.sample.n is None else self._whole(step.sample.n, (*place, "sample"), "sample")
+                return barriers.Sample(count, seed, n=n, fraction=step.sample.fraction)
+            case language.LimitStep():
+                return barriers.Limit(count, self._whole(step.limit, (*place, "limit"), "limit"))
+        raise AssertionError(step)
+
+    def _whole(self, written: int | str, place: Place, key: str) -> int:
+        try:
+            value = self._scope.fixed_expression(written, place) if isinstance(written, str) else written
+        except RowError as error:
+            raise UsageError(f"{self._loaded.path}: `{key}: {written}` can't be told: {error.message}") from None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UsageError(f"{self._loaded.path}: `{key}: {written}` is {value!r:.40}, which is no number of rows")
+        return value
+
+    def _turns(self, step: language.RepeatStep, place: Place) -> int | None:
+        """How many turns there are at the most, where that is fixed."""
+        if isinstance(step.repeat, int):
+            return step.repeat
+        if not self._scope.is_fixed_expression(step.repeat):
+            return None
+        try:
+            turns = self._scope.fixed_expression(step.repeat, (*place, "repeat"))
+        except RowError as error:
+            raise UsageError(f"{self._loaded.path}: `repeat: {step.repeat}` can't be told: {error.message}") from None
+        if isinstance(turns, bool) or not isinstance(turns, int) or not 0 <= turns <= language.MAX_TURNS:
+            told = f"is {turns!r:.40}, and not a whole number from 0 to {language.MAX_TURNS:,}"
+            raise UsageError(f"{self._loaded.path}: `repeat: {step.repeat}` {told}")
+        return turns
+
+    def _items(self, source: str, place: Place) -> int | None:
+        """How many items a loop goes through, where that is fixed."""
+        if not self._scope.is_fixed_expression(source):
+            return None
+        try:
+            items = self._scope.fixed_expression(source, (*place, "for_each"))
+        except RowError as error:
+            raise UsageError(f"{self._loaded.path}: `for_each: … in {source}` can't be told: {error.message}") from None
+        return len(items) if isinstance(items, list | tuple | range) else None
+
+    def _inside(self, steps: Sequence[language.Step], place: Place, count: Count, times: int | None) -> list[Step]:
+        around = self._around
+        self._around = replace(around, depth=count.depth + 1, times=_product(around.times, times))
+        made = self.nodes(steps, place)
+        self._around = around
+        return _all_steps(made, self._loaded)
+
+    def _count(self, step: language.Step, _place: Place, wanted: str | None = None) -> Count:
+        kind = kind_of(step) or ""
+        name = self._builder.name(step.name or wanted or kind.replace("_", "-"))
+        count = Count(name, kind, self._around.depth)
+        self._builder.counts.append(count)
+        return count
+
+    # the step that asks
+
+    def _task(
+        self, step: language.TaskStep, place: Place, *, handles_failure: bool
+    ) -> tuple[list[Node], Sequence[str]]:
+        loaded = self._loaded.tasks[place]
+        count = self._count(step, place, loaded.spec.name)
+        added = [step.output_mappings.get(name, name) for name in added_by(loaded)]
+        self.new |= dict.fromkeys(n for n in added_by(loaded) if n not in step.output_mappings)
+        n = loaded.spec.num_generations if step.num_generations is None else step.num_generations
+        around = self._around
+        grouped = loaded.spec.group_generations if step.group_generations is None else step.group_generations
+        inherited = {k: v for k, v in self._params.items() if isinstance(step.task, dict) and k in loaded.spec.params}
+        given = {**inherited, **step.params}
+        llm = {**self._around.llm, **(step.llm.model_dump(exclude_none=True) if step.llm is not None else {})}
+        if not grouped:
+            self._around = replace(around, times=_product(around.times, n))
+        if isinstance(loaded, LoadedPipeline):
+            return self._pipeline(step, place, loaded, count, given, llm, n, grouped=grouped), added
+        count.most = _product(around.times, n)
+        if not grouped and loaded.spec.aggregate:
+            told = f"the task {loaded.spec.name} makes one value of a row's generations, which needs them grouped"
+            raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
+        mapped = _mapped(loaded, step, around.raw)
+        scope, builder = self._scope, self._builder
+        if all(map(scope.is_fixed, step.params.values())):
+            task = builder.task(mapped, self._fixed_params(given, step, place), count.name)
+            added = list(task.added_columns)
+            make: Callable[[Any], Task] = lambda _item: task  # noqa: E731
+        else:
+            params = scope.value(given, (*place, "params"))
+            make = Tasks(params, lambda values: builder.task(mapped, values, count.name))
+        templated = any(isinstance(v, str) and "{{" in v for v in llm.values())
+        defaults = LLM.model_validate({**self._around.defaults, **loaded.spec.llm.model_dump(exclude_none=True)})
+        if not templated:
+            builder.asked.append((StepLLM.model_validate(llm), defaults))
+        asked = Asked(
+            make,
+            tuple(added),
+            n,
+            grouped,
+            scope.value(llm, (*place, "llm")) if templated else StepLLM.model_validate(llm),
+            defaults,
+            own_model="model" in llm or "config" in llm,
+            handles_failure=handles_failure,
+            again=builder.asks_again(loaded.spec.name),
+        )
+        return [Call(count, asked)], added
+
+    def _fixed_params(self, given: Mapping[str, Any], step: language.TaskStep, place: Place) -> dict[str, Any]:
+        try:
+            return {n: self._scope.fixed(v, (*place, "params", n)) if n in step.params else v for n, v in given.items()}
+        except RowError as error:
+            raise UsageError(f"{self._loaded.path}: the params of a step can't be told: {error.message}") from None
+
+    def _pipeline(
+        self,
+        step: language.TaskStep,
+        place: Place,
+        loaded: LoadedPipeline,
+        count: Count,
+        given: Mapping[str, Any],
+        llm: Mapping[str, Any],
+        n: int,
+        *,
+        grouped: bool,
+    ) -> list[Node]:
+        if not all(map(self._scope.is_fixed, step.params.values())):
+            told = "the params of a task that is made of steps can't hang on the row"
+            raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
+        times = _product(self._around.times, n if grouped else 1)
+        around = replace(self._around, llm=llm, depth=count.depth + 1, times=times)
+        params = self._fixed_params(given, step, place)
+        body = self._builder.body(loaded, params, around, (step.input_mappings, step.output_mappings), count)
+        if n == 1:
+            return list(body.nodes)
+        return [Several(count, _all_steps(body.nodes, self._loaded), n, grouped=grouped)]
+
+
+def _product(times: int | None, factor: int | None) -> int | None:
+    return None if times is None or factor is None else times * factor
+
+
+def _mapped(loaded: LoadedSpec, step: language.TaskStep, raw: Mapping[str, bool]) -> LoadedSpec:
+    """The task's spec with the step's names for columns, and without the raw parts that are left out."""
+    spec = loaded.spec
+    names = {name: spec.output_mappings.get(name, name) for name in spec.outputs}
+    names |= {f"{of}_{how}": column for column, of, how in aggregate_columns(spec, spec.outputs)}
+    outputs = {name: step.output_mappings.get(own, own) for name, own in names.items()}
+    changed = {
+        "input_mappings": {**spec.input_mappings, **step.input_mappings},
+        "output_mappings": {name: column for name, column in outputs.items() if name != column},
+        **raw,
+    }
+    return replace(loaded, spec=spec.model_copy(update=changed))
+
+
+def _all_steps(nodes: Sequence[Node], loaded: LoadedPipeline) -> list[Step]:
+    """The nodes, none of which waits for all rows; raises `UsageError`."""
+    made: list[Step] = []
+    for node in nodes:
+        if isinstance(node, barriers.Barrier):
+            told = f"the step {node.count.name} waits for all rows, and can't stand in a loop, or behind a row's `when`"
+            raise UsageError(f"{loaded.path}: {told}")
+        made.append(node)
+    return made

@@ -1,0 +1,251 @@
+"""The step that asks: a task of one call, and what goes around a task made of steps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError, UsageError
+from distask.spec.steps import StepLLM
+from distask.task.steps.flow import Ask, Count, Fork, fail, just, through
+from distask.task.steps.item import side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distask.spec.model import LLM
+    from distask.task.columns import ColumnType
+    from distask.task.draws import Draws
+    from distask.task.steps.flow import Flow, Made, Step
+    from distask.task.steps.item import Item
+    from distask.task.steps.scope import Value
+    from distask.task.task import Task
+
+MOST_TASKS = 256
+"""Tasks with params of their own that are kept, where params hang on the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a step asks."""
+
+    task: Callable[[Item], Task]
+    """The task with its params; raises `RowError`."""
+    added: tuple[str, ...]
+    """The columns that it adds."""
+    num_generations: int
+    grouped: bool
+    llm: Value | StepLLM
+    defaults: LLM
+    own_model: bool
+    """Whether the step says itself whom it asks, which is then told in the metadata."""
+    handles_failure: bool
+    """Whether its `when` hangs on the row, and so decides about rows that failed before too."""
+    again: bool
+    """Whether another step asks a task of the same name: its drawn values differ then."""
+
+
+class Call:
+    """Asks a task of one call."""
+
+    def __init__(self, count: Count, asked: Asked) -> None:
+        self.count = count
+        self._asked = asked
+
+    def flow(self, item: Item) -> Flow:
+        """The row with the task's columns; a row for each of several replies that are not grouped."""
+        asked, name = self._asked, self.count.name
+        if item.failed and not asked.handles_failure:
+            self.count.skipped += 1
+            return [_with_nulls(item, asked.added)]
+        try:
+            task = asked.task(item)
+            llm = asked.llm if isinstance(asked.llm, StepLLM) else _step_llm(asked.llm(item))
+        except RowError as error:
+            self.count.failed += 1
+            return (yield from fail(name, _with_nulls(item, asked.added), error))
+        self.count.asked += 1
+        made: list[Made] = yield Ask(
+            name,
+            task,
+            item.values,
+            self._index(item),
+            item.lineage,
+            item.place,
+            asked.num_generations,
+            asked.grouped,
+            llm,
+            asked.defaults,
+        )
+        self.count.failed += all(each.failed for each in made) and bool(made)
+        item.lineage.asked = True
+        if asked.num_generations == 1 or asked.grouped:
+            return [self._take(item, each) for each in made]
+        return [
+            self._take(item.child(dict(item.values), name, number, dict(item.metadata)), each)
+            for number, each in enumerate(made)
+        ]
+
+    def _index(self, item: Item) -> int | str:
+        """What draws hang on: the row's place, as in a run of the task alone, where no other step draws the same."""
+        if not item.turns and not self._asked.again:
+            index = item.lineage.index
+            return int(index) if index.isdigit() else index
+        return "/".join([item.lineage.index, self.count.name, *map(str, item.turns)])
+
+    def _take(self, item: Item, made: Made) -> Item:
+        item.values = {**item.values, **made.columns}
+        item.metadata |= made.metadata
+        if self._asked.own_model:
+            item.metadata[f"model_{self.count.name}"] = made.model
+        item.model = made.model or item.model
+        item.failed = made.failed
+        return item
+
+
+def _with_nulls(item: Item, names: Sequence[str]) -> Item:
+    item.values = {**item.values, **{name: None for name in names if name not in item.values}}
+    return item
+
+
+def _step_llm(written: Any) -> StepLLM:
+    given = {key: value for key, value in written.items() if value is not None}
+    for key in ("config", "model"):
+        if key in given and not isinstance(given[key], str):
+            raise RowError("llm", f"`{key}` is a name, not {json.dumps(given[key], default=str):.60}")
+    return StepLLM.model_validate(given)
+
+
+class Tasks:
+    """A task with params that hang on the row: one for each of their values."""
+
+    def __init__(self, params: Value, make: Callable[[Mapping[str, Any]], Task]) -> None:
+        self._params = params
+        self._make = make
+        self._made: dict[str, Task] = {}
+
+    def __call__(self, item: Item) -> Task:
+        """The task for a row; raises `RowError` where it can't be made with these params."""
+        params = self._params(item)
+        key = json.dumps(params, sort_keys=True, default=repr)
+        task = self._made.get(key)
+        if task is None:
+            try:
+                task = self._make(params)
+            except UsageError as error:
+                raise RowError("params", str(error)) from None
+            if len(self._made) >= MOST_TASKS:
+                self._made.pop(next(iter(self._made)))
+            self._made[key] = task
+        return task
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How a task of steps sees the row around it, and what it leaves there."""
+
+    mapped: Mapping[str, str]
+    """Column inside to the column outside."""
+    defaults: Mapping[str, Any]
+    """Optional columns inside that a row may lack."""
+    draws: Draws
+    drawn: tuple[str, ...]
+    outputs: Mapping[str, tuple[str, ColumnType]] | None
+    """Column inside to its name outside and its type; None where all that the steps made is left."""
+    renamed: Mapping[str, str]
+    """Column inside to its name outside, where there are no outputs."""
+
+
+class Enter:
+    """Begins a task of steps: its own names for columns, its own drawn values."""
+
+    def __init__(self, count: Count, frame: Frame) -> None:
+        self.count = Count(count.name, count.kind)
+        self._task = count
+        self._frame = frame
+
+    def flow(self, item: Item) -> Flow:
+        """The row as the task's steps see it."""
+        self._task.came += 1
+        frame, around = self._frame, item.values
+        item.frames = (*item.frames, around)
+        values = {**around, **{inside: around.get(outside) for inside, outside in frame.mapped.items()}}
+        for name, default in frame.defaults.items():
+            if values.get(name) is None:
+                values[name] = default
+        item.values = values
+        if frame.drawn:
+            index = "/".join([item.lineage.index, *map(str, item.turns)])
+            try:
+                item.values = {**values, **frame.draws.of(int(index) if index.isdigit() else index)}
+            except RowError as error:
+                self._task.failed += 1
+                item.values = {**values, **dict.fromkeys(frame.drawn)}
+                return (yield from fail(self._task.name, item, error))
+        return [item]
+
+
+class Leave:
+    """Ends a task of steps: what it adds to the row around it."""
+
+    def __init__(self, count: Count, frame: Frame) -> None:
+        self.count = Count(count.name, count.kind)
+        self._task = count
+        self._frame = frame
+
+    def flow(self, item: Item) -> Flow:
+        """The row around the task with the task's columns."""
+        self._task.went += 1
+        frame, inside = self._frame, item.values
+        around = item.frames[-1]
+        item.frames = item.frames[:-1]
+        if frame.outputs is None:
+            own = {*frame.drawn, *(n for n in (*frame.mapped, *frame.defaults) if n not in around)}
+            item.values = {frame.renamed.get(n, n): value for n, value in inside.items() if n not in own}
+            return [item]
+        made, wrong = {}, None
+        for name, (outside, column) in frame.outputs.items():
+            value = inside.get(name)
+            try:
+                made[outside] = None if value is None else column.read(value)
+            except ValueError as error:
+                made[outside], wrong = None, RowError("type", str(error))
+        item.values = {**around, **made}
+        if wrong is not None and not item.failed:
+            self._task.failed += 1
+            return (yield from fail(self._task.name, item, wrong))
+        return [item]
+
+
+class Several:
+    """Does a task of steps several times for each row: a row each, or one row with lists."""
+
+    def __init__(self, count: Count, steps: Sequence[Step], num_generations: int, *, grouped: bool) -> None:
+        self.count = count
+        self._steps = steps
+        self._num_generations = num_generations
+        self._grouped = grouped
+
+    def flow(self, item: Item) -> Flow:
+        """The rows that the times make."""
+        if self._num_generations == 1:
+            return (yield from through(self._steps, item))
+        around = dict(item.values)
+        metadata = {} if self._grouped else item.metadata
+        children = [
+            item.child(dict(around), self.count.name, number, dict(metadata)) for number in range(self._num_generations)
+        ]
+        done = yield Fork([through(self._steps, child) for child in children])
+        made = [each for several in done for each in several]
+        if not self._grouped:
+            return made
+        item.lineage.asked = True
+        names = dict.fromkeys(
+            n for each in made for n, v in each.values.items() if n not in around or v is not around[n]
+        )
+        item.values = {**around, **{name: [each.values.get(name) for each in made] for name in names}}
+        item.metadata |= side_by_side([each.metadata for each in made])
+        item.model = next((each.model for each in reversed(made) if each.model is not None), item.model)
+        item.failed = bool(made) and all(each.failed for each in made)
+        return (yield from just([item]))

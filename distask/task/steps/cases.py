@@ -1,0 +1,132 @@
+"""Hold a spec of steps against its golden cases: with this row and these replies, these columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError, UsageError
+from distask.spec.diagnostics import did_you_mean
+from distask.task.cases import (
+    COMPLETION_KEYS,
+    Broken,
+    Outcome,
+    case_name,
+    completion_of,
+    expected_error,
+    outcome,
+    same_columns,
+)
+from distask.task.pipeline import Pipeline
+from distask.task.steps.rehearsal import rehearse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from distask.llm.request import Completion
+    from distask.spec.load import LoadedPipeline
+    from distask.spec.steps import PipelineCase
+    from distask.task.steps.flow import Ask
+    from distask.task.templates import Compiler
+
+
+def try_pipeline_cases(loaded: LoadedPipeline, *, allow_code: bool) -> Iterator[Outcome]:
+    """Take each case's rows through the steps, in the order of the file."""
+    compilers: dict[int, Compiler] = {}
+    for index, case in enumerate(loaded.spec.cases):
+        try:
+            _run(loaded, case, compilers, allow_code=allow_code)
+        except Broken as broken:
+            yield outcome(loaded, index, broken)
+        else:
+            yield Outcome(case_name(case, index), index)
+
+
+def _run(loaded: LoadedPipeline, case: PipelineCase, compilers: dict[int, Compiler], *, allow_code: bool) -> None:
+    try:
+        pipeline = Pipeline(loaded, case.params, allow_code=allow_code, seed=case.seed, compilers=compilers)
+    except UsageError as error:
+        raise Broken(("params",) if case.params else (), str(error)) from None
+    replies = _Replies(case.replies, [count.name for count in pipeline.counts])
+    rows = case.input if isinstance(case.input, list) else [case.input]
+    errors: list[tuple[str, RowError]] = []
+    items = rehearse(pipeline, rows, replies, lambda step, error: errors.append((step, error)))
+    replies.refuse_what_is_left()
+    if case.error is not None:
+        _expect_error(case.error, errors)
+    elif errors:
+        step, first = errors[0]
+        raise Broken(("replies",), f"step {step}: {first.message}", "if that is meant, say so: `error: words of it`")
+    if case.expect is not None:
+        _compare(case.expect, [item.values for item in items])
+
+
+def _expect_error(words: str, errors: Sequence[tuple[str, RowError]]) -> None:
+    if not errors:
+        raise Broken(("error",), f'expected an error with "{words}", and no step failed')
+    if not any(expected_error(words, error) for _, error in errors):
+        raise Broken(("error",), f'expected an error with "{words}", got "{errors[0][1].message}"')
+
+
+def _compare(expect: dict[str, Any] | list[dict[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+    if isinstance(expect, list):
+        if len(expect) != len(rows):
+            raise Broken(("expect",), f"expected {len(expect)} rows, got {len(rows)}")
+        for number, (wanted, row) in enumerate(zip(expect, rows, strict=True)):
+            same_columns(wanted, row, ("expect", number))
+        return
+    if len(rows) != 1:
+        told = f"expected one row, got {len(rows)}"
+        raise Broken(("expect",), told, "a case that gives several rows, or none, expects a list of them")
+    assert isinstance(expect, dict)
+    same_columns(expect, rows[0], ("expect",))
+
+
+class _Replies:
+    """A case's replies, given in the order in which they are asked for."""
+
+    def __init__(self, written: Any, steps: Sequence[str]) -> None:
+        self._same: Completion | None = None
+        self._queue: list[Any] | None = None
+        self._by_step: dict[str, list[Any]] = {}
+        self._ever: dict[str, Any] = {}
+        if isinstance(written, list):
+            self._queue = list(written)
+        elif _is_one(written):
+            self._same = completion_of(written, ("replies",))
+        else:
+            for name, value in written.items():
+                if name not in steps:
+                    raise Broken(("replies", name), f"there is no step `{name}`", did_you_mean(name, steps))
+                if isinstance(value, list):
+                    self._by_step[name] = list(value)
+                else:
+                    self._ever[name] = value
+
+    def __call__(self, ask: Ask) -> list[Completion]:
+        return [self._next(ask.step) for _ in range(ask.num_generations)]
+
+    def _next(self, step: str) -> Completion:
+        if self._same is not None:
+            return self._same
+        if step in self._ever:
+            return completion_of(self._ever[step], ("replies", step))
+        queue = self._by_step.get(step) if self._queue is None else self._queue
+        if queue is None:
+            raise Broken(("replies",), f"the case has no reply for the step {step}")
+        if not queue:
+            raise Broken(("replies",), f"the case has too few replies: the step {step} asks for one more")
+        return completion_of(queue.pop(0), ("replies",))
+
+    def refuse_what_is_left(self) -> None:
+        """Every reply that is given one by one is asked for."""
+        left = len(self._queue or [])
+        if left:
+            raise Broken(("replies",), f"the case has {left} more than are asked for")
+        for name, queue in self._by_step.items():
+            if queue:
+                raise Broken(("replies", name), f"the case has {len(queue)} more than the step {name} asks for")
+
+
+def _is_one(written: Any) -> bool:
+    """Whether this is one reply for everything: a text, or a completion."""
+    return isinstance(written, str) or (bool(written) and all(key in COMPLETION_KEYS for key in written))

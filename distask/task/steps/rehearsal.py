@@ -1,0 +1,87 @@
+"""Take rows through a task made of tasks with replies from anywhere but a model: golden cases, made-up replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError
+from distask.task.aggregate import aggregated
+from distask.task.steps.flow import Ask, Fault, Fork, Made
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from distask.llm.request import Completion
+    from distask.task.pipeline import Pipeline
+    from distask.task.steps.flow import Flow
+    from distask.task.steps.item import Item
+
+Replies = Callable[[Ask], "Sequence[str | Completion]"]
+"""What gives the replies of an ask, as many as it has generations."""
+Told = Callable[[str, RowError], None]
+"""What is told of each step that fails for a row."""
+
+
+def rehearse(
+    pipeline: Pipeline, rows: Iterable[Mapping[str, Any]], replies: Replies, told: Told = lambda _step, _error: None
+) -> list[Item]:
+    """The rows that come out. The pipeline is used up: its steps have counted, its barriers have seen these rows."""
+    items = [pipeline.item(values, index, f"row {index + 1}") for index, values in enumerate(rows)]
+    for number, segment in enumerate(pipeline.segments):
+        items = [each for item in items for each in _driven(pipeline.flow(number, item), replies, told)]
+        barrier = segment.barrier
+        if barrier is not None:
+            for item in items:
+                barrier.count.came += 1
+                barrier.look(item)
+            items = [barrier.joined([items[n] for n in numbers]) for numbers in barrier.order()]
+            barrier.count.went += len(items)
+    return items
+
+
+def _driven(flow: Flow, replies: Replies, told: Told) -> list[Item]:
+    sent: Any = None
+    while True:
+        try:
+            wanted = flow.send(sent)
+        except StopIteration as end:
+            items: list[Item] = end.value
+            return items
+        if isinstance(wanted, Fork):
+            sent = [_driven(each, replies, told) for each in wanted.flows]
+        elif isinstance(wanted, Fault):
+            told(wanted.step, wanted.error)
+            sent = None
+        else:
+            sent = _answered(wanted, replies, told)
+
+
+def _answered(ask: Ask, replies: Replies, told: Told) -> list[Made]:
+    """What the replies give, in the shapes of a run's generations."""
+    task, step = ask.task, ask.step
+    made: list[Made] = []
+    try:
+        task.format_input(ask.values, ask.index)
+        task.keywords(ask.values, ask.index)
+    except RowError as error:
+        told(step, error)
+        made = [_failed(ask, error)] * ask.num_generations
+    else:
+        for reply in replies(ask):
+            try:
+                made.append(Made(task.format_output(reply, ask.values, ask.index), {}, None, failed=False))
+            except RowError as error:
+                told(step, error)
+                made.append(_failed(ask, error))
+    if not ask.grouped:
+        drop = task.spec.on_invalid.then == "drop"
+        return [each for each in made if not (drop and each.failed)]
+    lists = {name: [each.columns.get(name) for each in made] for name in task.output_columns}
+    failed = all(each.failed for each in made)
+    return [Made({**lists, **aggregated(task.aggregates, lists)}, {}, None, failed)]
+
+
+def _failed(ask: Ask, error: RowError) -> Made:
+    said = {f"error_{ask.step}": {"kind": error.kind, "message": error.message}}
+    return Made(dict(ask.task.null_output()), said, None, failed=True)

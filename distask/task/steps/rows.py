@@ -1,0 +1,150 @@
+"""Steps over a row's own columns: filter, set, explode, keep, drop, rename. No model is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError
+from distask.task.steps.flow import Count, Fault, fail, just
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from distask.task.steps.flow import Flow, Step
+    from distask.task.steps.item import Item
+    from distask.task.steps.scope import Value
+
+
+class Filter:
+    """Leaves rows out; one for which nobody can tell is left out too, and counted as failed."""
+
+    def __init__(self, count: Count, holds: Value) -> None:
+        self.count = count
+        self._holds = holds
+
+    def flow(self, item: Item) -> Flow:
+        """The row, or nothing."""
+        try:
+            return [item] if self._holds(item) else []
+        except RowError as error:
+            if not item.failed:  # that it failed is counted already
+                self.count.failed += 1
+                yield Fault(self.count.name, item.place, error)
+            return []
+
+
+class Set:
+    """Computes columns, each seeing those before it."""
+
+    def __init__(self, count: Count, columns: Mapping[str, Value]) -> None:
+        self.count = count
+        self._columns = columns
+
+    def flow(self, item: Item) -> Flow:
+        """The row with its new columns; null from the first on that can't be computed."""
+        names = list(self._columns)
+        for index, (name, value) in enumerate(self._columns.items()):
+            try:
+                item.values = {**item.values, name: value(item)}
+            except RowError as error:
+                item.values = {**item.values, **dict.fromkeys(names[index:])}
+                if item.failed:
+                    return [item]
+                self.count.failed += 1
+                told = RowError(error.kind, f"{name}: {error.message}")
+                return (yield from fail(self.count.name, item, told))
+        return [item]
+
+
+class Explode:
+    """Makes a row of each item of a list, or of several lists side by side."""
+
+    def __init__(self, count: Count, columns: Sequence[str]) -> None:
+        self.count = count
+        self._columns = columns
+
+    def flow(self, item: Item) -> Flow:
+        """A row for each item; a row whose list is null stays as it is."""
+        lists = [item.values.get(name) for name in self._columns]
+        if all(each is None for each in lists):
+            return [item]
+        try:
+            length = _length(self._columns, lists)
+        except RowError as error:
+            self.count.failed += 1
+            return (yield from fail(self.count.name, item, error))
+        return [
+            item.child(
+                {
+                    **item.values,
+                    **{n: each[i] for n, each in zip(self._columns, lists, strict=True) if each is not None},
+                },
+                self.count.name,
+                i,
+                dict(item.metadata),
+            )
+            for i in range(length)
+        ]
+
+
+def _length(names: Sequence[str], lists: Sequence[Any]) -> int:
+    for name, each in zip(names, lists, strict=True):
+        if not isinstance(each, list):
+            raise RowError("wrong_type", f"`{name}` is no list")
+    lengths = {len(each) for each in lists}
+    if len(lengths) > 1:
+        told = ", ".join(f"`{name}` has {len(each)}" for name, each in zip(names, lists, strict=True))
+        raise RowError("wrong_type", f"the lists differ in length: {told}")
+    return lengths.pop()
+
+
+class Columns:
+    """Takes columns away, or gives them other names: `keep`, `drop`, `rename`."""
+
+    def __init__(
+        self,
+        count: Count,
+        *,
+        keep: Sequence[str] | None = None,
+        drop: Sequence[str] = (),
+        rename: Mapping[str, str] | None = None,
+    ) -> None:
+        self.count = count
+        self._keep = keep
+        self._drop = frozenset(drop)
+        self._rename = rename or {}
+
+    def flow(self, item: Item) -> Flow:
+        """The row with other columns."""
+        values = item.values
+        if self._keep is not None:
+            item.values = {name: values.get(name) for name in self._keep}
+        else:
+            item.values = {self._rename.get(n, n): value for n, value in values.items() if n not in self._drop}
+        return just([item])
+
+
+class When:
+    """Lets rows pass by a step for which an expression is false; columns that it would add are null there."""
+
+    def __init__(self, step: Step, holds: Value, added: Sequence[str]) -> None:
+        self.count = step.count
+        self._step = step
+        self._holds = holds
+        self._added = added
+
+    def flow(self, item: Item) -> Flow:
+        """The step's rows, or the row as it came."""
+        try:
+            holds = self._holds(item)
+        except RowError as error:
+            item.values = {**item.values, **{name: None for name in self._added if name not in item.values}}
+            if item.failed:
+                return [item]
+            self.count.failed += 1
+            return (yield from fail(self.count.name, item, error))
+        if not holds:
+            self.count.skipped += 1
+            item.values = {**item.values, **{name: None for name in self._added if name not in item.values}}
+            return [item]
+        return (yield from self._step.flow(item))

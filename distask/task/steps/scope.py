@@ -1,0 +1,91 @@
+"""The names that the expressions of steps see, and expressions of any shape over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError
+from distask.spec.expressions import read_expression, read_template
+from distask.task.plain import plain
+
+if TYPE_CHECKING:
+    from distask.task.steps.item import Item
+    from distask.task.templates import Compiler, Expression, Place
+
+Value = Callable[["Item"], Any]
+"""What a step computes of a row; raises `RowError`."""
+
+
+class Scope:
+    """Compiles the expressions of one spec's steps.
+
+    Args:
+        compiler: of the spec.
+        base: the names that every row sees: params, vars.
+        drawn: the spec's drawn columns.
+    """
+
+    def __init__(self, compiler: Compiler, base: Mapping[str, Any], drawn: tuple[str, ...]) -> None:
+        self._compiler = compiler
+        self._base = base
+        self._drawn = drawn
+        self._fixed = frozenset(base)
+
+    def names(self, item: Item) -> dict[str, Any]:
+        """The names of a row."""
+        values = item.values
+        made = {**self._base, **values, "row": values}
+        if self._drawn:
+            made["draw"] = {name: values.get(name) for name in self._drawn}
+        return made
+
+    def expression(self, source: str, place: Place) -> Value:
+        """An expression over a row."""
+        compiled = self._compiler.expression(source, place)
+        return lambda item: compiled(self.names(item))
+
+    def value(self, written: Any, place: Place) -> Value:
+        """A value of any shape, in which texts with braces are templates."""
+        made = self._shape(written, place)
+        return lambda item: _plain(made(self.names(item)))
+
+    def is_fixed(self, written: Any) -> bool:
+        """Whether a value hangs on params and vars only, and is the same for every row."""
+        if isinstance(written, str):
+            if "{" not in written:
+                return True
+            return all(name.name in self._fixed for name in read_template(written).names)
+        if isinstance(written, Mapping):
+            return all(map(self.is_fixed, written.values()))
+        return not isinstance(written, list) or all(map(self.is_fixed, written))
+
+    def is_fixed_expression(self, source: str) -> bool:
+        """The same of an expression."""
+        return all(name.name in self._fixed for name in read_expression(source).names)
+
+    def fixed(self, written: Any, place: Place) -> Any:
+        """The value of what is fixed; raises `RowError`."""
+        return _plain(self._shape(written, place)(self._base))
+
+    def fixed_expression(self, source: str, place: Place) -> Any:
+        """The same of an expression; raises `RowError`."""
+        return self._compiler.expression(source, place)(self._base)
+
+    def _shape(self, written: Any, place: Place) -> Expression:
+        if isinstance(written, str) and "{" in written:
+            return self._compiler.value(written, place)
+        if isinstance(written, Mapping):
+            members = {key: self._shape(value, (*place, key)) for key, value in written.items()}
+            return lambda names: {key: member(names) for key, member in members.items()}
+        if isinstance(written, list):
+            items = [self._shape(value, (*place, index)) for index, value in enumerate(written)]
+            return lambda names: [item(names) for item in items]
+        return lambda _names: written
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return plain(value)
+    except ValueError as error:
+        raise RowError("template", str(error)) from None
