@@ -1,6 +1,6 @@
 """The docs can't lie: each command in them is run, and its output compared; the references are made from the code.
 
-`python tests/test_docs.py` writes the outputs, the references and the gallery's pages anew.
+`python tests/test_docs.py` writes the outputs, the references, the gallery's pages and the README's picture anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "howto").glob("*.md")])
 GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.md"))
 BLOCK = re.compile(r"^```(?P<kind>console|\w+ file=(?P<file>\S+))\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 DISTASK = f"{shlex.quote(sys.executable)} -m distask"
@@ -76,6 +76,13 @@ def test_the_references_are_made_from_the_code(monkeypatch):
         assert page.read_text() == text
 
 
+def test_the_readmes_picture_shows_what_is_printed_today(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from picture import picture
+
+    assert (ROOT / "docs" / "run.svg").read_text() == picture()
+
+
 def test_the_gallerys_pages_are_made_from_its_specs(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     from gallery_pages import gallery_pages
@@ -104,5 +111,5 @@ if __name__ == "__main__":
         page.unlink()
     for name, text in pages.items():
         (ROOT / "docs" / "gallery" / name).write_text(text, encoding="utf-8")
-    for written in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]):
+    for written in PAGES:
         written.write_text(outputs(written))

@@ -1,4 +1,4 @@
-"""Bring into the site what lies beside the docs: the README as its first page, the changelog, files that are linked to."""
+"""Bring into the site what lies beside the docs: the README as its first page, the changelog, files that pages name."""
 
 from __future__ import annotations
 
