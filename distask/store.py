@@ -279,7 +279,7 @@ def _encode(completion: Completion) -> bytes:
 def _decode(data: bytes) -> Completion:
     known: dict[str, Any] = orjson.loads(data)
     known["usage"] = Usage(*known["usage"])
-    return Completion(**known)
+    return Completion(**{"text": None, **known})
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -9,6 +9,7 @@ import typer.main
 from pydantic import BaseModel
 
 from distask.cli import app, event_models
+from distask.llm.retry import RULES
 from distask.spec import model, steps
 from distask.spec.expressions import FILTERS as OWN_FILTERS
 from distask.task.filters import FILTERS
@@ -89,6 +90,38 @@ Contents and expressions (`when`, `checks` and others) are Jinja's, in a sandbox
 and its filters but for `random`, `urlize`, `xmlattr` and `pprint`. A name that is not there is an error. Lists and
 mappings are printed as JSON, null as nothing. Besides Jinja's filters there are these:
 """
+
+
+FAILURES = """\
+# What each failure means
+
+Made from the table that the program itself reads, from above: the first line that fits decides. What is tried again
+waits as the server asks (`Retry-After` in seconds, milliseconds or as a date, the `ratelimit-reset` headers of what is
+used up; an hour at the most), and the whole endpoint with it; else a time drawn from a range that doubles with each
+try. Tries are counted (`limits.max_retries`), and so is their time (`limits.max_retry_seconds`, that of waiting for a
+turn left out). What ends the run lets the calls that are in flight end, asks nothing more and exits with 1; what ends a
+row leaves its outputs null, with `kind` and the server's words in its metadata.
+
+A run whose first 20 rows all end in the same failure ends with it, as does one where half of the last 200 rows do,
+unless the rows themselves are to blame (`context_length`, `content_filter`, `too_large`, `oversize`).
+
+| what came | `kind` | what then | what you can do |
+| --- | --- | --- | --- |
+"""
+ENDS = {"retry": "tried again", "row": "ends its row", "run": "ends the run"}
+FILLED = {
+    "model": "MODEL",
+    "base": "base_url",
+    "key": "is the key right, and for this server? where none was sent: --set llm.api_key_env=NAME",
+}
+
+
+def failures_reference() -> str:
+    """The page of what ends what."""
+    rows = (
+        f"| {rule.what} | `{rule.kind}` | {ENDS[rule.scope]} | {(rule.mend or '').format(**FILLED)} |" for rule in RULES
+    )
+    return FAILURES + "\n".join(rows) + "\n"
 
 
 def _name(parser: type[BaseModel]) -> str:
@@ -198,5 +231,10 @@ EXIT_CODES = """\
 | 130 | stopped with Ctrl-C; the same command goes on |
 """
 
-REFERENCES = {"spec.md": spec_reference, "cli.md": cli_reference, "events.md": events_reference}
+REFERENCES = {
+    "spec.md": spec_reference,
+    "cli.md": cli_reference,
+    "events.md": events_reference,
+    "failures.md": failures_reference,
+}
 """The pages that are made here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,6 +38,8 @@ class Reply:
     """Seconds between the bytes of the body."""
     cut: int | None = None
     """Bytes of the body that are sent before the connection is closed."""
+    raw: bytes | None = None
+    """What is sent instead of an HTTP answer, before the connection is closed."""
 
 
 class ScriptedServer:
@@ -134,7 +136,7 @@ class ScriptedServer:
         text = echo(body) if made.body is None else made.body
         if isinstance(text, str) and made.status == 200:
             text = self.data(route, body, text) if "messages" not in body else self.completion(body, text)
-        return Reply(made.status, made.headers, text, made.delay + self.delay, made.drop, made.drip, made.cut)
+        return replace(made, body=text, delay=made.delay + self.delay)
 
     def data(self, route: str, body: dict, text: str) -> dict:
         """The answer to what is no chat: the text as a continuation, an image's URL, or an embedding in JSON."""
@@ -225,6 +227,10 @@ class _Connection(asyncio.Protocol):
             return
         if reply.drop:
             self._transport.abort()
+            return
+        if reply.raw is not None:
+            self._transport.write(reply.raw)
+            self._transport.close()
             return
         body = reply.body
         if not isinstance(body, bytes):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +22,7 @@ from distask.llm.tokens import estimate_tokens
 from distask.llm.waits import backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from distask.llm.config import Resolved
     from distask.llm.pace import Place
@@ -35,6 +36,9 @@ SHORTEST_SECRET = 4
 """Characters; hiding a shorter one would blot out words, and keep no secret."""
 TROUBLES = frozenset({"server_error", "connection", "tls", "timeout"})
 """Failures of which many in a row make the whole endpoint rest."""
+
+
+Keep = Callable[[list["Completion"]], Awaitable[None]]
 
 
 class Provider(Protocol):
@@ -104,8 +108,11 @@ class Client:
         size = MOST_CHOICES if self.honours_n else 1
         return [list(samples[i : i + size]) for i in range(0, len(samples), size)]
 
-    async def ask(self, request: Request, samples: Sequence[int]) -> list[Completion]:
+    async def ask(self, request: Request, samples: Sequence[int], keep: Keep | None = None) -> list[Completion]:
         """At least one completion, for the first of `samples`, in order; the caller asks again for the rest.
+
+        `keep` is given them before the call's place goes to another: what a kill can lose is never more calls than may
+        be in flight.
 
         Raises:
             CallFailed: the row's failure, or (scope "run") the run's, which every later call raises too.
@@ -114,14 +121,14 @@ class Client:
         while True:
             asked = samples if self.honours_n else samples[:1]
             try:
-                completions = await self._call(request, asked, tries)
+                completions = await self._call(request, asked, tries, keep)
             except CallFailed as error:
                 failure = error.failure
             else:
                 self._breaker.success()
                 if len(completions) < len(asked):
                     self._learn_n("the server sent fewer completions than n asked for")
-                return completions[: len(asked)]
+                return completions
             if self._fatal is not None:
                 raise CallFailed(self._fatal)
             self.failures[failure.kind] += 1
@@ -148,7 +155,9 @@ class Client:
         """Close the provider's connections."""
         await self.provider.close()
 
-    async def _call(self, request: Request, samples: Sequence[int], tries: _Tries) -> list[Completion]:
+    async def _call(
+        self, request: Request, samples: Sequence[int], tries: _Tries, keep: Keep | None
+    ) -> list[Completion]:
         pace = self.pace
         if self._fatal is not None:
             raise CallFailed(self._fatal)
@@ -168,6 +177,9 @@ class Client:
             self.answered_at = asyncio.get_running_loop().time()
             if pace.counts_tokens and (used := _used(completions)) is not None:
                 place.used(used)
+            completions = completions[: len(samples)]
+            if keep is not None:
+                await keep(completions)
             return completions
 
     def _slow_down(self, failure: Failure, place: Place) -> None:

@@ -15,7 +15,7 @@ from distask.llm.request import CallFailed, Completion, Failure
 from distask.runner.generations import Generation, total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from distask.llm.request import Message, Request
     from distask.runner.requests import Asked, Target
@@ -196,37 +196,45 @@ class Calls:
         self, target: Target, asked: Asked, samples: Sequence[int], attempt: int
     ) -> dict[int, Completion | Failure]:
         """One call: what came back is in the store before anyone counts it as done."""
-        async with self._shared.unkept:
-            try:
-                completions = await self._paid(target, asked.seeded(samples[0], attempt), samples)
-            except CallFailed as error:
-                if error.failure.scope == "run":
-                    raise
-                return dict.fromkeys(samples, error.failure)
-            answers = dict(zip(samples, completions, strict=False))
-            if self._store is not None and target.keep:
-                try:
-                    kept = [(asked.key(sample, attempt), completion) for sample, completion in answers.items()]
-                    await self._store.put(kept, asked.request.max_tokens)
-                except StoreError as error:  # the reply still goes to the output
-                    self._shared.halt(error)
-            return {**answers}
+        answers: dict[int, Completion | Failure] = {}
 
-    async def _paid(self, target: Target, request: Request, samples: Sequence[int]) -> list[Completion]:
-        """The completions of one call, counted; what it may cost is set aside while it goes on."""
+        async def keep(completions: list[Completion]) -> None:
+            answers.update(zip(samples, completions, strict=False))
+            if self._store is None or not target.keep:
+                return
+            try:
+                kept = [(asked.key(s, attempt), c) for s, c in zip(samples, completions, strict=False)]
+                await self._store.put(kept, asked.request.max_tokens)
+            except StoreError as error:  # the reply still goes to the output
+                self._shared.halt(error)
+
+        try:
+            await self._paid(target, asked.seeded(samples[0], attempt), samples, keep)
+        except CallFailed as error:
+            if error.failure.scope == "run":
+                raise
+            return dict.fromkeys(samples, error.failure)
+        return answers
+
+    async def _paid(
+        self,
+        target: Target,
+        request: Request,
+        samples: Sequence[int],
+        keep: Callable[[list[Completion]], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Make one call, and count it; what it may cost is set aside while it goes on."""
         stats, budget, price = self._shared.stats, self._shared.budget, target.price
         if budget is None or price is None:
-            completions = await target.client.ask(request, samples)
-            stats.paid(completions, price)
-            return completions
+            stats.paid(await target.client.ask(request, samples, keep), price)
+            return
         aside = await budget.reserve(request, len(samples), price)
-        completions = []
+        completions: list[Completion] = []
         try:
-            completions = await target.client.ask(request, samples)
+            completions = await target.client.ask(request, samples, keep)
             stats.paid(completions, price)
         finally:
             budget.give_back(aside, request, completions)
-        return completions
 
     def _read(self, values: Mapping[str, Any], index: Index, request: Request, completion: Completion) -> Generation:
         generation = Generation(request.model, request.messages, completion, usage=completion.usage)

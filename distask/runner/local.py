@@ -142,7 +142,7 @@ def go(
         concurrency = job.llm.config.limits.concurrency
         whom, last = target(job.llm, tell), fallback(job.task, job.llm)
         stats.priced = whom.price is not None
-        shared = Shared(stats, concurrency, budget_of(job.max_cost, stats, whom, last))
+        shared = Shared(stats, budget_of(job.max_cost, stats, whom, last))
         shared.deferred = deferred
         calls = Calls(job.task, job.shape.num_generations, whom, store, shared, fallback=last)
         engine = Engine(OneTask(calls, whom, job.shape), shared, concurrency=concurrency, observe=observe)

@@ -10,7 +10,7 @@ from distask.llm.request import Completion, Failure, Request, sample_key
 from distask.runner.occurrences import Occurrences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from distask.llm.config import Resolved
     from distask.llm.config_model import Price
@@ -45,8 +45,16 @@ class Client(Protocol):
     def groups(self, samples: Sequence[int]) -> list[list[int]]:
         """Which samples are asked in one call."""
 
-    async def ask(self, request: Request, samples: Sequence[int]) -> list[Completion]:
-        """At least one completion, for the first of `samples`; raises `CallFailed`."""
+    async def ask(
+        self,
+        request: Request,
+        samples: Sequence[int],
+        keep: Callable[[list[Completion]], Awaitable[None]] | None = None,
+    ) -> list[Completion]:
+        """At least one completion, for the first of `samples`; raises `CallFailed`.
+
+        A call is in flight until `keep` has kept what it brought.
+        """
 
     def stop(self, failure: Failure) -> None:
         """Let no call begin any more: each raises `CallFailed(failure)`."""

@@ -52,7 +52,7 @@ async def run_pipeline(
     if shape.grouped and shape.num_generations > 1 and len(pipeline.segments) > 1:
         raise UsageError(f"the task {pipeline.name} has a step that waits for all rows: generations can't be grouped")
     pipeline = pipeline.again()
-    shared = Shared(stats, concurrency, budget_of(job.max_cost, stats))
+    shared = Shared(stats, budget_of(job.max_cost, stats))
     shared.deferred = deferred
     stats.steps = pipeline.counts
     targets = Targets(job.llm, shared, tell)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distask.llm.request import Failure
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from distask.llm.request import Completion
@@ -35,17 +35,14 @@ class Shared:
 
     Args:
         stats: the counts to keep.
-        concurrency: calls that may be in flight at the most.
         budget: what may be spent, None for all that it takes.
     """
 
-    def __init__(self, stats: Stats, concurrency: int, budget: Budget | None = None) -> None:
+    def __init__(self, stats: Stats, budget: Budget | None = None) -> None:
         self.stats = stats
         self.budget = budget
         self.failures: list[Failed] = []
         self.error: BaseException | None = None
-        self.unkept = asyncio.Semaphore(concurrency)
-        """A kill can cost no more calls than may be in flight: a reply holds its place until it is kept."""
         self.equal: dict[tuple[bytes, tuple[int, ...]], asyncio.Future[dict[int, Completion | Failure]]] = {}
         """Requests under way that share their replies with equal ones, by fingerprint and samples."""
         self.clients: list[Client] = []

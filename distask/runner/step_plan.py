@@ -109,7 +109,7 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
     assert isinstance(job.task, Pipeline)
     pipeline = job.task.again()
     stats = Stats()
-    shared = Shared(stats, 1)
+    shared = Shared(stats)
     targets = Targets(job.llm, shared, need_key=False)
     made = PipelinePlan(job.llm.config.model or "", job.llm.endpoint(), pipeline.counts, job.shape.num_generations)
     with job.open_existing_store() or nullcontext() as store:

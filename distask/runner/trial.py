@@ -62,7 +62,7 @@ def try_rows(
     async def work() -> list[Tried]:
         whom = target(llm)
         stats.priced = whom.price is not None
-        shared = Shared(stats, llm.config.limits.concurrency, budget_of(max_cost, stats, whom))
+        shared = Shared(stats, budget_of(max_cost, stats, whom))
         known: dict[int, tuple[Calls, Requests]] = {}
         going = []
         for trial in trials:
