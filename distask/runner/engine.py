@@ -237,8 +237,8 @@ class Engine:
     def _interrupt(self) -> None:
         self._interrupts += 1
         self._stats.stopping = True
+        self._tell()  # first, while in flight is only what was sent
         self._shared.halt(Interrupted("interrupted"))
-        self._tell()
         if self._interrupts > 1:
             for task in self._active:
                 task.cancel()
