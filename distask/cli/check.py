@@ -38,6 +38,7 @@ def command(
     base_url: o.BaseUrl = None,
     set_: o.Set = None,
     num_generations: o.NumGenerations = None,
+    verbose: o.Verbose = 0,  # noqa: ARG001 - it begins the log
     json_: o.Json = False,
 ) -> None:
     """Reach the endpoint with one tiny call for each question, and say the mend for each no.

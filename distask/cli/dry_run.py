@@ -47,11 +47,11 @@ def command(
     store: o.Store = None,
     no_store: o.NoStore = False,
     allow_path: o.AllowPath = None,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
     """Show the chats that a run would send, and count what it would ask for. It asks no model and needs no key."""
-    _dry_run(o.Choice.of(locals()), shown, whole=verbose, as_json=json_)
+    _dry_run(o.Choice.of(locals()), shown, whole=verbose > 0, as_json=json_)
 
 
 def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from distask.cli.logs import begin as begin_log
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -210,7 +212,16 @@ AllowPath = Annotated[
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=_TELL)]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="More: every failure, long texts.", rich_help_panel=_TELL)
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        callback=begin_log,
+        metavar="",
+        help="More: every failure, long texts, and on stderr what was tried again; -vv each call.",
+        rich_help_panel=_TELL,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Events for programs: a JSON object a line.", rich_help_panel=_TELL)]
 ShowConfig = Annotated[

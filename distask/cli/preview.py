@@ -73,7 +73,7 @@ def command(
     no_store: o.NoStore = False,
     allow_code: o.AllowCode = False,
     allow_path: o.AllowPath = None,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
     """Ask for the first rows, and show chat, reply, columns, tokens, cost and time of each.
@@ -83,13 +83,13 @@ def command(
     """
     job = job_of(replace(o.Choice.of(locals()), limit=shown))
     if isinstance(job.task, Pipeline):
-        raise typer.Exit(preview_steps.show(job, whole=verbose, as_json=json_))
+        raise typer.Exit(preview_steps.show(job, whole=verbose > 0, as_json=json_))
     tried, stats = _asked(job)
     code = 3 if any(g.error is not None for one in tried for g in one.tried.generations) else 0
     if json_:
         Events("preview").result(code, **_as_json(job, tried, stats))
     else:
-        _draw(job, tried, stats, out(), whole=verbose)
+        _draw(job, tried, stats, out(), whole=verbose > 0)
     raise typer.Exit(code)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.text import Text
 
-from distask.cli import events, summary
+from distask.cli import events, logs, summary
 from distask.cli import options as o
 from distask.cli.console import err, out, plain
 from distask.cli.events import Events
@@ -55,7 +55,7 @@ def command(
     allow_code: o.AllowCode = False,
     allow_path: o.AllowPath = None,
     quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     json_: o.Json = False,
     show_config: o.ShowConfig = False,
 ) -> None:
@@ -68,7 +68,7 @@ def command(
     if show_config:
         _show_config(choice, as_json=json_)
     else:
-        raise typer.Exit(_run(choice, _typed(context), quiet=quiet, verbose=verbose))
+        raise typer.Exit(_run(choice, _typed(context), quiet=quiet, verbose=verbose > 0))
 
 
 def _typed(context: typer.Context) -> list[str]:
@@ -97,6 +97,7 @@ def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool) 
 
 def _run_in_words(job: Job, *, quiet: bool, verbose: bool) -> int:
     console = err()
+    logs.through(console)
     if not quiet:
         console.print(plain(f"{job.task.name} · {job.llm.config.model} · {job.output}", "dim"))
     if verbose:

@@ -67,7 +67,7 @@ def command(
     no_store: o.NoStore = False,
     allow_code: o.AllowCode = False,
     quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
     """Hold specs against their own cases: with this row and this reply, these columns. It asks no model.
@@ -84,7 +84,7 @@ def command(
     for spec in dict.fromkeys(specs):
         suites.append(_suite(spec, asks, allow_code=allow_code))
         if not (json_ or quiet):
-            _print_marks(suites[-1], console, verbose=verbose)
+            _print_marks(suites[-1], console, verbose=verbose > 0)
     if junit is not None:
         write_junit(junit, suites)
     if json_:

@@ -6,6 +6,7 @@ The engine sees either completions or a failure that is final. After a failure t
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from distask.llm.config import Resolved
     from distask.llm.pace import Place
     from distask.llm.request import Completion, Failure, Request
+
+log = logging.getLogger(__name__)
 
 MOST_CHOICES = 128
 """Completions that are asked for in one call: what OpenAI takes."""
@@ -140,6 +143,7 @@ class Client:
             if seconds is None or hopeless is not None:
                 raise CallFailed(self._final(request, hopeless or failure, tries))
             self.retries += 1
+            log.info("%s: %s; try %d in %.1f s", failure.kind, failure.message, tries.count + 1, seconds)
             await self._rest(seconds)
 
     def stop(self, failure: Failure) -> None:
@@ -171,8 +175,12 @@ class Client:
                 completions = await self.provider.complete(request, samples)
             except CallFailed as error:
                 self._slow_down(error.failure, place)
+                if log.isEnabledFor(logging.DEBUG):
+                    log.debug("%s: no reply in %.2f s: %s", request.model, _since(place), error.failure.message)
                 raise
             self.latency.add(asyncio.get_running_loop().time() - place.begun)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s: %s", request.model, _told(completions, len(samples), _since(place)))
             pace.succeeded()
             self.answered_at = asyncio.get_running_loop().time()
             if pace.counts_tokens and (used := _used(completions)) is not None:
@@ -186,9 +194,11 @@ class Client:
         if failure.scope != "retry":
             return
         if failure.retry_after:
+            log.info("no call begins for %.1f s, as the server asks", failure.retry_after)
             self.pace.pause(failure.retry_after)
         if failure.kind == "rate_limit":
             self.pace.limited(place.begun)
+            log.info("%d calls at a time from now on", self.pace.ceiling)
         elif failure.kind in TROUBLES:
             self.pace.troubled(place.begun)
 
@@ -197,6 +207,7 @@ class Client:
         if failure.scope == "retry":
             message = f"{failure.message} (tried {tries.count} times)"
             failure = replace(failure, message=message, scope="run" if failure.kind == "rate_limit" else "row")
+            log.info("given up: %s", message)
         if failure.scope == "row":
             failure = self._breaker.failure(request, failure) or failure
         if failure.scope == "run":
@@ -223,6 +234,7 @@ class Client:
             self._tell(f"{why}; the rest of the run asks for one completion a call")
 
     def _tell(self, event: str) -> None:
+        log.info("%s", event)
         self.events.append(event)
         if self._on_event is not None:
             self._on_event(event)
@@ -273,6 +285,16 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 def _tokens(request: Request, samples: int) -> int:
     return estimate_tokens(request.messages) + (request.max_tokens or 0) * samples
+
+
+def _since(place: Place) -> float:
+    return asyncio.get_running_loop().time() - place.begun
+
+
+def _told(completions: Sequence[Completion], wanted: int, seconds: float) -> str:
+    """An answer, for the log: how many replies, how long it took, what it cost in tokens."""
+    asked, made = completions[0].usage.input_tokens or 0, sum(c.usage.output_tokens or 0 for c in completions)
+    return f"{len(completions)} of {wanted} replies in {seconds:.2f} s, {asked} tokens in, {made} out"
 
 
 def _used(completions: Sequence[Completion]) -> int | None:

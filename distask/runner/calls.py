@@ -6,6 +6,7 @@ Which failure ends what was decided in `llm.retry`; what becomes of an invalid r
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from distask.store import Store
     from distask.task.draws import Index
     from distask.task.task import Task
+
+log = logging.getLogger(__name__)
 
 FEEDBACK = "That reply can't be used: {error}. Reply again, to the same request, in the format it asks for."
 """What the model is told with `on_invalid: {feedback: true}`."""
@@ -76,6 +79,8 @@ class Calls:
         """The generations, where the store has all that they need; or what is to be finished."""
         found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}
         self._shared.stats.stored += len(found)
+        if found:
+            log.debug("row %s: %d of %d replies from the store", index, len(found), len(self.samples))
         if len(found) == len(self.samples):
             generations = [self._read(values, index, asked.request, found[s]) for s in self.samples]
             if not self._asks_again or all(g.error is None for g in generations):
@@ -166,6 +171,8 @@ class Calls:
     ) -> Generation:
         answer: Completion | Failure | None = self._stored(asked, sample, attempt)
         if not (kept := answer is not None):
+            kind = before.error and before.error.kind
+            log.info("row %s: the reply can't be used (%s), and is asked for again", pending.index, kind)
             answer = (await self._ask(target, asked, [sample], attempt))[sample]
             self._shared.stats.invalid_retries += 1
         else:

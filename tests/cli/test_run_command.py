@@ -54,7 +54,7 @@ def test_stdout_carries_rows_only_where_it_is_the_output(shell):
 def test_events_for_programs_are_on_stdout_and_nothing_is_said_in_words(shell):
     said = shell.run("--json")
 
-    began, summary = shell.events
+    began, *_, summary = shell.events
     assert (began["event"], began["task"], began["model"]) == ("started", "answer", "m")
     assert (summary["counts"]["rows"], summary["output"]) == (5, "answer.in.jsonl")
     assert said.err == ""
