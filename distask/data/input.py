@@ -182,21 +182,18 @@ def _told(reader: Callable[[Path, str], Iterator[Row]], file: Path) -> Iterator[
         for row in reader(file, str(file)):
             number = row.line
             yield row
-    except (EOFError, OSError) as error:
-        words = "the compressed file was cut" if isinstance(error, EOFError) else str(error)
-        raise InputError(f"{file}:{number + 1}: {words}") from None
-    except Exception as error:
-        if type(error).__name__ != "ZstdError":
-            raise
-        raise InputError(f"{file}:{number + 1}: the compressed file is damaged: {error}") from None
+    except OSError as error:
+        raise InputError(f"{file}:{number + 1}: {error}") from None
 
 
 def _files(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
         raise InputError(f"{source} is a folder; did you mean {path}/*.jsonl?")
-    if path.exists():
+    if path.is_file():
         return [path]
+    if path.exists():
+        raise InputError(f"{source} is no file that can be read twice; give its rows on stdin: --input -")
     if glob.has_magic(source):
         found = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())  # noqa: PTH207
         if not found:

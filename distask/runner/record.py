@@ -124,6 +124,8 @@ def write_record(
     path = record_path(output)
     partial = path.with_name(path.name + ".partial")
     try:
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)  # it may hold rows, in the failures that it lists
         partial.write_bytes(_json(record))
         partial.replace(path)
         claim_path(output).unlink(missing_ok=True)

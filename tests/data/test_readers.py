@@ -146,7 +146,7 @@ def test_csv_values_are_text_and_ragged_rows_are_told(tmp_path):
     assert read(path) == [{"a": "1", "b": "x\ny"}, {"a": "2024-01-01", "b": ""}]
 
     path.write_text("a,b\n1,2\n3\n")
-    with pytest.raises(InputError, match=r"in\.csv:3: there are 1 values, and 2 columns"):
+    with pytest.raises(InputError, match=r"in\.csv:3: there is 1 value, and 2 columns"):
         read(path)
 
 

@@ -3,43 +3,104 @@
 from __future__ import annotations
 
 import csv
-import io
-import sys
 from typing import TYPE_CHECKING
 
-from distask.data.compression import kind_of, open_binary
+from distask.data.compression import kind_of, no_text, open_binary
 from distask.data.faults import fault
+from distask.data.readers.lines import MAX_LINE, lines_of
 from distask.data.row import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
+
+    from distask.errors import InputError
+
+_BOM = b"\xef\xbb\xbf"
 
 
 def read_csv(path: Path, file: str) -> Iterator[Row]:
-    """The rows of a `.csv` (commas) or `.tsv` (tabs) file."""
-    csv.field_size_limit(min(sys.maxsize, 1 << 31))
+    """The rows of a `.csv` (commas) or `.tsv` (tabs) file; a row that can't be read has its `error`."""
+    csv.field_size_limit(MAX_LINE)
     delimiter = "\t" if kind_of(path) == ".tsv" else ","
-    with open_binary(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as text:
-        lines = csv.reader(text, delimiter=delimiter, strict=True)
-        number = 1
-        try:
-            header = next(lines, [])
-            double = {name for name in header if header.count(name) > 1}
-            if double or "" in header:
-                what = f"the column `{min(double)}` is there twice" if double - {""} else "a column has no name"
-                yield Row({}, file, 1, error=fault(file, 1, what))
+    with open_binary(path) as raw:
+        texts = _Texts(raw, file)
+        lines = csv.reader(texts, delimiter=delimiter, strict=True)
+        header: list[str] | None = None
+        while True:
+            error, values = None, list[str]()
+            try:
+                values = next(lines)
+            except StopIteration:
                 return
-            for values in lines:
-                number = lines.line_num
-                if not values:
-                    continue
-                if len(values) != len(header):
-                    message = f"there are {len(values)} values, and {len(header)} columns in the header"
-                    yield Row({}, file, number, error=fault(file, number, message))
-                else:
-                    yield Row(dict(zip(header, values, strict=True)), file, number)
-        except UnicodeDecodeError:
-            yield Row({}, file, number + 1, error=fault(file, number + 1, "the line is not UTF-8"))
-        except csv.Error as error:
-            yield Row({}, file, lines.line_num, error=fault(file, lines.line_num, f"this is not CSV: {error}"))
+            except csv.Error as wrong:
+                error = fault(file, lines.line_num, _said(wrong))
+            error, texts.error = texts.error or error, None
+            number = lines.line_num
+            if header is None:
+                error = error or _wrong_header(values, file)
+                header = values
+                if error is not None:  # without the names, no row can be read
+                    yield Row({}, file, number, error=error)
+                    return
+            elif error is not None:
+                yield Row({}, file, number, error=error)
+            elif values and len(values) != len(header):
+                there = "there is 1 value" if len(values) == 1 else f"there are {len(values)} values"
+                told = f"{there}, and {len(header)} columns in the header"
+                yield Row({}, file, number, error=fault(file, number, told))
+            elif values:
+                yield Row(dict(zip(header, values, strict=True)), file, number)
+
+
+def _wrong_header(names: list[str], file: str) -> InputError | None:
+    double = {name for name in names if names.count(name) > 1}
+    if double or "" in names:
+        return fault(file, 1, f"the column `{min(double)}` is there twice" if double - {""} else "a column has no name")
+    return None
+
+
+class _Texts:
+    """The lines as text; what is wrong with the last of them is its `error`, and the reading goes on."""
+
+    def __init__(self, raw: BinaryIO, file: str) -> None:
+        self._lines = lines_of(raw)
+        self._file = file
+        self.error: InputError | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self._lines)
+        if line is None:
+            self._tell(number, f"the line is longer than {MAX_LINE >> 20} MiB")
+            return "\n"
+        if number == 1:
+            if (why := no_text(line)) is not None:
+                self._tell(1, why)
+            line = line.removeprefix(_BOM)
+        if b"\0" in line:
+            told = "there are NUL bytes in the line: was the file cut by a crash?"
+            self._tell(number, told, line, line.index(b"\0") + 1)
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            told = f"the line is not UTF-8: byte {error.start + 1} is 0x{line[error.start]:02x}"
+            self._tell(number, told, line, error.start + 1)
+            return line.decode(errors="replace")
+
+    def _tell(self, number: int, message: str, line: bytes | None = None, column: int | None = None) -> None:
+        self.error = self.error or fault(self._file, number, message, line, column)
+
+
+def _said(error: csv.Error) -> str:
+    words = str(error)
+    if "new-line character seen" in words:
+        return "lines end with CR only; save the file with LF line ends"
+    if "field larger" in words:
+        return f"a value is longer than {MAX_LINE >> 20} MiB: is a quote never closed?"
+    if "unexpected end of data" in words:
+        return "this is not CSV: the file ends inside of quotes"
+    return f"this is not CSV: {words}"

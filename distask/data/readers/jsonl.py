@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from distask.data.compression import open_binary
+from distask.data.compression import no_text, open_binary
 from distask.data.faults import fault
+from distask.data.readers.lines import MAX_LINE, lines_of
 from distask.data.row import Row
 
 if TYPE_CHECKING:
@@ -18,20 +20,23 @@ if TYPE_CHECKING:
 
     from distask.errors import InputError
 
-MAX_LINE = 64 << 20
 MAX_DEPTH = 512
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BOM = b"\xef\xbb\xbf"
 
 
 def read_jsonl(path: Path, file: str) -> Iterator[Row]:
     """The rows of a file; a line that can't be read is a row with its `error`."""
     with open_binary(path) as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in lines_of(stream):
+            if line is None:
+                yield Row({}, file, number, error=fault(file, number, f"the line is longer than {MAX_LINE >> 20} MiB"))
+                continue
             raw = line
             if number == 1:
-                if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-                    yield Row({}, file, 1, error=fault(file, 1, "the file is UTF-16; save it as UTF-8"))
+                if (why := no_text(raw)) is not None:
+                    yield Row({}, file, 1, error=fault(file, 1, why))
                     return
                 raw = raw.removeprefix(_BOM)
             raw = raw.strip(b" \t\r\n")
@@ -48,7 +53,7 @@ def read_line(raw: bytes, file: str, number: int) -> Row:
         return _slowly(raw, file, number)
     if type(values) is not dict:
         return Row({}, file, number, error=_no_object(values, raw, file, number))
-    if raw.count(b'":') + raw.count(b'" :') != len(values) or _LONG_NUMBER.search(raw):
+    if raw.count(b'":') + raw.count(b'" :') != len(values) or raw.count(b"[") > MAX_DEPTH or _LONG_NUMBER.search(raw):
         return _slowly(raw, file, number)  # nested, or with keys twice: the slower parser sees them
     return Row(values, file, number, raw)
 
@@ -60,9 +65,15 @@ class _TwiceError(ValueError):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        keys = [k for k, _ in pairs]
-        raise _TwiceError(next(k for k in keys if keys.count(k) > 1))
+        seen: set[str] = set()
+        raise _TwiceError(next(k for k, _ in pairs if k in seen or seen.add(k)))  # type: ignore[func-returns-value]
     return made
+
+
+def _second(text: str, key: str) -> int | None:
+    """The column where a key stands for the second time; None where it is written in several ways."""
+    found = re.finditer(rf"{re.escape(json.dumps(key, ensure_ascii=False))}\s*:", text)
+    return next((match.start() + 1 for match in islice(found, 1, None)), None)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -100,8 +111,6 @@ def _exactly(raw: bytes, file: str, number: int) -> dict[str, Any]:
     def refuse(message: str, column: int | None = None) -> _Fault:
         return _Fault(fault(file, number, message, raw, column))
 
-    if len(raw) > MAX_LINE:
-        raise refuse(f"the line is longer than {MAX_LINE >> 20} MiB")
     if b"\0" in raw:
         raise refuse("there are NUL bytes in the line: was the file cut by a crash?", raw.index(b"\0") + 1)
     if b"\r" in raw:
@@ -115,13 +124,17 @@ def _exactly(raw: bytes, file: str, number: int) -> dict[str, Any]:
     try:
         values = _DECODER.decode(text)
     except _TwiceError as error:
-        raise refuse(f'the key "{error}" is there twice') from None
+        raise refuse(f'the key "{error}" is there twice', _second(text, str(error))) from None
     except _ConstantError as error:
         raise refuse(f"{error} is no number of JSON", max(1, text.find(str(error)) + 1)) from None
     except RecursionError:
         raise refuse("the values are nested too deeply") from None
     except json.JSONDecodeError as error:
         raise refuse(_json_said(text, error), error.pos + 1) from None
+    except ValueError:  # of Python, which reads no whole number beyond this
+        digits = re.search(r"[0-9]{4301}", text)
+        at = None if digits is None else digits.start() + 1
+        raise refuse("a whole number has more than 4,300 digits", at) from None
     if type(values) is not dict:
         raise _Fault(_no_object(values, raw, file, number))
     if _depth(text) > MAX_DEPTH:
@@ -138,7 +151,7 @@ def _depth(text: str) -> int:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return 0
     deepest = depth = 0
-    for character in text:
+    for character in _STRING.sub("", text):
         if character in "[{":
             depth += 1
             deepest = max(deepest, depth)
@@ -154,6 +167,8 @@ def _json_said(text: str, error: json.JSONDecodeError) -> str:
             if text[error.pos] in "{["
             else "something follows the object"
         )
+    if text.startswith("\ufeff"):
+        return "a byte order mark stands here: was the file joined of several? take the mark out"
     if text.strip() in ("[", "{") or (text[0] == "[" and error.pos >= len(text) - 1):
         return "this looks like indented JSON or a JSON array; name the file .json"
     return f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}"
