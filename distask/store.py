@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 SCHEMA_VERSION = 3
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises; the latter where its own message holds bytes of a file that is damaged."""
 BUSY_SECONDS = 60.0
 """How long another process's commit is waited for."""
 GROUP = 2_000
@@ -104,7 +106,7 @@ class Store:
             path.touch(mode=0o600, exist_ok=True)
             self._reader = connect(path)
             self._prepare(self._reader)
-        except (sqlite3.Error, OSError) as error:
+        except (*FAULTS, OSError) as error:
             raise StoreError(explained(path, error)) from error
         self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -117,7 +119,7 @@ class Store:
         """
         try:
             found = self._reader.execute(_SELECT, (key,)).fetchall()
-        except sqlite3.Error as error:
+        except FAULTS as error:
             raise StoreError(explained(self.path, error)) from error
         for limit, data, model, checksum in found:
             if checksum is None or checksum != _checksum(key, limit, data, model):
@@ -181,7 +183,7 @@ class Store:
             with closing(connect(self.path)) as connection:
                 while (group := self._next_group()) is not None:
                     _settle(group, self._commit(connection, group))
-        except sqlite3.Error as error:
+        except FAULTS as error:
             failure = StoreError(explained(self.path, error))
             while (group := self._next_group()) is not None:
                 _settle(group, failure)
@@ -213,7 +215,7 @@ class Store:
                 for start in range(0, len(records), AT_ONCE):
                     _insert(connection, records[start : start + AT_ONCE])
                 connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except FAULTS as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             return StoreError(explained(self.path, error))
@@ -311,7 +313,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
 def explained(path: Path, error: Exception) -> str:
     """What the user can do about a fault of the store's file."""
     words, code = str(error), getattr(error, "sqlite_errorcode", 0) & 0xFF  # its lowest byte: the sort of error
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such" in words:
+    damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, UnicodeDecodeError)
+    if damaged or "no such" in words:
         mend = "move it away, or name another with --store"
         return f"{path}: this is no store of distask, or it is damaged ({words}); {mend}"
     if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC:
@@ -323,4 +326,4 @@ def explained(path: Path, error: Exception) -> str:
         return f"{path}: the store can't be read or written ({words}); {mend}"
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return f"{path}: the store can't be written ({words}); let it be, or name another with --store"
-    return f"{path}: the store can't be used: {words}"
+    return f"{path}: the store can't be used ({words}); move it away, or name another with --store"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.data import open_output
 from distask.errors import RunError, UsageError
+from distask.figures import several
 from distask.ledger import Ledger
 from distask.llm.prices import known_of
 from distask.runner.batch import Desk, gather, refuse_to_ask_twice
@@ -63,7 +64,8 @@ def run_here(
         raise
     notes = list(writer.notes)
     if damaged:
-        notes.append(f"{damaged:,} replies in the store were damaged, and were asked for again")
+        were = "was" if damaged == 1 else "were"
+        notes.append(f"{several(damaged, 'reply')} in the store {were} damaged, and asked for again")
     if rows.changed():
         notes.append(f"{rows.name} was changed while the run went on; run again to do the rows as they are now")
     if path is not None:

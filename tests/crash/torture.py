@@ -53,11 +53,37 @@ format_output: {parser: regex, pattern: 'A: (?P<a>.*)'}
 llm: {seed: 7}
 """
 
+PIPELINE = """
+name: refine
+inputs: {q: A question.}
+params: {turns: {type: integer, default: 2}}
+steps:
+  - name: answer
+    task:
+      inputs: {q: A question.}
+      format_input: [{role: user, content: "{{ q }}"}]
+      outputs: {a: An answer.}
+      format_output: {parser: regex, pattern: 'A: (?P<a>.*)'}
+      llm: {seed: 7}
+  - repeat: turns
+    steps:
+      - name: better
+        output_mappings: {revision: a}
+        task:
+          inputs: {a: An answer.}
+          format_input: [{role: user, content: "better than {{ a }}"}]
+          outputs: {revision: A better one.}
+          format_output: {parser: regex, pattern: 'A: (?P<revision>.*)'}
+          llm: {seed: 7}
+outputs: {a: The last answer.}
+"""
+
 PLANS = {
     "one reply": Plan(ANSWER),
     "two replies of a call": Plan(ANSWER, ("-n", "2"), choices=2),
     "three replies of three calls": Plan(ANSWER, ("-n", "3", "--group-generations"), honours_n=False),
     "invalid replies": Plan(ANSWER + "on_invalid: {retry: 3}\n", invalid=True),
+    "a task made of tasks": Plan(PIPELINE),
     "a table": Plan(ANSWER, out="out.csv"),
 }
 
