@@ -34,6 +34,7 @@ COMMANDS = {
     "test": "Hold specs against their own cases.",
     "validate": "Say every error of every spec.",
     "tasks": "List the built-in tasks, or print one.",
+    "report": "Make a page of a result, or of what changed between two.",
     "schema": "Print the JSON Schema of a task, for editors.",
 }
 """A command's line in the help; the command itself is the function `command` in the module of its name."""

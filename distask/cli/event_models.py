@@ -344,9 +344,18 @@ class SchemaResult(Result):
     schema_: dict[str, Any] = Field(alias="schema")
 
 
+class ReportResult(Result):
+    """`distask report`."""
+
+    command: Literal["report"]
+    page: str
+    size: int = Field(description="of the page, in bytes")
+    facts: dict[str, Any] = Field(description="all that was counted, as the page tells it")
+
+
 RESULTS: list[type[Result]] = [
     RunResult, ConfigResult, DryRunResult, PreviewResult, CheckResult, TestResult, ValidateResult, TasksResult,
-    TaskResult, InitResult, SchemaResult,
+    TaskResult, InitResult, SchemaResult, ReportResult,
 ]  # fmt: skip
 EVENTS: list[type[Model]] = [Started, Progress, Note, *RESULTS, Error]
 

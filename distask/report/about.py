@@ -1,0 +1,171 @@
+"""Say how a result was made: what its record tells, in words and figures, without keys, headers and paths."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from distask.figures import amount, duration, money, several
+from distask.runner.record import command_again, source_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from distask.report.result import Result
+    from distask.report.tally import ResultTally
+
+LATENCY_BARS = 36
+_TOLD_OF_THE_CONFIG = ("provider", "base_url", "limits.concurrency")
+
+
+def about(result: Result) -> dict[str, Any]:
+    """The head of a page: what made the rows."""
+    record = result.record
+    if record is None:
+        return {
+            "task": result.task,
+            "description": None,
+            "told": [result.name],
+            "made": [],
+            "command": None,
+            "spec": None,
+        }
+    identity, spec = record.get("identity") or {}, record.get("spec") or {}
+    told = [str(identity.get("model") or ""), source_name(identity) if "input" in identity else "", result.name]
+    return {
+        "task": result.task,
+        "description": spec.get("description"),
+        "told": [part for part in told if part],
+        "made": list(_made(record, identity, spec)),
+        "command": command_again(identity, record) if {"task", "input", "model"} <= identity.keys() else None,
+        "spec": yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=100) if spec else None,
+    }
+
+
+def _made(record: Mapping[str, Any], identity: dict[str, Any], spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "task", str(identity.get("task") or "")
+    if spec.get("reference"):
+        yield "method", str(spec["reference"])
+    yield "model", str(identity.get("model") or "")
+    config = {key: part.get("value") for key, part in (record.get("config") or {}).items() if isinstance(part, dict)}
+    for key, value in config.items():
+        if key in _TOLD_OF_THE_CONFIG or key.startswith("generation."):
+            yield key.removeprefix("generation."), _said(value)
+    for name, value in (record.get("params") or {}).items():
+        yield f"param {name}", _said(value)
+    yield "replies for each row", _said(record.get("num_generations", 1))
+    yield "seed", _said(record.get("seed", 0))
+    yield "input", source_name(identity) if "input" in identity else ""
+    if record.get("finished"):
+        yield "finished", str(record["finished"]).replace("T", " ").replace("Z", " UTC")
+    yield "distask", str(record.get("distask") or "")
+    sha256 = (record.get("output") or {}).get("sha256")
+    if sha256:
+        yield "SHA-256 of the output", str(sha256)
+
+
+def _said(value: Any) -> str:
+    return (
+        value
+        if isinstance(value, str)
+        else yaml.safe_dump(value, default_flow_style=True, width=1_000).removesuffix("...\n").strip()
+    )
+
+
+def tiles(result: Result, tally: ResultTally) -> dict[str, Any]:
+    """The figures at the top of the page."""
+    counts = (result.record or {}).get("counts") or {}
+    return {
+        "rows": f"{counts['rows']:,} in" if counts.get("rows") is not None else f"in {result.name}",
+        "more": [tile for tile in (_tokens(tally), _cost(result, tally), _time(counts), _waits(counts)) if tile],
+    }
+
+
+def _tokens(tally: ResultTally) -> dict[str, str] | None:
+    asked, made = token_sums(tally)
+    if not asked and not made:
+        return None
+    return {"name": "Tokens", "figure": amount(asked + made), "told": f"{asked:,} in, {made:,} out"}
+
+
+def token_sums(tally: ResultTally) -> tuple[int, int]:
+    """The tokens of all replies that are in the output, of chats and of replies."""
+    return tally.measures["input_tokens"].total, tally.measures["output_tokens"].total
+
+
+def _cost(result: Result, tally: ResultTally) -> dict[str, str] | None:
+    record = result.record or {}
+    spent = (record.get("counts") or {}).get("cost_usd")
+    price = record.get("price")
+    if spent is None:
+        return None
+    completions = record["counts"].get("completions") or {}
+    told = f"for {several(completions.get('asked', 0), 'reply')} asked for"
+    if completions.get("stored") and price:
+        asked, made = token_sums(tally)
+        told += f"; all that is here, {money((asked * price['input'] + made * price['output']) / 1e6)}"
+    return {"name": "Cost", "figure": money(spent), "told": told}
+
+
+def _time(counts: Mapping[str, Any]) -> dict[str, str] | None:
+    seconds = counts.get("seconds")
+    if seconds is None:
+        return None
+    asked = (counts.get("completions") or {}).get("asked", 0)
+    told = f"{asked / seconds:,.1f} replies a second" if asked and seconds else "nothing was asked"
+    return {"name": "Time", "figure": duration(seconds), "told": told}
+
+
+def _waits(counts: Mapping[str, Any]) -> dict[str, str] | None:
+    latency = counts.get("latency_seconds") or {}
+    if latency.get("p50") is None:
+        return None
+    return {
+        "name": "Latency",
+        "figure": brief(latency["p50"]),
+        "told": f"half of the calls; 90% in {brief(latency['p90'])}, 99% in {brief(latency['p99'])}",
+    }
+
+
+def latency(result: Result) -> dict[str, Any] | None:
+    """How long calls took: percentiles in words, and bars; None where nothing is known of it."""
+    record = result.record or {}
+    known = (record.get("counts") or {}).get("latency_seconds") or {}
+    buckets = record.get("latencies") or []
+    if known.get("p50") is None or not buckets:
+        return None
+    shares = {"p50": "half within", "p90": "90% within", "p99": "99% within", "max": "longest"}
+    told = [("calls", f"{known['calls']:,}"), *((words, brief(known[key])) for key, words in shares.items())]
+    size = -(-len(buckets) // LATENCY_BARS)
+    groups = [buckets[i : i + size] for i in range(0, len(buckets), size)]
+    return {
+        "told": told,
+        "bars": [{"to": group[-1]["to"], "calls": sum(bucket["calls"] for bucket in group)} for group in groups],
+    }
+
+
+def brief(seconds: float) -> str:
+    """A short time: 320 ms, 1.4 s, 2 min 5 s."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else duration(seconds)
+
+
+def notices(result: Result, tally: ResultTally, cut_rows: int, short_from: int | None) -> Iterator[str]:
+    """What the reader of the page must know before the figures."""
+    if result.partial:
+        unread = f" {several(result.skipped, 'line')} could not be read." if result.skipped else ""
+        yield f"The run is not at its end: these are the rows that were written so far.{unread}"
+    if result.record is None:
+        yield (
+            f"There is no {result.name}.run.json beside the output, so that task, cost and time are not known here, "
+            "and no column is known as one of the input."
+        )
+    if tally.kept is not None:
+        yield (
+            f"All counts are of {tally.rows:,} rows; the table holds {len(tally.kept):,} of them: one in "
+            f"{tally.step}, and failed rows."
+        )
+    if short_from is not None:
+        yield f"From row {short_from:,} on, the table holds only the beginnings of long texts, to keep this page small."
+    elif cut_rows:
+        yield f"In {several(cut_rows, 'row')} the table holds only the beginning of a very long text or list."

@@ -1,0 +1,76 @@
+"""Count how far the replies to one input row agree, column by column."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def canonical(value: Any) -> str:
+    """A text that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+class AgreementTally:
+    """One column over groups of replies.
+
+    A failed reply says nothing. Two replies at least must have a value for a group to count.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._shares: list[float | None] = []
+        """For each row of the output so far: the share of its group's replies that gave the most common value."""
+        self._same: Counter[int] = Counter()
+        self._distinct: Counter[int] = Counter()
+        self._groups = self._agreed = 0
+        self._share_sum = self._range_sum = 0.0
+        self._ranged = 0
+
+    def add(self, values: Sequence[Any], first: int, rows: int) -> None:
+        """Count a group, whose rows in the output are so many from the `first` on."""
+        self._shares.extend([None] * (first - len(self._shares)))
+        given = [value for value in values if value is not None]
+        if len(given) < 2:
+            self._shares.extend([None] * rows)
+            return
+        counted = Counter(canonical(value) for value in given)
+        most = max(counted.values())
+        share = most / len(given)
+        self._shares.extend([round(share, 4)] * rows)
+        self._groups += 1
+        self._agreed += most == len(given)
+        self._same[most] += 1
+        self._distinct[len(counted)] += 1
+        self._share_sum += share
+        numbers = [v for v in given if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(numbers) == len(given):
+            self._ranged += 1
+            self._range_sum += max(numbers) - min(numbers)
+
+    def facts(self) -> dict[str, Any] | None:
+        """What is told of it; None where no group had two replies with a value."""
+        if not self._groups:
+            return None
+        return {
+            "name": self.name,
+            "groups": self._groups,
+            "agreed": self._agreed,
+            "mean_share": self._share_sum / self._groups,
+            "same": _in_order(self._same),
+            "distinct": _in_order(self._distinct),
+            "mean_range": self._range_sum / self._ranged if self._ranged == self._groups else None,
+        }
+
+    def of_rows(self, rows: int, kept: Sequence[int] | None) -> list[float | None]:
+        """The shares of the rows that are on the page, of so many in all."""
+        every = [*self._shares, *[None] * (rows - len(self._shares))]
+        return every if kept is None else [every[row] for row in kept]
+
+
+def _in_order(counted: Counter[int]) -> list[dict[str, int]]:
+    return [{"of": of, "groups": counted[of]} for of in sorted(counted, reverse=True)]

@@ -1,0 +1,98 @@
+// A reply's chat, its raw text and what the metadata says of it.
+
+/** The metadata of each reply of a row of the output. */
+function repliesOf(row) {
+  let told = row?.[PAGE.metadata_column];
+  if (typeof told === "string") {
+    try {
+      told = JSON.parse(told);
+    } catch {
+      return [];
+    }
+  }
+  if (Array.isArray(told)) return told.filter((part) => part && typeof part === "object");
+  return told && typeof told === "object" ? [told] : [];
+}
+
+/** The parts of metadata whose names begin with a word, each with the task that it is of: `raw_input_<task>`. */
+function partsOf(metadata, beginning) {
+  return Object.entries(metadata ?? {})
+    .filter(([name, value]) => name.startsWith(beginning) && value !== null)
+    .map(([name, value]) => [name.slice(beginning.length), value]);
+}
+
+function chatPane(metadata, title = "Chat") {
+  const pane = paneOf(title);
+  const chats = partsOf(metadata, "raw_input_");
+  for (const [task, messages] of chats) {
+    if (chats.length > 1) pane.append(el("h4", { text: task }));
+    for (const message of Array.isArray(messages) ? messages : [messages]) pane.append(messageBox(message));
+  }
+  if (!chats.length) pane.append(el("p", { class: "muted", text: "The chat was not kept." }));
+  return pane;
+}
+
+function messageBox(message) {
+  const role = typeof message?.role === "string" ? message.role : "text";
+  const box = el("div", { class: "message" }, el("h4", { text: role }));
+  box.classList.add(["system", "user", "assistant", "tool"].includes(role) ? role : "other");
+  const content = message?.content ?? message;
+  for (const part of Array.isArray(content) ? content : [content]) box.append(partBox(part));
+  return box;
+}
+
+/** A part of a message; an image or a sound is told of, never fetched or drawn. */
+function partBox(part) {
+  const sought = state.query.toLowerCase();
+  if (typeof part === "string") return whole(part, sought);
+  if (typeof part?.text === "string") return whole(part.text, sought);
+  const kind = String(part?.type ?? "part").replace(/_url$/, "");
+  const source = part?.image_url?.url ?? part?.image_url ?? null;
+  if (typeof source !== "string") return whole(part, sought);
+  const told = source.startsWith("data:") ? `${source.slice(0, 40)}… (${several(source.length, "character")})` : source;
+  return el("p", { class: "media" }, el("span", { class: "label", text: kind }), ` ${told}`);
+}
+
+function replyPane(metadata, title = "Raw reply") {
+  const pane = paneOf(title);
+  const sought = state.query.toLowerCase();
+  const texts = partsOf(metadata, "raw_output_");
+  for (const [task, error] of partsOf(metadata, "error_")) {
+    const box = el("div", { class: "error", role: "note" }, el("b", { text: error?.kind ?? "failed" }), ` ${error?.message ?? ""}`);
+    if (texts.length > 1) box.append(el("span", { class: "muted", text: ` (${task})` }));
+    pane.append(box);
+  }
+  for (const [task, text] of texts) {
+    if (texts.length > 1) pane.append(el("h4", { text: task }));
+    pane.append(text === "" ? el("p", { class: "muted", text: "The reply is empty." }) : el("div", { class: "raw" }, whole(text, sought)));
+  }
+  if (!texts.length) pane.append(el("p", { class: "muted", text: "There is no reply, or it was not kept." }));
+  for (const part of ["reasoning", "refusal", "tool_calls"]) {
+    for (const [, value] of partsOf(metadata, `${part}_`)) {
+      pane.append(el("details", { class: "part", open: part === "refusal" }, el("summary", { text: part.replace("_", " ") }), whole(value, sought)));
+    }
+  }
+  for (const [, value] of partsOf(metadata, "logprobs_")) {
+    pane.append(el("details", { class: "part" }, el("summary", { text: "logprobs" }), whole(value, "")));
+  }
+  pane.append(figuresOf(metadata));
+  return pane;
+}
+
+function figuresOf(metadata) {
+  const told = [];
+  for (const [, statistics] of partsOf(metadata, "statistics_")) {
+    told.push(["tokens in", statistics?.input_tokens], ["tokens out", statistics?.output_tokens]);
+  }
+  told.push(["ended", metadata?.finish_reason ?? "stop"], ["served by", metadata?.served_model]);
+  const known = told.filter(([, value]) => value !== undefined && value !== null);
+  return el(
+    "dl",
+    { class: "figures" },
+    ...known.map(([name, value]) => el("div", {}, el("dt", { text: name }), el("dd", { text: typeof value === "number" ? count(value) : plainText(value) }))),
+  );
+}
+
+function paneOf(title) {
+  return el("section", { class: "pane", tabindex: "0", "aria-label": title }, el("h3", { text: title }));
+}

@@ -1,0 +1,81 @@
+"""Put numbers into bins with round bounds, and tell where most of them lie."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_BINS = 40
+FEWEST_BINS = 10
+LONG_TAIL = 2.5
+"""How many times the 99th percentile the greatest must be for all above that to share the last bin."""
+_ROUND = (1, 2, 5, 10)
+
+
+def histogram(ordered: Sequence[float], *, whole: bool) -> dict[str, Any]:
+    """The bins of numbers that are in order.
+
+    A bin holds what is at least its lower bound and less than its upper; the last one holds its upper bound too, or,
+    where it is open, all above.
+
+    Args:
+        ordered: at least one number, none of them infinite.
+        whole: whether all of them are integers.
+    """
+    least, most = ordered[0], ordered[-1]
+    top = quantile(ordered, 0.99)
+    is_open = top > 0 and most > LONG_TAIL * top
+    wanted = min(MOST_BINS, max(FEWEST_BINS, round(2 * len(ordered) ** (1 / 3))))  # Rice's rule, within bounds
+    width = _width(least, top if is_open else most, wanted, whole=whole)
+    first = math.floor(least / width)
+    last = math.floor((top if is_open else most) / width) + 1
+    digits = max(0, -math.floor(math.log10(width)))
+    edges = [round(i * width, digits) for i in range(first, last + 1)]
+    at = [bisect_left(ordered, edge) for edge in edges]
+    at[0], at[-1] = 0, len(ordered) if not is_open else at[-1]
+    counts = [b - a for a, b in pairwise(at)]
+    if is_open:
+        counts.append(len(ordered) - at[-1])
+        edges.append(most)
+    return {"edges": edges, "counts": counts, "open": is_open, "single": whole and width == 1}
+
+
+def _width(least: float, most: float, wanted: int, *, whole: bool) -> float:
+    span = most - least
+    if span <= 0:
+        span = abs(most) or 1.0
+    if whole and span < FEWEST_BINS * 3:
+        return 1
+    rough = span / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    width = next(factor * power for factor in _ROUND if factor * power >= rough * (1 - 1e-9))
+    return max(1, round(width)) if whole else width
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The number below which this share of them lies, between two of them where it falls there."""
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def spread(ordered: Sequence[float]) -> dict[str, Any]:
+    """What is told of numbers that are in order: the ends, the middle, the mean."""
+    count = len(ordered)
+    mean = math.fsum(ordered) / count
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / count)
+    return {
+        "min": ordered[0],
+        "p5": quantile(ordered, 0.05),
+        "median": quantile(ordered, 0.5),
+        "mean": mean,
+        "p95": quantile(ordered, 0.95),
+        "max": ordered[-1],
+        "deviation": deviation,
+    }

@@ -1,0 +1,187 @@
+"""Put a page together: a template, what was counted, the packed rows, and the styles and scripts as they stand.
+
+Whatever comes from rows, replies or file names is escaped by the template, or reaches the page as data that a script
+puts in as text. The page's own policy lets a browser run these scripts alone and fetch nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from distask.errors import OutputError, UsageError
+from distask.report.blocks import element, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from distask.report.blocks import Blocks
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+GENERATOR = b'<meta name="generator" content="distask report">'
+"""What a page is known by: only a page is replaced without being asked."""
+STYLES = ("vendor/uplot/uPlot.min.css", "css/base.css", "css/overview.css", "css/rows.css")
+SCRIPTS = (
+    "js/dom.js",
+    "js/data.js",
+    "js/columns.js",
+    "js/state.js",
+    "js/filters.js",
+    "js/charts.js",
+    "js/overview.js",
+    "js/cells.js",
+    "js/table.js",
+    "js/chat.js",
+    "js/detail.js",
+    "js/pairs.js",
+    "js/export.js",
+    "js/keys.js",
+    "js/main.js",
+)
+"""In the order in which they stand on the page; they share one scope."""
+VENDORED = "vendor/uplot/uPlot.iife.min.js"
+NOTHING = "–"  # noqa: RUF001 - a dash is what people write
+_MARK = b"<!-- rows -->"
+
+
+def refuse_to_replace(path: Path, *, overwrite: bool) -> None:
+    """Raise `UsageError` where something else than a page of ours is there."""
+    if overwrite or not path.exists():
+        return
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file with --output")
+    with path.open("rb") as file:
+        if GENERATOR not in file.read(1024):
+            raise UsageError(
+                f"{path} is there already, and is no report; name another file with --output, "
+                "or replace it with --overwrite"
+            )
+
+
+def write_page(path: Path, template: str, page: Mapping[str, Any], index: Mapping[str, Any], blocks: Blocks) -> int:
+    """Write a page; gives its size in bytes.
+
+    Args:
+        path: the file; what is there under the name stays until the page is whole.
+        template: of `assets/templates`.
+        page: what the template and the scripts are told: plain data.
+        index: what rows are filtered and sorted by.
+        blocks: the rows.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    head, tail = _rendered(template, page).split(_MARK)
+    told = {**page, "blocks": blocks.starts}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(head)
+            file.write(b'<script type="application/json" id="page">%s</script>\n' % as_data(told))
+            file.write(element("index", packed(orjson.dumps(index))))
+            for piece in blocks.elements():
+                file.write(piece)
+            file.write(tail)
+            size = file.tell()
+        os.replace(partial, path)  # noqa: PTH105 - the pair of the line above
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written: {error.strerror}") from None
+    return size
+
+
+def as_data(value: Any) -> bytes:
+    """JSON that can stand inside of a `<script>`: no character of it begins a tag, a comment or an entity."""
+    made = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=str)
+    return made.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
+
+
+def _rendered(template: str, page: Mapping[str, Any]) -> bytes:
+    style = "\n".join(_asset(name) for name in STYLES)
+    vendored = _asset(VENDORED)
+    script = '"use strict";\n(() => {\n' + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_hashes(vendored, script)}",
+            f"style-src {_hashes(style)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    made = _environment().get_template(template).render(
+        page, policy=policy, style=Markup(style), vendored=Markup(vendored), script=Markup(script)  # noqa: S704 - ours
+    )  # fmt: skip
+    return made.encode("utf-8", "replace")
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8").strip()
+
+
+def _hashes(*texts: str) -> str:
+    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": "{:,}".format,
+        "number": number,
+        "percent": percent,
+        "bins": bins,
+    }
+    return environment
+
+
+def number(value: float | None) -> str:
+    """A number in a few figures, no more than it has."""
+    if value is None:
+        return NOTHING
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    digits = max(0, 3 - math.floor(math.log10(abs(value)))) if abs(value) < 1e4 else 0
+    return f"{value:,.{min(digits, 8)}f}".rstrip("0").rstrip(".") if digits else f"{value:,.0f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share of a whole; one that is not nothing, or not all, never looks so."""
+    if not whole:
+        return NOTHING
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "<0.1%"
+    if 99.9 < share < 100:
+        return ">99.9%"
+    return f"{share:.1f}%".replace(".0%", "%")
+
+
+def bins(histogram: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """A histogram's bins in words, and what each holds."""
+    edges: Sequence[float] = histogram["edges"]
+    counts: Sequence[int] = histogram["counts"]
+    made = []
+    for place, count in enumerate(counts):
+        low, high = number(edges[place]), number(edges[place + 1])
+        last = place == len(counts) - 1
+        if histogram["single"] and not (last and histogram["open"]):
+            made.append((low, count))
+        elif last and histogram["open"]:
+            made.append((f"{low} and more", count))
+        else:
+            made.append((f"{low} to {high}", count))
+    return made

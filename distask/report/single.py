@@ -1,0 +1,74 @@
+"""The page about one result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import InputError
+from distask.report.about import about, latency, notices, tiles
+from distask.report.blocks import Blocks
+from distask.report.page import write_page
+from distask.report.result import Result
+from distask.report.tally import MOST_ROWS, ResultTally
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEASURE_TITLES = {
+    "failure": "Failure",
+    "finish_reason": "How replies ended",
+    "input_tokens": "Tokens of a chat",
+    "output_tokens": "Tokens of a reply",
+}
+
+
+def write_report(source: str, path: Path, *, most_rows: int = MOST_ROWS) -> dict[str, Any]:
+    """Write the page about an output; gives what was counted, with the page's `size` in bytes.
+
+    Args:
+        source: the output: a file, or any other source of rows.
+        path: the page.
+        most_rows: rows that the page's table holds at the most; counts are of all.
+
+    Raises:
+        InputError: the output can't be read.
+        OutputError: the page can't be written.
+    """
+    result = Result(source)
+    tally = ResultTally(result, most_rows)
+    with Blocks() as blocks:
+        tally.count(blocks)
+        if not tally.rows:
+            raise InputError(f"{source}: there are no rows")
+        facts = tally.facts()
+        page = _page(result, tally, facts, blocks)
+        size = write_page(path, "result.html", page, tally.index(), blocks)
+    return {**facts, "size": size}
+
+
+def _page(result: Result, tally: ResultTally, facts: dict[str, Any], blocks: Blocks) -> dict[str, Any]:
+    outputs = sum(column["role"] == "output" for column in facts["columns"])
+    parts = [_part("summary", "Summary"), _part("columns", "Columns", outputs), _part("rows", "Rows", tally.rows)]
+    if tally.replies:
+        parts.insert(1, _part("failures", "Failures", facts["failed"], bad=bool(facts["failed"])))
+    if facts["agreement"]:
+        parts.insert(-1, _part("agreement", "Agreement"))
+    return {
+        "what": "result",
+        "title": result.task or result.name,
+        "subtitle": result.name,
+        "parts": parts,
+        "about": about(result),
+        "tiles": tiles(result, tally),
+        "notices": list(notices(result, tally, blocks.cut_rows, blocks.short_from)),
+        "latency": latency(result),
+        "metadata_column": result.metadata_column,
+        "export_name": f"{result.name.partition('.')[0]}.filtered.jsonl",
+        **facts,
+        "columns": [{**column, "place": place} for place, column in enumerate(facts["columns"])],
+        "measures": {name: {**told, "title": MEASURE_TITLES[name]} for name, told in facts["measures"].items()},
+    }
+
+
+def _part(name: str, title: str, count: int | None = None, *, bad: bool = False) -> dict[str, Any]:
+    return {"name": name, "title": title, "count": count, "bad": bad}

@@ -1,0 +1,79 @@
+"""`distask report`: where the page goes, what is said of it, and what can be wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_a_page_is_written_beside_the_output(shell):
+    shell.run("-o", "answers.jsonl")
+
+    said = shell("report", "answers.jsonl")
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("answers.report.html  5 rows, 0 of 5 replies failed, 0.")
+    assert (shell.folder / "answers.report.html").read_text().startswith("<!doctype html>")
+
+
+def test_two_results_make_one_page(shell):
+    shell.run("-o", "a.jsonl")
+    shell.server.reply = lambda body: "another"
+    shell.run("-o", "b.parquet", "--no-store")
+
+    said = shell("report", "a.jsonl", "b.parquet")
+
+    assert said.out.startswith("a.b.report.html  5 rows in both, changed: 5 generation, 0.")
+
+
+def test_programs_get_the_counts(shell):
+    shell.run("-o", "answers.jsonl")
+
+    shell("report", "answers.jsonl", "--json", "-o", "x.html")
+
+    (told,) = shell.events
+
+    assert (told["page"], told["facts"]["rows"], told["facts"]["failed"]) == ("x.html", 5, 0)
+    assert told["size"] == (shell.folder / "x.html").stat().st_size
+
+
+def test_of_many_rows_it_says_that_the_table_holds_some(shell):
+    shell.run("-o", "answers.jsonl")
+
+    said = shell("report", "answers.jsonl", "--max-rows", "2")
+
+    assert "its table holds 2 of the rows, its counts are of all; --max-rows 5 takes all" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["answer.jsonl"], "there is no such file; did you mean answers.jsonl?"),
+        (["answers.jsonl", "-o", "in.jsonl"], "is there already, and is no report"),
+        (["answers.jsonl", "-o", "no/page.html"], "there is no folder no"),
+        (["answers.jsonl", "--by", "id"], "name the second one behind the first"),
+        (["answers.jsonl", "answers.jsonl", "--by", "instuction"], "did you mean `instruction`?"),
+        (["task.yaml"], "the format `.yaml` is not known"),
+    ],
+)
+def test_a_mistake_is_told_and_writes_nothing(shell, arguments, sentence):
+    shell.run("-o", "answers.jsonl")
+    before = sorted(shell.folder.iterdir())
+
+    said = shell("report", *arguments)
+
+    assert (said.code, sentence in said.err) == (2, True)
+    assert sorted(shell.folder.iterdir()) == before
+
+
+def test_it_asks_no_model_and_loads_no_heavy_library(shell):
+    """A report of JSON Lines needs neither a client nor a table's library."""
+    shell.run("-o", "answers.jsonl")
+    shell.env["PYTHONPROFILEIMPORTTIME"] = "1"
+
+    said = shell("report", "answers.jsonl")
+
+    loaded = {line.rpartition("|")[2].strip() for line in said.err.splitlines()}
+    assert not loaded & {"openai", "pyarrow", "datasets", "pandas", "numpy"}
+    assert "distask.report.page" in loaded
