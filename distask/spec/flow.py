@@ -361,6 +361,8 @@ class _Flow(Checker):
         if step.dedup.threshold is not None and step.dedup.method == "exact":
             told = "`threshold` says nothing about exact values"
             self._tell((*place, "dedup", "threshold"), told, "add `method: minhash`, or `cosine`", key=True)
+        if isinstance(step.dedup.threshold, str):
+            self._expression((*place, "dedup", "threshold"), step.dedup.threshold, self._fixed)
         if step.dedup.method == "cosine" and len(step.dedup.by) > 1:
             self._tell((*place, "dedup"), "vectors of one column are compared, not of several", key=True)
         return columns

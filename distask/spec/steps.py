@@ -145,8 +145,10 @@ class Dedup(Model):
         description="exact: equal values; minhash: texts that share most of their word sequences; cosine: vectors "
         "(embeddings) that point nearly the same way",
     )
-    threshold: float | None = Field(
-        None, gt=0, le=1, description="How alike two rows are at least to count as the same; 0.8, for cosine 0.95"
+    threshold: Annotated[float, Field(gt=0, le=1)] | str | None = Field(
+        None,
+        description="How alike two rows are at least to count as the same, from 0 to 1, or an expression over params "
+        "for it; 0.8, for cosine 0.95",
     )
     words: int = Field(3, ge=1, le=20, description="minhash: words in a sequence")
     permutations: int = Field(

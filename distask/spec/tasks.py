@@ -51,7 +51,7 @@ def load_tasks(
             continue
         try:
             if isinstance(step.task, dict):
-                tasks[place] = _inline(step, step.task, place, document, path, within)
+                tasks[place] = _inline(spec, step, step.task, place, document, path, within)
             else:
                 tasks[place] = _of_file(step.task, (*place, "task"), document, path, chain)
         except SpecError as error:
@@ -96,7 +96,13 @@ def _of_file(name: str, place: Place, document: Document, path: Path, chain: Seq
 
 
 def _inline(
-    step: TaskStep, written: dict[str, Any], place: Place, document: Document, path: Path, within: Sequence[Path]
+    spec: PipelineSpec,
+    step: TaskStep,
+    written: dict[str, Any],
+    place: Place,
+    document: Document,
+    path: Path,
+    within: Sequence[Path],
 ) -> Loaded:
     """A task that is written out: it sees the params and vars around it, and reads what its templates name."""
     from distask.spec.load import load_data
@@ -104,9 +110,9 @@ def _inline(
     part = document.part((*place, "task"))
     data: dict[Any, Any] = dict(written)
     data.setdefault("name", step.name or f"step-{'-'.join(str(n + 1) for n in place if isinstance(n, int))}")
-    for key in ("params", "vars"):
-        around = document.data.get(key)
-        if isinstance(around, dict) and isinstance(data.get(key, {}), dict):
+    params = {name: param.model_dump(by_alias=True, exclude_unset=True) for name, param in spec.params.items()}
+    for key, around in (("params", params), ("vars", spec.vars)):
+        if around and isinstance(data.get(key, {}), dict):
             data[key] = {**around, **data.get(key, {})}
     if "inputs" not in data and "steps" not in data:
         data["inputs"] = _implied(data)

@@ -105,14 +105,14 @@ class Exact(Barrier):
 class MinHash(Barrier):
     """Keeps the first of texts that share most of their word sequences, estimated by MinHash with LSH."""
 
-    def __init__(self, count: Count, dedup: Dedup) -> None:
+    def __init__(self, count: Count, dedup: Dedup, threshold: float | None) -> None:
         from rensa import RMinHashLSH
 
         super().__init__(count)
         self._by = dedup.by
         self._words = dedup.words
         self._permutations = dedup.permutations
-        self._threshold = SIMILAR_TEXTS if dedup.threshold is None else dedup.threshold
+        self._threshold = SIMILAR_TEXTS if threshold is None else threshold
         self._index = RMinHashLSH(self._threshold, self._permutations, bands(self._threshold, self._permutations))
         self._hashes: dict[int, Any] = {}
         self._kept = array("Q")
@@ -165,10 +165,10 @@ def bands(threshold: float, permutations: int) -> int:
 class Cosine(Barrier):
     """Keeps the first of vectors that point nearly the same way (DEITA's diversity filter, arXiv:2312.15685)."""
 
-    def __init__(self, count: Count, dedup: Dedup) -> None:
+    def __init__(self, count: Count, dedup: Dedup, threshold: float | None) -> None:
         super().__init__(count)
         self._by = dedup.by[0]
-        self._threshold = SIMILAR_VECTORS if dedup.threshold is None else dedup.threshold
+        self._threshold = SIMILAR_VECTORS if threshold is None else threshold
         self._vectors: Any = None
         self._filled = 0
         self._kept = array("Q")

@@ -17,7 +17,7 @@ from distask.task.draws import Draws
 from distask.task.params import param_values
 from distask.task.sandbox import GLOBALS
 from distask.task.steps import barriers
-from distask.task.steps.calls import Asked, Call, Enter, Frame, Leave, Several, Tasks
+from distask.task.steps.calls import Asked, Call, Enter, Frame, Leave, Several, Tasks, made_llm
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Columns, Explode, Filter, Set, When
@@ -200,6 +200,8 @@ class _Steps:
         self._scope = scope
         self._params = params
         self._around = around
+        self._loops: dict[str, list[Any] | None] = {}
+        """The items of the loops around, where they are fixed."""
         self.new: dict[str, None] = {}
         """Columns that steps add under names of their own."""
 
@@ -249,7 +251,10 @@ class _Steps:
         if isinstance(step, language.ForEachStep):
             name, _, source = step.for_each.partition(" in ")
             before = set(self.new)
-            inner = self._inside(step.steps, (*place, "steps"), count, self._items(source, place))
+            fixed = self._items(source, place)
+            self._loops[name.strip()] = fixed
+            inner = self._inside(step.steps, (*place, "steps"), count, None if fixed is None else len(fixed))
+            del self._loops[name.strip()]
             collect = step.collect or {column: column for column in made_in(self._loaded, place)}
             self.new = {n: None for n in self.new if n in before} | dict.fromkeys(collect)
             items = scope.expression(source, (*place, "for_each"))
@@ -275,14 +280,7 @@ class _Steps:
             case language.GroupStep():
                 return barriers.Group(count, step.group.by)
             case language.DedupStep():
-                kinds: dict[str, Callable[[Count, language.Dedup], Node]] = {
-                    "minhash": barriers.MinHash,
-                    "cosine": barriers.Cosine,
-                }
-                kind = kinds.get(step.dedup.method)
-                if kind is None:
-                    return barriers.Exact(count, step.dedup.by)
-                return kind(count, step.dedup)
+                return self._dedup(step, place, count)
             case language.SortStep():
                 return barriers.Sort(count, step.sort.by, descending=step.sort.descending)
             case language.SampleStep():
@@ -292,6 +290,23 @@ class _Steps:
             case language.LimitStep():
                 return barriers.Limit(count, self._whole(step.limit, (*place, "limit"), "limit"))
         raise AssertionError(step)
+
+    def _dedup(self, step: language.DedupStep, place: Place, count: Count) -> Node:
+        dedup = step.dedup
+        if dedup.method == "exact":
+            return barriers.Exact(count, dedup.by)
+        threshold = dedup.threshold
+        if isinstance(threshold, str):
+            try:
+                threshold = self._scope.fixed_expression(threshold, (*place, "dedup", "threshold"))
+            except RowError as error:
+                told = f"the threshold of {count.name} can't be told: {error.message}"
+                raise UsageError(f"{self._loaded.path}: {told}") from None
+            if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+                raise UsageError(
+                    f"{self._loaded.path}: the threshold of {count.name} is {threshold!r:.40}, not in 0 to 1"
+                )
+        return (barriers.MinHash if dedup.method == "minhash" else barriers.Cosine)(count, dedup, threshold)
 
     def _whole(self, written: int | str, place: Place, key: str) -> int:
         try:
@@ -317,15 +332,15 @@ class _Steps:
             raise UsageError(f"{self._loaded.path}: `repeat: {step.repeat}` {told}")
         return turns
 
-    def _items(self, source: str, place: Place) -> int | None:
-        """How many items a loop goes through, where that is fixed."""
+    def _items(self, source: str, place: Place) -> list[Any] | None:
+        """The items that a loop goes through, where they are fixed."""
         if not self._scope.is_fixed_expression(source):
             return None
         try:
             items = self._scope.fixed_expression(source, (*place, "for_each"))
         except RowError as error:
             raise UsageError(f"{self._loaded.path}: `for_each: … in {source}` can't be told: {error.message}") from None
-        return len(items) if isinstance(items, list | tuple | range) else None
+        return list(items) if isinstance(items, list | tuple | range) else None
 
     def _inside(self, steps: Sequence[language.Step], place: Place, count: Count, times: int | None) -> list[Step]:
         around = self._around
@@ -375,20 +390,28 @@ class _Steps:
             make = Tasks(params, lambda values: builder.task(mapped, values, count.name))
         templated = any(isinstance(v, str) and "{{" in v for v in llm.values())
         defaults = LLM.model_validate({**self._around.defaults, **loaded.spec.llm.model_dump(exclude_none=True)})
-        if not templated:
-            builder.asked.append((StepLLM.model_validate(llm), defaults))
+        builder.asked += [(each, defaults) for each in (self._named(llm, place) if templated else [made_llm(llm)])]
         asked = Asked(
             make,
             tuple(added),
             n,
             grouped,
-            scope.value(llm, (*place, "llm")) if templated else StepLLM.model_validate(llm),
+            scope.value(llm, (*place, "llm")) if templated else made_llm(llm),
             defaults,
             own_model="model" in llm or "config" in llm,
             handles_failure=handles_failure,
             again=builder.asks_again(loaded.spec.name),
         )
         return [Call(count, asked)], added
+
+    def _named(self, llm: Mapping[str, Any], place: Place) -> list[StepLLM]:
+        """Whom a step with a template for it will ask, where that hangs on a loop's fixed items only."""
+        for name, items in self._loops.items():
+            try:
+                return [made_llm(self._scope.fixed(llm, (*place, "llm"), {name: item})) for item in items or ()]
+            except RowError:
+                continue
+        return []
 
     def _fixed_params(self, given: Mapping[str, Any], step: language.TaskStep, place: Place) -> dict[str, Any]:
         try:

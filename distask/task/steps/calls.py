@@ -61,7 +61,7 @@ class Call:
             return [_with_nulls(item, asked.added)]
         try:
             task = asked.task(item)
-            llm = asked.llm if isinstance(asked.llm, StepLLM) else _step_llm(asked.llm(item))
+            llm = asked.llm if isinstance(asked.llm, StepLLM) else made_llm(asked.llm(item))
         except RowError as error:
             self.count.failed += 1
             return (yield from fail(name, _with_nulls(item, asked.added), error))
@@ -109,7 +109,8 @@ def _with_nulls(item: Item, names: Sequence[str]) -> Item:
     return item
 
 
-def _step_llm(written: Any) -> StepLLM:
+def made_llm(written: Mapping[str, Any]) -> StepLLM:
+    """Whom a step asks, its templates filled in; raises `RowError`."""
     given = {key: value for key, value in written.items() if value is not None}
     for key in ("config", "model"):
         if key in given and not isinstance(given[key], str):

@@ -66,7 +66,7 @@ class Explode:
     def flow(self, item: Item) -> Flow:
         """A row for each item; a row whose list is null stays as it is."""
         lists = [item.values.get(name) for name in self._columns]
-        if all(each is None for each in lists):
+        if all(each is None for each in lists) or (item.failed and None in lists):
             return [item]
         try:
             length = _length(self._columns, lists)

@@ -64,9 +64,9 @@ class Scope:
         """The same of an expression."""
         return all(name.name in self._fixed for name in read_expression(source).names)
 
-    def fixed(self, written: Any, place: Place) -> Any:
-        """The value of what is fixed; raises `RowError`."""
-        return _plain(self._shape(written, place)(self._base))
+    def fixed(self, written: Any, place: Place, more: Mapping[str, Any] | None = None) -> Any:
+        """The value of what hangs on params, vars and `more` only; raises `RowError`."""
+        return _plain(self._shape(written, place)({**self._base, **(more or {})}))
 
     def fixed_expression(self, source: str, place: Place) -> Any:
         """The same of an expression; raises `RowError`."""
