@@ -14,12 +14,16 @@ from distask.errors import DistaskError
 from distask.spec.aggregation import aggregate_columns
 from distask.spec.gallery import gallery
 from distask.spec.load import load_spec
+from distask.spec.model import TaskSpec
+from distask.spec.steps import TaskStep, kind_of
+from distask.spec.tasks import walk
 from distask.task.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from distask.spec.model import Case, TaskSpec, Typed
+    from distask.spec.model import Case, Typed
+    from distask.spec.steps import PipelineSpec, Step
 
 INDEX = """\
 # The gallery
@@ -56,7 +60,11 @@ def _page(entry: Entry) -> str:
     source = f" Source: [{_short_reference(spec.reference)}]({spec.reference})." if spec.reference else ""
     about = f"{', '.join(spec.tags or [])}. The spec: [{path.name}](../../tasks/{path.name}).{source}"
     pieces = [f"# {spec.name}\n\n{spec.description}\n\n{about}\n", *_introduction(path.read_text(encoding="utf-8"))]
-    pieces += [*_columns(spec), *_params(spec), *_example(entry.name, spec), *_cases(spec)]
+    pieces += [*_columns(spec), *_params(spec)]
+    if isinstance(spec, TaskSpec):
+        pieces += [*_example(entry.name, spec), *_cases(spec)]
+    else:
+        pieces += [*_steps(spec), *_example_of_steps(spec), *_cases(spec)]
     return "\n".join(pieces)
 
 
@@ -68,7 +76,7 @@ def _introduction(text: str) -> Iterator[str]:
         yield f"{_fenced(dedent(paragraph)) if paragraph.startswith('  ') else paragraph}\n"
 
 
-def _columns(spec: TaskSpec) -> Iterator[str]:
+def _columns(spec: TaskSpec | PipelineSpec) -> Iterator[str]:
     reads = [
         (f"{spec.input_mappings.get(name, name)}{'' if column.required else '?'}", column)
         for name, column in spec.inputs.items()
@@ -81,12 +89,14 @@ def _columns(spec: TaskSpec) -> Iterator[str]:
         "" if reads else "| nothing: `--rows N` makes N rows | | |\n"
     ) + "\n| it adds | type | what it is |\n| --- | --- | --- |"
     yield from (_row(name, column) for name, column in adds)
-    for column, of, how in aggregate_columns(spec, spec.outputs):
+    if not adds:
+        yield "| the row as its last step leaves it | | |"
+    for column, of, how in aggregate_columns(spec, spec.outputs) if isinstance(spec, TaskSpec) else ():
         yield f"| `{column}` | | the {how} of `{of}` over the generations |"
     yield ""
 
 
-def _params(spec: TaskSpec) -> Iterator[str]:
+def _params(spec: TaskSpec | PipelineSpec) -> Iterator[str]:
     if spec.params:
         yield "## Params\n\n`--param NAME=VALUE`\n\n| param | type | default | what it is |\n| --- | --- | --- | --- |"
         for name, param in spec.params.items():
@@ -130,7 +140,43 @@ def _example(name: str, spec: TaskSpec) -> Iterator[str]:
         return
 
 
-def _cases(spec: TaskSpec) -> Iterator[str]:
+def _steps(spec: PipelineSpec) -> Iterator[str]:
+    """What is done to a row, those of loops indented."""
+    yield "## Steps\n"
+    for place, step in walk(spec.steps):
+        depth = sum(key == "steps" for key in place) - 1
+        yield f"{'  ' * depth}- {_step(step)}"
+    yield ""
+
+
+def _step(step: Step) -> str:
+    kind = kind_of(step) or ""
+    value = getattr(step, kind)
+    if isinstance(step, TaskStep):
+        asked = f"[{value}]({value}.md)" if isinstance(value, str) else "a task of its own"
+        said = f"`task` {asked}" + (f", called `{step.name}`" if step.name else "")
+    elif isinstance(value, str | int | float):
+        said = f"`{kind}` `{_short(str(value))}`"
+    else:
+        told = value if isinstance(value, dict | list) else value.model_dump(exclude_unset=True)
+        said = f"`{kind}` {', '.join(f'`{name}`' for name in told)}"
+    return _cell(said + (f" where `{step.when}`" if step.when else ""))
+
+
+def _example_of_steps(spec: PipelineSpec) -> Iterator[str]:
+    """The first golden case: the row, the replies, what comes out."""
+    case = next((c for c in spec.cases if c.expect is not None), None)
+    if case is None:
+        return
+    yield f"## An example: {case.name}\n"
+    if case.params:
+        yield f"With these params:\n\n{_fenced(_json(case.params), 'json')}\n"
+    for title, value in (("The row", case.input), ("The replies", case.replies), ("What comes out", case.expect)):
+        shown = _json(value) if isinstance(value, dict) else json.dumps(value, ensure_ascii=False, indent=1)
+        yield f"{title}:\n\n{_fenced(shown, 'json')}\n"
+
+
+def _cases(spec: TaskSpec | PipelineSpec) -> Iterator[str]:
     yield "## What it makes of replies\n"
     yield "The golden cases, which `distask test` checks.\n\n| reply | becomes |\n| --- | --- |"
     for case in spec.cases:

@@ -9,20 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from distask import load, run
 from distask.errors import RowError
 from distask.spec.load import load_spec
 from distask.task.cases import run_cases
+from distask.task.steps.rehearsal import rehearse
 from distask.task.task import Task
 
 ROOT = Path(__file__).parents[1]
 TASKS = sorted((ROOT / "tasks").glob("*.yaml"))
+STEPS = [path for path in TASKS if "\nsteps:\n" in path.read_text(encoding="utf-8")]
+"""Tasks that are made of tasks."""
+CALLS = [path for path in TASKS if path not in STEPS]
+"""Tasks of one call."""
 EXAMPLES = {
     "text-generation": "instructions.jsonl",
     "chat-generation": "conversations.jsonl",
     "structured-generation": "structured.jsonl",
     "text-classification": "reviews.csv",
     "ultrafeedback": "generations.jsonl",
-    "evol-instruct": "instructions.jsonl",
 }
 ASPECTS = ("helpfulness", "honesty", "instruction-following", "truthfulness", "overall-rating")
 LABELS = ["positive", "negative", "mixed"]
@@ -35,7 +40,7 @@ SETTINGS = [
     ("text-classification", {"available_labels": dict.fromkeys(LABELS, "how the buyer felt"), "n": 2}),
 ]
 OWN_ROWS = [
-    (path.stem, case.params or {}) for path in TASKS if path.stem not in EXAMPLES for case in load_spec(path).spec.cases
+    (path.stem, case.params or {}) for path in CALLS if path.stem not in EXAMPLES for case in load_spec(path).spec.cases
 ]
 SETTINGS += list({json.dumps(setting): setting for setting in OWN_ROWS}.values())
 UNTOLD = {("format-prm", "format"), ("text-generation-with-image", "image_type")}
@@ -145,7 +150,7 @@ def test_it_reads_the_replies_that_it_makes_up(name, params):
         assert tuple(columns) == task.output_columns
 
 
-@pytest.mark.parametrize("path", TASKS, ids=ids)
+@pytest.mark.parametrize("path", CALLS, ids=ids)
 def test_prompts_differ_by_every_choice_of_a_param(path):
     """No choice that a run may set is forgotten by the prompt."""
     spec = load_spec(path).spec
@@ -159,7 +164,7 @@ def test_prompts_differ_by_every_choice_of_a_param(path):
             assert len(set(prompts)) == len(prompts)
 
 
-@pytest.mark.parametrize("path", [p for p in TASKS if "| tagged(" in p.read_text(encoding="utf-8")], ids=ids)
+@pytest.mark.parametrize("path", [p for p in CALLS if "| tagged(" in p.read_text(encoding="utf-8")], ids=ids)
 def test_a_row_s_text_can_not_end_the_tag_that_it_stands_in(path):
     """What closes a tag stands on a line of its own, and nowhere in the text that it closes."""
     text = path.read_text(encoding="utf-8")
@@ -197,17 +202,64 @@ def test_ultrafeedback_tells_blocks_apart_whatever_stands_above_them(heading, ma
     assert columns == {"rationales": ["Good.", "Weak."], "ratings": [4, 2]}
 
 
+def params_of(path):
+    """The different params of a task's cases."""
+    return list({json.dumps(case.params): case.params for case in load_spec(path).spec.cases}.values())
+
+
+@pytest.mark.parametrize("path", STEPS, ids=ids)
+def test_a_task_of_steps_is_rehearsed_to_its_end_with_replies_that_it_makes_up(path):
+    """A whole run with no model, for all params that a case has: every step reads what is made up for it."""
+    rows = [case.input for case in load_spec(path).spec.cases][:3]
+
+    for params in params_of(path):
+        if "min_length" in (params or {}) or "max_length" in (params or {}):  # of replies that nobody can make up
+            continue
+        result = run(load(path, params), rows, llm="offline")
+
+        assert result.rows
+        assert result.stats.failures.keys() <= {"check"}  # a made-up reply may have too many characters
+
+
+@pytest.mark.parametrize("path", STEPS, ids=ids)
+def test_what_stands_in_a_row_never_ends_the_tag_that_it_stands_in_or_becomes_a_message(path):
+    """Each chat of each step, with rows that close every tag and begin a heading."""
+    spec = load_spec(path).spec
+    tags = set(re.findall(r'tagged\("([\w-]+)"', path.read_text(encoding="utf-8")))
+    row = {name: hostile(value, tags) for name, value in spec.cases[0].input.items()}
+    chats = []
+
+    def replies(ask):
+        chats.append(ask.task.format_input(ask.values, ask.index))
+        return [ask.task.example(ask.values, ask.index, sample) for sample in range(ask.num_generations)]
+
+    rehearse(load(path, spec.cases[0].params), [row], replies)
+
+    assert chats
+    for chat in chats:
+        told = "\n".join(words(message["content"]) for message in chat)
+        closing = re.findall(r"^</([\w-]+)>$", told, re.MULTILINE)
+        assert all(told.count(f"</{tag}>") == closing.count(tag) for tag in closing if tag not in tags)
+        assert [message["role"] for message in chat][-1] in ("user", "prompt")
+
+
 def test_evol_instruct_draws_each_mutation_and_words_each_its_own_way():
-    """Six mutations are drawn about equally often, each with instructions of its own, and kept as a column."""
-    task = Task.load("evol-instruct")
-    row = {"instruction": "Name a river."}
+    """Six mutations are drawn about equally often, each with instructions of its own, and another in each turn."""
+    prompts = {}
 
-    drawn = [task.format_output("Name two rivers.", row, index)["mutation"] for index in range(600)]
-    prompts = {mutation: prompt(task, row, drawn.index(mutation)) for mutation in drawn}
+    def replies(ask):
+        chat = ask.task.format_input(ask.values, ask.index)
+        prompts[ask.index] = "\n".join(words(message["content"]) for message in chat)
+        return [f"Name {len(prompts)} rivers."]
 
-    assert set(drawn) == set(task.spec.draw["mutation"].options)
-    assert min(drawn.count(mutation) for mutation in prompts) > 60
-    assert len(set(prompts.values())) == 6
+    rows = [{"instruction": "Name a river."}] * 100
+    items = rehearse(load("evol-instruct", {"num_evolutions": 6, "store_evolutions": True}), rows, replies)
+    drawn = [mutation for item in items for mutation in item.values["mutations"]]
+
+    assert len(set(drawn)) == 6
+    assert min(drawn.count(mutation) for mutation in drawn) > 60
+    assert len({re.sub(r"<instruction>.*?</instruction>", "", text, flags=re.DOTALL) for text in prompts.values()}) == 6
+    assert len({tuple(item.values["mutations"]) for item in items}) > 90
 
 
 def test_text_classification_asks_the_server_for_the_available_labels_only():
