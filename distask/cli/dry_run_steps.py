@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from distask.cli import chats
+from distask.cli.events import Events
 from distask.cli.lines import safe, say
 from distask.figures import amount, money, several
 
@@ -27,7 +27,7 @@ def show(made: PipelinePlan, *, whole: bool, as_json: bool) -> None:
         as_json: print all of it as JSON.
     """
     if as_json:
-        print(json.dumps(_as_json(made), ensure_ascii=False, default=str))  # noqa: T201
+        Events("dry-run").result(**_as_json(made))
         return
     for step, chat in made.chats:
         say((f"── {chat.place}", "bold"), (f"  step {step}", "dim"))

@@ -39,6 +39,18 @@ class Latency(Model):
     max: float | None
 
 
+class StepCount(Model):
+    """What a step did, of a task made of tasks."""
+
+    step: str
+    kind: str
+    rows_in: int
+    rows_out: int
+    asked: int = Field(description="rows for which a model was asked")
+    skipped: int = Field(description="rows that passed by: `when`, or an earlier step that failed")
+    failed: int
+
+
 class Counts(Model):
     """The counts of a run, up to now."""
 
@@ -58,6 +70,7 @@ class Counts(Model):
     cost_usd: float | None = Field(description="null where no price is known")
     seconds: float
     latency_seconds: Latency
+    steps: list[StepCount] = Field([], description="of a task made of tasks; else left out")
 
 
 class Diagnostic(Model):
@@ -202,6 +215,60 @@ class DryRunResult(Result):
     chats: list[Chat]
 
 
+class StepChat(Model):
+    """A row's first request, of a task made of tasks."""
+
+    step: str
+    place: str
+    messages: list[dict[str, Any]] | None
+    keywords: dict[str, Any]
+
+
+class PlannedStep(Model):
+    """A step, in the order of the file."""
+
+    step: str
+    kind: str
+    depth: int = Field(description="how many loops and tasks it is in")
+    most_replies_a_row: int | None = Field(
+        description="0 for a step that asks nobody; null where that hangs on the rows"
+    )
+    model: str | None = Field(description="null for a step that asks nobody, or that no rehearsed row came to")
+
+
+class Bounds(Model):
+    """Replies of the whole run."""
+
+    most: int | None = Field(description="null where that hangs on the rows")
+    expected: int = Field(description="as the rehearsed rows went")
+    stored: int = Field(description="that the store has, as far as rows can be followed with them")
+
+
+class StepTokens(Model):
+    """Tokens, as the rehearsed rows went."""
+
+    input_estimate: int
+    output_limit: int | None
+
+
+class StepsDryRunResult(Result):
+    """`distask dry-run` of a task made of tasks."""
+
+    command: Literal["dry-run"]
+    model: str | None
+    endpoint: str
+    rows: int
+    rows_done: int = Field(description="rows that need no call, up to the first step that waits for all rows")
+    rehearsed_rows: int
+    num_generations: int
+    completions: Bounds
+    tokens: StepTokens
+    cost_usd: float | None = Field(description="at the most, as the rehearsed rows went")
+    steps: list[PlannedStep]
+    failures: dict[str, int] = Field(description="steps of rehearsed rows that can't be done, by kind")
+    chats: list[StepChat]
+
+
 class Tried(Model):
     """A reply and what became of it."""
 
@@ -233,6 +300,16 @@ class PreviewResult(Result):
     task: str
     model: str | None
     rows: list[Previewed]
+    counts: Counts
+
+
+class StepsPreviewResult(Result):
+    """`distask preview` of a task made of tasks."""
+
+    command: Literal["preview"]
+    task: str
+    model: str | None
+    rows_out: list[dict[str, Any]] = Field(description="the rows that came out, metadata and all")
     counts: Counts
 
 
@@ -354,8 +431,8 @@ class ReportResult(Result):
 
 
 RESULTS: list[type[Result]] = [
-    RunResult, ConfigResult, DryRunResult, PreviewResult, CheckResult, TestResult, ValidateResult, TasksResult,
-    TaskResult, InitResult, SchemaResult, ReportResult,
+    RunResult, ConfigResult, DryRunResult, StepsDryRunResult, PreviewResult, StepsPreviewResult, CheckResult,
+    TestResult, ValidateResult, TasksResult, TaskResult, InitResult, SchemaResult, ReportResult,
 ]  # fmt: skip
 EVENTS: list[type[Model]] = [Started, Progress, Note, *RESULTS, Error]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distask.cli import chats, steps
+from distask.cli.events import Events
 from distask.cli.lines import say
 from distask.figures import money, several
 from distask.runner.generations import MODEL_COLUMN
@@ -26,8 +27,8 @@ def show(job: Job, *, whole: bool, as_json: bool) -> int:
     result = replace(job, output=None, store=job.store_file()).run()
     rows = result.rows or []
     if as_json:
-        made = {"task": job.task.name, "model": job.llm.config.model, "rows": rows, "counts": result.stats.to_json()}
-        print(json.dumps(made, ensure_ascii=False, default=str))  # noqa: T201
+        told = {"task": job.task.name, "model": job.llm.config.model, "rows_out": rows}
+        Events("preview").result(result.exit_code, **told, counts=result.stats.to_json())
         return result.exit_code
     for number, row in enumerate(rows, 1):
         say((f"── row {number} out", "bold"))

@@ -30,6 +30,9 @@ def test_every_command_can_tell_programs(name):
         ["run", "task.yaml", *ASKED],
         ["run", "task.yaml", "-c", "openai", "--show-config"],
         ["dry-run", "task.yaml", *ASKED],
+        ["run", "steps.yaml", *ASKED],
+        ["dry-run", "steps.yaml", *ASKED],
+        ["preview", "steps.yaml", *ASKED],
         ["check", "--base-url", "{url}", "--model", "m"],
         ["preview", "task.yaml", *ASKED],
         ["test", "ultrafeedback"],
@@ -44,6 +47,8 @@ def test_every_command_can_tell_programs(name):
     ids=" ".join,
 )
 def test_a_command_ends_with_its_result(shell, arguments):
+    shell.write("steps.yaml", "steps:\n  - {repeat: 2, steps: [{task: task.yaml}]}\n  - sort: generation\n")
+
     said = shell(*arguments, "--json")
 
     assert (said.code, said.err) == (0, "")
