@@ -36,6 +36,7 @@ COMMANDS = {
     "tasks": "List the built-in tasks, or print one.",
     "report": "Make a page of a result, or of what changed between two.",
     "schema": "Print the JSON Schema of a task, for editors.",
+    "completion": "Print a script that completes in your shell.",
 }
 """A command's line in the help; the command itself is the function `command` in the module of its name."""
 
@@ -94,6 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: Sequence[str]) -> int:
     try:
         command: Any = get_command(app)
+        if os.environ.get("_DISTASK_COMPLETE"):
+            from distask.cli.completion import answer
+
+            answer(command, given)
         with command.make_context("distask", list(given), obj=given, terminal_width=help_width()) as context:
             command.invoke(context)
     except typer.Exit as ended:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
+from distask.cli import completing
+from distask.cli import options as o
 from distask.cli.console import out, plain
 from distask.cli.events import Events
 from distask.cli.setup import pairs
@@ -31,7 +32,12 @@ VITAL = frozenset({"endpoint", "key", "model", "request"})
 
 def command(
     spec: Annotated[
-        str | None, typer.Argument(metavar="[SPEC]", help="A task: what it needs is looked at, and nothing else.")
+        str | None,
+        typer.Argument(
+            metavar="[SPEC]",
+            help="A task: what it needs is looked at, and nothing else.",
+            autocompletion=completing.tasks,
+        ),
     ] = None,
     config: o.Config = None,
     model: o.Model = None,

@@ -430,11 +430,15 @@ class ReportResult(Result):
     facts: dict[str, Any] = Field(description="all that was counted, as the page tells it")
 
 
-RESULTS: list[type[Result]] = [
-    RunResult, ConfigResult, DryRunResult, StepsDryRunResult, PreviewResult, StepsPreviewResult, CheckResult,
-    TestResult, ValidateResult, TasksResult, TaskResult, InitResult, SchemaResult, ReportResult,
-]  # fmt: skip
-EVENTS: list[type[Model]] = [Started, Progress, Note, *RESULTS, Error]
+class CompletionResult(Result):
+    """`distask completion`."""
+
+    command: Literal["completion"]
+    shell: str
+    script: str
+
+
+EVENTS: list[type[Model]] = [Started, Progress, Note, *Result.__subclasses__(), Error]
 
 
 def event_schema() -> dict[str, Any]:

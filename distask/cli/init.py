@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
+from distask.cli import completing
+from distask.cli import options as o
 from distask.cli.console import err, out, plain
 from distask.cli.events import Events
 from distask.cli.schema import schema_text
@@ -27,7 +28,13 @@ def command(
         str | None, typer.Argument(metavar="NAME", help="What the task is called; NAME.yaml is written.")
     ] = None,
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="TASK", help="Begin with a built-in task, or with a task's file.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="TASK",
+            help="Begin with a built-in task, or with a task's file.",
+            autocompletion=completing.tasks,
+        ),
     ] = None,
     source: Annotated[
         str | None, typer.Option("--input", "-i", metavar="DATA", help="Make this data's columns the inputs.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from distask.cli import completing
 from distask.cli.logs import begin as begin_log
 
 if TYPE_CHECKING:
@@ -32,7 +33,14 @@ class BadRow(Enum):
     SKIP = "skip"
 
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A task: its file, or a built-in one's name.")]
+Spec = Annotated[
+    str,
+    typer.Argument(metavar="SPEC", help="A task: its file, or a built-in one's name.", autocompletion=completing.tasks),
+]
+Specs = Annotated[
+    list[str],
+    typer.Argument(metavar="SPEC...", help="Task files, or built-in tasks' names.", autocompletion=completing.tasks),
+]
 Source = Annotated[
     str | None,
     typer.Option(
@@ -57,6 +65,7 @@ Param = Annotated[
         "-p",
         metavar="K=V",
         help="A param of the task, its value in YAML; as often as you like.",
+        autocompletion=completing.params,
         rich_help_panel=_IN,
     ),
 ]
@@ -107,7 +116,12 @@ MetadataColumn = Annotated[
 Config = Annotated[
     str | None,
     typer.Option(
-        "--config", "-c", metavar="LLM", help="An LLM config: its file, or a built-in one's name.", rich_help_panel=_LLM
+        "--config",
+        "-c",
+        metavar="LLM",
+        help="An LLM config: its file, or a built-in one's name.",
+        autocompletion=completing.llms,
+        rich_help_panel=_LLM,
     ),
 ]
 Model = Annotated[
@@ -124,6 +138,7 @@ Set = Annotated[
         metavar="K=V",
         help="llm.temperature=0, limits.timeout=60, input_mappings.COLUMN=YOURS, output_mappings.COLUMN=YOURS; "
         "as often as you like.",
+        autocompletion=completing.settings,
         rich_help_panel=_LLM,
     ),
 ]

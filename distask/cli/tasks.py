@@ -11,7 +11,8 @@ import typer
 import yaml
 from rich.text import Text
 
-from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
+from distask.cli import completing
+from distask.cli import options as o
 from distask.cli.console import out, plain
 from distask.cli.events import Events
 from distask.cli.lines import safe
@@ -50,7 +51,11 @@ class Entry:
 def command(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WORD...] | show NAME", help="Words that tasks are found by; or `show` and a name."),
+        typer.Argument(
+            metavar="[WORD...] | show NAME",
+            help="Words that tasks are found by; or `show` and a name.",
+            autocompletion=completing.words,
+        ),
     ] = None,
     json_: o.Json = False,
 ) -> None:

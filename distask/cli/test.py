@@ -53,7 +53,7 @@ class Suite:
 
 
 def command(
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="Task files, or built-in tasks' names.")],
+    specs: o.Specs,
     live: Annotated[bool, typer.Option("--live", help="Ask the model for each case, instead of its reply.")] = False,
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report, for a CI.")

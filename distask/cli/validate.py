@@ -24,7 +24,7 @@ REMOTE_ROWS = 1000
 
 
 def command(
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="Task files, or built-in tasks' names.")],
+    specs: o.Specs,
     source: Annotated[
         str | None, typer.Option("--input", "-i", metavar="DATA", help="Check this data's columns and types too.")
     ] = None,
