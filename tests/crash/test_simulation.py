@@ -1,0 +1,93 @@
+"""Some hundred endpoints in virtual time: each row has one end, and never is more asked than may be."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+
+import pytest
+
+from distask.llm.client import Client
+from distask.llm.pace import Pace
+from distask.llm.request import CallFailed, Completion, Failure, Request
+from tests.crash.scale import scaled
+from tests.crash.simulation import Simulation
+from tests.llm import virtual
+
+SEEDS = 300
+PARTS = 6
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_an_endpoint_does_every_row_ends_once_and_its_limits_are_held(part):
+    """Bursts of 429, outages, hangs, resets, short answers, limits of its own and of the config, a key that is withdrawn."""
+    ends = Counter()
+    for seed in range(part, scaled(SEEDS), PARTS):
+        simulation = Simulation(seed)
+        try:
+            simulation.check()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        ends.update(end.split()[0] for end in simulation.ends)
+
+    assert set(ends) == {"done", "row", "run"}  # the seeds have all of it
+    assert ends["done"] > ends["run"]
+
+
+class Burst:
+    """A server that refuses all that comes within some seconds, and counts what the ceiling did."""
+
+    def __init__(self, begins, ends, seconds=1.0):
+        self.begins, self.ends, self.seconds, self.ceilings = begins, ends, seconds, [256]
+        self.client = None
+
+    async def complete(self, request, samples):
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self.seconds)
+        if self.ceilings[-1] != self.client.ceiling:
+            self.ceilings.append(self.client.ceiling)
+        if self.begins <= loop.time() < self.ends:
+            raise CallFailed(Failure("rate_limit", "slow down", "retry", 429))
+        return [Completion("x") for _ in samples]
+
+    async def close(self):
+        pass
+
+
+def ceilings(server, rows, client_class=Client, pace_class=Pace):
+    """The ceiling's heights, one after another, over a run."""
+
+    async def run():
+        server.client = client = client_class(server, pace_class(256))
+        requests = [Request("http://h", "m", [{"role": "user", "content": str(i)}]) for i in range(rows)]
+        await asyncio.gather(*(client.ask(r, [0]) for r in requests))
+        server.ceilings.append(client.ceiling)
+
+    virtual.run(run())
+    return server.ceilings
+
+
+def test_a_burst_of_429_cuts_the_concurrency_once_and_it_grows_back_to_the_whole():
+    """256 calls in flight are refused at once: half as many from then on, and all of them again in the end."""
+    heights = ceilings(Burst(2.5, 3.5), 6000)
+
+    assert min(heights) == 128
+    assert sum(b < a for a, b in itertools.pairwise(heights)) == 1
+    assert heights[-1] == 256
+
+
+def test_a_first_429_or_a_thousand_of_them_never_end_a_run():
+    """An hour of nothing else does, and every row can be asked again."""
+
+    async def run(ends):
+        server = Burst(0, ends)
+        server.client = client = Client(server, Pace(256))
+        requests = [Request("http://h", "m", [{"role": "user", "content": str(i)}]) for i in range(300)]
+        return Counter(
+            e.failure.scope if isinstance(e, CallFailed) else "done"
+            for e in await asyncio.gather(*(client.ask(r, [0]) for r in requests), return_exceptions=True)
+        )
+
+    assert virtual.run(run(3000)) == {"done": 300}
+    assert virtual.run(run(30_000)) == {"run": 300}
