@@ -9,7 +9,7 @@ import pytest
 from tests.crash.scale import scaled
 from tests.crash.torture import CONCURRENCY, PLANS, ROWS, Torture
 
-KILLS = 35
+KILLS = 34
 """Of each plan: more than 200 in all."""
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.crash.mind import WHOLE, Mind
 from tests.crash.scale import scaled
 
-EXAMPLES = 14
+EXAMPLES = 8
 STEPS = 12
 PLACES = 3
 
