@@ -235,7 +235,7 @@ def test_what_stands_in_a_row_never_ends_the_tag_that_it_stands_in_or_becomes_a_
 
     rehearse(load(path, spec.cases[0].params), [row], replies)
 
-    assert chats
+    assert chats or not list(load(path, spec.cases[0].params).tasks)
     for chat in chats:
         told = "\n".join(words(message["content"]) for message in chat)
         closing = re.findall(r"^</([\w-]+)>$", told, re.MULTILINE)
