@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distask.cli import telemetry
 from distask.data.compression import SUFFIXES
 from distask.errors import UsageError
 from distask.llm.config import load_config
@@ -65,6 +66,8 @@ def job_of(choice: Choice, *, asks: bool = True) -> Job:
 
 def task_and_llm(choice: Choice, *, asks: bool) -> tuple[Task | Pipeline, Resolved]:
     """The task with its params and mappings, and the LLM config."""
+    if asks:
+        telemetry.begin()
     given, of_llm = _split(pairs(choice.set_ or [], "--set"))
     loaded = _mapped(load_spec(choice.spec), given)
     if not asks:

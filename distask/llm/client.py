@@ -20,6 +20,7 @@ from distask.llm.openai import Endpoint, OpenAIProvider
 from distask.llm.pace import Pace
 from distask.llm.request import CallFailed
 from distask.llm.tokens import estimate_tokens
+from distask.llm.tracing import tracer_of
 from distask.llm.waits import backoff
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from distask.llm.config import Resolved
     from distask.llm.pace import Place
     from distask.llm.request import Completion, Failure, Request
+    from distask.llm.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ class Client:
     ) -> None:
         self.provider = provider
         self.pace = pace or Pace()
+        self.tracer: Tracer | None = None
+        """Who makes spans of the calls."""
         self.honours_n = True
         self.calls = 0
         self.retries = 0
@@ -120,6 +124,14 @@ class Client:
         Raises:
             CallFailed: the row's failure, or (scope "run") the run's, which every later call raises too.
         """
+        if self.tracer is None:
+            return await self._ask(request, samples, keep)
+        with self.tracer.call(request, len(samples)) as told:
+            completions = await self._ask(request, samples, keep)
+            told.extend(completions)
+        return completions
+
+    async def _ask(self, request: Request, samples: Sequence[int], keep: Keep | None) -> list[Completion]:
         tries = _Tries(self)
         while True:
             asked = samples if self.honours_n else samples[:1]
@@ -306,6 +318,12 @@ def _used(completions: Sequence[Completion]) -> int | None:
 
 def build_client(resolved: Resolved, on_event: Callable[[str], None] | None = None) -> Client:
     """The client that a config describes."""
+    client = _client(resolved, on_event)
+    client.tracer = tracer_of(resolved)
+    return client
+
+
+def _client(resolved: Resolved, on_event: Callable[[str], None] | None) -> Client:
     limits = resolved.config.limits
     if resolved.config.provider == "offline":
         return Client(OfflineProvider(), Pace(limits.concurrency))

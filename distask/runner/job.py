@@ -155,9 +155,11 @@ class Job:
 
     def run(self, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None) -> Result:
         """Do it; see `run` for what it raises. `tell` is given, once each, sentences that the user should know."""
-        from distask.runner.local import run_here  # a plan loads neither an event loop nor a client
+        from distask.llm.tracing import run_span  # a plan loads neither an event loop nor a client
+        from distask.runner.local import run_here
 
-        return run_here(self, observe, tell)
+        with run_span(self.task.name, self.llm.config.model):
+            return run_here(self, observe, tell)
 
     def destination(self) -> Destination | None:
         """The far place that the output goes to, None for none."""

@@ -1,0 +1,33 @@
+"""Send spans where OpenTelemetry's own variables say, and nowhere else: distask itself reports nothing to anyone."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+log = logging.getLogger(__name__)
+
+ADDRESSES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def begin() -> None:
+    """Set OpenTelemetry up where the environment names an endpoint; it sends what is left when the process ends."""
+    named = next((name for name in ADDRESSES if os.environ.get(name)), None)
+    unwanted = (
+        os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    )
+    if named is None or unwanted:
+        return
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        log.warning("%s is set, and no span is sent there: that needs pip install 'distask[otel]'", named)
+        return
+    name = os.environ.get("OTEL_SERVICE_NAME", "distask")
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
