@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SUBMITTING = "submitting"
 """The status of a batch that the provider may not have yet."""
+IMPORTING = "importing"
+"""The status of one that no provider has: its results are read from files."""
 KEY_BYTES = 16
 SHORT = Failure("short", "the server sent fewer completions than n asked for", "retry")
 """What is kept of a request whose later samples are still to be asked for."""
@@ -104,6 +106,7 @@ class Ledger:
         model: str,
         route: Route,
         price: dict[str, float] | None,
+        status: str = SUBMITTING,
     ) -> Record:
         """Say that a batch of these requests is about to be made, before the provider is told anything of it.
 
@@ -125,7 +128,7 @@ class Ledger:
                     route,
                     len(entries),
                     None if price is None else json.dumps(price),
-                    SUBMITTING,
+                    status,
                     time.time(),
                 ),
             )

@@ -83,7 +83,8 @@ class Progress:
         """Show the counts as they are now, where it is time to."""
         self._last = stats
         now = self._clock()
-        if now >= self._next or (stats.stopping and not self._stopping):
+        batches_changed = bool(stats.batches) and self._drawn != _moment(stats)
+        if now >= self._next or batches_changed or (stats.stopping and not self._stopping):
             self._stopping = stats.stopping
             self._next = now + self._every
             self._draw(stats)

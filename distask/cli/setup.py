@@ -33,13 +33,13 @@ _MAPPINGS = {"input_mappings": "inputs", "output_mappings": "outputs"}
 """What `--set` sets of a task, and the columns that it maps."""
 
 
-def job_of(choice: Choice, *, asks: bool = True) -> Job:
-    """The job; where it `asks` nobody, it needs no key and runs no code of the task.
+def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
+    """The job; it needs no key where it `asks` nobody, and runs no code of the task where it `reads` no replies either.
 
     Raises:
         UsageError: the first thing that is wrong; of a spec, all of it.
     """
-    task, llm = task_and_llm(choice, asks=asks)
+    task, llm = task_and_llm(choice, asks=asks, reads=reads)
     if choice.no_store and choice.store is not None:
         raise UsageError("--store names a store and --no-store wants none; leave one of them out")
     if choice.no_wait and not choice.batch:
@@ -64,13 +64,13 @@ def job_of(choice: Choice, *, asks: bool = True) -> Job:
     )
 
 
-def task_and_llm(choice: Choice, *, asks: bool) -> tuple[Task | Pipeline, Resolved]:
+def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Task | Pipeline, Resolved]:
     """The task with its params and mappings, and the LLM config."""
     if asks:
         telemetry.begin()
     given, of_llm = _split(pairs(choice.set_ or [], "--set"))
     loaded = _mapped(load_spec(choice.spec), given)
-    if not asks:
+    if not (asks or reads):
         loaded = _without_code(loaded)
     task = made_ready(
         loaded,

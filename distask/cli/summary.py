@@ -11,6 +11,7 @@ from distask.cli import steps
 from distask.cli.console import plain, short
 from distask.figures import duration, money, rates, several
 from distask.llm.prices import known_of
+from distask.runner.batch import Left
 from distask.runner.budget import CostReached
 from distask.spec.model import TaskSpec
 
@@ -67,10 +68,11 @@ def _lines(job: Job, result: Result) -> Iterator[tuple[str, str]]:
 
 
 def _rate(job: Job) -> str:
-    known = known_of(job.llm)
+    known = known_of(job.llm, batch=job.batch)
     if known.price is None:
         return ""
-    return f" ({rates(known.price)}, says {'the config' if known.origin == 'config' else known.origin})"
+    how = "in batches " if job.batch else ""
+    return f" ({how}{rates(known.price)}, says {'the config' if known.origin == 'config' else known.origin})"
 
 
 def _replies(job: Job, stats: Stats) -> str:
@@ -142,7 +144,9 @@ def way_on(job: Job, error: RunError, typed: Sequence[str]) -> str:
     """How far a run came that ended early, what is kept, and the command that goes on."""
     said = []
     stats = error.stats
-    if stats is not None:
+    if isinstance(error, Left):
+        said.append("the provider goes on with it, for a day at the most")
+    elif stats is not None:
         total = "" if stats.total is None else f" of {stats.total:,}"
         where = f", in {error.partial}" if error.partial is not None and stats.rows_out else ""
         said.append(f"{stats.rows:,}{total} rows are done{where}")
@@ -156,6 +160,8 @@ def way_on(job: Job, error: RunError, typed: Sequence[str]) -> str:
         lead = "the same command goes on, and may spend as much again"
         if stats is None or not stats.cost:
             lead = "with a higher --max-cost, the same command goes on"
+    if isinstance(error, Left):
+        lead = "the same command comes back to it"
     said.append(f"{lead}{same}:\n\n  {shlex.join(['distask', *typed])}\n")
     return "\n".join(said)
 

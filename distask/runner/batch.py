@@ -19,9 +19,11 @@ from distask.llm.batch_lines import url_of
 from distask.llm.batches import Batches
 from distask.llm.client import endpoint_of
 from distask.llm.config import load_config
+from distask.llm.prices import known_of
 from distask.llm.request import CallFailed, Failure
 from distask.runner.budget import CostReached
-from distask.runner.deferred import Deferred, Money, Parts, is_old_azure
+from distask.runner.deferred import Deferred, Money
+from distask.runner.parts import Part, Parts, access_of, is_old_azure
 from distask.runner.results import Results
 
 if TYPE_CHECKING:
@@ -37,12 +39,18 @@ if TYPE_CHECKING:
 EXPIRED = Failure("expired", "the batch's time ended before this request's turn", "retry")
 NO_RESULT = Failure("no_result", "the batch came back without a result for this request", "retry")
 ERRORS_SHOWN = 3
+MOST_PARTS = 20
+"""Files that are written before any is sent: more requests wait for the next time that the rows are gone through."""
 
 
 class Left(RunError):  # noqa: N818 - nothing went wrong
     """Batches are under way and are not waited for any more."""
 
     exit_code = 130
+
+
+class QueueFull(EndpointError):  # noqa: N818 - the fault is nobody's
+    """The provider takes no batch of this size for now."""
 
 
 class Desk:
@@ -109,8 +117,24 @@ class Desk:
         batch = self.api(record).get(record.id)
         return self._note(record, batch), batch
 
-    def fetch(self, record: Record, batch: Batch) -> Results:
-        """Put the results of a batch that has ended into the store, and delete its files at the provider."""
+    def end(self, record: Record, batch: Batch) -> RunError | None:
+        """Fetch a batch that has ended; gives what ends the run that it is of, where something does."""
+        if batch.status == "failed":  # the provider did not begin it
+            self.ledger.release(record.number)
+            if batch.input_file is not None:
+                self.api(record).delete(batch.input_file)
+            words = "; ".join(error.message for error in batch.errors[:ERRORS_SHOWN]) or "no reason given"
+            full = batch.errors and all(error.scope == "retry" for error in batch.errors)
+            return (QueueFull if full else EndpointError)(f"batch {record.id} was refused: {words}")
+        results = self._fetch(record, batch)
+        if results.fatal is not None:
+            return EndpointError(_told(results.fatal))
+        if batch.status == "cancelled":
+            return RunError(f"batch {record.id} was cancelled; what it had answered is in the store")
+        return None
+
+    def _fetch(self, record: Record, batch: Batch) -> Results:
+        """Put the results of a batch into the store, and delete its files at the provider."""
         api, results = self.api(record), Results(self.store, self.ledger, self.stats)
         with tempfile.TemporaryDirectory(dir=self.store.path.parent, prefix="results-") as folder:
             files = [Path(folder) / str(place) for place in range(len(batch.result_files))]
@@ -174,7 +198,6 @@ class Rounds:
         self._collect, self._wait, self._limit = collect, wait, limit
         self._observe, self._tell = observe, tell or (lambda _: None)
         self._most: int | None = None
-        self._submitted: set[int] = set()
 
     def gather(self) -> Deferred:
         """What answers the run that follows: nothing but the failures that are final."""
@@ -189,17 +212,21 @@ class Rounds:
 
     def _round(self) -> Deferred | None:
         """Submit what is missing, and fetch what is ready; the last round, which finds nothing to do, is given back."""
-        with self._submitting() as folder:
+        with submitting(self._desk.store.path) as folder:
             self._desk.recover()
             if self._limit is not None:
                 self._limit.begin()
-            parts = Parts(self._desk.ledger, self._task, folder, self._most)
+            made: list[tuple[Record, Path]] = []
+
+            def full(part: Part) -> None:
+                assert part.path is not None
+                made.append((enter(self._desk.ledger, self._task, part), part.path))
+
+            parts = Parts(lambda number: folder / f"{number}.jsonl", full, most=self._most, room=MOST_PARTS)
             deferred = Deferred(self._desk.ledger, parts, self._limit)
             self._collect(deferred)
             parts.close()
-            made = [(record, path) for record, path in parts.full if path is not None]
             self._desk.submit(made)
-        self._submitted |= {record.number for record, _ in made}
         waiting = deferred.waiting | {record.number for record, _ in made}
         if not waiting:
             if deferred.left:
@@ -243,26 +270,12 @@ class Rounds:
             return False, None
         if not batch.ended:
             return False, None
-        if batch.status == "failed":
-            return True, self._refused(record, batch)
-        results = self._desk.fetch(record, batch)
-        if results.fatal is not None:
-            return True, EndpointError(_told(results.fatal))
-        if batch.status == "cancelled":
-            return True, RunError(f"batch {record.id} was cancelled; what it had answered is in the store")
-        return True, None
-
-    def _refused(self, record: Record, batch: Batch) -> RunError | None:
-        """A batch that the provider did not begin; where its queue is full, its requests are submitted again later."""
-        self._desk.ledger.release(record.number)
-        if batch.input_file is not None:
-            self._desk.api(record).delete(batch.input_file)
-        words = "; ".join(error.message for error in batch.errors[:ERRORS_SHOWN]) or "no reason given"
-        if batch.errors and all(error.scope == "retry" for error in batch.errors) and record.requests > 1:
+        why = self._desk.end(record, batch)
+        if isinstance(why, QueueFull) and record.requests > 1:
             self._most = max(1, record.requests // 2)
-            self._tell(f"batch {record.id} was refused for now ({words}); batches are half as large from here on")
-            return None
-        return EndpointError(f"batch {record.id} was refused: {words}")
+            self._tell(f"{why}; batches are half as large from here on")
+            return True, None
+        return True, why
 
     def _records(self, numbers: set[int]) -> list[Record]:
         return [record for record in self._desk.ledger.records(open_only=True) if record.number in numbers]
@@ -278,27 +291,26 @@ class Rounds:
         several = "a batch is" if len(batches) == 1 else f"{len(batches)} batches are"
         return f"{several} with the provider, {done:,} of {requests:,} requests done" if batches else "interrupted"
 
-    @contextlib.contextmanager
-    def _submitting(self) -> Iterator[Path]:
-        """A folder for files of requests, that this process alone submits from this store while it is in it."""
-        from filelock import FileLock, Timeout
 
-        store = self._desk.store.path
-        lock = FileLock(store.with_name(f"{store.name}.batch.lock"), mode=0o600)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(
-                f"{store}: another run is submitting batches from this store; run again when it has"
-            ) from None
-        folder = store.with_name(f"{store.name}.batch")
-        try:
-            shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
-            folder.mkdir(mode=0o700)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            lock.release()
+@contextlib.contextmanager
+def submitting(store: Path) -> Iterator[Path]:
+    """A folder for files of requests; while it is there, no other process puts requests of this store into batches."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(store.with_name(f"{store.name}.batch.lock"), mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        said = "another run is submitting batches from this store; run again when it has"
+        raise UsageError(f"{store}: {said}") from None
+    folder = store.with_name(f"{store.name}.batch")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+        folder.mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
 
 
 def gather(
@@ -321,14 +333,27 @@ def gather(
         Left: batches are under way, and not waited for.
         RunError: why it can't go on.
     """
-    if job.llm.config.provider not in ("openai", "azure"):
-        raise UsageError("--batch needs a server with Files and Batches; this model runs in this process")
     limit = None if job.max_cost is None else Money(job.max_cost, desk.stats)
     try:
         rounds = Rounds(desk, job.llm, job.task.name, collect, wait=job.wait, limit=limit, observe=observe, tell=tell)
         return rounds.gather()
     finally:
         desk.close()
+
+
+def enter(ledger: Ledger, task: str, part: Part, status: str = SUBMITTING) -> Record:
+    """Put a part's requests into the ledger: no other run asks them from then on."""
+    price = known_of(part.llm, batch=True).price
+    return ledger.submit(
+        part.entries,
+        endpoint=part.endpoint,
+        access=access_of(part.llm),
+        task=task,
+        model=part.model,
+        route=part.route,
+        price=None if price is None else {"input": price.input, "output": price.output},
+        status=status,
+    )
 
 
 def refuse_to_ask_twice(ledger: Ledger, job: Job) -> None:

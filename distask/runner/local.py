@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distask.data import open_output
 from distask.errors import RunError, UsageError
@@ -38,10 +38,27 @@ if TYPE_CHECKING:
     from distask.store import Store
 
 
+class Bring(Protocol):
+    """Brings all replies of a job into the store; gives what answers the run that follows."""
+
+    def __call__(
+        self,
+        desk: Desk,
+        job: Job,
+        collect: Callable[[Deferred], object],
+        observe: Callable[[Stats], None] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> Deferred:
+        """See `distask.runner.batch.gather`."""
+
+
 def run_here(
-    job: Job, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None
+    job: Job,
+    observe: Callable[[Stats], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+    bring: Bring | None = None,
 ) -> Result:
-    """See `Job.run`."""
+    """See `Job.run`. Where something is to `bring` the replies, as batches do, the endpoint is not asked."""
     rows = _looked_through(job, tell)
     path, far = job.output_path(), job.destination()
     if far is not None:
@@ -53,7 +70,7 @@ def run_here(
     try:
         with (
             job.open_store() or nullcontext() as store,
-            batches(job, rows, store, stats, observe, tell) as deferred,
+            replies(job, rows, store, stats, observe, tell, bring or (gather if job.batch else None)) as deferred,
         ):
             failures = go(job, rows, writer, store, stats, observe, tell, deferred)
             damaged = 0 if store is None else store.damaged
@@ -87,34 +104,34 @@ def _looked_through(job: Job, tell: Callable[[str], None] | None) -> Input:
 
 
 @contextmanager
-def batches(
+def replies(
     job: Job,
     rows: Input,
     store: Store | None,
     stats: Stats,
     observe: Callable[[Stats], None] | None,
     tell: Callable[[str], None] | None,
+    bring: Bring | None,
 ) -> Iterator[Deferred | None]:
     """What answers a run instead of the endpoint: nothing for a plain one; else all its replies are in the store.
 
     Raises:
-        UsageError: `--batch` can't be; or requests of a plain run wait in batches.
+        UsageError: batches can't be; or requests of a plain run wait in batches.
         Left: batches are under way.
     """
-    if store is None and job.batch:
-        raise UsageError(
-            "--batch keeps what it needs in the store, and needs a server with Files and Batches: "
-            "leave --no-store out, or name another config"
-        )
+    if bring is not None and job.llm.config.provider not in ("openai", "azure"):
+        raise UsageError(f"batches need a server, and {job.llm.config.provider} is none: name another config")
+    if bring is not None and store is None:
+        raise UsageError("batches need the store: leave --no-store out")
     if store is None:
         yield None
         return
     with Ledger(store.path) as ledger:
-        if not job.batch:
+        if bring is None:
             refuse_to_ask_twice(ledger, job)
             yield None
             return
-        deferred = gather(
+        deferred = bring(
             Desk(store, ledger, stats, job.llm),
             job,
             lambda deferred: go(job, rows, Nowhere(), store, Stats(), deferred=deferred),

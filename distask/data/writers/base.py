@@ -108,9 +108,11 @@ class PartialFile:
         self._file.flush()
 
     def abort(self) -> None:
-        """Close the file and leave it."""
+        """Close the file and leave it; an empty one says nothing, and goes."""
         with contextlib.suppress(OSError):  # the disk that is full was told already
             self._file.close()
+            if self.partial.stat().st_size == 0:
+                self.partial.unlink()
         self._lock.release()
 
     def explained(self, error: OSError) -> OutputError:

@@ -1,0 +1,67 @@
+"""`distask import-batch`: the results of a batch file, as rows."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import Annotated
+
+import typer
+
+from distask.cli import options as o
+from distask.cli import summary
+from distask.cli.console import err, plain
+from distask.cli.progress import Progress
+from distask.cli.setup import job_of
+from distask.runner.exchange import take_in
+from distask.runner.local import run_here
+
+
+def command(
+    spec: o.Spec,
+    results: Annotated[
+        list[Path],
+        typer.Argument(metavar="RESULTS...", help="Files of results: OpenAI's outputs and errors, vllm run-batch's."),
+    ],
+    source: o.Source = None,
+    rows: o.RowCount = None,
+    param: o.Param = None,
+    num_generations: o.NumGenerations = None,
+    group_generations: o.Group = None,
+    seed: o.Seed = 0,
+    output: o.Output = None,
+    overwrite: o.Overwrite = False,
+    private: o.Private = False,
+    metadata_column: o.MetadataColumn = "distask_metadata",
+    config: o.Config = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    set_: o.Set = None,
+    limit: o.Limit = None,
+    offset: o.Offset = 0,
+    shard: o.Shard = None,
+    sample: o.Sample = None,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
+    store: o.Store = None,
+    allow_code: o.AllowCode = False,
+    allow_path: o.AllowPath = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    json_: o.Json = False,
+) -> None:
+    """Put a batch's results into the store, and write the rows that a run would have written. It asks nobody.
+
+    SPEC, input, model and endpoint are those that the requests were written with. A row without a result is null and
+    says why: `distask run` asks for it, `distask export-batch` writes its request again.
+    """
+    job = job_of(o.Choice.of(locals()), asks=False, reads=True)
+    console = err()
+    with Progress(console, quiet=quiet) as progress:
+        tell = None if quiet else lambda sentence: console.print(plain(sentence, "yellow"))
+        result = run_here(job, progress, tell, partial(take_in, files=results))
+    if json_:
+        print(json.dumps(summary.as_json(job, result), ensure_ascii=False, default=str))  # noqa: T201
+    else:
+        summary.tell(job, result, console, quiet=quiet, verbose=verbose)
+    raise typer.Exit(result.exit_code)
