@@ -40,6 +40,7 @@ def command(
     model: o.Model = None,
     base_url: o.BaseUrl = None,
     set_: o.Set = None,
+    batch: o.Batch = False,
     offset: o.Offset = 0,
     shard: o.Shard = None,
     sample: o.Sample = None,
@@ -135,7 +136,7 @@ def _costs(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
         again = f", each reply invalid {several(reckoning.retries, 'time')} and asked for again"
         said.append(f"{money(costs['most'])} at the most{again if reckoning.retries else ''}")
     yield "cost", ", ".join(said)
-    yield "price", f"{rates(price)}, says {_who(reckoning)}"
+    yield "price", f"{rates(price)}{' in batches' if reckoning.batch else ''}, says {_who(reckoning)}"
 
 
 def _who(reckoning: Reckoning) -> str:

@@ -161,7 +161,8 @@ def _moment(stats: Stats) -> tuple[object, ...]:
 def waiting(batches: Sequence[Record], now: float) -> str:
     """How batches are that are waited for: 2 batches (1 in progress, 1 validating) · 40 of 100 requests done."""
     states = Counter(batch.status.replace("_", " ") for batch in batches)
-    said = [f"{several(len(batches), 'batch')} ({', '.join(f'{n} {safe(status)}' for status, n in states.items())})"]
+    how = [safe(status) if len(batches) == 1 else f"{n} {safe(status)}" for status, n in states.items()]
+    said = [f"{several(len(batches), 'batch')} ({', '.join(how)})"]
     said.append(f"{sum(b.done for b in batches):,} of {sum(b.requests for b in batches):,} requests done")
     if failed := sum(b.failed for b in batches):
         said.append(f"{failed:,} failed")

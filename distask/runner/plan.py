@@ -59,7 +59,7 @@ def plan(job: Job, chats: int = 3) -> Plan:
     assert isinstance(job.task, Task)
     whom = target(job.llm)
     spec = job.task.spec
-    reckoning = Reckoning(known_of(job.llm), spec.on_invalid.retry, tokens_of_cases(spec))
+    reckoning = Reckoning(known_of(job.llm, batch=job.batch), job.batch, spec.on_invalid.retry, tokens_of_cases(spec))
     made = Plan(whom.model, whom.endpoint, job.shape.num_generations, reckoning=reckoning)
     requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
     with job.open_existing_store() or nullcontext() as store:

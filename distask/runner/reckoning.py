@@ -23,6 +23,8 @@ class Reckoning:
     """Tokens and USD of the replies that are still to be asked for; chats are estimated by the length of their text."""
 
     known: Known = NOTHING
+    batch: bool = False
+    """Whether the replies would come by batches."""
     retries: int = 0
     """How often an invalid reply may be asked for again."""
     from_cases: int | None = None

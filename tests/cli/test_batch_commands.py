@@ -269,3 +269,30 @@ def test_a_server_that_refuses_all_alike_is_told_by_its_words(shell, server):
 
     assert said.code == 1
     assert "does not exist" in said.err
+
+
+def test_a_dry_run_reckons_with_the_price_of_batches(shell):
+    """Half of what a plain run costs, where the config says so."""
+    price = ("--set", "price.input=1000", "--set", "price.output=0", "--set", "price.batch=0.5")
+    costs = [
+        json.loads(
+            shell(
+                "dry-run", "task.yaml", "-i", "in.jsonl", "--model", "m", "--base-url", "{url}", *price, "--json", *more
+            ).out
+        )["cost_usd"]
+        for more in ((), ("--batch",))
+    ]
+    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--model", "m", "--base-url", "{url}", *price, "--batch")
+
+    assert costs[1]["least"] == pytest.approx(costs[0]["least"] / 2)
+    assert "$500.00 in, $0.00 out for a million tokens in batches, says the config" in said.out
+
+
+def test_the_price_library_knows_what_openais_batches_cost(shell):
+    said = [
+        shell("dry-run", "task.yaml", "-i", "in.jsonl", "--model", "gpt-4.1-mini", *more).out
+        for more in ((), ("--batch",))
+    ]
+
+    assert "$0.40 in, $1.60 out for a million tokens, says genai-prices" in said[0]
+    assert "$0.20 in, $0.80 out for a million tokens in batches, says genai-prices" in said[1]
