@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from enum import Enum
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from distask.cli import options as o  # noqa: TC001 - typer reads it
 from distask.cli.console import err, out, plain
+from distask.cli.events import Events
 from distask.errors import EndpointError, UsageError
 from distask.figures import duration, money, several
 from distask.ledger import SUBMITTING, Ledger
@@ -50,7 +51,7 @@ def command(
         Path,
         typer.Option("--store", metavar="FILE", help="The store of the run. [.distask/store.db]"),
     ] = Path(".distask") / "store.db",
-    json_: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    json_: o.Json = False,
 ) -> None:
     """Look at the batches that runs have submitted, fetch their results, or cancel them.
 
@@ -69,7 +70,8 @@ def command(
         finally:
             desk.close()
     if json_:
-        print(json.dumps([_as_json(record) for record in records]))  # noqa: T201
+        replies, cost = stats.completions, round(stats.cost, 6)
+        Events("batch").result(batches=[_as_json(record) for record in records], replies=replies, cost_usd=cost)
     elif not records:
         err().print(plain("there are no batches in this store"))
     else:

@@ -159,6 +159,67 @@ class RunResult(Result):
     first_failures: list[Failed] = Field(description="100 at the most")
 
 
+class ImportBatchResult(Result):
+    """`distask import-batch`: what `run` tells."""
+
+    command: Literal["import-batch"]
+    task: str
+    model: str | None
+    output: str | None
+    address: str | None
+    counts: Counts
+    notes: list[str]
+    first_failures: list[Failed]
+
+
+class BatchFile(Model):
+    """A file of requests that was written."""
+
+    file: str
+    requests: int
+
+
+class ExportBatchResult(Result):
+    """`distask export-batch`."""
+
+    command: Literal["export-batch"]
+    rows: int
+    files: list[BatchFile]
+    stored: int = Field(description="replies that the store has, which are not asked for")
+    waiting: int = Field(description="batches that requests of this run are in; those are not written")
+    failures: dict[str, int] = Field(description="generations that can't be asked for, by kind")
+
+
+class BatchRequests(Model):
+    """How many requests a batch has."""
+
+    total: int
+    done: int
+    failed: int
+
+
+class Batch(Model):
+    """A batch, as the provider tells of it."""
+
+    id: str | None = Field(description="null where it is not known whether the provider has it")
+    task: str
+    model: str
+    endpoint: str
+    status: str
+    requests: BatchRequests
+    created: float = Field(description="seconds since 1970")
+    fetched: float | None = Field(description="when its results were put into the store")
+
+
+class BatchResult(Result):
+    """`distask batch`."""
+
+    command: Literal["batch"]
+    batches: list[Batch]
+    replies: int = Field(description="that this command put into the store")
+    cost_usd: float
+
+
 class Setting(Model):
     """A value of the config, and who says so."""
 

@@ -94,7 +94,7 @@ def wanted(given: Sequence[str]) -> Events | None:
         before in ("-o", "--output") and word == "-" for before, word in pairwise(given)
     )
     command = next((word for word in given if not word.startswith("-")), "")
-    return Events(command, sys.stderr if command == "run" and to_stdout else sys.stdout)
+    return Events(command, sys.stderr if command in ("run", "import-batch") and to_stdout else sys.stdout)
 
 
 def _line(facts: Mapping[str, Any], *, ascii_: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from distask.cli import options as o
 from distask.cli.console import out, plain
+from distask.cli.events import Events
 from distask.cli.setup import default_output, job_of
 from distask.figures import several
 from distask.runner.exchange import export
@@ -53,7 +53,8 @@ def command(
     made = export(job_of(o.Choice.of(locals()), asks=False), requests or _default(spec, source))
     if json_:
         files = [{"file": str(path), "requests": count} for path, count in made.files]
-        print(json.dumps({"files": files, "stored": made.stored, "failures": dict(made.failures)}))  # noqa: T201
+        counts = {"rows": made.rows, "stored": made.stored, "waiting": made.waiting}
+        Events("export-batch").result(files=files, failures=dict(made.failures), **counts)
         return
     for name, text in _lines(made):
         out().print(Text.assemble((f"{name:<9}", "dim"), plain(text)))

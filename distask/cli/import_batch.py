@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from functools import partial
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import Annotated
@@ -12,6 +12,7 @@ import typer
 from distask.cli import options as o
 from distask.cli import summary
 from distask.cli.console import err, plain
+from distask.cli.events import Events
 from distask.cli.progress import Progress
 from distask.cli.setup import job_of
 from distask.runner.exchange import take_in
@@ -56,12 +57,15 @@ def command(
     says why: `distask run` asks for it, `distask export-batch` writes its request again.
     """
     job = job_of(o.Choice.of(locals()), asks=False, reads=True)
+    bring = partial(take_in, files=results)
+    if json_:
+        told = Events("import-batch", sys.stderr if output == "-" else sys.stdout)
+        result = run_here(job, told.progress(), lambda sentence: told.tell("note", message=sentence), bring)
+        told.result(result.exit_code, **summary.as_json(job, result))
+        raise typer.Exit(result.exit_code)
     console = err()
     with Progress(console, quiet=quiet) as progress:
         tell = None if quiet else lambda sentence: console.print(plain(sentence, "yellow"))
-        result = run_here(job, progress, tell, partial(take_in, files=results))
-    if json_:
-        print(json.dumps(summary.as_json(job, result), ensure_ascii=False, default=str))  # noqa: T201
-    else:
-        summary.tell(job, result, console, quiet=quiet, verbose=verbose)
+        result = run_here(job, progress, tell, bring)
+    summary.tell(job, result, console, quiet=quiet, verbose=verbose)
     raise typer.Exit(result.exit_code)

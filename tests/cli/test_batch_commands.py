@@ -118,7 +118,7 @@ def test_a_cancelled_batch_is_fetched_and_the_run_submits_the_rest(left, server)
 
 
 def test_batches_as_json(left):
-    [told] = json.loads(left("batch", "status", "--json").out)
+    [told] = json.loads(left("batch", "status", "--json").out)["batches"]
 
     assert told["status"] == "in_progress"
     assert told["requests"] == {"total": 5, "done": 0, "failed": 0}
