@@ -48,7 +48,7 @@ def command(
     allow_code: o.AllowCode = False,
     allow_path: o.AllowPath = None,
     quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
+    verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
     """Put a batch's results into the store, and write the rows that a run would have written. It asks nobody.
@@ -67,5 +67,5 @@ def command(
     with Progress(console, quiet=quiet) as progress:
         tell = None if quiet else lambda sentence: console.print(plain(sentence, "yellow"))
         result = run_here(job, progress, tell, bring)
-    summary.tell(job, result, console, quiet=quiet, verbose=verbose)
+    summary.tell(job, result, console, quiet=quiet, verbose=verbose > 0)
     raise typer.Exit(result.exit_code)
