@@ -317,9 +317,9 @@ def _no_step(got: Any) -> str:
 
 
 def _step_hint(got: Any) -> str | None:
-    words = [got] if isinstance(got, str) else list(got) if isinstance(got, dict) else []
-    if isinstance(got, str) and got not in STEPS:
-        return f"write {{task: {got}}}"
+    words = list(got) if isinstance(got, dict) else []
+    if isinstance(got, str):
+        return f"write {{{got}: ...}}" if got in STEPS else f"write {{task: {got}}}"
     meant = [close for word in words if (close := nearest(str(word), STEPS)) is not None]
     return f"did you mean `{meant[0]}`?" if meant else None
 

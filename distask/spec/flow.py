@@ -91,6 +91,11 @@ def added_by(loaded: Loaded) -> tuple[str, ...]:
     return tuple(name for name, place in columns.made.items() if place is not None and place[:1] == ("steps",))
 
 
+def templates_of(loaded: Loaded) -> set[str]:
+    """The params of a task that are templates themselves: a step hands them on as they are written."""
+    return {name for name, param in loaded.spec.params.items() if param.template}
+
+
 def made_in(loaded: Loaded, place: Place) -> list[str]:
     """The columns that the steps of a `for_each` at this place make."""
     from pathlib import Path
@@ -115,6 +120,8 @@ class _Flow(Checker):
         super().__init__(spec, spec.outputs, document, folder, aside)
         self.spec = spec
         self._tasks = tasks
+        told = "a step makes it; this is settled before there is a row"
+        self._fixed = replace(self._fixed, elsewhere={**self._fixed.elsewhere, **dict.fromkeys(spec.outputs, told)})
         self._steps_named: dict[str, Place] = {}
         self.made_inside: dict[Place, list[str]] = {}
 
@@ -214,10 +221,11 @@ class _Flow(Checker):
 
     def _task(self, step: TaskStep, place: Place, columns: Columns, loops: int) -> Columns:
         seen = self._seen(columns, loops)
-        for name, value in step.params.items():
-            self._value((*place, "params", name), value, seen)
-        self._llm(step, (*place, "llm"), seen)
         loaded = self._tasks.get(place)
+        for name, value in step.params.items():
+            if loaded is None or name not in templates_of(loaded):
+                self._value((*place, "params", name), value, seen)
+        self._llm(step, (*place, "llm"), seen)
         if loaded is None:
             return replace(columns, open=True)
         spec = loaded.spec

@@ -161,11 +161,20 @@ def load_text(text: str, path: Path, within: Sequence[Path] = ()) -> Loaded:
 
 
 def load_data(
-    data: dict[Any, Any], document: Document, path: Path, within: Sequence[Path] = (), found: Sequence[Diagnostic] = ()
+    data: dict[Any, Any],
+    document: Document,
+    path: Path,
+    within: Sequence[Path] = (),
+    found: Sequence[Diagnostic] = (),
+    aside: Sequence[Place] = (),
 ) -> Loaded:
-    """Check a spec's data; what was `found` in its text is told with what is wrong in it."""
+    """Check a spec's data; what was `found` in its text is told with what is wrong in it.
+
+    Nothing is told of what hangs on the places that are put `aside`.
+    """
     told = list(found)
-    spec, faults, aside = _validated(data, document)
+    spec, faults, more_aside = _validated(data, document)
+    aside = [*aside, *more_aside]
     told += [fault.diagnostic(document) for fault in faults]
     tasks: dict[Place, Loaded] = {}
     if isinstance(spec, PipelineSpec):

@@ -114,17 +114,18 @@ def _inline(
     for key, around in (("params", params), ("vars", spec.vars)):
         if around and isinstance(data.get(key, {}), dict):
             data[key] = {**around, **data.get(key, {})}
-    if "inputs" not in data and "steps" not in data:
-        data["inputs"] = _implied(data)
-    return load_data(data, part, path, within)
+    implied = _implied(data) if "inputs" not in data and "steps" not in data else {}
+    if implied is None:
+        return load_data(data, part, path, within, aside=[("inputs",)])
+    return load_data({"inputs": implied, **data}, part, path, within)
 
 
-def _implied(data: dict[Any, Any]) -> dict[str, Any]:
-    """The inputs of a task that declares none: the names that it reads and does not make."""
+def _implied(data: dict[Any, Any]) -> dict[str, Any] | None:
+    """The inputs of a task that declares none: the names that it reads and does not make; None where it is wrong."""
     try:
         task = TaskSpec.model_validate(data)
     except ValidationError:
-        return {}  # what is wrong is told when it is loaded
+        return None
     known = {*task.params, *task.vars, *task.draw, *task.outputs, *GLOBALS, *_OWN}
     names = dict.fromkeys(name for name in names_read(task) if name not in known)
     return {name: {"type": "any"} for name in names}

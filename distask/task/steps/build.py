@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import RowError, UsageError
 from distask.spec import steps as language
 from distask.spec.aggregation import aggregate_columns
-from distask.spec.flow import added_by, made_in
+from distask.spec.flow import added_by, made_in, templates_of
 from distask.spec.load import LoadedPipeline, LoadedSpec
 from distask.spec.model import LLM
 from distask.spec.steps import StepLLM, kind_of
@@ -381,13 +381,15 @@ class _Steps:
             raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
         mapped = _mapped(loaded, step, around.raw)
         scope, builder = self._scope, self._builder
-        if all(map(scope.is_fixed, step.params.values())):
-            task = builder.task(mapped, self._fixed_params(given, step, place), count.name)
+        written = templates_of(loaded)
+        computed = {name: value for name, value in step.params.items() if name not in written}
+        if all(map(scope.is_fixed, computed.values())):
+            task = builder.task(mapped, self._fixed_params(given, computed, place), count.name)
             added = list(task.added_columns)
             make: Callable[[Any], Task] = lambda _item: task  # noqa: E731
         else:
-            params = scope.value(given, (*place, "params"))
-            make = Tasks(params, lambda values: builder.task(mapped, values, count.name))
+            params = scope.value(computed, (*place, "params"))
+            make = Tasks(params, lambda values: builder.task(mapped, {**given, **values}, count.name))
         templated = any(isinstance(v, str) and "{{" in v for v in llm.values())
         defaults = LLM.model_validate({**self._around.defaults, **loaded.spec.llm.model_dump(exclude_none=True)})
         builder.asked += [(each, defaults) for each in (self._named(llm, place) if templated else [made_llm(llm)])]
@@ -413,9 +415,9 @@ class _Steps:
                 continue
         return []
 
-    def _fixed_params(self, given: Mapping[str, Any], step: language.TaskStep, place: Place) -> dict[str, Any]:
+    def _fixed_params(self, given: Mapping[str, Any], computed: Mapping[str, Any], place: Place) -> dict[str, Any]:
         try:
-            return {n: self._scope.fixed(v, (*place, "params", n)) if n in step.params else v for n, v in given.items()}
+            return {n: self._scope.fixed(v, (*place, "params", n)) if n in computed else v for n, v in given.items()}
         except RowError as error:
             raise UsageError(f"{self._loaded.path}: the params of a step can't be told: {error.message}") from None
 
@@ -436,7 +438,7 @@ class _Steps:
             raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
         times = _product(self._around.times, n if grouped else 1)
         around = replace(self._around, llm=llm, depth=count.depth + 1, times=times)
-        params = self._fixed_params(given, step, place)
+        params = self._fixed_params(given, step.params, place)
         body = self._builder.body(loaded, params, around, (step.input_mappings, step.output_mappings), count)
         if n == 1:
             return list(body.nodes)

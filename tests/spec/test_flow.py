@@ -1,0 +1,162 @@
+"""Checks of a task made of tasks: every fault is told before a call, at its place, with the mend."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from distask.errors import SpecError
+from distask.spec.load import LoadedPipeline, load_spec
+
+ASK = """
+  - name: ask
+    task:
+      format_input: [{role: user, content: "{{ instruction }}"}]
+      outputs: {reply: A reply.}
+      format_output: {parser: text}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """Load a spec with these steps, and other files beside it."""
+
+    def load(steps, files=None, **more):
+        for name, text in (files or {}).items():
+            (tmp_path / name).write_text(text)
+        keys = {"inputs": {"instruction": "It."}} | more
+        head = "".join(f"{key}: {json.dumps(value)}\n" for key, value in keys.items())
+        (tmp_path / "task.yaml").write_text(f"{head}steps:\n{steps}\n")
+        return load_spec(tmp_path / "task.yaml")
+
+    return load
+
+
+def told(spec, steps, *arguments, **more):
+    """What is told of a spec with these steps: the text at fault, the message, the hint."""
+    with pytest.raises(SpecError) as raised:
+        spec(steps, *arguments, **more)
+    return [
+        (d.source[d.column - 1 : d.column - 1 + d.length], d.message, d.hint or "") for d in raised.value.diagnostics
+    ]
+
+
+def test_a_spec_of_steps_is_loaded_with_the_tasks_of_its_steps(spec):
+    loaded = spec(ASK + "  - {task: text-generation, input_mappings: {instruction: reply}}")
+
+    assert isinstance(loaded, LoadedPipeline)
+    assert [task.spec.name for task in loaded.tasks.values()] == ["ask", "text-generation"]
+    assert list(loaded.tasks[("steps", 0)].spec.inputs) == ["instruction"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "at", "words", "mend"),
+    [
+        ("  - filter: lenght > 3", "lenght", "not a column that there is at this step", ""),
+        ("  - sort: instructoin", "instructoin", "no step before makes", "`instruction`"),
+        ("  - keep: [instruction, reply]", "reply", "no step before makes", ""),
+        ("  - explode: replies", "replies", "no step before makes", ""),
+        ("  - group: {by: [id]}", "id", "no step before makes", ""),
+        ("  - set: {model_name: x}", "model_name", "every run adds", "another name"),
+        ("  - set: {a: '{{ b }}', b: 1}", "b", "not a column", ""),
+        ("  - {task: summarise}", "summarise", "no built-in task", "`summarize`"),
+        ("  - {task: ./no.yaml}", "./no.yaml", "no file", ""),
+        ("  - {task: /etc/passwd.yaml}", "/etc/passwd.yaml", "no place beside", ""),
+        ("  - {task: summarize}", "summarize", "reads `text`", ""),
+        ("  - {task: text-generation, params: {sistem: x}}", "sistem", "no param `sistem`", ""),
+        ("  - {task: text-generation, llm: open-ai}", "open-ai", "no built-in config", "`openai`"),
+        ("  - {task: text-generation, llm: {base_url: x}}", "base_url", "unknown key", "never holds an endpoint"),
+        ("  - {task: text-generation, output_mappings: {generations: a}}", "generations", "makes no column", "generation"),
+        ("  - {task: text-generation}\n  - {task: text-generation}", "text-generation", "there already", "output_mappings"),
+        ("  - {repeat: 1001, steps: [{filter: 'true'}]}", "1001", "from 0 to 1,000", ""),
+        ("  - {repeat: turns, steps: [{filter: 'true'}]}", "turns", "not a column", ""),
+        ("  - {repeat: 2, steps: [{sort: instruction}]}", "sort", "can't stand in a loop", "behind"),
+        ("  - {for_each: instruction, steps: [{filter: 'true'}]}", "instruction", "name in expression", "for example"),
+        ("  - {filter: 'true', sort: instruction}", "sort", "unknown key", "two steps"),
+        ("  - {filtre: 'true'}", "{", "this is no step", "`filter`"),
+        ("  - text-generation", "text-generation", "this is no step", "{task: text-generation}"),
+        ("  - {name: a, filter: 'true'}\n  - {name: a, filter: 'true'}", "a", "called `a` already", ""),
+        ("  - {when: instruction, sort: instruction}", "instruction", "not a param or a var", "settled before"),
+        ("  - {dedup: {by: instruction, threshold: 0.5}}", "threshold", "exact", "minhash"),
+        ("  - {sample: {n: 1, fraction: 0.5}}", "sample", "either", ""),
+        ("  - filter: 'loop_index > 1'", "loop_index", "not a column", ""),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_where_it_stands_with_its_mend(spec, steps, at, words, mend):
+    (found,) = told(spec, steps)
+
+    assert found[0] == at
+    assert words in found[1]
+    assert mend in found[2]
+
+
+def test_a_column_is_there_from_the_step_on_that_makes_it(spec):
+    """Also in a loop's second turn, in `until`, and behind a loop."""
+    spec(ASK + "  - {repeat: 2, until: score > 3, steps: [{set: {score: '{{ reply | length }}'}}], collect: {all: score}}\n"
+         "  - filter: score + (all | length) > loop\n", vars={"loop": 1})  # fmt: skip
+
+    (found,) = told(spec, "  - filter: reply\n" + ASK)
+    assert found[0] == "reply"
+    assert found[1].startswith("the expression reads `reply`")
+
+
+def test_for_each_gives_lists_of_what_its_steps_make_and_no_more(spec):
+    loop = "  - for_each: word in instruction.split()\n    steps: [{set: {long: '{{ word | length }}'}}]\n"
+    spec(loop + "  - filter: long | max > 3")
+
+    (found,) = told(spec, loop + "  - filter: word")
+    assert found[0] == "word"
+
+
+def test_keep_drop_and_rename_change_what_later_steps_see(spec):
+    for step in ("keep: [instruction]", "drop: reply", "rename: {reply: answer}"):
+        (found,) = told(spec, ASK + f"  - {step}\n  - filter: reply")
+        assert found[0] == "reply"
+
+
+def test_a_spec_that_does_not_say_what_it_reads_may_read_any_column(spec):
+    spec("  - filter: anything > 3\n  - sort: whatever", inputs={})
+
+
+def test_an_output_that_no_step_makes_is_told(spec):
+    (found,) = told(spec, ASK, outputs={"reply": "R.", "score": "S."})
+
+    assert found[:2] == ('"score"', "no step makes the output `score`")
+
+
+def test_faults_of_a_step_s_task_are_told_at_their_own_place_and_at_the_step(spec):
+    inner = "format_input: [{role: user, content: '{{ x }}'}]\noutputs: {a: A.}\nformat_output: {parser: text}\n"
+
+    found = told(spec, "  - {task: inner.yaml}", {"inner.yaml": inner})
+
+    assert [f[0] for f in found] == ["x", "inner.yaml"]
+    assert "has errors of its own" in found[1][1]
+
+
+def test_a_fault_in_a_task_that_is_written_out_is_told_in_its_line(spec):
+    found = told(
+        spec, ASK.replace("{{ instruction }}", "{{ instruction | upcase }}").replace("{parser: text}", "{parser: txt}")
+    )
+
+    assert [f[0] for f in found] == ["upcase", "txt"]
+
+
+def test_a_task_that_is_a_step_of_itself_is_refused(spec):
+    found = told(spec, "  - {task: other.yaml}", {"other.yaml": "steps: [{task: task.yaml}]\n"})
+
+    assert "task.yaml → other.yaml → task.yaml" in found[0][1]
+    assert "`repeat`" in found[0][2]
+
+
+def test_what_asks_and_steps_are_not_mixed(spec):
+    found = told(spec, ASK, format_input=[{"role": "user", "content": "x"}])
+
+    assert found[0][1] == "unknown key `format_input`"
+    assert "into a step of its own" in found[0][2]
+
+
+def test_all_faults_of_the_steps_come_at_once(spec):
+    found = told(spec, "  - filter: a\n  - {bogus: 1}\n  - {task: nope}\n  - sort: b\n")
+
+    assert len(found) == 3  # behind a step that can't be read there may be any column
