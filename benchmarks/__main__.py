@@ -24,8 +24,9 @@ class Measured:
     """The runs of one candidate: rows to what each repeat took."""
 
     candidate: Candidate
-    version: str
-    size: int
+    environment: Environment
+    version: str = ""
+    size: int = 0
     runs: dict[int, list[Used]] = field(default_factory=dict)
     server: float = 0.0
     """The endpoint's share of one core, at its highest."""
@@ -86,7 +87,7 @@ def _measure(
 ) -> Used | None:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         place, out = Path(name), Path(name) / "out.jsonl"
-        environment = Environment(one.candidate, chosen.home)
+        environment = one.environment
         before = endpoint.stats()
         used = run(
             environment.command(endpoint.url, data, out),
@@ -220,8 +221,8 @@ def _prepared(candidate: Candidate, home: Path) -> Measured | None:
         environment.make()
     except Exception as error:  # noqa: BLE001 - a peer that does not install is told, and left out
         print(f"{candidate.name} does not install: {error}", flush=True)
-        return Measured(candidate, "", 0, fault=f"does not install: {str(error)[-200:]}")
-    return Measured(candidate, environment.version(), environment.size())
+        return Measured(candidate, environment, fault=f"does not install: {str(error)[-200:]}")
+    return Measured(candidate, environment, environment.version(), environment.size())
 
 
 def _rows(folder: Path, count: int) -> Path:

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +25,15 @@ class Candidate:
     packages: tuple[str, ...]
     """What pip installs into its environment; the first is the one whose version is told."""
     script: str | None = None
-    """Its program in `scripts/`, called with URL, ROWS and OUT; None for distask's own command."""
+    """Its program, called with URL, ROWS and OUT; None for distask's own command."""
     peer: bool = False
     tree: bool = False
     """Whether its work is done by processes that outlive it."""
     most: int = 1_000_000
     """The most rows that it is measured with: more would take too long."""
     env: tuple[tuple[str, str], ...] = ()
+    python: int = 11
+    """The 3.x that it needs at least."""
 
     @property
     def shown(self) -> str:
@@ -42,10 +43,78 @@ class Candidate:
 
 CANDIDATES = (
     Candidate("distask", "all of it: render, ask, keep, parse, write in order", (str(ROOT),)),
-    Candidate("aiohttp loop", "posts, reads the bytes; no more", ("aiohttp",), "aiohttp_loop.py"),
-    Candidate("aiohttp script", "posts, parses, writes", ("aiohttp",), "aiohttp_script.py"),
-    Candidate("openai loop", "asks through the `openai` client; no more", ("openai",), "openai_loop.py"),
+    Candidate("aiohttp loop", "posts, reads the bytes; no more", ("aiohttp",), "scripts/aiohttp_loop.py"),
+    Candidate("aiohttp script", "posts, parses, writes", ("aiohttp",), "scripts/aiohttp_script.py"),
+    Candidate("openai loop", "asks through the `openai` client; no more", ("openai",), "scripts/openai_loop.py"),
+    Candidate(
+        "distilabel",
+        "a pipeline of one step",
+        ("distilabel[openai]", "requests"),  # it imports `requests` and does not declare it
+        "peers/distilabel_pipeline.py",
+        peer=True,
+        tree=True,
+        most=2_000,
+    ),
+    Candidate(
+        "Curator",
+        "one LLM over the rows",
+        ("bespokelabs-curator",),
+        "peers/curator_llm.py",
+        peer=True,
+        tree=True,
+        most=2_000,
+        env=(("TELEMETRY_ENABLED", "false"), ("LITELLM_LOCAL_MODEL_COST_MAP", "True")),
+    ),
+    Candidate(
+        "DocETL",
+        "a pipeline of one map",
+        ("docetl",),
+        "peers/docetl_map.py",
+        peer=True,
+        tree=True,
+        most=2_000,
+        env=(("LITELLM_LOCAL_MODEL_COST_MAP", "True"),),
+    ),
+    Candidate(
+        "Data Designer",
+        "one LLM column",
+        ("data-designer",),
+        "peers/data_designer_column.py",
+        peer=True,
+        tree=True,
+        most=2_000,
+        env=(("NEMO_TELEMETRY_ENABLED", "false"),),
+    ),
+    Candidate(
+        "llm-annotator",
+        "annotates a dataset",
+        ("llm-annotator[openai]",),
+        "peers/llm_annotator_dataset.py",
+        peer=True,
+        tree=True,
+        most=2_000,
+        python=12,
+    ),
+    Candidate(
+        "Ray Data",
+        "the HTTP processor of ray.data.llm",
+        ("ray[data]", "pydantic", "aiohttp"),  # which that processor imports
+        "peers/ray_http.py",
+        peer=True,
+        tree=True,
+        most=2_000,
+        env=(("RAY_USAGE_STATS_ENABLED", "0"),),
+    ),
 )
+
+
+def _interpreter(least: int) -> str:
+    if sys.version_info >= (3, least):
+        return sys.executable
+    for minor in range(least, least + 4):
+        if found := shutil.which(f"python3.{minor}"):
+            return found
+    raise RuntimeError(f"it needs Python 3.{least}, and there is none on the PATH")
 
 
 class Environment:
@@ -65,8 +134,10 @@ class Environment:
         if (self.folder / "made").exists():
             return
         shutil.rmtree(self.folder, ignore_errors=True)
-        venv.create(self.folder, with_pip=True)
+        subprocess.run([_interpreter(self.candidate.python), "-m", "venv", str(self.folder)], check=True)
         pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        if uv := shutil.which("uv"):  # the same, in a tenth of the time
+            pip = [uv, "pip", "install", "-q", "--python", str(self.python)]
         done = subprocess.run([*pip, *self.candidate.packages], capture_output=True, text=True, timeout=900)
         if done.returncode:
             raise RuntimeError(done.stderr.strip()[-500:])
@@ -87,7 +158,7 @@ class Environment:
     def command(self, url: str, rows: Path, out: Path) -> list[str]:
         """What is run."""
         if self.candidate.script is not None:
-            return [str(self.python), str(HERE / "scripts" / self.candidate.script), url, str(rows), str(out)]
+            return [str(self.python), str(HERE / self.candidate.script), url, str(rows), str(out)]
         words = ["run", str(HERE / "task.yaml"), "-i", str(rows), "-o", str(out), "--base-url", url, "--model", "m"]
         return [str(self.python), "-m", "distask", *words, "-j", "256", "-q"]
 

@@ -30,14 +30,22 @@ static const char *BODY =
     "\"logprobs\":null,\"finish_reason\":\"stop\"}],"
     "\"usage\":{\"prompt_tokens\":25,\"completion_tokens\":52,\"total_tokens\":77}}";
 
-typedef struct { char *data; int used, size, generation, open; } Connection;
+static const char *OBJECT = /* what is answered below /json: the text is an object, for those who take no other */
+    "{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion\",\"created\":1770000000,\"model\":\"m\","
+    "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"{\\\"generation\\\": \\\"The answer is written "
+    "here in a few plain sentences, as a model would write it. It has about as many words as a short answer has, so that "
+    "reading, keeping and writing it costs what it costs in earnest. It ends here, and says nothing of use.\\\"}\"},"
+    "\"logprobs\":null,\"finish_reason\":\"stop\"}],"
+    "\"usage\":{\"prompt_tokens\":25,\"completion_tokens\":52,\"total_tokens\":77}}";
+
+typedef struct { char *data; int used, size, generation, open, wants_object; } Connection;
 typedef struct { int fd, generation; double due; } Waiting;
 typedef struct { Waiting items[QUEUE]; unsigned head, tail; } Queue; /* one delay each, so first in is first due */
 
 static Connection connections[MOST];
 static Queue usual, slow;
-static char answer[4096];
-static int answer_size, poller;
+static char answers[2][4096];
+static int answer_sizes[2], poller;
 static long requests, accepted, open_now, in_flight, most_in_flight, tail_every, bad;
 static double delay, tail_delay;
 
@@ -88,7 +96,8 @@ static void send_stats(int fd) {
 
 static void reply(int fd) {
     in_flight--;
-    send_all(fd, answer, answer_size);
+    int which = connections[fd].wants_object;
+    send_all(fd, answers[which], answer_sizes[which]);
 }
 
 static void put(Queue *queue, int fd, double due) {
@@ -139,6 +148,7 @@ static void serve(int fd) {
             if (header && header < end) length = atoi(header + 17);
             int whole = (int)(end - c->data) + 4 + length;
             if (c->used < whole) break;
+            c->wants_object = !strncmp(c->data, "POST /v1/json/", 14);
             if (!strncmp(c->data, "POST", 4)) chat(fd);
             else if (strstr(c->data, "/stats ") && strstr(c->data, "/stats ") < end) send_stats(fd);
             else send_json(fd, MODELS);
@@ -156,9 +166,13 @@ int main(int count, char **words) {
         tail_every = (long)(1 / atof(words[2]) + 0.5);
         tail_delay = atof(words[3]) / 1000;
     }
-    answer_size = snprintf(answer, sizeof answer,
-                           "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n%s",
-                           strlen(BODY), BODY);
+    for (int which = 0; which < 2; which++) {
+        const char *body = which ? OBJECT : BODY;
+        answer_sizes[which] = snprintf(answers[which], sizeof answers[which],
+                                       "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n"
+                                       "\r\n%s",
+                                       strlen(body), body);
+    }
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), one = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;

@@ -14,9 +14,13 @@ EVERY = round(1 / SHARE) if SHARE else 0
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 MODELS = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
 source = (Path(__file__).parent / "server.c").read_text()
-BODY = "".join(
-    json.loads(line.strip().rstrip(";")) for line in source.partition("*BODY =\n")[2].partition(";\n")[0].splitlines()
-).encode()
+
+
+def body_of(name: str) -> bytes:
+    lines = source.partition(f"*{name} =")[2].partition("\n")[2].partition(";\n")[0].splitlines()
+    return "".join(json.loads(line.strip().rstrip(";")) for line in lines).encode()
+
+
 stats = {"requests": 0, "connections": 0, "most_in_flight": 0, "bad": 0}
 in_flight = 0
 
@@ -25,7 +29,7 @@ def whole(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
-ANSWER = whole(BODY)
+ANSWER, OBJECT = whole(body_of("BODY")), whole(body_of("OBJECT"))
 
 
 class Connection(asyncio.Protocol):
@@ -51,7 +55,8 @@ class Connection(asyncio.Protocol):
             stats["most_in_flight"] = max(stats["most_in_flight"], in_flight)
             tail = EVERY and stats["requests"] % EVERY == 0
             delay = TAIL if tail else DELAY
-            loop.call_later(delay / 1000, self.reply) if delay else self.reply()
+            made = OBJECT if head.startswith(b"POST /v1/json/") else ANSWER
+            loop.call_later(delay / 1000, self.reply, made) if delay else self.reply(made)
         elif b"/stats " in head:
             used = os.times()
             self.transport.write(whole(json.dumps({"cpu": used.user + used.system, **stats}).encode()))
@@ -59,11 +64,11 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.write(whole(MODELS))
 
-    def reply(self):
+    def reply(self, made):
         global in_flight
         in_flight -= 1
         if not self.transport.is_closing():
-            self.transport.write(ANSWER)
+            self.transport.write(made)
 
 
 loop = asyncio.new_event_loop()
