@@ -6,7 +6,6 @@ import glob
 import random
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,8 +71,8 @@ class Input:
 
     def _selected(self) -> Iterator[Row]:
         self.skipped, taken = 0, 0
-        for index, read in enumerate(self._read()):
-            row = replace(read, index=index)
+        for index, row in enumerate(self._read()):
+            row.index = index
             if row.error is not None and self._on_bad_row == "skip":
                 self.skipped += 1
                 continue

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from distask.errors import InputError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """A row as a reader yields it.
 
@@ -24,7 +24,7 @@ class Row:
     raw: bytes | None = None
     error: InputError | None = None
     index: int = 0
-    """Its place in the whole input, from 0, whichever rows are chosen: drawn values hang on it."""
+    """Its place in the whole input, from 0, whichever rows are chosen: drawn values hang on it. `Input` counts."""
 
     @property
     def place(self) -> str:

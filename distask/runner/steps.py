@@ -30,7 +30,7 @@ SAMPLE = "sample"
 """The way of the second and later generations of a row."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Carrying(Row):
     """A row between two segments, with what became of it so far."""
 
