@@ -109,7 +109,7 @@ class Tab:
     """A page in the browser, and all that it did which it should not."""
 
     def __init__(self, browser, path, part="", **options):
-        self.context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True, **options)
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         self.context.grant_permissions(["clipboard-read", "clipboard-write"])
         self.page = self.context.new_page()
         self.page.set_default_timeout(30_000)

@@ -4,7 +4,7 @@ const cards = [];
 
 function showRows(filter) {
   state.open = null;
-  if (filter) addFilter(filter);
+  addFilter(filter);
   location.hash = addressOf("rows");
 }
 
@@ -85,14 +85,19 @@ function drawShownNote() {
   );
 }
 
+/** What says how many it shows, shows as many: filters that were there before are gone. */
 function mountWays() {
+  const show = (filter) => {
+    [state.where, state.query] = [[], ""];
+    showRows(filter);
+  };
   document.addEventListener("click", (event) => {
     const { failure, disagree, copy: from, clear, where } = event.target.closest("button")?.dataset ?? {};
-    if (failure !== undefined) showRows({ place: "measures/failure", op: "is", label: failure });
-    if (disagree !== undefined) showRows({ place: `agreement/${disagree}`, op: "between", low: null, high: 1, closed: false });
+    if (failure !== undefined) show({ place: "measures/failure", op: "is", label: failure });
+    if (disagree !== undefined) show({ place: `agreement/${disagree}`, op: "between", low: null, high: 1, closed: false });
     if (from !== undefined) copy(byId(from).textContent, event.target.closest("button"));
     if (clear !== undefined) clearFilters();
-    if (where !== undefined) showRows(JSON.parse(where));
+    if (where !== undefined) show(JSON.parse(where));
   });
 }
 

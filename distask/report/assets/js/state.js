@@ -158,10 +158,21 @@ function recall() {
   return before !== JSON.stringify([state.where, state.query, state.sort, state.down]);
 }
 
+/** Whether an address's filter is one: anybody may have written it. */
+function isFilter(filter) {
+  if (!columns.has(filter?.place) || !Object.hasOwn(FILTERS, filter.op)) return false;
+  try {
+    testOf(filter);
+    return Boolean(FILTERS[filter.op].words(filter, columns.get(filter.place)));
+  } catch {
+    return false;
+  }
+}
+
 function filtersIn(text) {
   try {
     const read = JSON.parse(text ?? "[]");
-    return Array.isArray(read) ? read.filter((filter) => columns.has(filter?.place) && filter.op in FILTERS) : [];
+    return Array.isArray(read) ? read.filter(isFilter) : [];
   } catch {
     return [];
   }
