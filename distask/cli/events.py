@@ -14,6 +14,8 @@ import traceback
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TextIO
 
+from distask.spec.diagnostics import visible_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -99,9 +101,10 @@ def wanted(given: Sequence[str]) -> Events | None:
 
 def _line(facts: Mapping[str, Any], *, ascii_: bool) -> str:
     try:
-        return json.dumps(facts, ensure_ascii=ascii_, allow_nan=False, default=str)
+        text = json.dumps(facts, ensure_ascii=ascii_, allow_nan=False, default=str)
     except ValueError:
-        return json.dumps(_finite(facts), ensure_ascii=ascii_, allow_nan=False, default=str)
+        text = json.dumps(_finite(facts), ensure_ascii=ascii_, allow_nan=False, default=str)
+    return visible_json(text)
 
 
 def _finite(value: Any) -> Any:

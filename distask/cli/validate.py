@@ -11,7 +11,7 @@ import typer
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
 from distask.cli.events import Events
 from distask.errors import InputError, SpecError, UsageError
-from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest, visible
+from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest, visible, visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -262,7 +262,7 @@ def _facts(checked: dict[str, list[Diagnostic]]) -> dict[str, Any]:
 
 
 def _as_json(checked: dict[str, list[Diagnostic]]) -> str:
-    return json.dumps(_facts(checked), ensure_ascii=False, indent=2)
+    return visible_json(json.dumps(_facts(checked), ensure_ascii=False, indent=2))
 
 
 def _as_github(checked: dict[str, list[Diagnostic]]) -> str:

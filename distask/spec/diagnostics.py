@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -80,6 +81,13 @@ def visible(text: str, keep: str = "\n") -> str:
     if text.isprintable():
         return text
     return "".join(c if c in keep or not _hidden(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def visible_json(text: str) -> str:
+    """JSON that means the same, and drives no terminal: the same characters, as JSON's own escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c == "\n" or not _hidden(c) else json.dumps(c)[1:-1] for c in text)
 
 
 def _cut(text: str) -> str:

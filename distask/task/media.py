@@ -147,7 +147,7 @@ class Media:
                 if path.stat().st_size > MAX_BYTES:
                     raise _fault(f"{shown}: the {what} is larger than {MAX_BYTES >> 20} MiB")
                 return path.read_bytes()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # the last where links go round in a ring
             reason = getattr(error, "strerror", None) or error
             raise _fault(f"{shown}: the {what} can't be read: {reason}") from None
         if outside:

@@ -142,7 +142,7 @@ class _Loader(BaseLoader):
             text = self._text(name)
         except UnicodeDecodeError:
             text, fault = None, "is not UTF-8 text"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # the last where links go round in a ring
             text, fault = None, f"can't be read: {error}"
         else:
             fault = "is not a file in the spec's folder or below"
