@@ -117,7 +117,7 @@ def test_a_task_loads_says_where_it_comes_from_and_its_cases_hold(path):
     assert loaded.spec.tags
     assert len(loaded.spec.cases) >= CASES
     assert len({case.name for case in loaded.spec.cases}) == len(loaded.spec.cases)
-    assert [str(diagnostic) for diagnostic in run_cases(loaded)] == []
+    assert [str(diagnostic) for diagnostic in run_cases(loaded, allow_code=True)] == []
 
 
 @pytest.mark.parametrize(("name", "params"), SETTINGS, ids=ids)
@@ -215,7 +215,7 @@ def test_a_task_of_steps_is_rehearsed_to_its_end_with_replies_that_it_makes_up(p
     for params in params_of(path):
         if "min_length" in (params or {}) or "max_length" in (params or {}):  # of replies that nobody can make up
             continue
-        result = run(load(path, params), rows, llm="offline")
+        result = run(load(path, params, allow_code=True), rows, llm="offline")
 
         assert result.rows
         assert result.stats.failures.keys() <= {"check"}  # a made-up reply may have too many characters
@@ -233,9 +233,10 @@ def test_what_stands_in_a_row_never_ends_the_tag_that_it_stands_in_or_becomes_a_
         chats.append(ask.task.format_input(ask.values, ask.index))
         return [ask.task.example(ask.values, ask.index, sample) for sample in range(ask.num_generations)]
 
-    rehearse(load(path, spec.cases[0].params), [row], replies)
+    task = load(path, spec.cases[0].params, allow_code=True)
+    rehearse(task, [row], replies)
 
-    assert chats or not list(load(path, spec.cases[0].params).tasks)
+    assert chats or not list(task.tasks)
     for chat in chats:
         told = "\n".join(words(message["content"]) for message in chat)
         closing = re.findall(r"^</([\w-]+)>$", told, re.MULTILINE)

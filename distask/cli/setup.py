@@ -17,6 +17,7 @@ from distask.spec.diagnostics import did_you_mean
 from distask.spec.document import scalar
 from distask.spec.load import LoadedPipeline, load_spec
 from distask.spec.model import PythonParser, TextParser
+from distask.spec.steps import ForEachStep, PythonStep, RepeatStep, SetStep
 from distask.task.load import made_ready
 
 if TYPE_CHECKING:
@@ -146,9 +147,10 @@ def _mapped(loaded: Loaded, mappings: Mapping[str, Mapping[str, str]]) -> Loaded
 
 
 def _without_code(loaded: Loaded) -> Loaded:
-    """The spec with a stand-in for each parser that is code: where nothing is asked, no reply is parsed."""
+    """The spec with a stand-in for each parser and step that is code: where nothing is asked, no reply is parsed."""
     if isinstance(loaded, LoadedPipeline):
-        return replace(loaded, tasks={place: _without_code(task) for place, task in loaded.tasks.items()})
+        spec = loaded.spec.model_copy(update={"steps": _steps_without_code(loaded.spec.steps)})
+        return replace(loaded, spec=spec, tasks={place: _without_code(task) for place, task in loaded.tasks.items()})
     column = next(iter(loaded.spec.outputs), None)
     parsers = [
         TextParser.model_validate({"parser": "text", "column": column, "when": p.when})
@@ -157,6 +159,20 @@ def _without_code(loaded: Loaded) -> Loaded:
         for p in loaded.spec.format_output
     ]
     return replace(loaded, spec=loaded.spec.model_copy(update={"format_output": parsers}))
+
+
+def _steps_without_code(steps: Sequence[Any]) -> list[Any]:
+    """The steps with nulls in place of what a function would give."""
+    made: list[Any] = []
+    for step in steps:
+        if isinstance(step, PythonStep):
+            nulls = dict.fromkeys(step.outputs)
+            made.append(SetStep.model_validate({"name": step.name, "when": step.when, "set": nulls}))
+        elif isinstance(step, RepeatStep | ForEachStep):
+            made.append(step.model_copy(update={"steps": _steps_without_code(step.steps)}))
+        else:
+            made.append(step)
+    return made
 
 
 def _source(choice: Choice, task: Task | Pipeline) -> str | list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from distask.errors import RowError
 from distask.runner.calls import together
 from distask.runner.generations import MODEL_COLUMN
 from distask.runner.occurrences import Occurrences
-from distask.task.steps.flow import Ask, Fork
+from distask.task.steps.flow import Ask, Fork, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -166,6 +167,8 @@ class Steps:
                 if any(isinstance(part, _Waiting) for part in parts):
                     return _Waiting(flow, partial(self._side_by_side, parts))
                 sent = _LEFT_OUT if any(part is None for part in parts) else parts
+            elif isinstance(wanted, Work):
+                return _Waiting(flow, partial(asyncio.to_thread, wanted.call))
             else:
                 self._shared.stats.generations += 1
                 error = wanted.error

@@ -23,6 +23,7 @@ from distask.spec.steps import (
     KeepStep,
     LimitStep,
     PipelineSpec,
+    PythonStep,
     RenameStep,
     RepeatStep,
     SampleStep,
@@ -339,6 +340,14 @@ class _Flow(Checker):
             columns = columns.plus([name], place)
         return columns
 
+    def _python(self, step: PythonStep, place: Place, columns: Columns, loops: int) -> Columns:
+        for name, value in step.args.items():
+            self._value((*place, "args", name), value, self._seen(columns, loops))
+        for name, output in step.outputs.items():
+            self._new((*place, "outputs", name), name)
+            self._typed((*place, "outputs", name), output)
+        return columns.plus(step.outputs, place)
+
     def _explode(self, step: ExplodeStep, place: Place, columns: Columns, _loops: int) -> Columns:
         self._all_known(step.explode, (*place, "explode"), columns)
         return columns.plus(step.explode, place)
@@ -421,6 +430,7 @@ class _Flow(Checker):
         ForEachStep: _for_each,
         FilterStep: _filter,
         SetStep: _set,
+        PythonStep: _python,
         ExplodeStep: _explode,
         KeepStep: _keep,
         DropStep: _drop,

@@ -14,6 +14,7 @@ TYPE_PATTERN = r"^(string|integer|number|boolean|object|any|enum|list(\[.+\])?)$
 """The names that `type` takes; `list[T]` nests."""
 
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+FUNCTION_PATTERN = r"^[\w.]+:\w+$"
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 
 
@@ -281,7 +282,7 @@ class PythonParser(ParserBase):
 
     parser: Literal["python"]
     function: str = Field(
-        pattern=r"^[\w.]+:\w+$", description="module:function, the module beside the spec or installed"
+        pattern=FUNCTION_PATTERN, description="module:function, the module beside the spec or installed"
     )
 
 

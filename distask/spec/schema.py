@@ -51,6 +51,8 @@ def _step_forms(models: dict[str, Any]) -> None:
     for kind in ("repeat", "for_each"):
         _or_short(models[STEPS[kind].__name__]["properties"], "collect", texts)
     _or_short(models["SampleStep"]["properties"], "sample", {"type": ["number", "string"]})
+    outputs = models["PythonStep"]["properties"]["outputs"]
+    _also(outputs["additionalProperties"], {**text, "description": "Its description"}, outputs)
     ask = models["TaskStep"]["properties"]
     _or_short(ask, "llm", text)
     ask["task"] = {"description": ask["task"]["description"], "anyOf": [text, {"$ref": "#"}]}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from distask.spec.model import LLM, NAME_PATTERN, Model, Output, Spec, described
+from distask.spec.model import FUNCTION_PATTERN, LLM, NAME_PATTERN, Model, Output, Spec, described
 
 MAX_TURNS = 1_000
 """Turns of one loop."""
@@ -89,6 +89,18 @@ class SetStep(Step):
     """Compute columns."""
 
     set: dict[str, Any] = Field(min_length=1, description="Column to a template, or to a value")
+
+
+class PythonStep(Step):
+    """Compute columns with a function of yours, `function(row, **args) -> dict`; it runs only with `--allow-code`."""
+
+    python: str = Field(
+        pattern=FUNCTION_PATTERN, description="module:function, the module beside the spec or installed"
+    )
+    args: dict[str, Any] = Field({}, description="What it is given by name beside the row: values, or templates")
+    outputs: dict[str, Annotated[Output, BeforeValidator(described)]] = Field(
+        min_length=1, description="The columns that it gives"
+    )
 
 
 def _several(value: Any) -> Any:
@@ -212,6 +224,7 @@ STEPS: dict[str, type[Step]] = {
     "for_each": ForEachStep,
     "filter": FilterStep,
     "set": SetStep,
+    "python": PythonStep,
     "explode": ExplodeStep,
     "group": GroupStep,
     "keep": KeepStep,
@@ -245,6 +258,7 @@ AnyStep = Annotated[
     | Annotated[ForEachStep, Tag("for_each step")]
     | Annotated[FilterStep, Tag("filter step")]
     | Annotated[SetStep, Tag("set step")]
+    | Annotated[PythonStep, Tag("python step")]
     | Annotated[ExplodeStep, Tag("explode step")]
     | Annotated[GroupStep, Tag("group step")]
     | Annotated[KeepStep, Tag("keep step")]

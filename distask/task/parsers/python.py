@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply, UsageError
+from distask.task.code import function_of
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
-    from pathlib import Path
 
     from distask.llm.request import Completion
     from distask.spec.model import PythonParser as Options
@@ -24,7 +23,7 @@ class PythonParser(Parser):
         self._name = options.function
         self._function: Callable[..., Any] | None = None
         if context.allow_code:
-            self._function = _load(options.function, context.folder)
+            self._function = function_of(options.function, context.folder)
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
         if self._function is None:
@@ -43,21 +42,3 @@ class PythonParser(Parser):
         from distask.task.parsers.examples import sentence
 
         return sentence(rng)
-
-
-def _load(name: str, folder: Path) -> Callable[..., Any]:
-    module_name, _, function = name.partition(":")
-    file = folder.joinpath(*module_name.split(".")).with_suffix(".py")
-    try:
-        if file.is_file():
-            spec = importlib.util.spec_from_file_location(f"distask_user_{module_name}", file)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(module_name)
-        found: Callable[..., Any] = getattr(module, function)
-    except Exception as error:
-        raise UsageError(f"{name} can't be loaded: {type(error).__name__}: {error}") from error
-    return found

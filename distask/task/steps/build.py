@@ -12,12 +12,14 @@ from distask.spec.flow import added_by, made_in, templates_of
 from distask.spec.load import LoadedPipeline, LoadedSpec
 from distask.spec.model import LLM
 from distask.spec.steps import StepLLM, kind_of
+from distask.task.code import function_of
 from distask.task.columns import ColumnType
 from distask.task.draws import Draws
 from distask.task.params import param_values
 from distask.task.sandbox import GLOBALS
 from distask.task.steps import barriers
 from distask.task.steps.calls import Asked, Call, Enter, Frame, Leave, Several, Tasks, made_llm
+from distask.task.steps.compute import Compute
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Columns, Explode, Filter, Set, When
@@ -140,6 +142,11 @@ class Builder:
         return made
 
     @property
+    def allow_code(self) -> bool:
+        """Whether functions of the spec's own may run."""
+        return self._settings.allow_code
+
+    @property
     def seed(self) -> int:
         """What is drawn is drawn from this."""
         return self._settings.seed
@@ -259,7 +266,7 @@ class _Steps:
             self.new = {n: None for n in self.new if n in before} | dict.fromkeys(collect)
             items = scope.expression(source, (*place, "for_each"))
             return [ForEach(count, name.strip(), items, inner, collect)], tuple(collect)
-        return [self._simple(step, place, count)], tuple(getattr(step, "set", ()))
+        return [self._simple(step, place, count)], tuple(getattr(step, "set", getattr(step, "outputs", ())))
 
     def _simple(self, step: language.Step, place: Place, count: Count) -> Node:
         scope = self._scope
@@ -268,6 +275,8 @@ class _Steps:
                 return Filter(count, scope.expression(step.filter, (*place, "filter")))
             case language.SetStep():
                 return Set(count, {n: scope.value(v, (*place, "set", n)) for n, v in step.set.items()})
+            case language.PythonStep():
+                return self._compute(step, place, count)
             case language.ExplodeStep():
                 self._around = replace(self._around, times=None)
                 return Explode(count, step.explode)
@@ -290,6 +299,15 @@ class _Steps:
             case language.LimitStep():
                 return barriers.Limit(count, self._whole(step.limit, (*place, "limit"), "limit"))
         raise AssertionError(step)
+
+    def _compute(self, step: language.PythonStep, place: Place, count: Count) -> Node:
+        path = self._loaded.path
+        if not self._builder.allow_code:
+            raise UsageError(f"{path} runs code of its own, {step.python}: read it, then give --allow-code")
+        args = self._scope.value(step.args, (*place, "args"))
+        columns = {name: ColumnType(output, name) for name, output in step.outputs.items()}
+        self.new |= dict.fromkeys(columns)
+        return Compute(count, step.python, function_of(step.python, path.resolve().parent), args, columns)
 
     def _dedup(self, step: language.DedupStep, place: Place, count: Count) -> Node:
         dedup = step.dedup

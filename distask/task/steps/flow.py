@@ -7,7 +7,7 @@ each. Who drives it (a run, a golden case, a rehearsal) decides where replies co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -67,7 +67,14 @@ class Fault:
     error: RowError
 
 
-Flow = Generator[Ask | Fork | Fault, Any, list[Item]]
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A function that may take long, to be called beside the rest; what is sent back is what it returns."""
+
+    call: Callable[[], Any]
+
+
+Flow = Generator[Ask | Fork | Fault | Work, Any, list[Item]]
 
 
 @dataclass(slots=True)

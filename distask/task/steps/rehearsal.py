@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
 from distask.task.aggregate import aggregated
-from distask.task.steps.flow import Ask, Fault, Fork, Made
+from distask.task.steps.flow import Ask, Fault, Fork, Made, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,6 +50,8 @@ def _driven(flow: Flow, replies: Replies, told: Told) -> list[Item]:
             return items
         if isinstance(wanted, Fork):
             sent = [_driven(each, replies, told) for each in wanted.flows]
+        elif isinstance(wanted, Work):
+            sent = wanted.call()
         elif isinstance(wanted, Fault):
             told(wanted.step, wanted.error)
             sent = None
