@@ -4,7 +4,8 @@
     ├── UsageError            2: wrong usage, before any call
     │   ├── SpecError         a spec that is wrong, with all its diagnostics
     │   ├── ConfigError       an LLM config, a flag or a variable that is wrong or missing
-    │   └── InputError        data that can't be read, with file, line and column
+    │   ├── InputError        data that can't be read, with file, line and column
+    │   └── OutputBusy        another run is writing the output
     ├── RunError              1: the run can't go on; what was paid for is kept
     │   ├── EndpointError     the key, the model, the quota or the server's address
     │   ├── StoreError        the store can't be opened, read or written
@@ -61,6 +62,10 @@ class InputError(UsageError):
     """Data that can't be read. The message begins with `file:line:column:` where they are known."""
 
     kind = "input"
+
+
+class OutputBusy(UsageError):  # noqa: N818 - it is; nothing went wrong
+    """Another run is writing the output."""
 
 
 class RunError(DistaskError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from distask.errors import StoreError
 from distask.llm.request import Failure
-from distask.store import connect, explained
+from distask.store import WAL, connect, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,11 +82,11 @@ _COLUMNS = ", ".join(Record.__slots__)
 class Ledger:
     """The batches of one store's file."""
 
-    def __init__(self, path: Path) -> None:
-        """Open it; the file is a store's that was opened before."""
+    def __init__(self, path: Path, journal: str = WAL) -> None:
+        """Open it, with the journal that the store has; the file is a store's that was opened before."""
         self.path = path
         with self._told():
-            self._connection = connect(path)
+            self._connection = connect(path, journal)
 
     def entry(self, key: bytes) -> Entry | None:
         """The request whose first sample has this key."""

@@ -16,7 +16,7 @@ import threading
 import time
 import zlib
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 3
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises; the latter where its own message holds bytes of a file that is damaged."""
+WAL, ROLLBACK = "WAL", "TRUNCATE"
+"""SQLite's journals: the first one needs memory that processes share, which no two machines have."""
 BUSY_SECONDS = 60.0
 """How long another process's commit is waited for."""
 GROUP = 2_000
@@ -93,18 +95,33 @@ _INSERT = "INSERT OR REPLACE INTO completions VALUES "
 _ONE = "(?, ?, ?, ?, ?, ?)"
 
 
+@dataclass(frozen=True, slots=True)
+class StorePlace:
+    """Where a store is kept, and how it is opened."""
+
+    path: Path
+    network: bool = False
+    """Whether the disk is another machine's: WAL needs memory that its processes share, and is not used there."""
+    earlier: Path | None = None
+    """A store that is read where this one has no answer, and never written."""
+
+
 class Store:
     """The completions of one store file, readable by its owner only."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Path | StorePlace) -> None:
         """Open or make the store; `StoreError` where it is of a newer version, is no store, or can't be written."""
-        self.path = path
+        place = place if isinstance(place, StorePlace) else StorePlace(place)
+        self.path = path = place.path
+        self.journal = ROLLBACK if place.network else WAL
+        earlier = place.earlier if place.earlier is not None and place.earlier.exists() else None
+        self._earlier = None if earlier is None else Store(StorePlace(earlier, place.network))
         self.damaged = 0
         """Completions that were found damaged so far, and not given."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600, exist_ok=True)
-            self._reader = connect(path)
+            self._reader = connect(path, self.journal)
             self._prepare(self._reader)
         except (*FAULTS, OSError) as error:
             raise StoreError(explained(path, error)) from error
@@ -128,7 +145,7 @@ class Store:
             completion = _decode(data)
             if _serves(completion, limit or None, max_tokens):
                 return completion
-        return None
+        return None if self._earlier is None else self._earlier.get(key, max_tokens)
 
     async def put(self, completions: Iterable[tuple[bytes, Completion]], max_tokens: int | None = None) -> None:
         """Keep completions under their keys; returns when they are on the disk.
@@ -157,6 +174,18 @@ class Store:
             self._thread.join()
             self._thread = None
         self._reader.close()
+        if self._earlier is not None:
+            self._earlier.close()
+
+    def take_in(self, other: Path) -> None:
+        """Copy what another store has and this one has not."""
+        Store(other).close()  # of this version, and whole
+        try:
+            self._reader.execute("ATTACH ? AS other", (str(other),))
+            self._reader.execute("INSERT OR IGNORE INTO completions SELECT * FROM other.completions")
+            self._reader.execute("DETACH other")
+        except sqlite3.Error as error:
+            raise StoreError(explained(self.path, error)) from error
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +209,7 @@ class Store:
 
     def _write(self) -> None:
         try:
-            with closing(connect(self.path)) as connection:
+            with closing(connect(self.path, self.journal)) as connection:
                 while (group := self._next_group()) is not None:
                     _settle(group, self._commit(connection, group))
         except FAULTS as error:
@@ -284,10 +313,10 @@ def _decode(data: bytes) -> Completion:
     return Completion(**{"text": None, **known})
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, journal: str = WAL) -> sqlite3.Connection:
     """A connection to a store's file; nothing of it is waited for longer than `BUSY_SECONDS`."""
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA journal_mode = {journal}")
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 

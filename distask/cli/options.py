@@ -15,15 +15,23 @@ from distask.cli.logs import begin as begin_log
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_IN, _OUT, _LLM, _SELECT, _KEEP, _ALLOW, _TELL = (
+_IN, _OUT, _LLM, _SELECT, _RUN, _KEEP, _ALLOW, _TELL = (
     "The task and its data",
     "The output",
     "The LLM",
     "Which rows",
+    "Where it runs",
     "What is kept",
     "What is allowed",
     "What is told",
 )
+
+
+class Where(Enum):
+    """Where a run is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class BadRow(Enum):
@@ -177,6 +185,24 @@ NoWait = Annotated[
     ),
 ]
 
+Engine = Annotated[
+    Where,
+    typer.Option(
+        "--engine",
+        help="Here, or over the nodes of a Ray cluster (RAY_ADDRESS), where OUT is a folder of parts.",
+        rich_help_panel=_RUN,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Parts at a time with --engine ray. [the cluster's CPUs]",
+        rich_help_panel=_RUN,
+    ),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="The first N.", rich_help_panel=_SELECT)]
 Offset = Annotated[
     int, typer.Option("--offset", min=0, metavar="N", help="Leave out N at the beginning.", rich_help_panel=_SELECT)
@@ -281,6 +307,8 @@ class Choice:
     no_store: bool = False
     allow_code: bool = False
     allow_path: list[Path] | None = None
+    engine: Where = Where.LOCAL
+    workers: int | None = None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:

@@ -50,6 +50,8 @@ def command(
     shard: o.Shard = None,
     sample: o.Sample = None,
     on_bad_row: o.OnBadRow = o.BadRow.STOP,
+    engine: o.Engine = o.Where.LOCAL,
+    workers: o.Workers = None,
     store: o.Store = None,
     no_store: o.NoStore = False,
     allow_code: o.AllowCode = False,

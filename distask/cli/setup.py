@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distask.cli import telemetry
+from distask.cli.options import Where
 from distask.data.compression import SUFFIXES
 from distask.errors import UsageError
 from distask.llm.config import load_config
@@ -45,6 +46,8 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
         raise UsageError("--store names a store and --no-store wants none; leave one of them out")
     if choice.no_wait and not choice.batch:
         raise UsageError("--no-wait leaves batches to the provider, and there are none without --batch")
+    if choice.workers is not None and choice.engine is not Where.RAY:
+        raise UsageError("--workers is for --engine ray; here, --concurrency says how many calls are in flight")
     shard = _shard(choice.shard)
     output = choice.output or default_output(task.name, choice.source, shard)
     _refuse_to_eat_the_input(choice.source, output)
@@ -62,6 +65,8 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
         max_cost=choice.max_cost,
         batch=choice.batch,
         wait=not choice.no_wait,
+        engine=choice.engine.value,
+        workers=choice.workers,
     )
 
 

@@ -120,6 +120,12 @@ class _Zstd(io.RawIOBase):
             self._packed, self._frame = self._frame.unused_data, None
 
 
+def is_compressed(path: Path) -> bool:
+    """Whether a file is compressed, whatever it is called."""
+    with path.open("rb") as file:
+        return file.read(4).startswith((_GZIP, _ZSTD))
+
+
 def kind_of(path: Path) -> str:
     """The format that a name says, `.jsonl` for `a.jsonl.gz`."""
     suffixes = [s.lower() for s in path.suffixes]

@@ -28,7 +28,7 @@ class Input:
     """Rows that can be gone through again and again.
 
     `offset` and `limit` choose first, then the shard (i, k) takes every k-th row from the i-th, then `sample` draws
-    from those, keeping their order.
+    from those, keeping their order. `first` is the place of the first row that is read, in the whole input.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Input:
         sample: int | None = None,
         seed: int = 0,
         shard: tuple[int, int] | None = None,
+        first: int = 0,
         columns_needed: Collection[str] = (),
         on_bad_row: Literal["stop", "skip"] = "stop",
     ) -> None:
@@ -57,7 +58,7 @@ class Input:
         self._read = read
         self._files = files
         self._remote = remote
-        self._limit, self._offset, self._shard = limit, offset, shard
+        self._limit, self._offset, self._shard, self._first = limit, offset, shard, first
         self._sample, self._seed = sample, seed
         self._chosen: set[int] | None = None
         self._needed = columns_needed
@@ -71,7 +72,7 @@ class Input:
 
     def _selected(self) -> Iterator[Row]:
         self.skipped, taken = 0, 0
-        for index, row in enumerate(self._read()):
+        for index, row in enumerate(self._read(), self._first):
             row.index = index
             if row.error is not None and self._on_bad_row == "skip":
                 self.skipped += 1
@@ -153,15 +154,20 @@ def open_input(source: str, **choice: Any) -> Input:
     folder = Path(source.partition("@")[0])
     if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
         return Input(source, lambda: read_folder(source), **choice)
-    remote = is_object(source)
-    files = object_files(source) if remote else _files(source)
+    files = source_files(source)
     readers = [(_reader(file), file) for file in files]
 
     def read() -> Iterator[Row]:
         for reader, file in readers:
-            yield from _told(reader, file)
+            yield from told_faults(reader(file, str(file)), str(file))
 
+    remote = is_object(source)
     return Input(source, read, files=() if remote else files, remote=remote, **choice)
+
+
+def source_files(source: str) -> list[Path]:
+    """The files or objects that a source names, in their order; raises `InputError` where there are none."""
+    return object_files(source) if is_object(source) else _files(source)
 
 
 def rows_input(rows: Iterable[Mapping[str, Any]], **choice: Any) -> Input:
@@ -175,10 +181,11 @@ def rows_input(rows: Iterable[Mapping[str, Any]], **choice: Any) -> Input:
     return Input("<rows>", read, **choice)
 
 
-def _told(reader: Callable[[Path, str], Iterator[Row]], file: Path) -> Iterator[Row]:
+def told_faults(rows: Iterable[Row], file: str) -> Iterator[Row]:
+    """The rows of a file; what the disk or a compressed stream says of it becomes an `InputError` with the line."""
     number = 0
     try:
-        for row in reader(file, str(file)):
+        for row in rows:
             number = row.line
             yield row
     except OSError as error:

@@ -23,13 +23,13 @@ def is_object(source: str) -> bool:
 
 def object_files(source: str) -> list[Path]:
     """The objects that an address or a glob names, in the order of their names; raises `InputError`."""
-    path = _path(source)
+    path = object_path(source)
     try:
         if not glob.has_magic(source):
             found = [path] if path.is_file() else []
         else:
             root, _, pattern = str(source).partition("://")[2].partition("/")
-            top = _path(f"{source.partition('://')[0]}://{root}")
+            top = object_path(f"{source.partition('://')[0]}://{root}")
             found = sorted((p for p in top.glob(pattern) if p.is_file()), key=str)
     except Exception as error:  # noqa: BLE001 - each store's client has errors of its own
         raise InputError(f"{source}: can't be read: {_words(error)}") from None
@@ -48,7 +48,7 @@ class ObjectStore:
 
     def check(self, *, overwrite: bool) -> None:
         """Raise `UsageError` where there is no such bucket, or another's object under the name."""
-        target = _path(self.address)
+        target = object_path(self.address)
         try:
             taken, bucket = target.exists(), list(target.parents)[-1]
             lost = not taken and not bucket.exists()
@@ -65,7 +65,7 @@ class ObjectStore:
 
     def send(self, record: Path, run: Mapping[str, Any]) -> str:  # noqa: ARG002 - a destination's interface
         """Send the output, then its record."""
-        target = _path(self.address)
+        target = object_path(self.address)
         try:
             for file, to in ((self.local, target), (record, target.with_name(target.name + ".run.json"))):
                 to.fs.put_file(str(file), to.path)
@@ -77,7 +77,8 @@ class ObjectStore:
         return self.address
 
 
-def _path(address: str) -> Any:
+def object_path(address: str) -> Any:
+    """An object as a path, with its store's client; raises `UsageError` where that is not installed."""
     scheme = address.partition("://")[0]
     try:
         from upath import UPath

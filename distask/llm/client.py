@@ -167,6 +167,10 @@ class Client:
                 if not future.done():
                     future.set_result(None)
 
+    def share(self, fraction: float) -> None:
+        """Keep to a fraction of the limits: other machines use the same endpoint for this run."""
+        self.pace.share(fraction)
+
     async def close(self) -> None:
         """Close the provider's connections."""
         await self.provider.close()

@@ -60,6 +60,15 @@ class Resolved:
             made |= {"api-key": self.api_key} if azure else {"authorization": f"Bearer {self.api_key}"}
         return made
 
+    def without_secrets(self) -> Resolved:
+        """The same without key and headers, to be sent to another machine, which has its own environment."""
+        return replace(self, api_key=None, headers={})
+
+    def with_secrets(self, environ: Mapping[str, str]) -> Resolved:
+        """The same with key and headers from an environment; raises `ConfigError` where it lacks one."""
+        headers = {name: _filled(name, text, environ) for name, text in self.config.headers.items()}
+        return replace(self, api_key=_key(self.config, environ), headers=headers)
+
     def endpoint(self) -> str:
         """Whom requests go to, as their keys have it: an address, a model file, or nobody."""
         if self.config.provider == LLAMACPP:

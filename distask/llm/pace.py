@@ -26,12 +26,16 @@ SMOOTHING_SECONDS = 1.0
 class _Bucket:
     """So many units a minute, spread evenly; a charge larger than what is there is paid off before the next one."""
 
-    __slots__ = ("_paid_until", "_seconds_each", "_slack")
+    __slots__ = ("_paid_until", "_per_minute", "_seconds_each", "_slack")
 
     def __init__(self, per_minute: float) -> None:
-        self._seconds_each = 60 / per_minute
-        self._slack = max(SMOOTHING_SECONDS - self._seconds_each, 0.0)
+        self._per_minute = per_minute
         self._paid_until = float("-inf")
+        self.share(1.0)
+
+    def share(self, fraction: float) -> None:
+        self._seconds_each = 60 / (self._per_minute * fraction)
+        self._slack = max(SMOOTHING_SECONDS - self._seconds_each, 0.0)
 
     def ready_at(self) -> float:
         return self._paid_until - self._slack
@@ -56,6 +60,7 @@ class Pace:
         self, limit: int = 256, requests_per_minute: float | None = None, tokens_per_minute: float | None = None
     ) -> None:
         self.limit = limit
+        self._whole = limit
         self.in_flight = 0
         self._ceiling = float(limit)
         self._requests = _Bucket(requests_per_minute) if requests_per_minute else None
@@ -84,6 +89,16 @@ class Pace:
         """`async with pace.place(tokens):` waits for a place, and gives it back."""
         return Place(self, tokens)
 
+    def share(self, fraction: float) -> None:
+        """Keep to a fraction of every limit, since others use the same endpoint for this run; 0 lets no call begin."""
+        height = self._ceiling / self.limit if self.limit else 1.0
+        self.limit = max(1, int(self._whole * fraction)) if fraction > 0 else 0
+        self._ceiling = self.limit * height
+        if fraction > 0:
+            for bucket in self._buckets:
+                bucket.share(fraction)
+        self._pump()
+
     def pause(self, seconds: float) -> None:
         """Let no call begin for some seconds."""
         self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
@@ -98,7 +113,7 @@ class Pace:
         """Count a 429 of a call that began at `begun`: the first of a burst halves the ceiling."""
         if begun > self._cut_at:
             self._cut_at = asyncio.get_running_loop().time()
-            self._ceiling = max(1.0, min(self._ceiling, max(1, self.in_flight)) / 2)
+            self._ceiling = min(self.limit, max(1.0, min(self._ceiling, max(1, self.in_flight)) / 2))
 
     def troubled(self, begun: float) -> None:
         """Count a server error of a call that began at `begun`: a burst of them makes the whole endpoint rest."""

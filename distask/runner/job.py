@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     from distask.data.destination import Destination
     from distask.data.input import Input
+    from distask.data.parts import Part
     from distask.data.row import Row
+    from distask.runner.cluster.coordinator import Governor
     from distask.runner.record import Identity
     from distask.runner.shared import Failed
     from distask.runner.stats import Stats
-    from distask.store import Store
+    from distask.store import Store, StorePlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def run(
     max_cost: float | None = None,
     batch: bool = False,
     wait: bool = True,
+    engine: Literal["local", "ray"] = "local",
+    workers: int | None = None,
     observe: Callable[[Stats], None] | None = None,
 ) -> Result:
     """Run a task over rows; what was asked before, with the same store, is not asked again.
@@ -105,6 +109,8 @@ def run(
         max_cost: USD that may be spent; the run ends before a call that might pass it. Needs the model's price.
         batch: whether replies come by the endpoint's Batches, in a day and mostly for half the price.
         wait: whether batches are waited for; else `RunError` is raised while they are under way. Run again to go on.
+        engine: "ray" does it over the nodes of a Ray cluster; the output is then a folder of parts.
+        workers: parts at a time, with Ray; the cluster's CPUs where it is left out.
         observe: called about ten times a second, and at the end, with the counts.
 
     Raises:
@@ -128,6 +134,8 @@ def run(
         max_cost=max_cost,
         batch=batch,
         wait=wait,
+        engine=engine,
+        workers=workers,
     )
     return job.run(observe)
 
@@ -142,7 +150,7 @@ class Job:
     output: str | None
     shape: Shape
     selection: Selection
-    store: str | Path | Literal[False] | None = None
+    store: str | Path | StorePlace | Literal[False] | None = None
     overwrite: bool = False
     private: bool = False
     on_bad_row: Literal["stop", "skip"] = "stop"
@@ -152,9 +160,19 @@ class Job:
     """Whether replies come by batches."""
     wait: bool = True
     """Whether batches are waited for."""
+    engine: Literal["local", "ray"] = "local"
+    """Where it is done: here, or over the nodes of a Ray cluster."""
+    workers: int | None = None
+    """Parts at a time, with Ray."""
+    governor: Governor | None = None
+    """Who keeps it within its share of the limits, where it is a part of a larger run."""
 
     def run(self, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None) -> Result:
         """Do it; see `run` for what it raises. `tell` is given, once each, sentences that the user should know."""
+        if self.engine == "ray":
+            from distask.runner.cluster.ray import run_on_ray
+
+            return run_on_ray(self, observe, tell)
         from distask.llm.tracing import run_span  # a plan loads neither an event loop nor a client
         from distask.runner.local import run_here
 
@@ -189,6 +207,12 @@ class Job:
             )
             if not is_remote(str(self.source)):
                 self.task.allow(Path(self.source).parent)
+        elif (part := _part(self.source)) is not None:
+            rows = part.open(
+                limit=chosen.limit, offset=chosen.offset, columns_needed=needed, on_bad_row=self.on_bad_row
+            )
+            for span in part.spans:
+                self.task.allow(Path(span.file).parent)
         else:
             rows = rows_input(
                 self.source,
@@ -211,15 +235,17 @@ class Job:
     def open_existing_store(self) -> Store | None:
         """The store where there is one already: a plan makes none."""
         path = self._store_path()
-        return _opened(path) if path is not None and path.exists() else None
+        return _opened(path) if isinstance(path, Path) and path.exists() else None
 
-    def store_file(self) -> Path | Literal[False] | None:
+    def store_file(self) -> Path | StorePlace | Literal[False] | None:
         """The store's file, as `store` takes it: another output of this job would have the same one."""
         return False if self.store is False else self._store_path()
 
-    def _store_path(self) -> Path | None:
+    def _store_path(self) -> Path | StorePlace | None:
         if self.store is False or self.llm.config.provider == "offline":
             return None
+        if self.store is not None and not isinstance(self.store, str | Path):
+            return self.store
         if self.store is not None:
             return Path(self.store)
         path = self.output_path()
@@ -239,9 +265,16 @@ class Job:
         }
 
 
+def _part(source: Any) -> Part | None:
+    from distask.data.parts import Part
+
+    return source if isinstance(source, Part) else None
+
+
 def _source_name(source: Any) -> str:
     if not isinstance(source, str | Path):
-        return "<rows>"
+        part = _part(source)
+        return "<rows>" if part is None else part.name
     return str(source) if is_remote(str(source)) else str(Path(source).resolve())
 
 
@@ -250,7 +283,7 @@ def store_path(output: Path) -> Path:
     return output.parent / ".distask" / "store.db"
 
 
-def _opened(path: Path) -> Store:
+def _opened(path: Path | StorePlace) -> Store:
     from distask.store import Store
 
     return Store(path)

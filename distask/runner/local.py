@@ -59,12 +59,8 @@ def run_here(
     bring: Bring | None = None,
 ) -> Result:
     """See `Job.run`. Where something is to `bring` the replies, as batches do, the endpoint is not asked."""
-    rows = _looked_through(job, tell)
+    rows = examine(job, tell)
     path, far = job.output_path(), job.destination()
-    if far is not None:
-        far.check(overwrite=job.overwrite)
-    if path is not None:
-        refuse_to_replace(path, job.identity(), overwrite=job.overwrite)
     stats = Stats(total=rows.count)
     writer = Collected() if job.output is None else _open_output(job, path)
     try:
@@ -87,7 +83,7 @@ def run_here(
         notes.append(f"{rows.name} was changed while the run went on; run again to do the rows as they are now")
     if path is not None:
         _write_record(job, path, writer.sha256, rows, stats, failures)
-    address = None if far is None or path is None else far.send(record_path(path), _told(job, stats))
+    address = None if far is None or path is None else far.send(record_path(path), described(job, stats))
     rows_made = writer.rows if isinstance(writer, Collected) else None
     return Result(stats, path, rows_made, failures, notes, address)
 
@@ -100,6 +96,21 @@ def _looked_through(job: Job, tell: Callable[[str], None] | None) -> Input:
     rows = job.open_input(long_rows.look if long_rows.context else None)
     if tell is not None and long_rows.count:
         tell(long_rows.told())
+    return rows
+
+
+def examine(job: Job, tell: Callable[[str], None] | None = None) -> Input:
+    """Tell all that can be told before the first call: of the data, and of what is there under the output's name.
+
+    Raises:
+        UsageError: what is wrong.
+    """
+    rows = _looked_through(job, tell)
+    path, far = job.output_path(), job.destination()
+    if far is not None:
+        far.check(overwrite=job.overwrite)
+    if path is not None:
+        refuse_to_replace(path, job.identity(), overwrite=job.overwrite)
     return rows
 
 
@@ -126,7 +137,7 @@ def replies(
     if store is None:
         yield None
         return
-    with Ledger(store.path) as ledger:
+    with Ledger(store.path, store.journal) as ledger:
         if bring is None:
             refuse_to_ask_twice(ledger, job)
             yield None
@@ -164,7 +175,8 @@ def go(
         shared = Shared(stats, budget_of(job.max_cost, stats, whom, last))
         shared.deferred = deferred
         calls = Calls(job.task, job.shape.num_generations, whom, store, shared, fallback=last)
-        engine = Engine(OneTask(calls, whom, job.shape), shared, concurrency=concurrency, observe=observe)
+        watch = observe if job.governor is None else job.governor.watching(shared, observe)
+        engine = Engine(OneTask(calls, whom, job.shape), shared, concurrency=concurrency, observe=watch)
         await engine.run(rows, writer)
         return shared.failures
 
@@ -196,7 +208,8 @@ def _write_record(
     )
 
 
-def _told(job: Job, stats: Stats) -> dict[str, Any]:
+def described(job: Job, stats: Stats) -> dict[str, Any]:
+    """What is told of a run to people elsewhere: see `told`."""
     return told(job.identity(), _spec(job), _settings(job), job.llm.generation, stats)
 
 

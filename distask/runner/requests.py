@@ -59,6 +59,9 @@ class Client(Protocol):
     def stop(self, failure: Failure) -> None:
         """Let no call begin any more: each raises `CallFailed(failure)`."""
 
+    def share(self, fraction: float) -> None:
+        """Keep to a fraction of its limits; 0 lets no call begin."""
+
     async def close(self) -> None:
         """Close its connections."""
 

@@ -59,12 +59,13 @@ async def run_pipeline(
     for wanted in pipeline.asked:
         targets.of(*wanted)
     asking = Asking(targets, store, shared)
+    watch = observe if job.governor is None else job.governor.watching(shared, observe)
     coming: Iterable[Row] = rows
     for number, segment in enumerate(pipeline.segments):
         last = segment.barrier is None
         sink: Writer | Spool = writer if segment.barrier is None else Spool(segment.barrier)
         work = Steps(pipeline, number, asking, shape, shared)
-        engine = Engine(work, shared, concurrency=concurrency, observe=observe, first=number == 0, last=last)
+        engine = Engine(work, shared, concurrency=concurrency, observe=watch, first=number == 0, last=last)
         await engine.run(coming, sink)
         if work.left_out:
             break

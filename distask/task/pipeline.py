@@ -91,6 +91,11 @@ class Pipeline:
             raise UsageError(f"{loaded.path} is a task of one call, without steps")
         return cls(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pipeline is sent to another process as its specs and params, and made ready there."""
+        settings = self._settings
+        return _remade, (self._loaded, self.params, settings.allow_code, tuple(settings.allow_paths), self.seed)
+
     def again(self) -> Pipeline:
         """The same, as if no row had gone through it."""
         settings = self._settings
@@ -176,3 +181,9 @@ def _digest(value: Any) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return hashlib.blake2b(bytes(value)).hexdigest()
     return repr(value)
+
+
+def _remade(
+    loaded: LoadedPipeline, params: dict[str, Any], allow_code: bool, paths: Sequence[Path], seed: int
+) -> Pipeline:
+    return Pipeline(loaded, params, allow_code=allow_code, allow_paths=paths, seed=seed)

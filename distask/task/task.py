@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -73,6 +74,7 @@ class Task:
         compiler: Compiler | None = None,
     ) -> None:
         spec, folder = loaded.spec, loaded.path.resolve().parent
+        self._made_of = (loaded, dict(params or {}), allow_code, tuple(allow_paths), seed)
         self.spec: TaskSpec = spec
         self.path: Path = loaded.path
         self.name, self.seed = spec.name, seed
@@ -149,6 +151,11 @@ class Task:
         if not isinstance(loaded, LoadedSpec):
             raise UsageError(f"{loaded.path} is a task of steps: take `distask.load`, or Pipeline.load")
         return cls(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A task is sent to another process as its spec and params, and made ready there."""
+        loaded, *given = self._made_of
+        return _remade, (type(self), replace(loaded, path=loaded.path.absolute()), *given)
 
     def allow(self, folder: Path) -> None:
         """Let rows name files of this folder and below."""
@@ -379,6 +386,12 @@ class Task:
         pointers = {name: value for name, value in named.items() if _is_pointer(first, value)}
         asked = {n: c for n, c in self._columns.items() if n not in named or n in pointers}
         return asked, pointers
+
+
+def _remade(
+    kind: type[Task], loaded: LoadedSpec, params: dict[str, Any], allow_code: bool, paths: Sequence[Path], seed: int
+) -> Task:
+    return kind(loaded, params, allow_code=allow_code, allow_paths=paths, seed=seed)
 
 
 class _Column:

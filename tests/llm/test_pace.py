@@ -233,3 +233,19 @@ def test_a_server_with_a_limit_of_its_own_is_kept_busy_and_little_refused(seed):
     assert (done, left) == (2000, 0)
     assert refused < 2000
     assert seconds < 2000 / 40 * 2
+
+
+def test_a_share_of_the_limits_holds_calls_back_until_it_grows():
+    """Other machines use the rest: with nothing, no call begins; what waits goes on as soon as there is more."""
+
+    async def main():
+        pace = Pace(8, requests_per_minute=6_000)
+        pace.share(0.0)
+        waiting = [asyncio.create_task(pace.enter(0)) for _ in range(6)]
+        await asyncio.sleep(0)
+        held = pace.in_flight
+        pace.share(0.5)
+        await asyncio.sleep(1)
+        return held, pace.in_flight, pace.ceiling, sum(task.done() for task in waiting)
+
+    assert run(main()) == (0, 4, 4, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
@@ -29,20 +29,25 @@ _BOM = b"\xef\xbb\xbf"
 def read_jsonl(path: Path, file: str) -> Iterator[Row]:
     """The rows of a file; a line that can't be read is a row with its `error`."""
     with open_binary(path) as stream:
-        for number, line in lines_of(stream):
-            if line is None:
-                yield Row({}, file, number, error=fault(file, number, f"the line is longer than {MAX_LINE >> 20} MiB"))
-                continue
-            raw = line
-            if number == 1:
-                if (why := no_text(raw)) is not None:
-                    yield Row({}, file, 1, error=fault(file, 1, why))
-                    return
-                raw = raw.removeprefix(_BOM)
-            raw = raw.strip(b" \t\r\n")
-            if not raw:
-                continue
-            yield read_line(raw, file, number)
+        yield from read_lines(stream, file)
+
+
+def read_lines(stream: BinaryIO, file: str, first: int = 1) -> Iterator[Row]:
+    """The rows of a stream that begins with line `first` of a file."""
+    for number, line in lines_of(stream, first):
+        if line is None:
+            yield Row({}, file, number, error=fault(file, number, f"the line is longer than {MAX_LINE >> 20} MiB"))
+            continue
+        raw = line
+        if number == 1:
+            if (why := no_text(raw)) is not None:
+                yield Row({}, file, 1, error=fault(file, 1, why))
+                return
+            raw = raw.removeprefix(_BOM)
+        raw = raw.strip(b" \t\r\n")
+        if not raw:
+            continue
+        yield read_line(raw, file, number)
 
 
 def read_line(raw: bytes, file: str, number: int) -> Row:

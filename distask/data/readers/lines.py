@@ -12,9 +12,9 @@ MAX_LINE = 64 << 20
 """Bytes of a line; a file without line ends is not read into the memory whole."""
 
 
-def lines_of(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """The lines with their ends, counted from 1; None stands for one that is too long."""
-    number = 0
+def lines_of(stream: BinaryIO, first: int = 1) -> Iterator[tuple[int, bytes | None]]:
+    """The lines with their ends, counted from `first`; None stands for one that is too long."""
+    number = first - 1
     while line := stream.readline(MAX_LINE + 1):
         number += 1
         if len(line) <= MAX_LINE:

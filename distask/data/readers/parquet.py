@@ -14,20 +14,49 @@ if TYPE_CHECKING:
 BATCH = 256
 
 
-def read_parquet(path: Path, file: str) -> Iterator[Row]:
-    """The rows of a file; its `line` is the row's number, from 1."""
+def read_parquet(path: Path, file: str, start: int = 0, stop: int | None = None) -> Iterator[Row]:
+    """The rows of a file, or those from number `start` to before `stop`; a row's `line` is its number, from 1."""
     import pyarrow as pa
     from pyarrow import parquet
 
     number = 0
     try:
         with path.open("rb") as opened, parquet.ParquetFile(opened) as source:
-            for batch in source.iter_batches(batch_size=BATCH):
+            groups, number = _groups(source, start, stop)
+            for batch in source.iter_batches(batch_size=BATCH, row_groups=groups):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Row(plain_row(values), file, number)
+                    if stop is not None and number > stop:
+                        return
+                    if number > start:
+                        yield Row(plain_row(values), file, number)
     except (pa.ArrowException, OSError) as error:
         yield Row({}, file, number + 1, error=fault(file, number + 1, f"this is not Parquet: {error}"))
+
+
+def row_count(path: Path) -> int:
+    """How many rows a file has, as its footer says; 0 where it is no Parquet, which reading tells."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with path.open("rb") as opened, parquet.ParquetFile(opened) as source:
+            return int(source.metadata.num_rows)
+    except (pa.ArrowException, OSError):
+        return 0
+
+
+def _groups(source: Any, start: int, stop: int | None) -> tuple[list[int], int]:
+    """The row groups that hold rows from `start` to before `stop`, and how many rows stand before the first of them."""
+    groups: list[int] = []
+    first = begin = 0
+    for group in range(source.num_row_groups):
+        end = begin + source.metadata.row_group(group).num_rows
+        if end > start and (stop is None or begin < stop):
+            first = first if groups else begin
+            groups.append(group)
+        begin = end
+    return groups, first
 
 
 def plain_row(values: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from distask.errors import OutputError, UsageError
+from distask.errors import OutputBusy, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ class PartialFile:
             self._lock = FileLock(folder / f"{self.path.name}.lock", mode=0o600, thread_local=False)
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise UsageError(f"{path}: another run is writing this file; wait for it, or name another") from None
+            raise OutputBusy(f"{path}: another run is writing this file; wait for it, or name another") from None
         except OSError as error:
             raise UsageError(f"{path}: can't be written: {error.strerror}") from None
         try:

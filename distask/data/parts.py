@@ -1,0 +1,225 @@
+"""Cut an input into parts that can be read apart, by as many machines.
+
+JSON Lines are cut at the ends of lines and Parquet between rows; what can't be entered in its middle (compressed files,
+CSV, JSON) is not cut, and small files are joined. The cut depends on the names and sizes of the files alone, so that
+another run cuts them alike; nothing is read for it but a line at each cut.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from distask.data.compression import is_compressed, kind_of, open_binary
+from distask.data.input import Input, source_files, told_faults
+from distask.data.objects import is_object, object_path
+from distask.data.readers import READERS
+from distask.data.readers.jsonl import read_jsonl, read_lines
+from distask.data.readers.parquet import read_parquet, row_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from distask.data.row import Row
+
+PARTS = 64
+"""Parts that an input is cut into, about: enough for the last ones to even out over a cluster."""
+SMALLEST, LARGEST = 1 << 16, 1 << 26
+"""Bytes of a part. Between them it is a power of two, so that rows that are added later move no cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a file: bytes of JSON Lines, rows of Parquet, and of other formats always the whole."""
+
+    file: str
+    start: int = 0
+    stop: int | None = None
+    line: int = 1
+    """The number of its first line, once it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Spans that are read one after the other."""
+
+    name: str
+    """What messages call it."""
+    number: int
+    spans: tuple[Span, ...]
+    index: int = 0
+    """The place of its first row in the whole input, once it is known."""
+
+    def state(self) -> list[Any]:
+        """What tells whether it holds what it held before: of each span the file, its size and its time."""
+        told = []
+        for span in self.spans:
+            stat = _path(span.file).stat()
+            told.append([span.file, span.start, span.stop, stat.st_size, getattr(stat, "st_mtime_ns", None)])
+        return told
+
+    def open(self, **choice: Any) -> Input:
+        """Its rows, with the places that they have in the whole; `choice` as `Input` has it."""
+
+        def read() -> Iterator[Row]:
+            for span in self.spans:
+                yield from told_faults(_read(span), span.file)
+
+        local = [Path(span.file) for span in self.spans if not is_object(span.file)]
+        return Input(self.name, read, files=local, first=self.index, **choice)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is in a part."""
+
+    rows: int
+    lines: tuple[int, ...]
+    """Of each span."""
+
+
+def cut(source: str) -> list[Part]:
+    """The parts of an input, in order; raises `InputError` where there is no such input."""
+    files = [str(path) for path in source_files(source)]
+    sizes = {file: _path(file).stat().st_size for file in files}
+    size = _part_size(sum(sizes.values()))
+    parts: list[list[Span]] = [[]]
+    room = size
+    for file in files:
+        for span, length in _spans(file, sizes[file], size):
+            if parts[-1] and length > room:
+                parts.append([])
+                room = size
+            parts[-1].append(span)
+            room -= length
+    return [Part(f"{source} (part {number})", number, tuple(spans)) for number, spans in enumerate(parts)]
+
+
+def count(part: Part) -> Counted:
+    """Read through a part for its numbers of rows and lines."""
+    rows, lines = 0, list[int]()
+    for span in part.spans:
+        if span.stop is not None and _kind(span.file) == ".parquet":
+            rows, lines = rows + span.stop - span.start, [*lines, 0]
+            continue
+        if not _is_lines(span.file):
+            rows, lines = rows + sum(1 for _ in _read(span)), [*lines, 0]
+            continue
+        seen = 0
+        with _opened(span) as stream:
+            for line in stream:
+                seen += 1
+                rows += bool(line.strip(b" \t\r\n"))
+        lines.append(seen)
+    return Counted(rows, tuple(lines))
+
+
+def placed(parts: Sequence[Part], counts: Sequence[Counted]) -> list[Part]:
+    """The parts with the numbers of their first rows and lines."""
+    made, index, line = [], 0, dict[str, int]()
+    for part, counted in zip(parts, counts, strict=True):
+        spans = []
+        for span, lines in zip(part.spans, counted.lines, strict=True):
+            spans.append(replace(span, line=line.get(span.file, 1)))
+            line[span.file] = line.get(span.file, 1) + lines
+        made.append(replace(part, spans=tuple(spans), index=index))
+        index += counted.rows
+    return made
+
+
+def _part_size(total: int) -> int:
+    return min(LARGEST, max(SMALLEST, 1 << (max(1, total // PARTS) - 1).bit_length()))
+
+
+def _spans(file: str, length: int, size: int) -> Iterator[tuple[Span, int]]:
+    """A file's spans, each with its length in bytes (about, for Parquet)."""
+    if length <= size or not _can_be_cut(file) or is_compressed(_path(file)):
+        yield Span(file), length
+    elif _kind(file) == ".parquet":
+        rows = row_count(_path(file))
+        step = max(1, rows * size // length)
+        for start in range(0, max(1, rows), step):
+            yield Span(file, start, min(rows, start + step)), size
+    else:
+        with _path(file).open("rb") as stream:
+            start = 0
+            while start < length:
+                stop = _line_end(cast("BinaryIO", stream), start + size, length)
+                yield Span(file, start, stop), stop - start
+                start = stop
+
+
+def _line_end(stream: BinaryIO, at: int, length: int) -> int:
+    """Where the line ends that the byte before `at` is in."""
+    if at >= length:
+        return length
+    stream.seek(at - 1)
+    stream.readline()
+    return min(stream.tell(), length)
+
+
+def _read(span: Span) -> Iterator[Row]:
+    path, kind = _path(span.file), _kind(span.file)
+    if span.stop is None:
+        return READERS[kind](path, span.file)
+    if kind == ".parquet":
+        return read_parquet(path, span.file, span.start, span.stop)
+    return _read_slice(span)
+
+
+def _read_slice(span: Span) -> Iterator[Row]:
+    with _opened(span) as stream:
+        yield from read_lines(stream, span.file, span.line)
+
+
+@contextmanager
+def _opened(span: Span) -> Iterator[BinaryIO]:
+    if span.stop is None:
+        with open_binary(_path(span.file)) as stream:
+            yield stream
+    else:
+        with io.BufferedReader(_Slice(_path(span.file).open("rb"), span.start, span.stop), 1 << 20) as stream:
+            yield cast("BinaryIO", stream)
+
+
+class _Slice(io.RawIOBase):
+    """The bytes of a file from `start` to before `stop`."""
+
+    def __init__(self, file: Any, start: int, stop: int) -> None:
+        self._file = file
+        self._left = stop - start
+        file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        data = self._file.read(min(len(view), self._left))
+        view[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _can_be_cut(file: str) -> bool:
+    return _is_lines(file) or _kind(file) == ".parquet"
+
+
+def _is_lines(file: str) -> bool:
+    return READERS.get(_kind(file)) is read_jsonl
+
+
+def _kind(file: str) -> str:
+    return kind_of(Path(file))
+
+
+def _path(file: str) -> Path:
+    path: Path = object_path(file) if is_object(file) else Path(file)
+    return path

@@ -1,0 +1,149 @@
+"""What the engines of one run on many machines know of each other: shares, counts, and whether to stop.
+
+There is one coordinator for a run. An engine's governor sends it a beat twice a second, with its counts, and is told
+its share of the limits; an engine that fails for good stops all of them by it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Protocol
+
+from distask.errors import RunError
+from distask.runner.cluster.shares import LEASE_SECONDS, Shares
+from distask.runner.stats import Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from distask.runner.shared import Shared
+    from distask.task.steps.flow import Count
+
+BEAT_SECONDS = 0.5
+"""How often an engine is heard of."""
+
+
+class Stopped(RunError):  # noqa: N818 - it was; the part itself did nothing wrong
+    """The whole run was stopped, from outside or by another part; what was paid for is in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an engine is told."""
+
+    share: float
+    """The fraction of the run's limits that it may use."""
+    stop: str | None = None
+    """Why it is to stop, where it is."""
+
+
+class Coordinator:
+    """Keeps it all in one process; see the module."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._shares = Shares()
+        self._stats: dict[int, Stats] = {}
+        self._stop: str | None = None
+
+    def beat(self, member: str, part: int, stats: Stats) -> Told:
+        """Note a part's counts so far."""
+        self._stats[part] = stats
+        return Told(self._shares.beat(member, self._clock()), self._stop)
+
+    def leave(self, member: str, part: int, stats: Stats) -> None:
+        """Note a part's last counts; its share is free."""
+        stats.in_flight = stats.ceiling = 0
+        self._stats[part] = stats
+        self._shares.leave(member)
+
+    def stop(self, reason: str) -> None:
+        """Let all engines stop; the first reason stands."""
+        self._stop = self._stop or reason
+
+    def progress(self) -> Stats:
+        """The counts of all parts together."""
+        return summed(self._stats.values())
+
+
+def summed(parts: Iterable[Stats]) -> Stats:
+    """The counts of several runs as those of one."""
+    total = Stats()
+    for stats in parts:
+        for field in fields(Stats):
+            value, so_far = getattr(stats, field.name), getattr(total, field.name)
+            if field.name in ("total", "started", "ended"):
+                continue
+            if field.name == "steps":
+                total.steps = _together(total.steps, stats.steps)
+                continue
+            if isinstance(value, bool):
+                setattr(total, field.name, value or so_far)
+            elif isinstance(value, int | float | Counter | list):
+                setattr(total, field.name, so_far + value)
+    return total
+
+
+def _together(so_far: list[Count], more: list[Count]) -> list[Count]:
+    """The counts of the same steps, added up."""
+    if not so_far or not more:
+        return [replace(count) for count in so_far or more]
+    counted = ("came", "went", "asked", "failed", "skipped", "reasons")
+    return [
+        replace(a, **{name: getattr(a, name) + getattr(b, name) for name in counted})
+        for a, b in zip(so_far, more, strict=True)
+    ]
+
+
+class Line(Protocol):
+    """A governor's line to the coordinator; it never waits."""
+
+    def send(self, stats: Stats) -> None:
+        """Send a beat."""
+
+    def answer(self) -> Told | None:
+        """What was told to the last beat; None while there is no answer."""
+
+
+class Governor:
+    """Keeps one engine within its share; `govern` is called ten times a second, from the engine's loop."""
+
+    def __init__(self, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
+        self._line = line
+        self._clock = clock
+        self._heard = self._sent = float("-inf")
+        self._waits = False
+        self._applied: tuple[float, int] | None = None
+
+    def govern(self, shared: Shared) -> None:
+        """Apply what was told; before the first answer, and when none has come for long, no call begins."""
+        now = self._clock()
+        if self._waits and (told := self._line.answer()) is not None:
+            self._waits, self._heard = False, now
+            if told.stop is not None:
+                shared.halt(Stopped(told.stop))
+            self._apply(shared, told.share)
+        elif now - self._heard > LEASE_SECONDS / 2:
+            self._apply(shared, 0.0)
+        if not self._waits and now - self._sent >= BEAT_SECONDS:
+            self._line.send(shared.stats)
+            self._waits, self._sent = True, now
+
+    def watching(self, shared: Shared, observe: Callable[[Stats], None] | None) -> Callable[[Stats], None]:
+        """What an engine calls with its counts: it governs, then lets `observe` see them."""
+        self.govern(shared)
+
+        def watch(stats: Stats) -> None:
+            self.govern(shared)
+            if observe is not None:
+                observe(stats)
+
+        return watch
+
+    def _apply(self, shared: Shared, share: float) -> None:
+        if (share, len(shared.clients)) != self._applied:
+            self._applied = share, len(shared.clients)
+            for client in shared.clients:
+                client.share(share)

@@ -1,0 +1,93 @@
+"""How a part of a run ended, and the mark beside a part that is whole: another run need not go through it again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from distask.runner.record import record_path
+from distask.runner.stats import Stats
+
+if TYPE_CHECKING:
+    from distask.runner.job import Job, Result
+    from distask.runner.shared import Failed
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a part ended."""
+
+    number: int
+    stats: Stats
+    failures: list[Failed] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    sha256: str | None = None
+    bytes: int = 0
+    error: str | None = None
+    """Why it could not be done; None where it is whole."""
+
+
+def whole(job: Job, number: int, result: Result) -> Outcome:
+    """The outcome of a part that is done; it is marked so where all of its generations are good."""
+    path = _output(job)
+    sha256 = orjson.loads(record_path(path).read_bytes())["output"]["sha256"]
+    outcome = Outcome(number, result.stats, result.failures, result.notes, sha256, path.stat().st_size)
+    if not result.stats.failed:
+        mark = {"job": _told(job), **asdict(replace(outcome, stats=Stats())), "stats": _counts(result.stats)}
+        partial = _mark(path).with_suffix(".partial")
+        partial.write_bytes(orjson.dumps(mark))
+        os.replace(partial, _mark(path))  # noqa: PTH105 - the pair of the line above
+    return outcome
+
+
+def marked(job: Job) -> Outcome | None:
+    """The outcome of a part that this very job made from the same data, and that is still there; None for any other."""
+    path = _output(job)
+    try:
+        mark = orjson.loads(_mark(path).read_bytes())
+        if mark.pop("job") != _told(job) or mark["bytes"] != path.stat().st_size:
+            return None
+        stats = Stats(**mark["stats"])
+        outcome = Outcome(**mark | {"stats": stats, "failures": []})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    stats.stored += stats.completions
+    stats.completions = stats.calls = stats.retries = stats.invalid_retries = 0
+    stats.input_tokens = stats.output_tokens = stats.in_flight = stats.ceiling = 0
+    stats.cost = 0.0
+    return outcome
+
+
+def _counts(stats: Stats) -> dict[str, int | float | bool]:
+    """What is plainly counted; a part that is marked has no failures."""
+    values = {f.name: getattr(stats, f.name) for f in fields(Stats) if f.name not in ("started", "ended")}
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+
+def _told(job: Job) -> str:
+    """A hash of all that makes a part's rows."""
+    config = [(key, value) for key, value, _ in job.llm.show() if not key.startswith("limits.")]
+    told = [
+        job.task.fingerprint(),
+        asdict(job.shape),
+        asdict(job.selection),
+        job.on_bad_row,
+        config,
+        job.source.state(),
+    ]
+    data = orjson.dumps(told, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _output(job: Job) -> Path:
+    assert job.output is not None
+    return Path(job.output)
+
+
+def _mark(output: Path) -> Path:
+    return output.parent / ".distask" / f"{output.stem}.done"

@@ -1,0 +1,383 @@
+"""Run a job over the nodes of a Ray cluster: an engine for each part of the input, the same rows as a local run.
+
+The input, the spec and the output are on storage that every node sees. Ray moves no rows: a node reads its part there,
+and keeps its completions in the part's store beside the output, so that a part which begins again on another node
+asks only for what was under way when the first one was lost. To go on after the driver was killed, run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from distask.data.parts import Part, count, cut, placed
+from distask.errors import DistaskError, OutputBusy, RunError, UsageError
+from distask.runner.cluster.coordinator import Coordinator, Governor, Stopped, Told, summed
+from distask.runner.cluster.outcome import Outcome, marked, whole
+from distask.runner.cluster.outputs import Outputs
+from distask.runner.engine import Interrupted
+from distask.runner.job import Result, is_remote
+from distask.runner.local import described, examine
+from distask.runner.shared import FAILURES_KEPT
+from distask.runner.stats import Stats
+from distask.task.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from distask.data.parts import Counted
+    from distask.runner.job import Job
+
+POLL_SECONDS = 0.5
+"""How often the driver asks the coordinator for the counts."""
+FAULTS_SHOWN = 3
+BUSY_SECONDS = 60.0
+"""How long a part waits for one that writes the same file."""
+
+
+def run_on_ray(
+    job: Job, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None
+) -> Result:
+    """Run a job on the Ray cluster of `RAY_ADDRESS`, or on one that is started here.
+
+    Args:
+        job: what is done; its output is a folder. Its `workers` run at the same time, or as many as there are CPUs.
+        observe: called with the counts of the whole about twice a second.
+        tell: called with sentences that the user should know.
+
+    Raises:
+        UsageError: something is wrong; nothing was asked.
+        RunError: the run ended early; run again to go on.
+    """
+    ray = _ray()
+    outputs = _checked(job)
+    say = tell or (lambda _: None)
+    with _connected(ray):
+        most = job.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        parts = _parts(ray, job)
+        outputs.prepare(parts)
+        jobs = [_job_of(job, part, outputs) for part in parts]
+        _examine(ray, jobs)
+        say(f"{len(parts):,} parts on {len(ray.nodes()):,} nodes, {min(most, len(parts)):,} at a time")
+        run = _Run(ray, jobs, min(most, len(parts)), observe)
+        outcomes = run.go()
+    return _result(job, outputs, parts, outcomes, run.stats)
+
+
+class _Run:
+    """The parts under way."""
+
+    def __init__(self, ray: Any, jobs: Sequence[Job], workers: int, observe: Callable[[Stats], None] | None) -> None:
+        self._ray = ray
+        self._jobs = jobs
+        self._workers = workers
+        self._observe = observe
+        self._total = sum(j.source.rows for j in jobs)
+        self._outcomes: dict[int, Outcome] = {}
+        self._fault: BaseException | None = None
+        self._interrupts = 0
+        self._coordinator = _coordinator(ray)
+        self.stats = Stats(total=self._total)
+
+    def go(self) -> list[Outcome]:
+        """Do all parts; raises what ended the run."""
+        thread = threading.Thread(target=self._collect, name="distask-ray", daemon=True)
+        with self._signals():
+            thread.start()
+            while thread.is_alive() and self._interrupts < 2:
+                thread.join(POLL_SECONDS)
+                self._look()
+        self.stats.end()
+        reason = self._reason()
+        if reason is not None:
+            error = Interrupted("interrupted") if self._interrupts else RunError(reason)
+            error.stats = self.stats
+            raise error
+        return [self._outcomes[number] for number in sorted(self._outcomes)]
+
+    def _collect(self) -> None:
+        from ray import data
+
+        context = data.DataContext.get_current()
+        context.enable_progress_bars = False
+        try:
+            items = [{"job": pickle.dumps(job)} for job in self._jobs]
+            done = data.from_items(items, override_num_blocks=len(items)).map(
+                cast("Any", PartRunner),
+                fn_constructor_args=(self._coordinator,),
+                concurrency=(1, self._workers),
+                num_cpus=1,
+            )
+            for row in done.iter_rows():
+                outcome: Outcome = pickle.loads(row["outcome"])  # noqa: S301 - our own
+                self._outcomes[outcome.number] = outcome
+        except BaseException as error:  # noqa: BLE001 - told by the driver's main thread
+            self._fault = error
+
+    def _look(self) -> None:
+        try:
+            seen: Stats = self._ray.get(self._coordinator.progress.remote(), timeout=POLL_SECONDS * 10)
+        except Exception:  # noqa: BLE001 - a coordinator that is busy is asked again
+            return
+        seen.total, seen.started = self._total, self.stats.started
+        self.stats = seen
+        if self._observe is not None:
+            self._observe(seen)
+
+    def _reason(self) -> str | None:
+        if self._interrupts:
+            return "interrupted"
+        errors = [o.error for o in self._outcomes.values() if o.error is not None]
+        if errors:
+            return errors[0]
+        if self._fault is not None:
+            return f"Ray: {_cause(self._fault)}"
+        if len(self._outcomes) < len(self._jobs):
+            return f"Ray gave back {len(self._outcomes)} of {len(self._jobs)} parts"
+        return None
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C stops the engines, which finish what is in flight; a second one leaves at once."""
+
+        def stop(*_: object) -> None:
+            self._interrupts += 1
+            self._coordinator.stop.remote("interrupted")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _cause(error: BaseException) -> str:
+    """What Ray's error comes from, in a line."""
+    while (cause := error.__cause__ or getattr(error, "cause", None)) is not None:
+        error = cause
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+class PartRunner:
+    """What a worker of the cluster does: parts, one after the other."""
+
+    def __init__(self, coordinator: Any) -> None:
+        self._coordinator = coordinator
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Do the part that `item["job"]` holds; what it comes to is in `"outcome"`."""
+        job: Job = pickle.loads(item["job"])  # noqa: S301 - our own
+        return {"outcome": pickle.dumps(self._outcome(job))}
+
+    def _outcome(self, job: Job) -> Outcome:
+        number, member = job.source.number, uuid.uuid4().hex
+        if (earlier := marked(job)) is not None:
+            self._tell(member, earlier)
+            return earlier
+        seen = Stats()
+        line = _RayLine(self._coordinator, member, number)
+        try:
+            job = replace(job, llm=job.llm.with_secrets(os.environ), governor=Governor(line))
+            result = _unless_busy(job)
+        except Stopped as error:
+            seen = error.stats or seen
+            outcome = Outcome(number, seen, error=str(error))
+        except Exception as error:  # noqa: BLE001 - told by the driver; raised here, Ray would only say that it was
+            seen = getattr(error, "stats", None) or seen
+            why = str(error) if isinstance(error, DistaskError) else f"{type(error).__name__}: {error}"
+            outcome = Outcome(number, seen, error=why)
+            self._coordinator.stop.remote(why)
+        else:
+            outcome = whole(job, number, result)
+        self._tell(member, outcome)
+        return outcome
+
+    def _tell(self, member: str, outcome: Outcome) -> None:
+        import ray
+
+        ray.get(self._coordinator.leave.remote(member, outcome.number, outcome.stats))
+
+
+def _unless_busy(job: Job) -> Result:
+    """Run a job; a worker that is being killed may hold its output for some seconds more."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return job.run()
+        except OutputBusy:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(1)
+
+
+class _RayLine:
+    """A governor's line to the coordinator's actor."""
+
+    def __init__(self, coordinator: Any, member: str, part: int) -> None:
+        self._coordinator, self._member, self._part = coordinator, member, part
+        self._reference: Any = None
+
+    def send(self, stats: Stats) -> None:
+        self._reference = self._coordinator.beat.remote(self._member, self._part, stats)
+
+    def answer(self) -> Told | None:
+        import ray
+
+        ready, _ = ray.wait([self._reference], timeout=0)
+        return ray.get(ready[0]) if ready else None
+
+
+def _coordinator(ray: Any) -> Any:
+    """The coordinator's actor, on the driver's own node: where that is lost, the run is over anyway."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_concurrency=64, scheduling_strategy=here)(Coordinator).remote()
+
+
+def _ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise UsageError("--engine ray needs pip install 'distask[ray]'") from None
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any) -> Iterator[None]:
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    try:
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _checked(job: Job) -> Outputs:
+    """The output's folder; raises `UsageError` for what a cluster can't do."""
+    chosen = job.selection
+    if not isinstance(job.source, str | Path) or str(job.source) == "-":
+        raise UsageError("--engine ray reads files that every node sees: --input FILE, or a glob")
+    if str(job.source).startswith("hf://"):
+        raise UsageError("--engine ray reads files: save the dataset to Parquet or JSON Lines on shared storage first")
+    if chosen.shard is not None or chosen.sample is not None:
+        raise UsageError("--engine ray cuts the input itself; leave --shard and --sample out")
+    if chosen.limit is not None and job.on_bad_row == "skip":
+        raise UsageError("--engine ray can't count --limit past rows that are skipped; leave one of them out")
+    if isinstance(job.task, Pipeline) and len(job.task.segments) > 1:
+        raise UsageError(
+            f"the task {job.task.name} has a step that waits for all rows, and no node sees all of them: "
+            "run it without --engine ray"
+        )
+    if job.batch:
+        raise UsageError("--engine ray and --batch are two ways to run; leave one of them out")
+    if job.max_cost is not None:
+        raise UsageError("--max-cost is not shared by the engines of a cluster; leave it out, or run without --engine")
+    if job.output is None or job.output == "-" or is_remote(job.output):
+        raise UsageError("--engine ray writes a folder of parts that every node sees: --output FOLDER")
+    outputs = Outputs(Path(job.output).absolute())
+    outputs.check(overwrite=job.overwrite)
+    return outputs
+
+
+@dataclass(frozen=True, slots=True)
+class _CountedPart(Part):
+    """A part whose rows are counted."""
+
+    rows: int = 0
+
+
+def _parts(ray: Any, job: Job) -> list[_CountedPart]:
+    """The parts that hold chosen rows."""
+    found = cut(str(Path(job.source).absolute()))
+    counting = ray.remote(num_cpus=1, max_retries=5)(count)
+    counts: list[Counted] = ray.get([counting.remote(part) for part in found])
+    first, limit = job.selection.offset, job.selection.limit
+    last = None if limit is None else first + limit
+    chosen = []
+    for part, counted in zip(placed(found, counts), counts, strict=True):
+        end = part.index + counted.rows
+        rows = max(0, min(end, end if last is None else last) - max(part.index, first))
+        if rows:
+            chosen.append(_CountedPart(part.name, part.number, part.spans, part.index, rows))
+    if not chosen:
+        raise UsageError(f"{job.source}: there are no rows")
+    return chosen
+
+
+def _job_of(job: Job, part: _CountedPart, outputs: Outputs) -> Job:
+    limit = None if job.selection.limit is None else part.rows
+    return replace(
+        job,
+        source=part,
+        engine="local",
+        llm=job.llm.without_secrets(),
+        output=str(outputs.part(part.number)),
+        store=False if job.store is False else outputs.store(part.number),
+        selection=replace(job.selection, limit=limit),
+    )
+
+
+def _examine(ray: Any, jobs: Sequence[Job]) -> None:
+    """Scan all parts before any of them asks; raises `UsageError` with the first faults."""
+    examining = ray.remote(num_cpus=1, max_retries=5)(_faults)
+    found = [fault for fault in ray.get([examining.remote(pickle.dumps(job)) for job in jobs]) if fault is not None]
+    if found:
+        shown = list(dict.fromkeys(found))[:FAULTS_SHOWN]
+        more = f"\nand the same in other parts: {len(found)} of {len(jobs)}" if len(found) > len(shown) else ""
+        raise UsageError("\n".join(shown) + more)
+
+
+def _faults(sent: bytes) -> str | None:
+    job: Job = pickle.loads(sent)  # noqa: S301 - our own
+    try:
+        job.llm.with_secrets(os.environ)
+        if marked(job) is None:
+            examine(job)
+    except DistaskError as error:
+        return str(error)
+    return None
+
+
+def _result(
+    job: Job, outputs: Outputs, parts: Sequence[_CountedPart], outcomes: Sequence[Outcome], seen: Stats
+) -> Result:
+    stats = summed(o.stats for o in outcomes)
+    stats.total, stats.started = seen.total, seen.started
+    stats.end()
+    failures = [failed for outcome in outcomes for failed in outcome.failures][:FAILURES_KEPT]
+    notes = list(dict.fromkeys(note for outcome in outcomes for note in outcome.notes))
+    record = {
+        **described(job, stats),
+        "parts": [
+            {
+                "file": outputs.part(part.number).name,
+                "first_row": part.index,
+                "rows": part.rows,
+                "rows_out": outcome.stats.rows_out,
+                "bytes": outcome.bytes,
+                "sha256": outcome.sha256,
+            }
+            for part, outcome in zip(parts, outcomes, strict=True)
+        ],
+    }
+    outputs.finish(parts, record)
+    return Result(stats, Path(str(job.output)), None, failures, notes)
