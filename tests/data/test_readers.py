@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 
 import pytest
 import zstandard
@@ -138,6 +139,37 @@ def test_json_arrays_are_rows(tmp_path):
     path.write_text(json.dumps([{"a": 1, "b": "x\ny"}, {"a": 2}], indent=2))
 
     assert read(path) == [{"a": 1, "b": "x\ny"}, {"a": 2}]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_array_of_any_length_is_read_a_part_at_a_time(tmp_path, indent):
+    """Texts, numbers and signs that the end of a part cuts are whole; the memory holds a part, not the file."""
+    rows = [{"id": number * 10**12, "text": 'é😀\\n"' * (number % 97)} for number in range(60_000)]
+    path = tmp_path / "in.json"
+    path.write_text(json.dumps(rows, ensure_ascii=False, indent=indent))
+    source = open_input(str(path))
+
+    tracemalloc.start()
+    source.scan()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert source.count == len(rows)
+    assert peak < path.stat().st_size / 4
+    assert [row.values for row in source] == rows
+
+
+def test_a_fault_far_into_an_array_of_one_line_has_its_column(tmp_path):
+    path = tmp_path / "in.json"
+    before = "[" + '{"a": "0123456789"}, ' * 40_000
+    path.write_text(before + '{"a": nul}]')
+
+    with pytest.raises(InputError) as told:
+        open_input(str(path)).scan()
+
+    place, line, caret = str(told.value).splitlines()
+    assert f"in.json:1:{len(before) + 7}: this is not JSON" in place
+    assert line[caret.index("^") :] == "nul}]"
 
 
 def test_csv_values_are_text_and_ragged_rows_are_told(tmp_path):

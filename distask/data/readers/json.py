@@ -1,7 +1,8 @@
-"""JSON: a file that is one array of objects."""
+"""JSON: a file that is one array of objects, read a part at a time."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import TYPE_CHECKING
@@ -9,98 +10,162 @@ from typing import TYPE_CHECKING
 from distask.data.compression import no_text, open_binary
 from distask.data.faults import fault
 from distask.data.readers.jsonl import read_line
+from distask.data.readers.lines import MAX_LINE
 from distask.data.row import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 _SPACE = " \t\r\n"
 _BREAKS = re.compile(r"[\r\n]+")
 """Line ends between values; in a string of JSON there are none, but for those that are no line ends elsewhere."""
+PART = 1 << 18
+"""Bytes that are read at a time; more, where an object is longer."""
+_BEFORE = 80
+"""Characters that are kept of what was read, to show where a fault is."""
+_LONGEST_WORD = 32
+"""Characters: an error that is nearer to the end of a part may be one of a word that was cut there."""
 
 
 def read_json(path: Path, file: str) -> Iterator[Row]:
     """The array's objects, each with its own bytes and the line that it begins in; one object alone is a row."""
     with open_binary(path) as stream:
-        data = stream.read()
-    if (why := no_text(data[:4])) is not None:
-        yield Row({}, file, 1, error=fault(file, 1, why))
-        return
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line, column = data.count(b"\n", 0, error.start) + 1, error.start - data.rfind(b"\n", 0, error.start)
-        told = f"the file is not UTF-8: the byte 0x{data[error.start]:02x} stands here"
-        yield Row({}, file, line, error=fault(file, line, told, data.split(b"\n")[line - 1], column))
-        return
-    yield from _Array(text, file).rows()
+        if (why := no_text(stream.peek(4)[:4] if hasattr(stream, "peek") else b"")) is not None:
+            yield Row({}, file, 1, error=fault(file, 1, why))
+            return
+        yield from _Array(stream, file).rows()
+
+
+class _Wrong(Exception):  # noqa: N818 - it carries a fault of the file to the row that tells it
+    def __init__(self, position: int, message: str) -> None:
+        self.position = position
+        self.message = message
 
 
 class _Array:
-    """An array's text, taken apart into its objects."""
+    """An array's text, taken apart into its objects; what is behind is let go."""
 
-    def __init__(self, text: str, file: str) -> None:
-        self._text = text
+    def __init__(self, stream: BinaryIO, file: str) -> None:
+        self._stream = stream
         self._file = file
-        self._line, self._counted = 1, 0
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self._text = ""
+        self._line, self._column = 1, 0  # where the text begins that is kept
+        self._ended = False
+        self._no_utf8: tuple[str, str] | None = None
+        self._scan = json.JSONDecoder().raw_decode
 
     def rows(self) -> Iterator[Row]:
         """The objects; what is wrong ends them."""
-        text, decoder, at = self._text, json.JSONDecoder(), self._skip(0)
-        if at == len(text):
+        try:
+            yield from self._rows()
+            wrong = None
+        except _Wrong as error:
+            wrong = error
+        if self._no_utf8 is not None:  # it stopped what came before it too
+            message, rest = self._no_utf8
+            position = len(self._text)
+            self._text += rest
+            yield self._fault(position, message)
+        elif wrong is not None:
+            yield self._fault(wrong.position, wrong.message)
+
+    def _rows(self) -> Iterator[Row]:
+        at = self._skip(0)
+        if not self._at(at):
             return
-        many = text[at] == "["
+        many = self._at(at) == "["
         at = self._skip(at + 1) if many else at
-        while at < len(text) and not (many and text[at] == "]"):
-            line = self._line_of(at)
-            try:
-                _, end = decoder.raw_decode(text, at)
-            except (json.JSONDecodeError, RecursionError) as error:
-                words = getattr(error, "msg", "nested too deeply")
-                yield self._fault(getattr(error, "pos", at), f"this is not JSON: {words[0].lower()}{words[1:]}")
-                return
-            except ValueError:  # of Python, which reads no whole number beyond this
-                yield self._fault(at, "a whole number has more than 4,300 digits")
-                return
-            yield read_line(_BREAKS.sub(" ", text[at:end]).encode(), self._file, line)
+        while self._at(at) and not (many and self._at(at) == "]"):
+            at, end = self._value(at)
+            raw = _BREAKS.sub(" ", self._text[at:end]).encode()
+            yield read_line(raw, self._file, self._place(at)[0])
             at = self._skip(end)
             if not many:
                 break
-            if text[at : at + 1] == ",":
-                comma, at = at, self._skip(at + 1)
-                if text[at : at + 1] in ("]", ""):
-                    yield self._fault(comma, "nothing follows the last `,`")
-                    return
-            elif text[at : at + 1] not in ("]", ""):
-                yield self._fault(at, "this is not JSON: a `,` is expected between two objects")
-                return
-        yield from self._end(at, many=many)
+            if self._at(at) == ",":
+                after = self._skip(at + 1)
+                if self._at(after) in ("]", ""):
+                    raise _Wrong(self._text.rindex(",", 0, after), "nothing follows the last `,`")
+                at = after
+            elif self._at(at) not in ("]", ""):
+                raise _Wrong(at, "this is not JSON: a `,` is expected between two objects")
+        self._end(at, many=many)
 
-    def _end(self, at: int, *, many: bool) -> Iterator[Row]:
-        """What is wrong with the text after the last object."""
-        text = self._text
-        if many and at == len(text):
-            yield self._fault(max(0, len(text.rstrip()) - 1), "the array is never closed: was the file cut?")
-            return
+    def _end(self, at: int, *, many: bool) -> None:
+        """Raise what is wrong with the text after the last object."""
+        if many and not self._at(at):
+            raise _Wrong(max(0, len(self._text.rstrip()) - 1), "the array is never closed: was the file cut?")
         after = self._skip(at + 1) if many else at
-        if after < len(text):
+        if self._at(after):
             lines = "this looks like JSON Lines; name the file .jsonl"
-            yield self._fault(after, lines if not many and text[after] == "{" else "something follows the JSON value")
+            is_lines = not many and self._at(after) == "{"
+            raise _Wrong(after, lines if is_lines else "something follows the JSON value")
 
-    def _fault(self, position: int, message: str) -> Row:
-        text, line = self._text, self._text.count("\n", 0, position) + 1
-        begin = text.rfind("\n", 0, position) + 1
-        end = text.find("\n", position)
-        source = text[begin : end if end >= 0 else len(text)].encode()
-        return Row({}, self._file, line, error=fault(self._file, line, message, source, position - begin + 1))
+    def _value(self, at: int) -> tuple[int, int]:
+        """Where the value at this place begins and ends, once all of it is there."""
+        while True:
+            try:
+                _, end = self._scan(self._text, at)
+            except json.JSONDecodeError as error:
+                if self._ended or not self._may_go_on(error):
+                    raise _Wrong(error.pos, f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}") from None
+            except RecursionError:
+                raise _Wrong(at, "this is not JSON: nested too deeply") from None
+            except ValueError:  # of Python, which reads no whole number beyond this
+                raise _Wrong(at, "a whole number has more than 4,300 digits") from None
+            else:
+                if end < len(self._text) or self._ended or self._text[end - 1] in '}]"':
+                    return at, end
+            if len(self._text) - at > MAX_LINE:
+                raise _Wrong(at, f"the value is longer than {MAX_LINE >> 20} MiB")
+            at = self._more(at)
 
-    def _line_of(self, at: int) -> int:
-        self._line += self._text.count("\n", self._counted, at)
-        self._counted = at
-        return self._line
+    def _may_go_on(self, error: json.JSONDecodeError) -> bool:
+        return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _LONGEST_WORD
 
     def _skip(self, at: int) -> int:
-        while at < len(self._text) and self._text[at] in _SPACE:
-            at += 1
-        return at
+        """The next place that is no white space; the text's end where there is none."""
+        while True:
+            while at < len(self._text) and self._text[at] in _SPACE:
+                at += 1
+            if at < len(self._text) or self._ended:
+                return at
+            at = self._more(at)
+
+    def _at(self, at: int) -> str:
+        return self._text[at : at + 1]
+
+    def _more(self, at: int) -> int:
+        """Read on, letting go what is well before this place; gives the place in what is kept now."""
+        begin = max(0, at - _BEFORE)
+        self._line, self._column = self._place(begin)[0], self._place(begin)[1] - 1
+        self._text = self._text[begin:]
+        data = self._stream.read(max(PART, len(self._text)))
+        self._ended = not data
+        try:
+            self._text += self._decode(data, final=self._ended)
+        except UnicodeDecodeError as error:
+            whole, start = error.object, error.start
+            self._text += whole[:start].decode("utf-8-sig")
+            told = f"the file is not UTF-8: the byte 0x{whole[start]:02x} stands here"
+            self._no_utf8 = told, whole[start : start + _BEFORE].decode(errors="replace")
+            self._ended = True
+        return at - begin
+
+    def _place(self, at: int) -> tuple[int, int]:
+        """Line and column, from 1."""
+        breaks = self._text.count("\n", 0, at)
+        if not breaks:
+            return self._line, self._column + at + 1
+        return self._line + breaks, at - self._text.rfind("\n", 0, at)
+
+    def _fault(self, position: int, message: str) -> Row:
+        line, column = self._place(position)
+        begin = self._text.rfind("\n", 0, position) + 1
+        end = self._text.find("\n", position)
+        source = self._text[begin : end if end >= 0 else len(self._text)].encode()
+        cut = column - 1 - (position - begin)
+        return Row({}, self._file, line, error=fault(self._file, line, message, source, column, cut))
