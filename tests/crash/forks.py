@@ -52,14 +52,17 @@ class Child:
 
 
 class Forks:
-    """A context in which children can be begun."""
+    """A context in which children can be begun; `program` is a folder that holds another `distask`."""
+
+    def __init__(self, program=ROOT):
+        self._program = program
 
     def __enter__(self):
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "FORCE_COLOR"))}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.forks"],
-            cwd=ROOT,
-            env=environment | {"NO_COLOR": "1", "COLUMNS": "200", "PYTHONPATH": str(ROOT)},
+            cwd=self._program,
+            env=environment | {"NO_COLOR": "1", "COLUMNS": "200", "PYTHONPATH": f"{self._program}:{ROOT}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -77,17 +77,20 @@ def test_a_burst_of_429_cuts_the_concurrency_once_and_it_grows_back_to_the_whole
     assert heights[-1] == 256
 
 
+def ends_of_a_burst(seconds, client_class=Client, pace_class=Pace):
+    """How the rows end that meet so many seconds of 429."""
+
+    async def run():
+        server = Burst(0, seconds)
+        server.client = client = client_class(server, pace_class(256))
+        requests = [Request("http://h", "m", [{"role": "user", "content": str(i)}]) for i in range(300)]
+        results = await asyncio.gather(*(client.ask(r, [0]) for r in requests), return_exceptions=True)
+        return Counter(e.failure.scope if isinstance(e, CallFailed) else "done" for e in results)
+
+    return virtual.run(run())
+
+
 def test_a_first_429_or_a_thousand_of_them_never_end_a_run():
     """An hour of nothing else does, and every row can be asked again."""
-
-    async def run(ends):
-        server = Burst(0, ends)
-        server.client = client = Client(server, Pace(256))
-        requests = [Request("http://h", "m", [{"role": "user", "content": str(i)}]) for i in range(300)]
-        return Counter(
-            e.failure.scope if isinstance(e, CallFailed) else "done"
-            for e in await asyncio.gather(*(client.ask(r, [0]) for r in requests), return_exceptions=True)
-        )
-
-    assert virtual.run(run(3000)) == {"done": 300}
-    assert virtual.run(run(30_000)) == {"run": 300}
+    assert ends_of_a_burst(3000) == {"done": 300}
+    assert ends_of_a_burst(30_000) == {"run": 300}

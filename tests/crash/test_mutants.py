@@ -1,0 +1,169 @@
+"""Each battery fails where what it is for is taken out of the program: a battery that can't fail shows nothing."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.crash import test_damage, test_ends, test_failpoints, test_faults, test_kill, test_model, test_simulation
+from tests.crash.forks import Forks
+from tests.crash.mutants import module, program
+from tests.crash.simulation import Simulation
+from tests.crash.torture import PLANS, Torture
+
+FAILS = AssertionError
+
+
+def kills(name, kills=4):
+    def check(tmp_path, forks, server):
+        Torture(PLANS[name], tmp_path, forks, seed=1).until(kills)
+
+    return check
+
+
+def right_order(tmp_path, forks, server):
+    test_kill.test_what_the_battery_holds_runs_against_is_right(tmp_path, forks)
+
+
+def last_lines(tmp_path, forks, server):
+    bench = test_failpoints.Bench(tmp_path, forks, server, "out.jsonl")
+    line, rows = 1, 3
+    while bench.die_at(("runner/record.py",), line, rows):
+        bench.made(rows)
+        line, rows = line + 2, 7 - rows
+
+
+def ends(test, *more):
+    def check(tmp_path, forks, server):
+        (tmp_path / "task.yaml").write_text(test_ends.SPEC)
+        test_ends.write_rows(tmp_path / "in.jsonl")
+        test(tmp_path, forks, server, *more)
+
+    return check
+
+
+def fault(test, *more):
+    def check(tmp_path, forks, server):
+        test(test_faults.Bench(tmp_path, forks, server), *more)
+
+    return check
+
+
+def model(tmp_path, forks, server):
+    test_model.play(type("Mutant", (test_model.Runs,), {}), forks, examples=12)
+
+
+AUTH = next(case for case in test_faults.OVER_HTTP if case[0].status == 401)
+A_THOUSAND = (test_faults.answer(400, {"error": {"message": "no"}}), 20 + test_faults.PLACES, "no")
+
+PROGRAMS = {
+    "replies are not kept": (
+        "runner/calls.py", "await self._store.put(kept, asked.request.max_tokens)", "pass", kills("one reply"),
+    ),
+    "equal rows have the same key": (
+        "runner/requests.py", "sample_key(self.fingerprint, self.occurrence,", "sample_key(self.fingerprint, 0,", kills("one reply"),
+    ),
+    "samples have the same key": (
+        "runner/requests.py", "self.occurrence, sample, attempt)", "self.occurrence, 0, attempt)", kills("two replies of a call"),
+    ),
+    "rows are written when they are done": ("runner/engine.py", "slot = window.popleft()", "slot = window.pop()", right_order),
+    "an output is not claimed": ("data/writers/base.py", "if self._on_whole is not None:", "if False:", last_lines),
+    "an output is not locked": (
+        "data/writers/base.py", "self._lock.acquire(timeout=0)", "pass",
+        ends(test_ends.test_a_second_run_of_the_same_output_is_refused_before_any_call),
+    ),
+    "a closed terminal is overlooked": (
+        "runner/engine.py", '("SIGINT", "SIGTERM", "SIGHUP")', '("SIGINT", "SIGTERM")',
+        ends(
+            test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_goes_on, signal.SIGHUP
+        ),
+    ),
+    "what is in flight is dropped when a run is stopped": (
+        "runner/engine.py", "until = loop.time() + DRAIN_SECONDS", "return",
+        ends(
+            test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_goes_on, signal.SIGINT
+        ),
+    ),
+    "a store that is full stops nothing": (
+        "runner/calls.py", "self._shared.halt(error)\n\n        try:", "pass\n\n        try:",
+        ends(test_ends.test_a_file_that_may_not_grow_is_like_a_disk_that_is_full, "store"),
+    ),
+    "the breaker never breaks": (
+        "llm/breaker.py", "if len(requests) < self._first:", "if True:",
+        fault(test_faults.test_a_thousand_rows_that_all_fail_the_same_way_cost_little, *A_THOUSAND),
+    ),
+    "a bad key is the row's failure": (
+        "llm/retry.py", 'Rule("401", "auth", "run",', 'Rule("401", "auth", "row",',
+        fault(test_faults.test_a_fault_that_stays_does_what_the_table_says, AUTH),
+    ),
+    "a wait holds its row, not the endpoint": (
+        "llm/client.py", "self.pace.pause(failure.retry_after)", "pass",
+        fault(test_faults.test_a_wait_that_the_server_asks_for_holds_the_whole_endpoint, test_faults.in_milliseconds, 0.69),
+    ),
+    "a reply may be of any size": (
+        "llm/plain.py", "if self._size > http.MAX_REPLY_BYTES:", "if False:",
+        fault(test_faults.test_a_reply_larger_than_any_may_be_is_its_rows_failure),
+    ),
+    "a reply without a text can't be read again": (
+        "store.py", '{"text": None, **known}', "known",
+        fault(test_faults.test_an_odd_reply_passes_or_fails_by_rule_and_is_asked_for_once, *test_faults.ODD[4]),
+    ),
+    "keywords are not in the key": (
+        "llm/request.py", "told = [self.endpoint, self.model, self.messages, keywords]",
+        "told = [self.endpoint, self.model, self.messages, {}]", model,
+    ),
+}  # fmt: skip
+"""What is wrong to (file, what stands there, what stands there then, the check that must fail)."""
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_battery_sees_what_is_taken_out_of_the_program(tmp_path_factory, server, name):
+    file, old, new, check = PROGRAMS[name]
+    copy = program(tmp_path_factory.mktemp("program"), file, old, new)
+
+    with Forks(copy) as forks, pytest.raises(FAILS):
+        check(tmp_path_factory.mktemp("work"), forks, server)
+
+
+def seeds(client, pace):
+    for seed in range(60):
+        Simulation(seed, client, pace).check()
+
+
+def burst(client, pace):
+    heights = test_simulation.ceilings(test_simulation.Burst(2.5, 3.5), 3000, client, pace)
+    assert min(heights) == 128
+    assert heights[-1] == 256
+
+
+def patience(client, pace):
+    assert test_simulation.ends_of_a_burst(3000, client, pace) == {"done": 300}
+
+
+PACES = {
+    "no rest is held": ("llm/pace.py", "self._paused_until = max(", "_ = max(", seeds),
+    "more may be in flight than is allowed": ("llm/pace.py", "if self._waiting or self.in_flight >= self.ceiling or", "if", seeds),
+    "each 429 of a burst cuts": ("llm/pace.py", "if begun > self._cut_at:", "if True:", burst),
+    "what was cut never grows back": ("llm/pace.py", "if self._ceiling < self.limit:", "if False:", burst),
+    "what ends the run stops nobody": ("llm/client.py", "            self._fatal = failure\n", "", seeds),
+    "a 429 uses up tries": ("llm/client.py", 'if failure.kind == "rate_limit":\n            self._limited', "if False:\n            self._limited", patience),
+    "a place is not given back": ("llm/pace.py", "        self.in_flight -= 1\n        if self._waiting:", "        if self._waiting:", seeds),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACES)
+def test_the_simulation_sees_what_is_taken_out_of_the_client(name):
+    file, old, new, check = PACES[name]
+    changed = module(file, old, new)
+
+    with pytest.raises(FAILS):
+        check(getattr(changed, "Client", test_simulation.Client), changed.Pace)
+
+
+def test_the_damage_sees_that_checksums_are_not_looked_at(tmp_path, tmp_path_factory):
+    mutant = module("store.py", "if checksum is None or checksum != _checksum(key, limit, data, model):", "if False:")
+    files = test_damage.files.__wrapped__(tmp_path_factory)
+
+    with pytest.raises((FAILS, ValueError, TypeError)):
+        test_damage.turn_bits(test_damage.Bench(tmp_path), files, 1, mutant.Store, times=800)
