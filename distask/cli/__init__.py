@@ -27,6 +27,7 @@ To begin:
 
 COMMANDS = {
     "init": "Write a task to begin with.",
+    "import": "Make a task of another tool's prompt.",
     "run": "Run a task over rows.",
     "dry-run": "Show what a run would send and ask for.",
     "batch": "Look at batches, fetch them, or cancel them.",

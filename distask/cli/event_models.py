@@ -475,6 +475,14 @@ class InitResult(Result):
     files: list[str]
 
 
+class ImportResult(Result):
+    """`distask import`."""
+
+    command: Literal["import"]
+    path: str
+    notes: list[str] = Field(description="what could not be carried over, each with the mend")
+
+
 class SchemaResult(Result):
     """`distask schema`."""
 

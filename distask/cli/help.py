@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, Self
 
 import typer
@@ -33,6 +34,12 @@ class Command(TyperCommand):
                 formatter.write_dl(lines, col_max=min(28, formatter.width // 2))
 
 
+def module_of(command: str) -> str:
+    """The module of a command: a name that is a word of Python's has `_` behind it."""
+    name = command.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
+
+
 class Commands(Mapping[str, Any]):
     """The commands by name; one is imported and built when it is looked up, so that none pays for the others."""
 
@@ -42,7 +49,7 @@ class Commands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self.lines:
             raise KeyError(name)
-        function = import_module(f"distask.cli.{name.replace('-', '_')}").command
+        function = import_module(f"distask.cli.{module_of(name)}").command
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name, cls=Command)(function)
         return get_command(alone)

@@ -47,7 +47,7 @@ def command(
     """
     if from_ is not None and source is not None:
         raise UsageError("--from copies a task and --input makes one for some data; leave one of them out")
-    path = _path(name or _named_after(from_))
+    path = task_path(name or _named_after(from_))
     if path.exists():
         raise UsageError(f"{path} is there already, and is left as it is; choose another name")
     start = _start(path, from_, source)
@@ -57,15 +57,16 @@ def command(
     if taken:
         raise UsageError(f"{', '.join(taken)} is there already, and is left as it is; write into another folder")
     for file, text in files.items():
-        _write(file, text, new=True)
-    _write(schema, schema_text())
+        write(file, text, new=True)
+    write(schema, schema_text())
     if json_:
         Events("init").result(path=str(path), schema=str(schema), files=[str(f) for f in files])
         return
     _tell(path, start, source)
 
 
-def _path(name: str) -> Path:
+def task_path(name: str) -> Path:
+    """The file of a task of this name."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         path = path.with_name(f"{path.name}.yaml")
@@ -87,7 +88,8 @@ def _start(path: Path, task: str | None, source: str | None) -> Start:
     return from_nothing(name, path) if source is None else from_columns(source, name, path)
 
 
-def _write(path: Path, text: str, *, new: bool = False) -> None:
+def write(path: Path, text: str, *, new: bool = False) -> None:
+    """Write a file, and the folders that lead to it; a `new` one replaces none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if path.parent.name == SCHEMA.parent.name else 0o777)
         with path.open("x" if new else "w", encoding="utf-8", newline="\n") as file:
@@ -101,6 +103,12 @@ def _tell(path: Path, start: Start, source: str | None) -> None:
     console.print(Text.assemble(plain(str(path), "bold"), plain(f"  {start.told}")))
     for note in start.notes:
         notes.print(plain(note, "yellow"))
+    next_steps(path, source)
+
+
+def next_steps(path: Path, source: str | None) -> None:
+    """Say what can be done with a new task."""
+    console = out()
     file = shlex.quote(os.fspath(path))
     test, dry = f"distask test {file}", f"distask dry-run {file} -i {shlex.quote(source) if source else 'DATA'}"
     width = max(len(test), len(dry))
