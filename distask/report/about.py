@@ -128,6 +128,11 @@ def _waits(counts: Mapping[str, Any]) -> dict[str, str] | None:
     }
 
 
+def steps(result: Result) -> list[dict[str, Any]]:
+    """What each step of a task made of tasks did; none of any other."""
+    return list(((result.record or {}).get("counts") or {}).get("steps") or [])
+
+
 def latency(result: Result) -> dict[str, Any] | None:
     """How long calls took: percentiles in words, and bars; None where nothing is known of it."""
     record = result.record or {}

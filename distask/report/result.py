@@ -51,10 +51,15 @@ class ResultRow:
     values: dict[str, Any]
     """Its columns, but for the metadata; texts of CSV that are JSON are read."""
     replies: list[Reply]
-    grouped: bool
-    """Whether the row holds lists, an item for each reply."""
+    group: int | None
+    """How many generations the row holds, in lists; None where it is a row of one."""
     line: bytes
     """The whole row as JSON."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the row holds lists, an item for each generation."""
+        return self.group is not None
 
 
 class Result:
@@ -134,36 +139,46 @@ class Result:
             metadata = untabled(metadata)
         grouped = isinstance(metadata, list)
         parts = metadata if isinstance(metadata, list) else [metadata]
-        replies = [self._reply(part) for part in parts if isinstance(part, dict)]
+        replies = [
+            reply
+            for sample, part in enumerate(parts)
+            if isinstance(part, dict)
+            for reply in self._replies(part, sample if grouped else None)
+        ]
         self.has_metadata = self.has_metadata or bool(replies)
         kept = {name: value for name, value in values.items() if name not in (self.metadata_column, MODEL_COLUMN)}
-        return ResultRow(kept, replies, grouped, line)
+        return ResultRow(kept, replies, len(parts) if grouped else None, line)
 
-    def _reply(self, metadata: Mapping[str, Any]) -> Reply:
-        error = self._of(metadata, "error_")
-        statistics = [s for s in self._all_of(metadata, "statistics_") if isinstance(s, dict)]
-        raw = self._of(metadata, "raw_output_")
-        row, sample = metadata.get("row"), metadata.get("sample")
-        has_error = isinstance(error, dict)
-        return Reply(
-            kind=str(error.get("kind")) if has_error else None,
-            message=str(error.get("message")) if has_error else None,
-            raw=raw if isinstance(raw, str) else None,
-            input_tokens=_sum(s.get("input_tokens") for s in statistics),
-            output_tokens=_sum(s.get("output_tokens") for s in statistics),
-            finish_reason=str(metadata.get("finish_reason") or "stop"),
-            row=row if isinstance(row, int) else None,
-            sample=sample if isinstance(sample, int) else None,
-        )
+    def _replies(self, metadata: Mapping[str, Any], sample: int | None) -> Iterator[Reply]:
+        """What was asked for a row: once by a task, once and again by each step of a task made of tasks."""
+        row = metadata.get("row")
+        sample = metadata.get("sample") if sample is None else sample
+        for name in self._tasks(metadata):
+            spent = list(_each(metadata.get(f"statistics_{name}"))) or [{}]
+            failed = [error for error in _each(metadata.get(f"error_{name}")) if isinstance(error, dict)]
+            errors: list[dict[str, Any] | None] = [*[None] * (len(spent) - len(failed)), *failed]
+            raw = list(_each(metadata.get(f"raw_output_{name}")))
+            ended = list(_each(metadata.get("finish_reason", metadata.get(f"finish_reason_{name}"))))
+            for place, (statistics, error) in enumerate(zip(spent, errors, strict=False)):
+                known = statistics if isinstance(statistics, dict) else {}
+                text = raw[place] if place < len(raw) else None
+                yield Reply(
+                    kind=None if error is None else str(error.get("kind")),
+                    message=None if error is None else str(error.get("message")),
+                    raw=text if isinstance(text, str) else None,
+                    input_tokens=_whole(known.get("input_tokens")),
+                    output_tokens=_whole(known.get("output_tokens")),
+                    finish_reason=str((ended[place] if place < len(ended) else None) or "stop"),
+                    row=_whole(row),
+                    sample=_whole(sample),
+                )
 
-    def _of(self, metadata: Mapping[str, Any], prefix: str) -> Any:
-        return next((value for value in self._all_of(metadata, prefix) if value is not None), None)
-
-    def _all_of(self, metadata: Mapping[str, Any], prefix: str) -> list[Any]:
-        """The task's own part; where that is not there, all that earlier steps left."""
-        if self.task is not None and f"statistics_{self.task}" in metadata:
-            return [metadata.get(f"{prefix}{self.task}")]
-        return [value for name, value in metadata.items() if name.startswith(prefix)]
+    def _tasks(self, metadata: Mapping[str, Any]) -> list[str]:
+        """Whose calls the metadata tells of: the task's own; where it is made of tasks, those of all its steps."""
+        if f"statistics_{self.task}" in metadata:
+            return [str(self.task)]
+        found = (name.partition("_")[2] for name in metadata if name.startswith(("statistics_", "error_")))
+        return list(dict.fromkeys(found))
 
 
 def untabled(value: Any) -> Any:
@@ -189,6 +204,14 @@ def _record(path: Path) -> dict[str, Any] | None:
     return read if isinstance(read, dict) and isinstance(read.get("counts"), dict) else None
 
 
-def _sum(parts: Any) -> int | None:
-    numbers = [part for part in parts if isinstance(part, int)]
-    return sum(numbers) if numbers else None
+def _each(value: Any) -> Iterator[Any]:
+    """What a loop left, turn by turn; of a task that was asked once, that alone."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _each(item)
+    elif value is not None:
+        yield value
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None

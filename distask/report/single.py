@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import InputError
-from distask.report.about import about, latency, notices, tiles
+from distask.report.about import about, latency, notices, steps, tiles
 from distask.report.blocks import Blocks
 from distask.report.page import write_page
 from distask.report.result import Result
@@ -62,6 +62,7 @@ def _page(result: Result, tally: ResultTally, facts: dict[str, Any], blocks: Blo
         "tiles": tiles(result, tally),
         "notices": list(notices(result, tally, blocks.cut_rows, blocks.short_from)),
         "latency": latency(result),
+        "steps": steps(result),
         "metadata_column": result.metadata_column,
         "export_name": f"{result.name.partition('.')[0]}.filtered.jsonl",
         **facts,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distask.report.blocks import Blocks
-    from distask.report.result import Reply, Result, ResultRow
+    from distask.report.result import Result, ResultRow
 
 MOST_ROWS = 200_000
 """Rows of a page; browsers stay quick with as many."""
@@ -105,8 +105,8 @@ class ResultTally:
     def _count_replies(self, row: ResultRow, number: int) -> bool:
         replies = row.replies
         self.replies += len(replies)
-        for sample, reply in enumerate(replies):
-            self.failures.add(number, sample if row.grouped else reply.sample or 0, reply)
+        for reply in replies:
+            self.failures.add(number, reply.sample or 0, reply)
         measures = self.measures
         measures["failure"].add([reply.kind for reply in replies])
         measures["finish_reason"].add([reply.finish_reason for reply in replies])
@@ -119,20 +119,20 @@ class ResultTally:
         group, self._group = self._group, []
         if not group:
             return
-        replies = group[0].replies if group[0].grouped else [r.replies[0] for r in group if r.replies]
-        self.samples = max(self.samples, len(replies))
-        for name, values in self._answers(group, replies).items() if len(replies) > 1 else ():
+        samples = group[0].group or len(group)
+        self.samples = max(self.samples, samples)
+        for name, values in self._answers(group, samples).items() if samples > 1 else ():
             tally = self.agreement.get(name)
             if tally is None:
                 tally = self.agreement[name] = AgreementTally(name)
             tally.add(values, self.rows - len(group), len(group))
 
-    def _answers(self, group: Sequence[ResultRow], replies: Sequence[Reply]) -> dict[str, list[Any]]:
-        """Each output column's values, one a reply."""
+    def _answers(self, group: Sequence[ResultRow], samples: int) -> dict[str, list[Any]]:
+        """Each output column's values, one a generation."""
         outputs = [name for name in group[0].values if self.result.role(name) == "output"]
         if group[0].grouped:
             values = group[0].values
-            return {n: values[n] for n in outputs if isinstance(values[n], list) and len(values[n]) == len(replies)}
+            return {n: values[n] for n in outputs if isinstance(values[n], list) and len(values[n]) == samples}
         return {name: [row.values.get(name) for row in group] for name in outputs}
 
     def index(self) -> dict[str, Any]:

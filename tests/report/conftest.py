@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from distask import Task, run
+from distask import load, run
 from distask.report.single import write_report
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Bench:
         config = {"model": "m", "base_url": self.server.url, "api_key_env": None, "price": {"input": 1, "output": 2}}
         output = self.folder / name
         run(
-            Task.load(self.folder / "judge.yaml"), source, llm=config, output=output,
+            load(self.folder / "judge.yaml"), source, llm=config, output=output,
             store=self.folder / f"{name}.db", **options,
         )  # fmt: skip
         return output

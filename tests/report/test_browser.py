@@ -11,6 +11,7 @@ import pytest
 from distask.report.comparison import write_comparison
 from distask.report.single import write_report
 from tests.report.conftest import Bench
+from tests.report.test_counts import STEPS
 from tests.server import ScriptedServer
 
 
@@ -355,6 +356,20 @@ def test_two_results_are_seen_side_by_side(bench, look, tmp_path):
     tab.page.keyboard.press("o")
     tab.page.get_by_role("button", name="10 mended in B").click()
     tab.counted("10 of 50 rows")
+
+
+def test_an_open_row_of_a_task_made_of_tasks_shows_each_turn_with_its_reply(bench, look):
+    bench.task = STEPS
+    output = bench.result(
+        count=2, reply=lambda body: "4" if "grade" in body["messages"][-1]["content"] else "an answer"
+    )
+    tab = look(bench.page(output)[0], "#rows?row=1")
+
+    chat = tab.page.get_by_role("region", name="Chat")
+
+    chat.wait_for()
+    assert [h.upper() for h in chat.locator("> h4").all_inner_texts()] == ["ANSWER", "JUDGE, 1 OF 2", "JUDGE, 2 OF 2"]
+    assert [m.split("\n")[-1] for m in chat.locator(".message.assistant").all_inner_texts()] == ["an answer", "4", "4"]
 
 
 def test_a_page_of_some_of_the_rows_knows_their_numbers(bench, look):

@@ -116,6 +116,37 @@ def test_a_table_is_counted_as_json_lines_are(bench, ending):
     assert same == told
 
 
+STEPS = """
+name: refine
+inputs: {id: {type: integer}, question: The question.}
+steps:
+  - {task: {format_input: [{role: user, content: "{{ id }} {{ question }}"}], outputs: {answer: It.}, format_output: {parser: text}}, name: answer}
+  - repeat: 2
+    steps:
+      - name: judge
+        task:
+          format_input: [{role: user, content: "{{ id }} grade {{ answer }} {{ loop_index }}"}]
+          outputs: {score: {type: integer, maximum: 5}}
+          format_output: {parser: regex, pattern: '(?P<score>[0-9]+)'}
+outputs: {answer: It., score: {type: integer}}
+"""
+
+
+def test_of_a_task_made_of_tasks_every_reply_counts_and_every_step_is_told(bench):
+    """In a loop each turn's; a row goes no further after a failure."""
+    bench.task = STEPS
+    output = bench.result(count=6, reply=lambda body: "9" if "5 grade" in body["messages"][-1]["content"] else "4")
+
+    page, facts = bench.page(output)
+
+    said = text_of(page)
+    assert (facts["rows"], facts["replies"], facts["failed"]) == (6, 17, 1)
+    counts = json.loads((bench.folder / "out.jsonl.run.json").read_text())["counts"]
+    assert (counts["generations"], counts["failed"]) == (17, 1)
+    assert f"{counts['tokens']['input']:,} in, {counts['tokens']['output']:,} out" in said
+    assert re.search(r"judge task 11 11 11 0 1", said)
+
+
 def test_a_file_without_record_or_metadata_is_counted_too(tmp_path):
     output = tmp_path / "any.jsonl"
     output.write_text('{"a": 1, "b": null}\n{"a": 2}\n{"a": "x", "c": {"d": 1}}\n')

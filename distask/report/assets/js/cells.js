@@ -32,7 +32,8 @@ const CELL_CHARACTERS = 240;
 /** The table's cell: one line, from shortly before what is sought. */
 function cell(value, column) {
   const made = el("td", { class: column.kind === "number" ? "figure" : "" });
-  if (value === null || value === undefined) {
+  if (value === undefined) return made;
+  if (value === null) {
     made.append(el("span", { class: "nothing", text: "null" }));
     return made;
   }

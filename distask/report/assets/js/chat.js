@@ -23,13 +23,24 @@ function partsOf(metadata, beginning) {
 
 function chatPane(metadata, title = "Chat") {
   const pane = paneOf(title);
-  const chats = partsOf(metadata, "raw_input_");
-  for (const [task, messages] of chats) {
-    if (chats.length > 1) pane.append(el("h4", { text: task }));
-    for (const message of Array.isArray(messages) ? messages : [messages]) pane.append(messageBox(message));
+  const chats = partsOf(metadata, "raw_input_").flatMap(([task, told]) => {
+    const turns = turnsOf(told);
+    const replies = [metadata[`raw_output_${task}`]].flat(Infinity);
+    return turns.map((messages, turn) => [turns.length > 1 ? `${task}, ${turn + 1} of ${turns.length}` : task, messages, replies[turn]]);
+  });
+  for (const [name, messages, reply] of chats) {
+    if (chats.length > 1) pane.append(el("h4", { text: name }));
+    pane.append(...messages.map(messageBox));
+    if (chats.length > 1 && typeof reply === "string") pane.append(messageBox({ role: "assistant", content: reply }));
   }
   if (!chats.length) pane.append(el("p", { class: "muted", text: "The chat was not kept." }));
   return pane;
+}
+
+/** The chats that a part of the metadata holds: one, or those of a loop's turns, however deep. */
+function turnsOf(told) {
+  if (!Array.isArray(told)) return [[told]];
+  return told.some(Array.isArray) ? told.flatMap(turnsOf) : [told];
 }
 
 function messageBox(message) {
@@ -57,7 +68,8 @@ function replyPane(metadata, title = "Raw reply") {
   const pane = paneOf(title);
   const sought = state.query.toLowerCase();
   const texts = partsOf(metadata, "raw_output_");
-  for (const [task, error] of partsOf(metadata, "error_")) {
+  const errors = partsOf(metadata, "error_").flatMap(([task, told]) => [told].flat(Infinity).map((error) => [task, error]));
+  for (const [task, error] of errors.filter(([, told]) => told)) {
     const box = el("div", { class: "error", role: "note" }, el("b", { text: error?.kind ?? "failed" }), ` ${error?.message ?? ""}`);
     if (texts.length > 1) box.append(el("span", { class: "muted", text: ` (${task})` }));
     pane.append(box);
@@ -81,9 +93,10 @@ function replyPane(metadata, title = "Raw reply") {
 
 function figuresOf(metadata) {
   const told = [];
-  for (const [, statistics] of partsOf(metadata, "statistics_")) {
-    told.push(["tokens in", statistics?.input_tokens], ["tokens out", statistics?.output_tokens]);
-  }
+  const spent = partsOf(metadata, "statistics_").flatMap(([, statistics]) => [statistics].flat(Infinity));
+  const sum = (name) => spent.reduce((all, part) => (part?.[name] === undefined || part[name] === null ? all : (all ?? 0) + Number(part[name])), null);
+  if (spent.length > 1) told.push(["calls", spent.length]);
+  told.push(["tokens in", sum("input_tokens")], ["tokens out", sum("output_tokens")]);
   told.push(["ended", metadata?.finish_reason ?? "stop"], ["served by", metadata?.served_model]);
   const known = told.filter(([, value]) => value !== undefined && value !== null);
   return el(
