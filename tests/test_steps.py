@@ -482,3 +482,23 @@ def test_offline_rehearses_a_whole_pipeline(bench):
     assert len(result.rows) == 4
     assert {row["model_name"] for row in result.rows} == {"offline"}
     assert bench.server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (None, {"kind": "null_input", "message": "the column `instructions` is null"}),
+        ([], {"kind": "wrong_type", "message": "instructions: there are 0 entries, fewer than 1"}),
+        ("q", {"kind": "wrong_type", "message": 'instructions: "q" is not an array'}),
+    ],
+)
+def test_a_row_that_the_task_can_not_read_fails_by_itself_and_is_not_asked_for(bench, value, error):
+    bench.spec(asked("answer"), inputs={"instructions": {"type": "list", "minItems": 1}, "instruction": "It."})
+    bench.rows([{"instructions": value, "instruction": "a"}, {"instructions": ["b"], "instruction": "b"}])
+
+    failed, good = bench.run()
+
+    assert failed["reply"] is None
+    assert failed["distask_metadata"]["error_pipe"] == error
+    assert good["reply"] is not None
+    assert bench.calls == 1

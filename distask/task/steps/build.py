@@ -188,6 +188,11 @@ class Builder:
             raise UsageError(f"{loaded.path}: with these params no output is left")
         return Frame(
             {inside: column for inside, column in mapped.items() if inside != column},
+            tuple(
+                (name, ColumnType(column, mapped.get(name, name)), column.required)
+                for name, column in spec.inputs.items()
+                if holds(column.when, ("inputs", name, "when"))
+            ),
             {name: column.default for name, column in spec.inputs.items() if not column.required},
             Draws(spec.draw, compiler.expression, base, f"{self.seed}/{spec.name}"),
             tuple(spec.draw),

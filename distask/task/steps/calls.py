@@ -104,6 +104,19 @@ class Call:
         return item
 
 
+def _check(inputs: Sequence[tuple[str, ColumnType, bool]], values: Mapping[str, Any]) -> None:
+    """Raise `RowError` where a row lacks a column that it must have, or has one of a wrong type."""
+    for name, kind, required in inputs:
+        value = values.get(name)
+        if value is None and required:
+            raise RowError("null_input", f"the column `{kind.name}` is null")
+        try:
+            if value is not None:
+                kind.read(value)
+        except ValueError as error:
+            raise RowError("wrong_type", str(error)) from None
+
+
 def _with_nulls(item: Item, names: Sequence[str]) -> Item:
     item.values = {**item.values, **{name: None for name in names if name not in item.values}}
     return item
@@ -148,6 +161,8 @@ class Frame:
 
     mapped: Mapping[str, str]
     """Column inside to the column outside."""
+    inputs: tuple[tuple[str, ColumnType, bool], ...]
+    """The columns that it reads: the name inside, the type, and whether each row must have it."""
     defaults: Mapping[str, Any]
     """Optional columns inside that a row may lack."""
     draws: Draws
@@ -175,15 +190,16 @@ class Enter:
         for name, default in frame.defaults.items():
             if values.get(name) is None:
                 values[name] = default
-        item.values = values
-        if frame.drawn:
-            index = "/".join([item.lineage.index, *map(str, item.turns)])
-            try:
-                item.values = {**values, **frame.draws.of(int(index) if index.isdigit() else index)}
-            except RowError as error:
-                self._task.failed += 1
-                item.values = {**values, **dict.fromkeys(frame.drawn)}
-                return (yield from fail(self._task.name, item, error))
+        item.values = {**values, **dict.fromkeys(frame.drawn)}
+        index = "/".join([item.lineage.index, *map(str, item.turns)])
+        try:
+            if frame.drawn:
+                item.values |= frame.draws.of(int(index) if index.isdigit() else index)
+            if not item.failed:
+                _check(frame.inputs, values)
+        except RowError as error:
+            self._task.failed += 1
+            return (yield from fail(self._task.name, item, error))
         return [item]
 
 
