@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from distask.errors import SpecError
+from distask.spec.checker import MAPPINGS
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.expressions import GLOBALS, read_expression, read_template
 from distask.spec.gallery import gallery
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 MOST_NESTED = 16
 """Specs in each other; a real one has two or three."""
-_OWN = {"params", "vars", "draw", "row", "reply", "finish_reason", "parsed"}
+_OF_REPLIES = {"reply", "finish_reason", "parsed"}
+"""Names that only what is read of a reply has."""
 
 
 def walk(steps: Iterable[Step], place: Place = ("steps",)) -> Iterator[tuple[Place, Step]]:
@@ -126,13 +128,15 @@ def _implied(data: dict[Any, Any]) -> dict[str, Any] | None:
         task = TaskSpec.model_validate(data)
     except ValidationError:
         return None
-    known = {*task.params, *task.vars, *task.draw, *task.outputs, *GLOBALS, *_OWN}
-    names = dict.fromkeys(name for name in names_read(task) if name not in known)
+    known = {*task.params, *task.vars, *task.draw, *GLOBALS, *MAPPINGS}
+    names = dict.fromkeys(name for name in _names_of_chat(task) if name not in known)
+    known |= {*task.outputs, *_OF_REPLIES}
+    names |= dict.fromkeys(name for name in _names_of_replies(task) if name not in known)
     return {name: {"type": "any"} for name in names}
 
 
-def names_read(task: TaskSpec) -> Iterator[str]:
-    """The names that a task's own templates and expressions read, in their order."""
+def _names_of_chat(task: TaskSpec) -> Iterator[str]:
+    """The names that a task's chat and its keywords read, in their order."""
     for message in task.format_input:
         loop, _, source = (message.for_each or "").partition(" in ")
         if message.for_each:
@@ -146,6 +150,16 @@ def names_read(task: TaskSpec) -> Iterator[str]:
         inside += [read_template(text) for text in texts if text]
         own = {loop.strip(), "loop_index"} if message.for_each else set()
         yield from (name for syntax in inside for name in _named(syntax) if name not in own)
+    asked = task.structured_output
+    held = [asked.schema_, asked.choice, asked.regex] if isinstance(asked, StructuredOutput) else []
+    for written in (*held, task.tools):
+        is_pattern = isinstance(asked, StructuredOutput) and written is asked.regex
+        if isinstance(written, str) and ("{{" in written or not is_pattern):
+            yield from _named(read_expression(written))
+
+
+def _names_of_replies(task: TaskSpec) -> Iterator[str]:
+    """The names that are read where a reply becomes columns."""
     for parser in task.format_output:
         if align_to := getattr(parser, "align_to", None):
             yield align_to
@@ -156,12 +170,6 @@ def names_read(task: TaskSpec) -> Iterator[str]:
                 yield from _named(read_expression(value))
     for check in task.checks:
         yield from _named(read_expression(check))
-    asked = task.structured_output
-    held = [asked.schema_, asked.choice, asked.regex] if isinstance(asked, StructuredOutput) else []
-    for written in (*held, task.tools):
-        is_pattern = isinstance(asked, StructuredOutput) and written is asked.regex
-        if isinstance(written, str) and ("{{" in written or not is_pattern):
-            yield from _named(read_expression(written))
 
 
 def _named(syntax: Syntax) -> Iterator[str]:
