@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from distask import Task, run
+from distask import load, run
 from distask.errors import EndpointError, RunError, UsageError
 from distask.ledger import Ledger
 from distask.runner.budget import CostReached
@@ -60,7 +60,7 @@ class Desk:
             "limits": {"batch_poll": 0.01} | (limits or {}),
         }
         self.result = run(
-            Task.load(self.folder / "task.yaml"), self.folder / "in.jsonl", llm=config | (llm or {}),
+            load(self.folder / "task.yaml"), self.folder / "in.jsonl", llm=config | (llm or {}),
             output=self.folder / output, batch=batch, **options,
         )  # fmt: skip
         return [json.loads(line) for line in (self.folder / output).read_text().splitlines()]
@@ -104,6 +104,33 @@ def server():
 @pytest.fixture
 def desk(tmp_path, server):
     return Desk(tmp_path, server)
+
+
+STEPS = """
+inputs: {instruction: The instruction.}
+steps:
+  - repeat: 2
+    steps: [{task: answer.yaml, output_mappings: {generation: instruction}}]
+  - for_each: side in ["left", "right"]
+    steps:
+      - task: {format_input: [{role: user, content: "{{ side }} {{ instruction }}"}], outputs: {turn: T.}, format_output: {parser: text}}
+        name: turn
+  - sort: {by: instruction, descending: true}
+  - limit: 2
+  - {task: answer.yaml, when: turn is not none}
+"""
+
+
+def test_a_task_of_steps_goes_through_batches_step_by_step(desk):
+    """Each batch takes what all rows are ready for; behind a step that waits for all rows only those that go on are asked for."""
+    (desk.folder / "answer.yaml").write_text(ANSWER)
+    desk.spec(STEPS)
+
+    desk.run()
+
+    assert len(desk.server.batches) == 4
+    assert desk.result.stats.completions == 22
+    assert desk.out == desk.plain()
 
 
 def bodies(lines):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 from array import array
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,16 +62,20 @@ async def run_pipeline(
     asking = Asking(targets, store, shared)
     watch = observe if job.governor is None else job.governor.watching(shared, observe)
     coming: Iterable[Row] = rows
-    for number, segment in enumerate(pipeline.segments):
-        last = segment.barrier is None
-        sink: Writer | Spool = writer if segment.barrier is None else Spool(segment.barrier)
-        work = Steps(pipeline, number, asking, shape, shared)
-        engine = Engine(work, shared, concurrency=concurrency, observe=watch, first=number == 0, last=last)
-        await engine.run(coming, sink)
-        if work.left_out:
-            break
-        if isinstance(sink, Spool):
-            coming = sink.rows()
+    with ExitStack() as spools:
+        for number, segment in enumerate(pipeline.segments):
+            last = segment.barrier is None
+            sink: Writer | Spool = writer
+            if segment.barrier is not None:
+                sink = Spool(segment.barrier)
+                spools.callback(sink.abort)
+            work = Steps(pipeline, number, asking, shape, shared)
+            engine = Engine(work, shared, concurrency=concurrency, observe=watch, first=number == 0, last=last)
+            await engine.run(coming, sink)
+            if work.left_out:
+                break
+            if isinstance(sink, Spool):
+                coming = sink.rows()
     return shared.failures
 
 
@@ -83,7 +88,7 @@ class Spool:
     def __init__(self, barrier: Barrier) -> None:
         self.notes: list[str] = []
         self._barrier = barrier
-        self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed where its rows end
+        self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
         self._offsets = array("Q")
 
     def write(self, row: Row, _new: Mapping[str, Any]) -> None:
@@ -102,12 +107,11 @@ class Spool:
 
     def rows(self) -> Iterator[Row]:
         """The rows that go on, in the barrier's order."""
-        with self._file:
-            for numbers in self._barrier.order():
-                several = [self._read(number) for number in numbers]
-                items = [row.item for row in several if row.item is not None]
-                self._barrier.count.went += 1
-                yield replace(several[0], item=self._barrier.joined(items))
+        for numbers in self._barrier.order():
+            several = [self._read(number) for number in numbers]
+            items = [row.item for row in several if row.item is not None]
+            self._barrier.count.went += 1
+            yield replace(several[0], item=self._barrier.joined(items))
 
     def commit(self) -> None:
         """Nothing is left to do."""
