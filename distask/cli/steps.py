@@ -16,9 +16,14 @@ INDENT = "  "
 
 
 def lines(counts: Sequence[Count]) -> Iterator[tuple[str, str]]:
-    """A line for each step: rows in and out, and what happened there."""
-    for number, count in enumerate(counts):
+    """A line for each step at which something happens: rows in and out, and what it was."""
+    for number, count in enumerate(count for count in counts if not _is_quiet(count)):
         yield "steps" if number == 0 else "", f"{INDENT * count.depth}{safe(count.name)}: {_did(count)}"
+
+
+def _is_quiet(count: Count) -> bool:
+    """Whether a step only changed columns, of every row that came."""
+    return count.kind in ("set", "keep", "drop", "rename") and count.came == count.went and not count.failed
 
 
 def _did(count: Count) -> str:

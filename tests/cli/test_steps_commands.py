@@ -1,0 +1,108 @@
+"""A task made of tasks on the command line: what a plan, a preview and a summary say of its steps."""
+
+from __future__ import annotations
+
+import pytest
+
+STEPS = """\
+inputs: {instruction: It.}
+params: {turns: {type: integer, default: 2}}
+steps:
+  - repeat: turns
+    steps: [{task: task.yaml, name: evolve, output_mappings: {generation: instruction}}]
+  - {task: task.yaml, name: answers, num_generations: 3, group_generations: true, output_mappings: {generation: answers}}
+  - for_each: answer in answers
+    steps:
+      - name: rate
+        llm: {model: judge}
+        task:
+          format_input: [{role: user, content: "Rate {{ answer }}"}]
+          outputs: {score: {type: integer, minimum: 1, maximum: 5}}
+          format_output: {parser: regex, pattern: '(?P<score>\\d)'}
+  - {sort: {by: instruction, descending: true}}
+outputs: {answers: {type: list}, score: {type: list, items: {type: [integer, "null"]}}}
+"""
+
+
+@pytest.fixture
+def steps(shell):
+    shell.write("steps.yaml", STEPS)
+    shell.server.models = ["m", "judge"]
+    shell.server.reply = lambda body: "3" if body["model"] == "judge" else f"better {body['messages'][-1]['content']}"
+
+    def run(command, *more):
+        return shell(command, "steps.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m", *more)
+
+    run.shell = shell
+    return run
+
+
+def test_a_dry_run_draws_the_steps_and_bounds_what_they_ask_for(steps):
+    said = steps(
+        "dry-run", "--limit", "1", "--set", "llm.max_tokens=100", "--set", "price.input=1", "--set", "price.output=1"
+    )
+
+    assert said.code == 0, said.err
+    assert steps.shell.server.requests == []
+    assert "── in.jsonl:1  step evolve\nuser\n  question 0\n" in said.out
+    assert (
+        "├─ repeat\n│  └─ evolve: 2 replies a row at the most\n├─ answers: 3 replies a row at the most\n"
+        "├─ for-each\n│  └─ rate: as many replies as the rows ask for, judge\n└─ sort\n"
+    ) in said.out
+    assert "about 40, as a rehearsal of 5 rows went" in said.out
+    assert "cost     $0.0" in said.out
+
+
+def test_a_dry_run_counts_what_the_store_has(steps):
+    steps("run", "--limit", "2", "-o", "out.jsonl")
+
+    said = steps("dry-run", "--limit", "0", "-o", "out.jsonl")
+
+    assert "stored   16 replies at least, 2 rows need none" in said.out
+
+
+def test_a_preview_shows_each_step_and_the_run_does_not_pay_for_it_again(steps):
+    said = steps("preview", "--limit", "1", "-o", "out.jsonl")
+
+    assert said.code == 0, said.err
+    assert "step evolve, 2\nuser\n  better question 0\nreply\n  better better question 0\n" in said.out
+    assert "step rate, 3\n" in said.out
+    assert "  score: [3, 3, 3]" in said.out
+    assert len(steps.shell.server.requests) == 6
+    steps("run", "--limit", "1", "-o", "out.jsonl")
+    assert len(steps.shell.server.requests) == 6
+
+
+def test_the_summary_says_what_each_step_did(steps):
+    steps.shell.server.reply = lambda body: "no" if body["model"] == "judge" else "better"
+
+    said = steps("run", "-o", "out.jsonl")
+
+    assert said.code == 3
+    assert "  evolve: 10 rows\n" in said.err
+    assert "  rate: 15 rows, 15 failed\n" in said.err
+    assert "in.jsonl:1, step rate: the pattern matches nowhere in the reply" in said.err
+    assert "as `error_STEP` in `distask_metadata`" in said.err
+
+
+@pytest.mark.parametrize("turns", ["-1", "two", "2000", "1.5"])
+def test_a_loop_s_turns_that_are_no_number_are_told_before_any_call(steps, turns):
+    said = steps("run", "-o", "out.jsonl", "-p", f"turns={turns}")
+
+    assert said.code == 2
+    assert "turns" in said.err
+    assert steps.shell.server.requests == []
+
+
+def test_test_and_tasks_show_and_init_take_tasks_of_steps(shell):
+    assert shell("test", "jury", "deita").code == 0
+    assert "steps:" in shell("tasks", "show", "evol-instruct").out
+    assert shell("init", "mine", "--from", "evol-quality").code == 0
+    assert shell("validate", "mine.yaml").code == 0
+
+
+def test_check_asks_what_the_tasks_of_steps_need(steps):
+    said = steps.shell("check", "steps.yaml", "--base-url", "{url}", "--model", "m", "--json")
+
+    assert {check["name"] for check in steps.shell.events[-1]["checks"]} >= {"endpoint", "model"}
+    assert said.code in (0, 1)
