@@ -356,3 +356,15 @@ def explained(path: Path, error: Exception) -> str:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return f"{path}: the store can't be written ({words}); let it be, or name another with --store"
     return f"{path}: the store can't be used ({words}); move it away, or name another with --store"
+
+
+def join(into: Path, other: Path) -> int:
+    """Put another store's completions into a store that lacks them; how many those were."""
+    if not other.is_file():
+        raise StoreError(f"{other}: there is no such store")
+    with Store(other), Store(into), closing(connect(into)) as connection:
+        try:
+            connection.execute("ATTACH DATABASE ? AS other", (str(other),))
+            return connection.execute("INSERT OR IGNORE INTO completions SELECT * FROM other.completions").rowcount
+        except sqlite3.Error as error:
+            raise StoreError(explained(into, error)) from error

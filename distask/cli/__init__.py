@@ -30,6 +30,7 @@ COMMANDS = {
     "import": "Make a task of another tool's prompt.",
     "run": "Run a task over rows.",
     "dry-run": "Show what a run would send and ask for.",
+    "merge": "Put the outputs of shards together.",
     "batch": "Look at batches, fetch them, or cancel them.",
     "export-batch": "Write what a run would ask as a batch file.",
     "import-batch": "Read a batch's results, and write rows with them.",

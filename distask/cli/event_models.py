@@ -172,6 +172,17 @@ class ImportBatchResult(Result):
     first_failures: list[Failed]
 
 
+class MergeResult(Result):
+    """`distask merge`."""
+
+    command: Literal["merge"]
+    output: str
+    shards: int
+    rows: int = Field(description="of the input")
+    rows_out: int
+    replies: int = Field(description="that were put into the store")
+
+
 class BatchFile(Model):
     """A file of requests that was written."""
 

@@ -231,6 +231,8 @@ class Engine:
                     writer.write(row, new)
                 self._stats.rows += self._first
                 self._stats.rows_out += len(slot.rows) if self._last else 0
+                if self._first and self._last:
+                    self._stats.lay(len(slot.rows))
 
     # Ends from outside
 

@@ -61,7 +61,7 @@ def run_here(
     """See `Job.run`. Where something is to `bring` the replies, as batches do, the endpoint is not asked."""
     rows = examine(job, tell)
     path, far = job.output_path(), job.destination()
-    stats = Stats(total=rows.count)
+    stats = Stats(total=rows.count, layout=[] if job.selection.shard else None)
     writer = Collected() if job.output is None else _open_output(job, path)
     try:
         with (

@@ -52,7 +52,7 @@ def claim(output: Path, identity: Identity, sha256: str) -> None:
 
 def may_replace(output: Path, identity: Identity) -> bool:
     """Whether an existing output was made by this very run, and by no one changed since."""
-    sha256 = _sha256(output)
+    sha256 = sha256_of(output)
     if _is_of(record_path(output), identity, sha256):
         return True
     if not _is_of(claim_path(output), identity, sha256):
@@ -115,12 +115,18 @@ def write_record(
         **settings,
         "columns": columns,
         "counts": stats.to_json(),
+        **({} if stats.layout is None else {"layout": stats.layout}),
         "latencies": [{"to": round(to, 4), "calls": calls} for to, calls in stats.latency.buckets()],
         "first_failures": [
             {"place": f.place, "sample": f.sample, "kind": f.kind, "message": f.message} for f in failures
         ],
         "spec": spec,
     }
+    keep_record(output, record)
+
+
+def keep_record(output: Path, record: Mapping[str, Any]) -> None:
+    """Write a record beside its output."""
     path = record_path(output)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -176,6 +182,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

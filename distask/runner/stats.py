@@ -67,6 +67,9 @@ class Stats:
     """Input rows that could not be read and were skipped (`on_bad_row`)."""
     batches: tuple[Record, ...] = ()
     """The batches that are waited for."""
+    layout: list[list[int]] | None = None
+    """How many rows each input row became, as [how many, how often in a row]: by it shards are put together. None where
+    nobody asks; empty where rows out are not those of single rows in."""
     steps: list[Count] = field(default_factory=list)
     """What each step did, of a task made of tasks."""
     started: float = field(default_factory=time.monotonic)
@@ -97,6 +100,15 @@ class Stats:
         if self.total is None or not self.rows:
             return None
         return max(0.0, (self.total - self.rows) / self.rate)
+
+    def lay(self, rows_out: int) -> None:
+        """Note how many rows the next input row became."""
+        if self.layout is None:
+            return
+        if self.layout and self.layout[-1][0] == rows_out:
+            self.layout[-1][1] += 1
+        else:
+            self.layout.append([rows_out, 1])
 
     def paid(self, completions: list[Completion], price: Price | None = None) -> None:
         """Count the completions of one call; its input is counted once, however many choices came back."""

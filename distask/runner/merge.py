@@ -1,0 +1,195 @@
+"""Put the outputs of shards together: the rows of the whole run, in their order, and its record.
+
+A shard says by its record what it is of, which shard it is, and how many rows each of its input rows became; so nothing
+is guessed from the rows, and all formats and tasks are the same to it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from distask.data import open_output
+from distask.data.compression import kind_of
+from distask.data.readers import READERS
+from distask.errors import UsageError
+from distask.runner.record import claim, keep_record, record_path, refuse_to_replace, sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from distask.data.row import Row
+
+SAME = ("num_generations", "group_generations", "seed", "spec")
+"""Settings of a record that all shards share, besides their identity."""
+SUMS = (
+    "rows",
+    "rows_out",
+    "rows_skipped",
+    "generations",
+    "failed",
+    "dropped",
+    "cut",
+    "calls",
+    "retries",
+    "invalid_retries",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard's output and what its record says."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        """Which one it is, from 1."""
+        return int(self.record["identity"]["shard"][0])
+
+    @property
+    def of(self) -> int:
+        """How many there are."""
+        return int(self.record["identity"]["shard"][1])
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The identity of the run that it is a part of."""
+        return {**self.record["identity"], "shard": None}
+
+    @property
+    def rows(self) -> int:
+        """Input rows."""
+        return int(self.record["counts"]["rows"])
+
+
+def merge(output: Path, paths: Sequence[Path], *, overwrite: bool = False) -> dict[str, Any]:
+    """Write the whole output and its record; gives the record.
+
+    Raises:
+        UsageError: a shard has no record, was changed, is of another run, is missing or is there twice.
+    """
+    shards = _checked([_shard(path) for path in paths])
+    identity = shards[0].whole
+    refuse_to_replace(output, identity, overwrite=overwrite)
+    writer = open_output(str(output), lambda sha256: claim(output, identity, sha256))
+    try:
+        for row in _in_order(shards):
+            writer.write(row, {})
+        writer.commit()
+    except BaseException:
+        writer.abort()
+        raise
+    record = _joined(shards, output, writer.sha256)
+    keep_record(output, record)
+    return record
+
+
+def _shard(path: Path) -> Shard:
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file")
+    try:
+        record: dict[str, Any] = orjson.loads(record_path(path).read_bytes())
+        shard = record["identity"]["shard"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(
+            f"{path}: its record {record_path(path).name} is missing; merge takes what `distask run --shard` wrote"
+        ) from None
+    if shard is None:
+        raise UsageError(f"{path}: this is no shard, but the output of a whole run")
+    if record["output"]["sha256"] != sha256_of(path):
+        raise UsageError(f"{path}: it was changed since its run wrote it; run the shard again")
+    if sum(times for _, times in record.get("layout") or []) != record["counts"]["rows"]:
+        raise UsageError(
+            f"{path}: its task gathers rows (group, sort, dedup), so its shards are no parts of one output"
+        )
+    return Shard(path, record)
+
+
+def _checked(shards: list[Shard]) -> list[Shard]:
+    """The shards in their order; raises `UsageError` where they are not all the shards of one run."""
+    first, seen = shards[0], dict[int, Shard]()
+    for shard in shards:
+        for name, value, other in _facts(first, shard):
+            if value != other:
+                what = f"{name} is {value!r} in one and {other!r} in the other"
+                raise UsageError(f"{first.path} and {shard.path} are of different runs: {what}")
+        if shard.number in seen:
+            raise UsageError(f"{seen[shard.number].path} and {shard.path} are both shard {shard.number}/{shard.of}")
+        seen[shard.number] = shard
+    missing = [f"{number}/{first.of}" for number in range(1, first.of + 1) if number not in seen]
+    if missing:
+        raise UsageError(f"not all shards are there; missing: {', '.join(missing)}")
+    ordered = [seen[number] for number in sorted(seen)]
+    total = sum(shard.rows for shard in ordered)
+    for place, shard in enumerate(ordered):
+        should = (total - place + first.of - 1) // first.of
+        if shard.rows != should:
+            raise UsageError(
+                f"{shard.path} has {shard.rows:,} input rows where it should have {should:,}: "
+                "the shards were not made from the same rows (--limit, --sample, or a changed input)"
+            )
+    return ordered
+
+
+def _facts(one: Shard, other: Shard) -> Iterator[tuple[str, Any, Any]]:
+    yield "the number of shards", one.of, other.of
+    for name in one.whole:
+        if name == "input":  # another machine may have it in another folder
+            yield name, Path(one.whole[name]).name, Path(other.whole[name]).name
+        elif name != "spec":
+            yield name, one.whole[name], other.whole.get(name)
+    for name in SAME:
+        yield name, one.record.get(name), other.record.get(name)
+
+
+def _in_order(shards: Sequence[Shard]) -> Iterator[Row]:
+    """All rows, in the order of the input: shard after shard, the rows of one input row from each."""
+    layouts = [chain.from_iterable(repeat(many, times) for many, times in s.record["layout"]) for s in shards]
+    readers = [_rows(shard) for shard in shards]
+    while True:
+        for layout, reader in zip(layouts, readers, strict=True):
+            many = next(layout, None)
+            if many is None:
+                return
+            for _ in range(many):
+                yield next(reader)
+
+
+def _rows(shard: Shard) -> Iterator[Row]:
+    for row in READERS[kind_of(shard.path)](shard.path, str(shard.path)):
+        if row.error is not None:
+            raise row.error
+        yield row
+
+
+def _joined(shards: Sequence[Shard], output: Path, sha256: str | None) -> dict[str, Any]:
+    counts = [shard.record["counts"] for shard in shards]
+    joined = {**counts[0], **{name: sum(c[name] for c in counts) for name in SUMS}}
+    for name in ("failures", "completions", "tokens"):
+        joined[name] = _added([c[name] for c in counts])
+    costs = [c["cost_usd"] for c in counts]
+    joined["cost_usd"] = None if None in costs else sum(costs)
+    joined["seconds"] = max(c["seconds"] for c in counts)
+    with suppress(KeyError):
+        calls = sum(c["latency_seconds"]["calls"] for c in counts)
+        joined["latency_seconds"] = {**dict.fromkeys(counts[0]["latency_seconds"]), "calls": calls}
+    record = {name: value for name, value in shards[0].record.items() if name != "layout"}
+    return record | {
+        "identity": shards[0].whole,
+        "output": {"path": output.name, "sha256": sha256},
+        "counts": joined,
+        "latencies": [bucket for shard in shards for bucket in shard.record.get("latencies", [])],
+        "first_failures": [failure for shard in shards for failure in shard.record["first_failures"]],
+        "merged": [{"path": s.path.name, "shard": s.number, "sha256": s.record["output"]["sha256"]} for s in shards],
+    }
+
+
+def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    return {name: sum(c.get(name) or 0 for c in counts) for name in dict.fromkeys(chain.from_iterable(counts))}

@@ -1,0 +1,159 @@
+"""Shards put together are the output of the whole run, byte by byte; what is no whole set of shards is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.server import Reply, echo
+
+RATE = """\
+name: rate
+inputs: {instruction: The instruction.}
+format_input: [{role: user, content: "{{ instruction }}"}]
+outputs: {score: {type: integer, minimum: 1, maximum: 5}}
+format_output: {parser: regex, pattern: 'Score: (?P<score>\\d+)'}
+on_invalid: {then: drop}
+"""
+
+
+@pytest.fixture
+def shards(shell):
+    """Makes the shards, each in a folder of its own, as different machines would; gives their names."""
+
+    def made(count, ending="jsonl", *more, output="part"):
+        names = []
+        for number in range(1, count + 1):
+            folder = shell.folder / f"machine-{number}"
+            folder.mkdir(exist_ok=True)
+            names.append(f"machine-{number}/{output}.{ending}")
+            said = shell.run("-o", names[-1], "--shard", f"{number}/{count}", *more)
+            assert said.code in (0, 3), said.err
+        return names
+
+    return made
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_the_merged_output_is_that_of_the_whole_run(shell, shards, ending):
+    shell.run("-o", f"whole.{ending}", "-n", "2")
+    parts = shards(3, ending, "-n", "2")
+
+    said = shell("merge", f"out.{ending}", parts[2], parts[0], parts[1])
+
+    assert said.code == 0, said.err
+    assert "3 shards: 5 rows in, 10 out" in said.err
+    assert (shell.folder / f"out.{ending}").read_bytes() == (shell.folder / f"whole.{ending}").read_bytes()
+
+
+def test_rows_that_were_dropped_leave_the_others_in_their_order(shell, server, shards):
+    """No row says which input row it comes from: the shards' records say how many each became."""
+    shell.write("task.yaml", RATE)
+    server.reply = lambda body: "Score: 9" if "1" in echo(body) or "2" in echo(body) else "Score: 3"
+    shell.rows([{"instruction": f"question {i}"} for i in range(23)])
+    shell.run("-o", "whole.jsonl")
+
+    said = shell("merge", "out.jsonl", *shards(4))
+
+    assert said.code == 0, said.err
+    assert (shell.folder / "out.jsonl").read_bytes() == (shell.folder / "whole.jsonl").read_bytes()
+    assert len(shell.lines("out.jsonl")) == 8
+
+
+def test_the_record_is_that_of_the_whole_run_and_knows_the_output_for_its_own(shell, server, shards):
+    server.reply = lambda body: Reply(400, body={"error": {"message": "no"}}) if "3" in echo(body) else None
+    shell("merge", "out.jsonl", *shards(2))
+
+    record = json.loads((shell.folder / "out.jsonl.run.json").read_text())
+    again = shell.run("-o", "out.jsonl")
+
+    assert record["identity"]["shard"] is None
+    assert record["counts"]["rows"] == 5
+    assert record["counts"]["failures"] == {"bad_request": 1}
+    assert [part["shard"] for part in record["merged"]] == [1, 2]
+    assert again.code == 3
+
+
+def test_stores_are_put_together_so_that_the_whole_run_asks_nothing(shell, server, shards):
+    parts = shards(2)
+    stores = [f"machine-{number}/.distask/store.db" for number in (1, 2)]
+
+    said = shell("merge", "out.jsonl", *parts, "--from-store", stores[0], "--from-store", stores[1])
+    asked = len(server.requests)
+    shell.run("-o", "out.jsonl")
+
+    assert "5 replies put into .distask/store.db" in said.err
+    assert len(server.requests) == asked
+
+
+def test_as_json(shell, shards):
+    said = shell("merge", "out.jsonl", *shards(2), "--json")
+
+    told = json.loads(said.out)
+    assert (told["rows"], told["rows_out"], told["shards"], told["replies"]) == (5, 5, 2, 0)
+
+
+def test_a_missing_and_a_doubled_shard_are_named(shell, shards):
+    parts = shards(3)
+
+    missing = shell("merge", "out.jsonl", parts[0], parts[2])
+    doubled = shell("merge", "out.jsonl", *parts, parts[1])
+
+    assert (missing.code, doubled.code) == (2, 2)
+    assert "2/3" in missing.err
+    assert "both shard 2/3" in doubled.err
+    assert not (shell.folder / "out.jsonl").exists()
+
+
+def test_shards_of_different_runs_are_refused_with_what_differs(shell, shards):
+    parts = shards(2)
+    shell.run("-o", parts[1], "--shard", "2/2", "--model", "other", "--overwrite")
+
+    said = shell("merge", "out.jsonl", *parts)
+
+    assert said.code == 2
+    assert "model is 'm' in one and 'other' in the other" in " ".join(said.err.split())
+
+
+def test_shards_that_were_made_of_different_rows_are_refused(shell, shards):
+    parts = shards(2)
+    shell.run("-o", parts[0], "--shard", "1/2", "--limit", "1", "--overwrite")
+
+    said = shell("merge", "out.jsonl", *parts)
+
+    assert said.code == 2
+    assert "not made from the same rows" in " ".join(said.err.split())
+
+
+def test_a_shard_that_was_edited_is_refused(shell, shards):
+    parts = shards(2)
+    with (shell.folder / parts[0]).open("a") as file:
+        file.write("{}\n")
+
+    said = shell("merge", "out.jsonl", *parts)
+
+    assert said.code == 2
+    assert "was changed since" in said.err
+
+
+def test_what_is_no_shard_is_refused(shell, shards):
+    shell.run("-o", "whole.jsonl")
+    shell.write("stranger.jsonl", "{}\n")
+
+    said = [shell("merge", "out.jsonl", name) for name in ("whole.jsonl", "stranger.jsonl", "none.jsonl")]
+
+    assert [s.code for s in said] == [2, 2, 2]
+    assert "no shard" in said[0].err
+    assert "its record stranger.jsonl.run.json is missing" in said[1].err
+    assert "no such file" in said[2].err
+
+
+def test_an_output_of_another_run_is_not_replaced(shell, shards):
+    shell.write("out.jsonl", "mine\n")
+
+    said = shell("merge", "out.jsonl", *shards(2))
+
+    assert said.code == 2
+    assert "--overwrite" in said.err
+    assert (shell.folder / "out.jsonl").read_text() == "mine\n"
