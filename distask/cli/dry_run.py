@@ -14,7 +14,7 @@ from distask.cli.lines import say
 from distask.cli.setup import job_of
 from distask.figures import amount, money, rates, several
 from distask.runner.plan import Plan, plan
-from distask.task.pipeline import Pipeline
+from distask.task.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> Non
         as_json: print all of it as JSON.
     """
     job = job_of(choice, asks=False)
-    if isinstance(job.task, Pipeline):
+    if not isinstance(job.task, Task):
         from distask.cli import dry_run_steps
         from distask.runner.step_plan import plan_steps
 

@@ -18,7 +18,6 @@ from distask.spec.diagnostics import did_you_mean
 from distask.spec.document import scalar
 from distask.spec.load import LoadedPipeline, load_spec
 from distask.spec.model import PythonParser, TextParser
-from distask.spec.steps import ForEachStep, PythonStep, RepeatStep, SetStep
 from distask.task.load import made_ready
 
 if TYPE_CHECKING:
@@ -168,6 +167,8 @@ def _without_code(loaded: Loaded) -> Loaded:
 
 def _steps_without_code(steps: Sequence[Any]) -> list[Any]:
     """The steps with nulls in place of what a function would give."""
+    from distask.spec.steps import ForEachStep, PythonStep, RepeatStep, SetStep
+
     made: list[Any] = []
     for step in steps:
         if isinstance(step, PythonStep):

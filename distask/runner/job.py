@@ -19,7 +19,6 @@ from distask.llm.config import Resolved, load_config
 from distask.runner.columns import check_columns
 from distask.runner.generations import METADATA_COLUMN, Shape
 from distask.task.load import load
-from distask.task.pipeline import Pipeline
 from distask.task.task import Task
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from distask.runner.shared import Failed
     from distask.runner.stats import Stats
     from distask.store import Store, StorePlace
+    from distask.task.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def run(
         RunError: the endpoint, the store or the output ended the run; what was paid for is in the store, and
             what is done is in `OUT.partial`. Run again to go on.
     """
-    if not isinstance(task, Task | Pipeline):
+    if isinstance(task, str | Path):
         task = load(task)
     job = Job(
         task=task,

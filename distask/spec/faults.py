@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distask.spec.diagnostics import did_you_mean, nearest
-from distask.spec.steps import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -313,10 +312,14 @@ def _discriminator(context: dict[str, Any]) -> str:
 def _no_step(got: Any) -> str:
     if not isinstance(got, dict):
         return f"expected a mapping, got {shown(got)}"
+    from distask.spec.steps import STEPS
+
     return f"it has none of {', '.join(f'`{kind}`' for kind in STEPS)}"
 
 
 def _step_hint(got: Any) -> str | None:
+    from distask.spec.steps import STEPS
+
     words = list(got) if isinstance(got, dict) else []
     if isinstance(got, str):
         return f"write {{{got}: ...}}" if got in STEPS else f"write {{task: {got}}}"

@@ -15,14 +15,14 @@ from distask.spec.check import check_spec
 from distask.spec.diagnostics import Diagnostic, nearest
 from distask.spec.document import MAX_BYTES, Document
 from distask.spec.faults import Fault, Place, model_diagnostics, model_faults, slugified
-from distask.spec.flow import check_flow
 from distask.spec.gallery import gallery
 from distask.spec.model import LLM, OnInvalid, StructuredOutput, TaskSpec
 from distask.spec.schema import keys_at
-from distask.spec.steps import STEPS, PipelineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from distask.spec.steps import PipelineSpec
 
 __all__ = [
     "Loaded",
@@ -177,7 +177,8 @@ def load_data(
     aside = [*aside, *more_aside]
     told += [fault.diagnostic(document) for fault in faults]
     tasks: dict[Place, Loaded] = {}
-    if isinstance(spec, PipelineSpec):
+    if spec is not None and not isinstance(spec, TaskSpec):
+        from distask.spec.flow import check_flow
         from distask.spec.tasks import load_tasks
 
         tasks, wrong = load_tasks(spec, document, path, within)
@@ -187,7 +188,7 @@ def load_data(
         told += check_spec(spec, document, path.absolute().parent, aside)
     if spec is None or any(d.severity == "error" for d in told):
         raise SpecError(_in_order(told))
-    if isinstance(spec, PipelineSpec):
+    if not isinstance(spec, TaskSpec):
         return LoadedPipeline(spec, path, document, tasks)
     return LoadedSpec(spec, path, document)
 
@@ -217,7 +218,7 @@ def _validated(
     data: dict[Any, Any], document: Document
 ) -> tuple[TaskSpec | PipelineSpec | None, list[Fault], list[Place]]:
     """The spec, what is wrong with the data, and the places that were put aside so that the rest could be read."""
-    model: type[TaskSpec | PipelineSpec] = PipelineSpec if "steps" in data else TaskSpec
+    model = _language(data)
     faults: list[Fault] = []
     aside: list[Place] = []
     for attempt in range(_PASSES):
@@ -238,6 +239,15 @@ def _validated(
     return None, faults, aside
 
 
+def _language(data: dict[Any, Any]) -> type[TaskSpec | PipelineSpec]:
+    """The models of what is written; those of steps are loaded only where there are some."""
+    if "steps" not in data:
+        return TaskSpec
+    from distask.spec.steps import PipelineSpec
+
+    return PipelineSpec
+
+
 def _is_ours(fault: Fault, aside: list[Place]) -> bool:
     """Whether a fault is there only since something was put aside: in its place, or in the place around it."""
     return any(a[: len(fault.path)] == fault.path for a in aside)
@@ -246,7 +256,7 @@ def _is_ours(fault: Fault, aside: list[Place]) -> bool:
 def _misplaced(model: type[TaskSpec | PipelineSpec], path: Place, key: str) -> str | None:
     if key in _ELSEWHERE:
         return f"a spec never holds {_ELSEWHERE[key]}; it belongs in an LLM config (--config)"
-    if model is PipelineSpec:
+    if model is not TaskSpec:
         return _misplaced_beside_steps(path, key)
     for home, keys in (("llm", LLM), ("on_invalid", OnInvalid), ("structured_output", StructuredOutput)):
         if key in keys_at(keys, ()) and home not in path:
@@ -259,6 +269,8 @@ def _misplaced(model: type[TaskSpec | PipelineSpec], path: Place, key: str) -> s
 
 
 def _misplaced_beside_steps(path: Place, key: str) -> str | None:
+    from distask.spec.steps import STEPS
+
     if len(path) == 1 and key in TaskSpec.model_fields:
         return "a task asks one thing, or has `steps`: write what is asked into a step of its own, `task: {...}`"
     if len(path) > 1 and key in STEPS:

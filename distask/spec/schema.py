@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel
 
 from distask.spec.model import TaskSpec
-from distask.spec.steps import STEPS, PipelineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +16,8 @@ SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
 def spec_schema() -> dict[str, Any]:
     """The JSON Schema of a spec, the short forms included, for editors."""
+    from distask.spec.steps import PipelineSpec
+
     call, steps = _model_schema(TaskSpec), _model_schema(PipelineSpec)
     own = [key for key in call["properties"] if key not in steps["properties"]]
     schema = {
@@ -41,6 +42,8 @@ def spec_schema() -> dict[str, Any]:
 
 def _step_forms(models: dict[str, Any]) -> None:
     """The short forms of steps, and a task that is written out in one."""
+    from distask.spec.steps import STEPS
+
     text: dict[str, Any] = {"type": "string"}
     texts = {"type": "array", "items": text}
     for name in ("Group", "Dedup", "Sort"):
@@ -120,6 +123,8 @@ def _siblings(model: type[BaseModel]) -> list[type[BaseModel]]:
 
 
 def _tag(model: type[BaseModel]) -> str | None:
+    from distask.spec.steps import STEPS
+
     step = next((f"{kind} step" for kind, known in STEPS.items() if known is model), None)
     if step is not None:
         return step

@@ -12,8 +12,6 @@ from distask.llm.request import Completion
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.load import LoadedPipeline
 from distask.spec.model import PythonParser
-from distask.spec.steps import PythonStep
-from distask.spec.tasks import walk
 from distask.task.task import Task, compiler_of
 
 if TYPE_CHECKING:
@@ -110,6 +108,9 @@ def case_name(case: Case | PipelineCase, index: int) -> str:
 def runs_code(loaded: Loaded) -> bool:
     """Whether a parser or a step of the spec, or of its steps' tasks, is code."""
     if isinstance(loaded, LoadedPipeline):
+        from distask.spec.steps import PythonStep
+        from distask.spec.tasks import walk
+
         own = any(isinstance(step, PythonStep) for _, step in walk(loaded.spec.steps))
         return own or any(map(runs_code, loaded.tasks.values()))
     return any(isinstance(parser, PythonParser) for parser in loaded.spec.format_output)

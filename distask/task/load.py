@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.spec.load import LoadedSpec, load_spec
-from distask.task.pipeline import Pipeline
 from distask.task.task import Task
 
 if TYPE_CHECKING:
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.spec.load import Loaded
+    from distask.task.pipeline import Pipeline
 
 
 def load(
@@ -50,4 +50,6 @@ def made_ready(
     """The task of a spec that is loaded; raises `UsageError`."""
     if isinstance(loaded, LoadedSpec):
         return Task(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
+    from distask.task.pipeline import Pipeline
+
     return Pipeline(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
