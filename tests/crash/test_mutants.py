@@ -50,8 +50,22 @@ def fault(test, *more):
     return check
 
 
-def model(tmp_path, forks, server):
-    test_model.play(type("Mutant", (test_model.Runs,), {}), forks, examples=12)
+def story(*changes):
+    """The stateful model, told what happens: a run, and after each change another one."""
+
+    def check(tmp_path, forks, server):
+        runs = type("Told", (test_model.Runs,), {"forks": forks})()
+        try:
+            runs.begin()
+            runs.run()
+            for change in changes:
+                runs.change_the_task(change=change)
+                runs.run()
+                runs.nothing_is_asked_for_twice_but_what_a_kill_had_in_flight()
+        finally:
+            runs.teardown()
+
+    return check
 
 
 AUTH = next(case for case in test_faults.OVER_HTTP if case[0].status == 401)
@@ -111,7 +125,11 @@ PROGRAMS = {
     ),
     "keywords are not in the key": (
         "llm/request.py", "told = [self.endpoint, self.model, self.messages, keywords]",
-        "told = [self.endpoint, self.model, self.messages, {}]", model,
+        "told = [self.endpoint, self.model, self.messages, {}]", story(("heat", 0)),
+    ),
+    "what was cut serves a higher limit": (
+        "store.py", "return asked == limit or (asked is not None and limit is not None and limit <= asked)", "return True",
+        story(("limit", test_model.WHOLE - 3), ("words", "tell"), ("limit", test_model.WHOLE)),
     ),
 }  # fmt: skip
 """What is wrong to (file, what stands there, what stands there then, the check that must fail)."""
