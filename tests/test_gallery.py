@@ -308,3 +308,36 @@ def test_a_row_s_system_prompt_goes_before_the_param():
     assert task.format_input({"instruction": "x", "system_prompt": "row"})[0]["content"] == "row"
     assert task.format_input({"instruction": "x"})[0]["content"] == "param"
     assert [m["role"] for m in off.format_input({"instruction": "x", "system_prompt": "row"})] == ["user"]
+
+
+def test_magpie_asks_for_a_user_s_turn_as_raw_text_and_for_the_answer_as_a_chat(server):
+    """Turn after turn, each prompt has all that was said before and ends where the user begins."""
+    server.reply = lambda body: " How do tides work?" if "prompt" in body else "The moon pulls."
+    params = {"magpie_pre_query_template": "llama3", "n_turns": 2, "system_prompt": "You know the sea."}
+    llm = {"model": "m", "base_url": server.url, "api_key_env": None}
+
+    (row,) = run(load("magpie", params), [{}], llm=llm, store=False).rows
+
+    assert server.paths == ["/v1/completions", "/v1/chat/completions"] * 2
+    first, answer, second, _ = server.requests
+    before = "<|start_header_id|>system<|end_header_id|>\n\nYou know the sea.<|eot_id|>"
+    user, assistant = (f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ("user", "assistant"))
+    said = f"{user}How do tides work?<|eot_id|>{assistant}The moon pulls.<|eot_id|>"
+    assert first["prompt"] == before + user
+    assert second["prompt"] == before + said + user
+    assert [message["role"] for message in answer["messages"]] == ["system", "user"]
+    assert [turn["content"] for turn in row["conversation"]] == ["How do tides work?", "The moon pulls."] * 2
+
+
+def test_apigen_execution_checker_gives_calls_nothing_of_this_process_s_environment(tmp_path, monkeypatch):
+    """A function that looks for keys finds none, whatever it prints is no result, and its folder may hold a file each."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    code = "import os\n\ndef keys():\n    print('noise')\n    return sorted(os.environ)\n"
+    (tmp_path / "keys.py").write_text(code)
+    task = load("apigen-execution-checker", {"libpath": str(tmp_path)}, allow_code=True)
+
+    (row,) = run(task, [{"answers": [{"name": "keys", "arguments": {}}]}], llm="offline").rows
+
+    assert row["keep_row_after_execution_check"] is True
+    assert "OPENAI" not in row["execution_result"][0]
+    assert "noise" not in row["execution_result"][0]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distask.cli import telemetry
 from distask.cli.options import Where
 from distask.data.compression import SUFFIXES
+from distask.data.input import Nothing
 from distask.errors import UsageError
 from distask.llm.config import load_config
 from distask.runner.job import Job, Selection, shape_of
@@ -181,7 +182,7 @@ def _steps_without_code(steps: Sequence[Any]) -> list[Any]:
     return made
 
 
-def _source(choice: Choice, task: Task | Pipeline) -> str | list[dict[str, Any]]:
+def _source(choice: Choice, task: Task | Pipeline) -> str | Nothing:
     if choice.source is not None and choice.rows is not None:
         raise UsageError("--input names rows and --rows makes some; leave one of them out")
     needed = [name for name, column in task.input_columns.items() if column.required]
@@ -192,7 +193,7 @@ def _source(choice: Choice, task: Task | Pipeline) -> str | list[dict[str, Any]]
         raise UsageError(f"the task {task.name} needs rows with the column{_s(needed)} {named}: --input DATA")
     if choice.rows is None:
         raise UsageError(f"the task {task.name} needs no data; say how many rows it makes: --rows N")
-    return [{} for _ in range(choice.rows)]
+    return Nothing(choice.rows)
 
 
 def default_output(task: str, source: str | None, shard: tuple[int, int] | None = None) -> str:

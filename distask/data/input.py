@@ -6,6 +6,7 @@ import glob
 import random
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -170,9 +171,19 @@ def source_files(source: str) -> list[Path]:
     return object_files(source) if is_object(source) else _files(source)
 
 
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Rows without columns, for tasks that start from nothing; however many they are, none of them is kept."""
+
+    count: int
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return ({} for _ in range(self.count))
+
+
 def rows_input(rows: Iterable[Mapping[str, Any]], **choice: Any) -> Input:
-    """Rows that are in memory already."""
-    kept = [dict(row) for row in rows]
+    """Rows that are in memory already, or made of nothing."""
+    kept: Iterable[dict[str, Any]] = rows if isinstance(rows, Nothing) else [dict(row) for row in rows]
 
     def read() -> Iterator[Row]:
         for number, values in enumerate(kept, 1):

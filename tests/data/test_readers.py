@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from distask.data import open_input, rows_input
+from distask.data.input import Nothing, rows_input
 from distask.errors import InputError
 
 GOOD = b'{"a": 1}\n'
@@ -243,3 +244,11 @@ def test_a_file_that_changes_is_noticed(tmp_path):
     path.write_bytes(GOOD * 2)
 
     assert source.changed()
+
+
+def test_rows_made_of_nothing_are_never_kept():
+    """A thousand million of them are there at once, and can be gone through again and again."""
+    rows = rows_input(Nothing(10**9), limit=2)
+
+    assert [row.values for row in rows] == [{}, {}]
+    assert [row.index for row in rows] == [0, 1]
