@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from distask.data import open_input, rows_input
-from distask.data.input import Nothing, rows_input
+from distask.data.input import Nothing
 from distask.errors import InputError
 
 GOOD = b'{"a": 1}\n'
