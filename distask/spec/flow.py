@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distask.spec.aggregation import aggregate_columns
 from distask.spec.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Seen
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
-from distask.spec.expressions import read_expression
+from distask.spec.expressions import GLOBALS, read_expression
 from distask.spec.gallery import configs
 from distask.spec.model import TaskSpec
 from distask.spec.steps import (
@@ -95,6 +95,14 @@ def added_by(loaded: Loaded) -> tuple[str, ...]:
 def templates_of(loaded: Loaded) -> set[str]:
     """The params of a task that are templates themselves: a step hands them on as they are written."""
     return {name for name, param in loaded.spec.params.items() if param.template}
+
+
+def waits(loaded: Loaded) -> bool:
+    """Whether a step of the task, or of a task in it, waits for all rows."""
+    spec = loaded.spec
+    if not isinstance(spec, PipelineSpec):
+        return False
+    return any(isinstance(s, BARRIERS) for s in spec.steps) or any(map(waits, getattr(loaded, "tasks", {}).values()))
 
 
 def made_in(loaded: Loaded, place: Place) -> list[str]:
@@ -230,6 +238,8 @@ class _Flow(Checker):
         if loaded is None:
             return replace(columns, open=True)
         spec = loaded.spec
+        if isinstance(spec, PipelineSpec):
+            self._waits(step, place, loaded, loops)
         self._reads(
             step, place, spec, replace(columns, made={**columns.made, **({"loop_index": None} if loops else {})})
         )
@@ -248,6 +258,17 @@ class _Flow(Checker):
                 mend = f"give it another name: `output_mappings: {{{name}: new_{name}}}`; "
                 self._tell(at, told, f"{mend}or say that it is replaced: `{{{name}: {name}}}`")
         return columns.plus(made, place)
+
+    def _waits(self, step: TaskStep, place: Place, loaded: Loaded, loops: int) -> None:
+        """A task whose steps wait for all rows can't be done for some of them, or again and again."""
+        n = loaded.spec.num_generations if step.num_generations is None else step.num_generations
+        names = {*self.spec.params, *self.spec.vars, *GLOBALS, "params", "vars"}
+        by_row = step.when is not None and any(name.name not in names for name in read_expression(step.when).names)
+        if not waits(loaded) or not (loops or by_row or n > 1):
+            return
+        why = "in a loop" if loops else "behind a row's `when`" if by_row else "with several generations"
+        told = f"the task `{loaded.spec.name}` has a step that waits for all rows, and can't stand {why}"
+        self._tell((*place, "task"), told)
 
     def _reads(self, step: TaskStep, place: Place, spec: TaskSpec | PipelineSpec, columns: Columns) -> None:
         for name, column in step.input_mappings.items():

@@ -149,6 +149,24 @@ def test_a_task_that_is_a_step_of_itself_is_refused(spec):
     assert "`repeat`" in found[0][2]
 
 
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ("  - {repeat: 2, steps: [{task: all.yaml}]}", "in a loop"),
+        ("  - {task: all.yaml, when: instruction}", "behind a row's `when`"),
+        ("  - {task: all.yaml, num_generations: 2}", "several generations"),
+    ],
+)
+def test_a_task_that_waits_for_all_rows_is_done_once_for_all_of_them(spec, steps, why):
+    files = {"all.yaml": "steps: [{sort: instruction}]\n"}
+
+    (found,) = told(spec, steps, files)
+
+    assert found[0] == "all.yaml"
+    assert why in found[1]
+    spec("  - {task: all.yaml, when: turns > 1}", files, params={"turns": {"type": "integer", "default": 2}})
+
+
 def test_what_asks_and_steps_are_not_mixed(spec):
     found = told(spec, ASK, format_input=[{"role": "user", "content": "x"}])
 
