@@ -151,7 +151,7 @@ def open_input(source: str, **choice: Any) -> Input:
         return Input(source, lambda: read_hub(source), remote=True, **choice)
     if source == "-":
         spool = _spooled()
-        return Input("<stdin>", lambda: read_jsonl(spool, "<stdin>"), **choice)
+        return Input("<stdin>", lambda: told_faults(read_jsonl(spool, "<stdin>"), "<stdin>"), **choice)
     folder = Path(source.partition("@")[0])
     if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
         return Input(source, lambda: read_folder(source), **choice)

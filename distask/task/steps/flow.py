@@ -11,10 +11,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from distask.errors import RowError
 from distask.task.steps.item import Item
 
 if TYPE_CHECKING:
-    from distask.errors import RowError
     from distask.spec.model import LLM
     from distask.spec.steps import StepLLM
     from distask.task.steps.item import Lineage
@@ -109,6 +109,13 @@ class Step(Protocol):
 def through(steps: Sequence[Step], item: Item) -> Flow:
     """Take a row through steps, one after the other."""
     for index, step in enumerate(steps):
+        try:
+            item.spent.step()
+        except RowError as error:  # it goes through no more steps
+            if item.failed:
+                return [item]
+            step.count.failed += 1
+            return (yield from fail(step.count.name, item, error))
         step.count.came += 1
         made = yield from step.flow(item)
         step.count.went += len(made)

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from distask.errors import RowError
+
 LARGE = 1 << 63
 """Occurrences from here on are made of a row's lineage; those below are counted, as in a run of one task."""
 
@@ -41,6 +43,30 @@ class Lineage:
         return LARGE + int.from_bytes(digest, "big") % LARGE
 
 
+MAX_STEPS = 100_000
+"""Steps that one row of the input may go through, all that it became counted together."""
+MAX_SECONDS = 5.0
+"""Seconds of its thread's own time that the steps' expressions may take for one row of the input."""
+
+
+class Spent:
+    """What one row of the input has used of its steps, with all rows that it became."""
+
+    __slots__ = ("seconds", "steps")
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.seconds = 0.0
+
+    def step(self) -> None:
+        """Count a step; raises `RowError` where the row has used all that it may."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise RowError("too_much", f"the row goes through more than {MAX_STEPS:,} steps")
+        if self.seconds > MAX_SECONDS:
+            raise RowError("too_much", f"the steps' expressions take longer than {MAX_SECONDS:g} s for this row")
+
+
 @dataclass(slots=True)
 class Item:
     """A row between two steps."""
@@ -59,6 +85,8 @@ class Item:
     """The columns around the task that it is in, the outermost first."""
     turns: tuple[int, ...] = ()
     """Which turn of each loop it is in."""
+    spent: Spent = field(default_factory=Spent)
+    """What it has used, together with all rows that come from the same one."""
 
     def child(self, values: dict[str, Any], step: str, number: int, metadata: dict[str, Any]) -> Item:
         """The row of this number that a step makes of this one."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distask.errors import RowError
 from distask.spec.expressions import read_expression, read_template
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from distask.task.steps.item import Item
     from distask.task.templates import Compiler, Expression, Place
 
+T = TypeVar("T")
 Value = Callable[["Item"], Any]
 """What a step computes of a row; raises `RowError`."""
 
@@ -43,12 +45,12 @@ class Scope:
     def expression(self, source: str, place: Place) -> Value:
         """An expression over a row."""
         compiled = self._compiler.expression(source, place)
-        return lambda item: compiled(self.names(item))
+        return lambda item: _timed(item, lambda: compiled(self.names(item)))
 
     def value(self, written: Any, place: Place) -> Value:
         """A value of any shape, in which texts with braces are templates."""
         made = self._shape(written, place)
-        return lambda item: _plain(made(self.names(item)))
+        return lambda item: _timed(item, lambda: _plain(made(self.names(item))))
 
     def is_fixed(self, written: Any) -> bool:
         """Whether a value hangs on params and vars only, and is the same for every row."""
@@ -82,6 +84,15 @@ class Scope:
             items = [self._shape(value, (*place, index)) for index, value in enumerate(written)]
             return lambda names: [item(names) for item in items]
         return lambda _names: written
+
+
+def _timed(item: Item, compute: Callable[[], T]) -> T:
+    """Compute, and count how long that took: all expressions of a row have one budget."""
+    began = time.thread_time()
+    try:
+        return compute()
+    finally:
+        item.spent.seconds += time.thread_time() - began
 
 
 def _plain(value: Any) -> Any:
