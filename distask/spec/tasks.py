@@ -5,6 +5,7 @@ A spec names others by their place beside itself, or by a built-in name; one tha
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_NESTED = 16
 """Specs in each other; a real one has two or three."""
+MOST_TASKS = 500
+"""Tasks that a spec is made of, those of its steps' files too."""
 _OF_REPLIES = {"reply", "finish_reason", "parsed"}
 """Names that only what is read of a reply has."""
 
@@ -45,12 +48,40 @@ def load_tasks(
     spec: PipelineSpec, document: Document, path: Path, within: Sequence[Path]
 ) -> tuple[dict[Place, Loaded], list[Diagnostic]]:
     """The tasks of all steps by the step's place, and what is wrong with the others."""
+    with _COUNT:
+        return _load_tasks(spec, document, path, within)
+
+
+class _Count(threading.local):
+    """The tasks that were loaded for the outermost spec so far."""
+
+    def __init__(self) -> None:
+        self.depth = self.tasks = 0
+
+    def __enter__(self) -> None:
+        self.tasks = 0 if self.depth == 0 else self.tasks
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+
+
+_COUNT = _Count()
+
+
+def _load_tasks(
+    spec: PipelineSpec, document: Document, path: Path, within: Sequence[Path]
+) -> tuple[dict[Place, Loaded], list[Diagnostic]]:
     tasks: dict[Place, Loaded] = {}
     found: list[Diagnostic] = []
     chain = [*within, path.resolve()]
     for place, step in walk(spec.steps):
         if not isinstance(step, TaskStep):
             continue
+        _COUNT.tasks += 1
+        if _COUNT.tasks > MOST_TASKS:
+            found.append(document.diagnostic((*place, "task"), f"the spec is made of more than {MOST_TASKS} tasks"))
+            break
         try:
             if isinstance(step.task, dict):
                 tasks[place] = _inline(spec, step, step.task, place, document, path, within)
@@ -85,6 +116,10 @@ def _of_file(name: str, place: Place, document: Document, path: Path, chain: Seq
             hint = f"did you mean `{name.removesuffix(file.name)}{close}`?" if close else None
             raise wrong(f"there is no file `{name}` beside this one", hint)
     resolved = file.resolve()
+    if is_file and not any(resolved.is_relative_to(folder) for folder in (chain[0].parent, path.parent.resolve())):
+        raise wrong(
+            f"the file `{name}` leads outside of the spec's folder", "a spec reads only files beside and below it"
+        )
     if resolved in chain:
         way = " → ".join(p.name for p in [*chain[chain.index(resolved) :], resolved])
         raise wrong(f"this task is a step of itself: {way}", "a loop is written as `repeat`")

@@ -188,6 +188,53 @@ def test_no_other_place_of_a_spec_hangs_or_fills_the_memory(cage, folder, where)
     attack(cage, folder, ["validate", "run"])
 
 
+DOUBLED = {"set": {"a": "{{ a ~ a }}"}}
+BEGUN = {"set": {"a": "{{ q }}"}}
+STEPS = {
+    "a loop of 10**9 turns": [BEGUN, {"repeat": 10**9, "steps": [DOUBLED]}],
+    "a loop that doubles": [BEGUN, {"repeat": 999, "steps": [DOUBLED]}],
+    "a loop that doubles a list": [
+        {"set": {"a": "{{ [1] }}"}},
+        {"repeat": 60, "steps": [{"set": {"a": "{{ [a, a] }}"}}]},
+    ],
+    "loops in loops": [
+        BEGUN,
+        {"repeat": 900, "steps": [{"repeat": 900, "steps": [{"repeat": 900, "steps": [DOUBLED]}]}]},
+    ],
+    "rows of rows of rows": [{"set": {"a": "{{ range(9999) | list }}"}}, {"explode": "a"}] * 3,
+    "slow values": [{"set": {"a": "{{ " + SLOW + " | length }}"}}] * 300,
+    "slow conditions": [BEGUN, *[{**BEGUN, "when": SLOW + " | length == 0"}] * 300],
+    "slow filters": [BEGUN, *[{"filter": SLOW + " | length == 0"}] * 300],
+    "itself": [{"task": "t.yaml"}],
+    "another that is made of it": [{"task": "other.yaml"}],
+    "tasks by the billion": [{"task": "c0.yaml"}],
+    "a file outside": [{"task": "../secret.txt"}],
+    "a file that a link leads to": [{"task": "link.yaml"}],
+    "a device": [{"task": "zero.yaml"}],
+    "code": [{"task": "code.yaml"}],
+}
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_no_task_made_of_tasks_hangs_or_fills_the_memory(cage, folder, steps):
+    """A row of the input has one budget of steps and of time, with all rows that it becomes."""
+    path = folder.path
+    (path / "link.yaml").symlink_to(path.parent / "secret.txt")
+    (path / "zero.yaml").symlink_to("/dev/zero")
+    folder.write("evil.py", "open('PWNED', 'w').close()\ndef run(reply, row): return {'a': reply}\n")
+    folder.write("code.yaml", VALID.decode().replace("{parser: text}", "{parser: python, function: 'evil:run'}"))
+    folder.write("other.yaml", "inputs: {q: x}\nsteps: [{task: t.yaml}]\noutputs: {a: x}\n")
+    for number in range(20):
+        folder.write(
+            f"c{number}.yaml",
+            f"inputs: {{q: x}}\nsteps: [{{task: c{number + 1}.yaml}}, {{task: c{number + 1}.yaml}}]\noutputs: {{a: x}}\n",
+        )
+    folder.write("c20.yaml", VALID.decode())
+    folder.task(steps=STEPS[steps], format_input=None, format_output=None, cases=None, outputs={"a": {"type": "any"}})
+
+    attack(cage, folder, ["validate", "run"])
+
+
 BOMBS = {
     "nine levels of lols": "a: &a [x,x,x,x,x,x,x,x,x]\n"
     + "".join(f"{c}: &{c} [{','.join([f'*{p}'] * 9)}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True)),

@@ -45,7 +45,7 @@ class Lineage:
 
 MAX_STEPS = 100_000
 """Steps that one row of the input may go through, all that it became counted together."""
-MAX_SECONDS = 5.0
+MAX_SECONDS = 3.0
 """Seconds of its thread's own time that the steps' expressions may take for one row of the input."""
 
 
