@@ -126,11 +126,12 @@ def _answer(answers: TextIO, main: Callable[[list[str]], int]) -> None:
 
 def _import_all() -> None:
     import importlib
+    import pkgutil
 
-    from distask.cli import COMMANDS
+    import distask.cli
 
-    for name in COMMANDS:
-        importlib.import_module(f"distask.cli.{name.replace('-', '_')}")
+    for module in pkgutil.iter_modules(distask.cli.__path__):
+        importlib.import_module(f"distask.cli.{module.name}")
     import distask.llm.client
     import distask.llm.plain
     import distask.runner.engine
