@@ -50,6 +50,15 @@ def test_every_page_is_in_the_navigation(site):
         assert f'href="{address}/"' in home, f"docs/site/mkdocs.yml does not name {page.name}"
 
 
+def test_every_block_of_code_is_one(site):
+    """A fence whose heading is not understood is text, with its backticks."""
+    folder, _ = site
+
+    fence = re.compile(r"`{2,}(yaml|jsonl?|text|console|bash)\b")
+    assert [path for path in folder.rglob("*.html") if fence.search(path.read_text())] == []
+    assert '<span class="filename">distil.yaml</span>' in (folder / "howto/distil/index.html").read_text()
+
+
 def test_a_page_fetches_nothing_from_the_network(site):
     folder, _ = site
     texts = {path: path.read_text(errors="replace") for path in folder.rglob("*") if path.suffix in (".html", ".css")}

@@ -12,6 +12,8 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[2]
 HOME = "README.md"
 FOLDERS = ("tasks", "configs", "examples")
+BLOCK = re.compile(r"^```(\w+) file=(\S+)$", re.MULTILINE)
+"""A file of the reader's folder; its name becomes the block's title."""
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)\s#]+)")
 
 
@@ -35,4 +37,4 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         inside = wanted.removeprefix("docs/") if wanted != HOME else "index.md"
         return found[1] + posixpath.relpath(inside, posixpath.dirname(page.file.src_uri) or ".")
 
-    return LINK.sub(moved, markdown)
+    return BLOCK.sub(r'```\1 title="\2"', LINK.sub(moved, markdown))
