@@ -1,0 +1,347 @@
+"""Make each of a spec's steps ready: from what the file says to a function over rows, or to a barrier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError, UsageError
+from distask.spec import steps as language
+from distask.spec.aggregation import aggregate_columns
+from distask.spec.flow import added_by, made_in, templates_of
+from distask.spec.load import LoadedPipeline, LoadedSpec
+from distask.spec.model import LLM
+from distask.spec.steps import StepLLM, kind_of
+from distask.task.code import function_of
+from distask.task.columns import ColumnType
+from distask.task.steps import barriers
+from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
+from distask.task.steps.compute import Compute
+from distask.task.steps.flow import Count, Step
+from distask.task.steps.loops import ForEach, Repeat
+from distask.task.steps.rows import Columns, Explode, Filter, Set, When
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distask.task.steps.build import Builder
+    from distask.task.steps.scope import Scope
+    from distask.task.task import Task
+    from distask.task.templates import Place
+
+Node = Step | barriers.Barrier
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What stands around a spec's steps."""
+
+    llm: Mapping[str, Any] = field(default_factory=dict)
+    """What the steps around say of whom is asked, and how."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What the specs around say of generation."""
+    depth: int = 0
+    raw: Mapping[str, bool] = field(default_factory=dict)
+    """What the specs around leave out of the metadata: `add_raw_input`, `add_raw_output`."""
+    times: int | None = 1
+    """How often the steps are done for a row of the run, at the most; None where that hangs on the rows."""
+
+
+OUTERMOST = Around()
+
+
+class StepMaker:
+    """Makes one spec's steps."""
+
+    def __init__(
+        self, builder: Builder, loaded: LoadedPipeline, scope: Scope, params: Mapping[str, Any], around: Around
+    ) -> None:
+        self._builder = builder
+        self._loaded = loaded
+        self._scope = scope
+        self._params = params
+        self._around = around
+        self._loops: dict[str, list[Any] | None] = {}
+        """The items of the loops around, where they are fixed."""
+        self.new: dict[str, None] = {}
+        """Columns that steps add under names of their own."""
+
+    def nodes(self, steps: Sequence[language.Step], place: Place) -> list[Node]:
+        """The steps in force, in their order."""
+        made: list[Node] = []
+        for index, step in enumerate(steps):
+            made += self._node(step, (*place, index))
+        return made
+
+    def _node(self, step: language.Step, place: Place) -> list[Node]:
+        scope, at = self._scope, (*place, "when")
+        fixed = step.when is None or scope.is_fixed_expression(step.when)
+        if step.when is not None and fixed:
+            try:
+                holds = bool(scope.fixed_expression(step.when, at))
+            except RowError as error:
+                raise UsageError(f"{self._loaded.path}: `when: {step.when}` can't be told: {error.message}") from None
+            if not holds:
+                return []
+        made, added = self._made(step, place, handles_failure=not fixed)
+        if fixed or step.when is None:
+            return made
+        if len(made) != 1 or isinstance(made[0], barriers.Barrier):
+            count = Count(self._builder.name(step.name or "when"), "task", self._around.depth)
+            made = [Several(count, all_steps(made, self._loaded), 1, grouped=False)]
+        return [When(all_steps(made, self._loaded)[0], scope.expression(step.when, at), added)]
+
+    def _made(self, step: language.Step, place: Place, *, handles_failure: bool) -> tuple[list[Node], Sequence[str]]:
+        """What a step does, and the columns that it adds."""
+        if isinstance(step, language.TaskStep):
+            return self._task(step, place, handles_failure=handles_failure)
+        count = self._count(step, place)
+        scope = self._scope
+        if isinstance(step, language.RepeatStep):
+            inner = self._inside(step.steps, (*place, "steps"), count, self._turns(step, place))
+            turns = scope.expression(step.repeat, (*place, "repeat")) if isinstance(step.repeat, str) else step.repeat
+            loop = Repeat(
+                count,
+                turns,
+                inner,
+                goes_on=None if step.while_ is None else scope.expression(step.while_, (*place, "while")),
+                until=None if step.until is None else scope.expression(step.until, (*place, "until")),
+                collect=step.collect,
+            )
+            return [loop], tuple(step.collect or ())
+        if isinstance(step, language.ForEachStep):
+            name, _, source = step.for_each.partition(" in ")
+            before = set(self.new)
+            fixed = self._items(source, place)
+            self._loops[name.strip()] = fixed
+            inner = self._inside(step.steps, (*place, "steps"), count, None if fixed is None else len(fixed))
+            del self._loops[name.strip()]
+            collect = step.collect or {column: column for column in made_in(self._loaded, place)}
+            self.new = {n: None for n in self.new if n in before} | dict.fromkeys(collect)
+            items = scope.expression(source, (*place, "for_each"))
+            return [ForEach(count, name.strip(), items, inner, collect)], tuple(collect)
+        return [self._simple(step, place, count)], tuple(getattr(step, "set", getattr(step, "outputs", ())))
+
+    def _simple(self, step: language.Step, place: Place, count: Count) -> Node:
+        scope = self._scope
+        match step:
+            case language.FilterStep():
+                return Filter(count, scope.expression(step.filter, (*place, "filter")))
+            case language.SetStep():
+                return Set(count, {n: scope.value(v, (*place, "set", n)) for n, v in step.set.items()})
+            case language.PythonStep():
+                return self._compute(step, place, count)
+            case language.ExplodeStep():
+                self._around = replace(self._around, times=None)
+                return Explode(count, step.explode)
+            case language.KeepStep():
+                return Columns(count, keep=step.keep)
+            case language.DropStep():
+                return Columns(count, drop=step.drop)
+            case language.RenameStep():
+                return Columns(count, rename=step.rename)
+            case language.GroupStep():
+                return barriers.Group(count, step.group.by)
+            case language.DedupStep():
+                return self._dedup(step, place, count)
+            case language.SortStep():
+                return barriers.Sort(count, step.sort.by, descending=step.sort.descending)
+            case language.SampleStep():
+                seed = f"{self._builder.seed}/{self._loaded.spec.name}/{count.name}"
+                n = None if step.sample.n is None else self._whole(step.sample.n, (*place, "sample"), "sample")
+                return barriers.Sample(count, seed, n=n, fraction=step.sample.fraction)
+            case language.LimitStep():
+                return barriers.Limit(count, self._whole(step.limit, (*place, "limit"), "limit"))
+        raise AssertionError(step)
+
+    def _compute(self, step: language.PythonStep, place: Place, count: Count) -> Node:
+        path = self._loaded.path
+        if not self._builder.allow_code:
+            raise UsageError(f"{path} runs code of its own, {step.python}: read it, then give --allow-code")
+        args = self._scope.value(step.args, (*place, "args"))
+        columns = {name: ColumnType(output, name) for name, output in step.outputs.items()}
+        self.new |= dict.fromkeys(columns)
+        return Compute(count, step.python, function_of(step.python, path.resolve().parent), args, columns)
+
+    def _dedup(self, step: language.DedupStep, place: Place, count: Count) -> Node:
+        dedup = step.dedup
+        if dedup.method == "exact":
+            return barriers.Exact(count, dedup.by)
+        threshold = dedup.threshold
+        if isinstance(threshold, str):
+            try:
+                threshold = self._scope.fixed_expression(threshold, (*place, "dedup", "threshold"))
+            except RowError as error:
+                told = f"the threshold of {count.name} can't be told: {error.message}"
+                raise UsageError(f"{self._loaded.path}: {told}") from None
+            if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+                raise UsageError(
+                    f"{self._loaded.path}: the threshold of {count.name} is {threshold!r:.40}, not in 0 to 1"
+                )
+        return (barriers.MinHash if dedup.method == "minhash" else barriers.Cosine)(count, dedup, threshold)
+
+    def _whole(self, written: int | str, place: Place, key: str) -> int:
+        try:
+            value = self._scope.fixed_expression(written, place) if isinstance(written, str) else written
+        except RowError as error:
+            raise UsageError(f"{self._loaded.path}: `{key}: {written}` can't be told: {error.message}") from None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UsageError(f"{self._loaded.path}: `{key}: {written}` is {value!r:.40}, which is no number of rows")
+        return value
+
+    def _turns(self, step: language.RepeatStep, place: Place) -> int | None:
+        """How many turns there are at the most, where that is fixed."""
+        if isinstance(step.repeat, int):
+            return step.repeat
+        if not self._scope.is_fixed_expression(step.repeat):
+            return None
+        try:
+            turns = self._scope.fixed_expression(step.repeat, (*place, "repeat"))
+        except RowError as error:
+            raise UsageError(f"{self._loaded.path}: `repeat: {step.repeat}` can't be told: {error.message}") from None
+        if isinstance(turns, bool) or not isinstance(turns, int) or not 0 <= turns <= language.MAX_TURNS:
+            told = f"is {turns!r:.40}, and not a whole number from 0 to {language.MAX_TURNS:,}"
+            raise UsageError(f"{self._loaded.path}: `repeat: {step.repeat}` {told}")
+        return turns
+
+    def _items(self, source: str, place: Place) -> list[Any] | None:
+        """The items that a loop goes through, where they are fixed."""
+        if not self._scope.is_fixed_expression(source):
+            return None
+        try:
+            items = self._scope.fixed_expression(source, (*place, "for_each"))
+        except RowError as error:
+            raise UsageError(f"{self._loaded.path}: `for_each: … in {source}` can't be told: {error.message}") from None
+        return list(items) if isinstance(items, list | tuple | range) else None
+
+    def _inside(self, steps: Sequence[language.Step], place: Place, count: Count, times: int | None) -> list[Step]:
+        around = self._around
+        self._around = replace(around, depth=count.depth + 1, times=product(around.times, times))
+        made = self.nodes(steps, place)
+        self._around = around
+        return all_steps(made, self._loaded)
+
+    def _count(self, step: language.Step, _place: Place, wanted: str | None = None) -> Count:
+        kind = kind_of(step) or ""
+        name = self._builder.name(step.name or wanted or kind.replace("_", "-"))
+        count = Count(name, kind, self._around.depth)
+        self._builder.counts.append(count)
+        return count
+
+    # the step that asks
+
+    def _task(
+        self, step: language.TaskStep, place: Place, *, handles_failure: bool
+    ) -> tuple[list[Node], Sequence[str]]:
+        loaded = self._loaded.tasks[place]
+        count = self._count(step, place, loaded.spec.name)
+        added = [step.output_mappings.get(name, name) for name in added_by(loaded)]
+        self.new |= dict.fromkeys(n for n in added_by(loaded) if n not in step.output_mappings)
+        n = loaded.spec.num_generations if step.num_generations is None else step.num_generations
+        around = self._around
+        grouped = loaded.spec.group_generations if step.group_generations is None else step.group_generations
+        inherited = {k: v for k, v in self._params.items() if isinstance(step.task, dict) and k in loaded.spec.params}
+        given = {**inherited, **step.params}
+        llm = {**self._around.llm, **(step.llm.model_dump(exclude_none=True) if step.llm is not None else {})}
+        if not grouped:
+            self._around = replace(around, times=product(around.times, n))
+        if isinstance(loaded, LoadedPipeline):
+            return self._pipeline(step, place, loaded, count, given, llm, n, grouped=grouped), added
+        count.most = product(around.times, n)
+        if not grouped and loaded.spec.aggregate:
+            told = f"the task {loaded.spec.name} makes one value of a row's generations, which needs them grouped"
+            raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
+        mapped = _mapped(loaded, step, around.raw)
+        scope, builder = self._scope, self._builder
+        written = templates_of(loaded)
+        computed = {name: value for name, value in step.params.items() if name not in written}
+        if all(map(scope.is_fixed, computed.values())):
+            task = builder.task(mapped, self._fixed_params(given, computed, place), count.name)
+            added = list(task.added_columns)
+            make: Callable[[Any], Task] = lambda _item: task  # noqa: E731
+        else:
+            params = scope.value(computed, (*place, "params"))
+            make = Tasks(params, lambda values: builder.task(mapped, {**given, **values}, count.name))
+        templated = any(isinstance(v, str) and "{{" in v for v in llm.values())
+        defaults = LLM.model_validate({**self._around.defaults, **loaded.spec.llm.model_dump(exclude_none=True)})
+        builder.asked += [(each, defaults) for each in (self._named(llm, place) if templated else [made_llm(llm)])]
+        asked = Asked(
+            make,
+            tuple(added),
+            n,
+            grouped,
+            scope.value(llm, (*place, "llm")) if templated else made_llm(llm),
+            defaults,
+            own_model="model" in llm or "config" in llm,
+            handles_failure=handles_failure,
+            again=builder.asks_again(loaded.spec.name),
+        )
+        return [Call(count, asked)], added
+
+    def _named(self, llm: Mapping[str, Any], place: Place) -> list[StepLLM]:
+        """Whom a step with a template for it will ask, where that hangs on a loop's fixed items only."""
+        for name, items in self._loops.items():
+            try:
+                return [made_llm(self._scope.fixed(llm, (*place, "llm"), {name: item})) for item in items or ()]
+            except RowError:
+                continue
+        return []
+
+    def _fixed_params(self, given: Mapping[str, Any], computed: Mapping[str, Any], place: Place) -> dict[str, Any]:
+        try:
+            return {n: self._scope.fixed(v, (*place, "params", n)) if n in computed else v for n, v in given.items()}
+        except RowError as error:
+            raise UsageError(f"{self._loaded.path}: the params of a step can't be told: {error.message}") from None
+
+    def _pipeline(
+        self,
+        step: language.TaskStep,
+        place: Place,
+        loaded: LoadedPipeline,
+        count: Count,
+        given: Mapping[str, Any],
+        llm: Mapping[str, Any],
+        n: int,
+        *,
+        grouped: bool,
+    ) -> list[Node]:
+        if not all(map(self._scope.is_fixed, step.params.values())):
+            told = "the params of a task that is made of steps can't hang on the row"
+            raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
+        times = product(self._around.times, n if grouped else 1)
+        around = replace(self._around, llm=llm, depth=count.depth + 1, times=times)
+        params = self._fixed_params(given, step.params, place)
+        body = self._builder.body(loaded, params, around, (step.input_mappings, step.output_mappings), count)
+        if n == 1:
+            return list(body.nodes)
+        return [Several(count, all_steps(body.nodes, self._loaded), n, grouped=grouped)]
+
+
+def product(times: int | None, factor: int | None) -> int | None:
+    """How often both together; None where that is not known."""
+    return None if times is None or factor is None else times * factor
+
+
+def _mapped(loaded: LoadedSpec, step: language.TaskStep, raw: Mapping[str, bool]) -> LoadedSpec:
+    """The task's spec with the step's names for columns, and without the raw parts that are left out."""
+    spec = loaded.spec
+    names = {name: spec.output_mappings.get(name, name) for name in spec.outputs}
+    names |= {f"{of}_{how}": column for column, of, how in aggregate_columns(spec, spec.outputs)}
+    outputs = {name: step.output_mappings.get(own, own) for name, own in names.items()}
+    changed = {
+        "input_mappings": {**spec.input_mappings, **step.input_mappings},
+        "output_mappings": {name: column for name, column in outputs.items() if name != column},
+        **raw,
+    }
+    return replace(loaded, spec=spec.model_copy(update=changed))
+
+
+def all_steps(nodes: Sequence[Node], loaded: LoadedPipeline) -> list[Step]:
+    """The nodes, none of which waits for all rows; raises `UsageError`."""
+    made: list[Step] = []
+    for node in nodes:
+        if isinstance(node, barriers.Barrier):
+            told = f"the step {node.count.name} waits for all rows, and can't stand in a loop, or behind a row's `when`"
+            raise UsageError(f"{loaded.path}: {told}")
+        made.append(node)
+    return made
