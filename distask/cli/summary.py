@@ -9,6 +9,7 @@ from rich.text import Text
 
 from distask.cli import steps
 from distask.cli.console import plain, short
+from distask.errors import StoreError
 from distask.figures import duration, money, rates, several
 from distask.llm.prices import known_of
 from distask.runner.batch import Left
@@ -152,6 +153,8 @@ def way_on(job: Job, error: RunError, typed: Sequence[str]) -> str:
         said.append(f"{stats.rows:,}{total} rows are done{where}")
         if stats.completions and not _is_offline(job) and job.store is False:
             said.append("no reply is kept (--no-store): to run again is to ask for everything again")
+        elif stats.completions and isinstance(error, StoreError):
+            said.append("the replies before are in the store; those that it could not take will be asked for again")
         elif stats.completions and not _is_offline(job):
             said.append("every reply that came is in the store and will not be asked for again")
     same = ", with the same rows on stdin" if job.source == "-" else ""
