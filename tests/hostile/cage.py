@@ -135,7 +135,7 @@ def _import_all() -> None:
     import distask.llm.client
     import distask.llm.plain
     import distask.runner.engine
-    import distask.task.cases  # noqa: F401
+    import distask.task.cases
 
 
 def _become(main: Callable[[list[str]], int], order: dict) -> None:
