@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from distask.report.result import ResultRow
 
-GOOD, FAILED = "good", "failed"
 ONLY = ("only in A", "only in B")
 FATES = {
     (True, True): "good in both",

@@ -17,7 +17,8 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from distask.errors import OutputError, UsageError
+from distask.data.writers.base import unwritable
+from distask.errors import UsageError
 from distask.report.blocks import element, packed
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def write_page(path: Path, template: str, page: Mapping[str, Any], index: Mappin
             size = file.tell()
         os.replace(partial, path)  # noqa: PTH105 - the pair of the line above
     except OSError as error:
-        raise OutputError(f"{path}: can't be written: {error.strerror}") from None
+        raise unwritable(str(path), error) from None
+    finally:
+        partial.unlink(missing_ok=True)
     return size
 
 

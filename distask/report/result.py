@@ -87,18 +87,11 @@ class Result:
         self.inputs: list[str] | None = columns.get("input")
         """The columns that the rows had before; None where nobody knows."""
         self.task: str | None = ((self.record or {}).get("identity") or {}).get("task")
-        self.has_metadata = False
 
     def _partial_input(self, path: Path) -> Input:
         if not path.is_file():
             raise InputError(f"{path}: there is no such file")
         return Input(str(path), lambda: read_jsonl(path, str(path)))
-
-    @property
-    def size(self) -> int | None:
-        """Rows, where the record says how many."""
-        counts = (self.record or {}).get("counts") or {}
-        return counts.get("rows_out")
 
     @property
     def outputs(self) -> list[str]:
@@ -115,7 +108,8 @@ class Result:
 
     def count(self) -> int:
         """Rows: as the record says, or counted."""
-        return self.size if self.size is not None else sum(1 for _ in self._rows)
+        told = ((self.record or {}).get("counts") or {}).get("rows_out")
+        return told if isinstance(told, int) else sum(1 for _ in self._rows)
 
     def __iter__(self) -> Iterator[ResultRow]:
         self.skipped = 0
@@ -145,7 +139,6 @@ class Result:
             if isinstance(part, dict)
             for reply in self._replies(part, sample if grouped else None)
         ]
-        self.has_metadata = self.has_metadata or bool(replies)
         kept = {name: value for name, value in values.items() if name not in (self.metadata_column, MODEL_COLUMN)}
         return ResultRow(kept, replies, len(parts) if grouped else None, line)
 

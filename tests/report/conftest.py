@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import unescape
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,6 @@ class Bench:
     folder: Path
     server: object
     task: str = JUDGE
-    names: list[str] = field(default_factory=list)
 
     def result(self, name="out.jsonl", count=20, reply=judged, rows=None, **options):
         """Run the task; gives the output's path."""

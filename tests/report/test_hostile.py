@@ -52,7 +52,13 @@ def attacked(tmp_path_factory):
         bench = Bench(tmp_path_factory.mktemp("attacked"), server)
         bench.task = TASK.format(payload=json.dumps(" ".join(PAYLOADS[:3])))
         rows = [
-            {"id": i, "question": payload, f"name {payload}": {payload: [payload]}, "media": payload}
+            {
+                "id": i,
+                "question": payload,
+                f"name {payload}": {payload: [payload]},
+                "constructor": payload,
+                "__proto__": payload,
+            }
             for i, payload in enumerate(PAYLOADS)
         ]
         output = bench.result(rows=rows, reply=reply)

@@ -4,8 +4,11 @@ const COLUMNS_SHOWN = { input: 3, output: 7 };
 
 /** The value of a column in a row that was read. */
 function valueIn(row, column) {
-  return isComparison ? pairIn(row, column) : row[column.name];
+  return isComparison ? pairIn(row, column) : own(row, column.name);
 }
+
+/** What a row itself has under a name; anybody may call a column `constructor`. */
+const own = (row, name) => (row && Object.hasOwn(row, name) ? row[name] : undefined);
 
 /** A value as one text. */
 function plainText(value) {

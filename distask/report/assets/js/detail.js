@@ -93,7 +93,7 @@ function columnsPane(values, replies) {
   const pane = paneOf("Columns");
   const sought = state.query.toLowerCase();
   for (const [title, role] of [["", "output"], ["Of the input", "input"]]) {
-    const of = [...columns.values()].filter((column) => column.role === role && column.name in values);
+    const of = [...columns.values()].filter((column) => column.role === role && Object.hasOwn(values, column.name));
     if (!of.length) continue;
     if (title) pane.append(el("h4", { text: title }));
     const list = el("dl", { class: "values" });

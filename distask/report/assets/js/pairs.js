@@ -2,7 +2,7 @@
 
 /** What stood in a column in A, and stands in B. */
 function pairIn([before, after], column) {
-  return { was: before?.[column.name], now: after?.[column.name] };
+  return { was: own(before, column.name), now: own(after, column.name) };
 }
 
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);

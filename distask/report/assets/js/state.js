@@ -8,7 +8,6 @@ const state = {
   open: null,
   reply: 0,
   shown: new Int32Array(0),
-  busy: false,
 };
 /** Milliseconds between two looks at what was found so far. */
 const SHOWN_EVERY = 500;
