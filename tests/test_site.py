@@ -55,7 +55,8 @@ def test_every_block_of_code_is_one(site):
     folder, _ = site
 
     fence = re.compile(r"`{2,}(yaml|jsonl?|text|console|bash)\b")
-    assert [path for path in folder.rglob("*.html") if fence.search(path.read_text())] == []
+    pages = [path for path in folder.rglob("*.html") if "gallery" not in path.parts]  # whose replies may hold fences
+    assert [path for path in pages if fence.search(path.read_text())] == []
     assert '<span class="filename">distil.yaml</span>' in (folder / "howto/distil/index.html").read_text()
 
 
