@@ -127,8 +127,8 @@ def lines(stats: Stats, width: int) -> RenderableType:
         drawn += [_line(_rows(stats)), _line(rate)]
     if under_way := _under_way(stats):
         drawn.append(_line(" · ".join(under_way), "dim"))
-    if stats.steps:
-        drawn.append(Text(steps.now(stats.steps), style="dim", no_wrap=True, overflow="ellipsis"))
+    if under_way_in := steps.now(stats.steps):
+        drawn.append(Text(under_way_in, style="dim", no_wrap=True, overflow="ellipsis"))
     if failed := _failed(stats):
         drawn.append(_line(failed, "yellow"))
     return Group(*drawn)
@@ -149,7 +149,7 @@ def parts(stats: Stats) -> list[str]:
         _rate(stats),
         *_left(stats),
         *_under_way(stats),
-        *([steps.now(stats.steps)] if stats.steps else []),
+        *filter(None, [steps.now(stats.steps)]),
         *([failed] if failed else []),
     ]
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from distask.task.steps.flow import Count
 
 INDENT = "  "
+WAITING = ("group", "dedup", "sort", "sample", "limit")
+"""Steps that wait for all rows."""
 
 
 def lines(counts: Sequence[Count]) -> Iterator[tuple[str, str]]:
@@ -42,6 +44,6 @@ def _did(count: Count) -> str:
 
 
 def now(counts: Sequence[Count]) -> str:
-    """How far each step that asks is, for one line of progress."""
-    asking = [count for count in counts if count.most != 0]
-    return " → ".join(f"{safe(c.name)} {c.went:,}/{c.came:,}" for c in asking)
+    """How far each step is that asks, or waits for all rows, for one line of progress."""
+    shown = [count for count in counts if count.most != 0 or count.kind in WAITING]
+    return " → ".join(f"{safe(c.name)} {c.went:,}/{c.came:,}" for c in shown)

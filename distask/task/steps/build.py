@@ -81,7 +81,7 @@ class Builder:
         raw = {**around.raw, **{key: False for key in _RAW if not getattr(spec, key)}}
         inner = StepMaker(self, loaded, scope, values, replace(around, defaults=defaults, raw=raw))
         if count is None:
-            count = Count(self.name(spec.name), "task", around.depth)
+            count = Count(spec.name, "task", around.depth)
         nodes = (Enter(count, frame), *inner.nodes(spec.steps, ("steps",)), Leave(count, frame))
         outputs = tuple(outside for outside, _ in (frame.outputs or {}).values())
         added = outputs if frame.outputs is not None else tuple(inner.new)
