@@ -196,16 +196,17 @@ def test_rows_that_cannot_be_written_to_stdout_end_it(folder, server):
 def test_a_terminal_that_is_closed_stops_a_run_in_order(folder, server):
     """The window is closed: what is in flight still comes, and is kept."""
     gate = Gate(server, 12)
-    pid, terminal = pty.fork()
-    if not pid:
-        os.chdir(folder)
-        os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
-        os.execv(sys.executable, [sys.executable, "-m", "distask", *command(server)])
-    assert gate.reached.wait(60)
-    os.close(terminal)
-    _, status = os.waitpid(pid, 0)
+    terminal, its_end = pty.openpty()
+    own_terminal = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    run = f"sys.argv = ['distask', *{command(server)!r}]; from distask.cli import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", own_terminal + run], cwd=folder, stdin=its_end, stdout=its_end, stderr=its_end
+    ) as process:
+        os.close(its_end)
+        assert gate.reached.wait(60)
+        os.close(terminal)
+        assert process.wait(120) == 130
 
-    assert os.waitstatus_to_exitcode(status) == 130
     assert stored(folder) == len(server.requests) == 12 + PLACES - 1
 
 

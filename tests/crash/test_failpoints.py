@@ -10,8 +10,8 @@ from tests.crash.scale import SCALE
 from tests.crash.torture import ANSWER
 
 ENDING = ("data/writers/base.py", "data/writers/jsonl.py", "data/writers/tables.py", "runner/record.py")
-STEP = 6 if SCALE < 4 else 1
-"""Each line in a longer battery, each sixth in a usual one."""
+STEP = 9 if SCALE < 4 else 1
+"""Each line in a longer battery, each ninth in a usual one."""
 MOST = 400
 """Lines; many more than there are."""
 

@@ -204,11 +204,11 @@ class Torture:
         with self._lock:
             self._child, self._trigger = None, None
             if by_calls:
-                self._trigger = sum(self.asked.values()) + self.random.randint(1, 80)
+                self._trigger = sum(self.asked.values()) + self.random.randint(1, 60)
         child = self.forks.begin(work, *self._arguments())
         with self._lock:
             self._child = child
-        if not by_calls and not child.ended.wait(self.random.uniform(0, 1.2 * self._usual)):
+        if not by_calls and not child.ended.wait(self.random.uniform(0, self._usual)):
             child.kill()
         code = child.wait()
         self.server.settle()
