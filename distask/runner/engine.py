@@ -145,6 +145,7 @@ class Engine:
 
     def _of_the_run(self, error: Exception) -> Exception:
         """A file that can be read no more after rows of it were asked for is no wrong usage."""
+        self._shared.count_calls()
         if isinstance(error, UsageError) and self._stats.calls:
             return RunError(str(error))
         return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -356,6 +357,23 @@ def test_an_input_that_changes_while_it_is_read_is_told(folder, forks, server):
 
     assert child.wait() == 0
     assert "was changed while the run went on" in child.text
+
+
+def test_an_input_that_is_cut_while_it_is_read_ends_the_run_as_a_crash_does(folder, forks, server):
+    """It was whole when it was looked through: what is wrong now is no wrong usage, and what was paid for is kept."""
+    whole = gzip.compress("".join(json.dumps({"q": str(i)}) + "\n" for i in range(20_000)).encode(), 1)
+    (folder / "in.jsonl.gz").write_bytes(whole)
+    gate = Gate(server, 50, Reply(delay=1))
+    child = forks.begin(folder, *command(server, source="in.jsonl.gz"))
+    assert gate.reached.wait(60)
+    os.truncate(folder / "in.jsonl.gz", len(whole) // 3)
+    server.reply = lambda body: Reply()
+
+    assert child.wait() == 1
+    assert "in.jsonl.gz" in child.text
+    assert "the same command goes on" in child.text
+    assert "Traceback" not in child.text
+    assert stored(folder) == len(server.requests)
 
 
 def test_an_endpoint_that_is_not_there_is_told_and_costs_nothing(folder, forks, server):
