@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distask.spec.aggregation import aggregate_columns
 from distask.spec.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Seen
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
-from distask.spec.expressions import GLOBALS, read_expression
+from distask.spec.expressions import GLOBALS, read_expression, read_template
 from distask.spec.gallery import configs
 from distask.spec.model import TaskSpec
 from distask.spec.steps import (
@@ -285,8 +285,23 @@ class _Flow(Checker):
                 continue
             told = f"the task `{spec.name}` reads `{column}`, which no step before makes, and which is no input"
             close = nearest(column, columns.made)
-            hint = f"`input_mappings: {{{name}: {close}}}`?" if close else did_you_mean(column, columns.made)
-            self._tell((*place, "task"), told, hint)
+            hint = did_you_mean(column, columns.made)
+            if close and isinstance(step.task, str):
+                hint = f"`input_mappings: {{{name}: {close}}}`?"
+            self._tell_read(name, step, (*place, "task"), told, hint)
+
+    def _tell_read(self, name: str, step: TaskStep, place: Place, told: str, hint: str | None) -> None:
+        """At the name itself, where a task that is written out reads it in its chat; else at the task."""
+        messages = step.task.get("format_input") if isinstance(step.task, dict) else None
+        for index, message in enumerate(messages if isinstance(messages, list) else ()):
+            content = message.get("content") if isinstance(message, dict) else None
+            if isinstance(content, str):
+                found = next((n for n in read_template(content).names if n.name == name), None)
+                if found is not None:
+                    at = (*place, "format_input", index, "content")
+                    self._tell(at, told, hint, offset=found.offset, length=len(name))
+                    return
+        self._tell(place, told, hint)
 
     def _params_of(self, step: TaskStep, place: Place, spec: TaskSpec | PipelineSpec) -> None:
         for name in step.params:

@@ -142,6 +142,14 @@ def test_a_fault_in_a_task_that_is_written_out_is_told_in_its_line(spec):
     assert [f[0] for f in found] == ["upcase", "txt"]
 
 
+def test_a_name_that_a_task_written_out_reads_is_told_at_the_name(spec):
+    (found,) = told(spec, ASK.replace("{{ instruction }}", "First {{ instructions }}"))
+
+    assert found[0] == "instructions"
+    assert "no step before makes" in found[1]
+    assert "instruction" in found[2]
+
+
 def test_a_task_that_is_a_step_of_itself_is_refused(spec):
     found = told(spec, "  - {task: other.yaml}", {"other.yaml": "steps: [{task: task.yaml}]\n"})
 
