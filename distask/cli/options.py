@@ -111,6 +111,14 @@ Overwrite = Annotated[
 Private = Annotated[
     bool, typer.Option("--private", help="A dataset that is made on the Hub is private.", rich_help_panel=_OUT)
 ]
+EscapeFormulas = Annotated[
+    bool,
+    typer.Option(
+        "--escape-formulas",
+        help="In a CSV, begin texts with ' that a spreadsheet would run (= + - @).",
+        rich_help_panel=_OUT,
+    ),
+]
 MetadataColumn = Annotated[
     str,
     typer.Option(
@@ -289,6 +297,7 @@ class Choice:
     output: str | None = None
     overwrite: bool = False
     private: bool = False
+    escape_formulas: bool = False
     metadata_column: str = "distask_metadata"
     config: str | None = None
     model: str | None = None

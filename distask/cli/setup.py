@@ -61,6 +61,7 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
         store=False if choice.no_store else choice.store,
         overwrite=choice.overwrite,
         private=choice.private,
+        escape_formulas=choice.escape_formulas,
         on_bad_row=choice.on_bad_row.value,
         max_cost=choice.max_cost,
         batch=choice.batch,

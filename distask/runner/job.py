@@ -153,6 +153,8 @@ class Job:
     store: str | Path | StorePlace | Literal[False] | None = None
     overwrite: bool = False
     private: bool = False
+    escape_formulas: bool = False
+    """Whether texts of a CSV that a spreadsheet would run begin with `'`."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     max_cost: float | None = None
     """USD that may be spent."""

@@ -190,7 +190,9 @@ def go(
 def _open_output(job: Job, path: Path | None) -> Writer:
     if path is None:
         return open_output("-")
-    return open_output(str(path), lambda sha256: claim(path, job.identity(), sha256))
+    return open_output(
+        str(path), lambda sha256: claim(path, job.identity(), sha256), escape_formulas=job.escape_formulas
+    )
 
 
 def _write_record(

@@ -125,3 +125,16 @@ def test_parquet_finds_the_types_over_all_rows_and_says_where_there_are_none(tmp
 def test_an_output_that_can_not_be_is_told(tmp_path, name, words):
     with pytest.raises(UsageError, match=words):
         open_output(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("begin", ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_text_that_a_spreadsheet_would_run_is_told_and_escaped_where_that_is_asked(tmp_path, begin):
+    """As it is by default, for what reads CSV and is no spreadsheet; numbers are numbers."""
+    for escape, wanted in ((False, begin), (True, f"'{begin}")):
+        writer = open_output(str(tmp_path / "out.csv"), escape_formulas=escape)
+        writer.write(Row({"a": begin, "n": -1.5}, "in", 1), {"b": "a=1"})
+        writer.commit()
+
+        with (tmp_path / "out.csv").open(newline="") as file:
+            assert list(csv.reader(file)) == [["a", "n", "b"], [wanted, "-1.5", "a=1"]]
+        assert any("begins as a formula does" in note for note in writer.notes) is not escape

@@ -27,11 +27,11 @@ WRITERS: dict[str, Callable[[Path, OnWhole | None], Writer]] = {
 __all__ = ["Writer", "open_output"]
 
 
-def open_output(output: str, on_whole: OnWhole | None = None) -> Writer:
+def open_output(output: str, on_whole: OnWhole | None = None, *, escape_formulas: bool = False) -> Writer:
     """Open an output: a file by its ending, or `-` for JSON Lines on stdout.
 
     What is there under the name stays until the new output is whole. `on_whole` is given the SHA-256 of a file that is
-    whole, before it gets its name.
+    whole, before it gets its name. `escape_formulas` writes `'` before what a spreadsheet would run in a CSV.
 
     Raises:
         UsageError: the format is not known, the file can't be written, or another run is writing it.
@@ -41,4 +41,7 @@ def open_output(output: str, on_whole: OnWhole | None = None) -> Writer:
     path = Path(output)
     if path.suffix.lower() not in WRITERS:
         raise UsageError(f"{output}: the format `{path.suffix}` is not known; {did_you_mean(path.suffix, WRITERS)}")
-    return WRITERS[path.suffix.lower()](path, on_whole)
+    writer = WRITERS[path.suffix.lower()](path, on_whole)
+    if isinstance(writer, CsvWriter):
+        writer.escapes_formulas = escape_formulas
+    return writer

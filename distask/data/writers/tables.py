@@ -63,16 +63,37 @@ class _Spooled:
                 yield json.loads(line)
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet takes for a formula."""
+
+
 class CsvWriter(_Spooled):
-    """CSV; lists and mappings as JSON text."""
+    """CSV; lists and mappings as JSON text.
+
+    A text that a spreadsheet would run as a formula is counted, and begins with a `'` where that is asked for.
+    """
+
+    escapes_formulas = False
+    _formulas = 0
 
     def _convert(self, made: Path) -> None:
         with made.open("wb") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as text:
             writer = csv.writer(text)
             columns = self._ordered()
-            writer.writerow(columns)
+            writer.writerow([self._safe(name) for name in columns])
             for row in self._rows():
-                writer.writerow([_cell(row.get(c)) for c in columns])
+                writer.writerow([self._safe(_cell(row.get(c))) for c in columns])
+        if self._formulas and not self.escapes_formulas:
+            cells = "1 cell begins" if self._formulas == 1 else f"{self._formulas:,} cells begin"
+            self.notes.append(
+                f"{cells} as a formula does (= + - @), which a spreadsheet runs; --escape-formulas writes ' before it"
+            )
+
+    def _safe(self, cell: Any) -> Any:
+        if not isinstance(cell, str) or not cell.startswith(FORMULA):
+            return cell
+        self._formulas += 1
+        return f"'{cell}" if self.escapes_formulas else cell
 
 
 class ParquetWriter(_Spooled):
