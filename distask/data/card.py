@@ -7,29 +7,42 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+    (1_000_000_000, "100M<n<1B"),
+)
+"""Rows to what the Hub calls their number."""
+MOST = "n>1B"
 
 
-def card(name: str, split: str, run: Mapping[str, Any]) -> str:
+def card(name: str, split: str, run: Mapping[str, Any], splits: Sequence[str] = ()) -> str:
     """The card (Markdown with its YAML head).
 
     Args:
         name: the dataset, `owner/name`.
         split: what its rows are called.
         run: what `distask.runner.record.told` tells of the run.
+        splits: all that the dataset has, where it has more than this one.
     """
-    head = yaml.safe_dump(_head(split, run), sort_keys=False, allow_unicode=True)
+    head = yaml.safe_dump(_head(splits or (split,), run), sort_keys=False, allow_unicode=True)
     return f"---\n{head}---\n\n" + "\n".join(_body(name, split, run))
 
 
-def _head(split: str, run: Mapping[str, Any]) -> dict[str, Any]:
+def _head(splits: Sequence[str], run: Mapping[str, Any]) -> dict[str, Any]:
     rows = int(run["counts"]["rows_out"])
     return {
         "tags": ["synthetic", "distask"],
-        "size_categories": [next((size for most, size in SIZES if rows < most), "n>1M")],
-        "configs": [{"config_name": "default", "data_files": [{"split": split, "path": f"data/{split}-*"}]}],
+        "size_categories": [next((size for most, size in SIZES if rows < most), MOST)],
+        "configs": [
+            {"config_name": "default", "data_files": [{"split": s, "path": f"data/{s}-*"} for s in splits]},
+        ],
     }
 
 

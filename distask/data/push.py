@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,12 +14,16 @@ from distask.data.card import card
 from distask.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
+
+    from huggingface_hub import HfApi
 
 PREFIX = "hf://"
 RECORD = "distask.run.json"
 """The run's record in the repository: by it a later run knows the dataset for distask's own."""
+FILE_BYTES = 500_000_000
+"""How large a file of rows is on the Hub, about: as `datasets` has them."""
+_DATA = re.compile(r"^data/(?P<split>\w+)-\d{5}-of-\d{5}\.parquet$")
 _ADDRESS = re.compile(r"^hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<split>\w+))?$")
 
 
@@ -65,29 +71,71 @@ class HubRepository:
         self.local.parent.mkdir(parents=True, exist_ok=True)
 
     def send(self, record: Path, run: Mapping[str, Any]) -> str:  # noqa: ARG002 - the record names paths of this machine
-        """Push the file, what is told of the run, and a card, in one commit; gives the dataset's address on the web."""
-        from huggingface_hub import CommitOperationAdd, HfApi
+        """Push the rows, what is told of the run, and a card, in one commit; gives the dataset's address on the web.
 
-        files: dict[str, Path | bytes] = {
-            f"data/{self.split}-00000-of-00001.parquet": self.local,
-            RECORD: orjson.dumps(run, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str),
-            "README.md": card(self.name, self.split, run).encode(),
-        }
+        Rows go as files of `FILE_BYTES`: those that the Hub has are not sent again, where a push before this one broke
+        off. Files that an earlier push of this split left go with the commit; other splits stay.
+        """
+        from huggingface_hub import HfApi
+
         api = HfApi()
         try:
             api.create_repo(self.name, repo_type="dataset", private=self.private or None, exist_ok=True)
-            api.create_commit(
-                self.name,
-                [CommitOperationAdd(path, content) for path, content in files.items()],
-                commit_message=f"{run['task']} by distask",
-                repo_type="dataset",
-            )
+            there = api.list_repo_files(self.name, repo_type="dataset")
+            with tempfile.TemporaryDirectory(dir=self.local.parent, prefix="push-") as folder:
+                parts = in_files(self.local, Path(folder), FILE_BYTES)
+                self._commit(api, parts, there, run)
         except Exception as error:  # noqa: BLE001 - whatever it is, the output is whole here
             raise OutputError(
                 f"{PREFIX}{self.name}: can't be pushed: {_words(error)}\n"
                 f"The output is whole in {self.local}; the same command pushes it again and asks nothing."
             ) from None
         return f"{api.endpoint}/datasets/{self.name}"
+
+    def _commit(self, api: HfApi, parts: Sequence[Path], there: Sequence[str], run: Mapping[str, Any]) -> None:
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        splits = {found["split"]: None for file in sorted(there) if (found := _DATA.match(file))} | {self.split: None}
+        files: dict[str, Path | bytes] = {
+            **{f"data/{self.split}-{i:05}-of-{len(parts):05}.parquet": part for i, part in enumerate(parts)},
+            RECORD: orjson.dumps(run, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str),
+            "README.md": card(self.name, self.split, run, list(splits)).encode(),
+        }
+        old = [f for f in there if (found := _DATA.match(f)) and found["split"] == self.split and f not in files]
+        adds = [CommitOperationAdd(path, content) for path, content in files.items()]
+        for add in adds:
+            api.preupload_lfs_files(self.name, [add], repo_type="dataset")  # each is there for the next try, once sent
+        api.create_commit(
+            self.name,
+            [*adds, *(CommitOperationDelete(file) for file in old)],
+            commit_message=f"{run['task']} by distask",
+            repo_type="dataset",
+        )
+
+
+def in_files(path: Path, folder: Path, most: int) -> list[Path]:
+    """A Parquet file as several of about `most` bytes, written into `folder`; itself where it is no larger."""
+    from pyarrow import parquet
+
+    if path.stat().st_size <= most:
+        return [path]
+    made: list[Path] = []
+    with parquet.ParquetFile(path) as whole:
+        writer, size = None, 0
+        for number in range(whole.num_row_groups):
+            group = whole.metadata.row_group(number)
+            packed = sum(group.column(i).total_compressed_size for i in range(group.num_columns))
+            if writer is not None and size + packed > most:
+                writer.close()
+                writer = None
+            if writer is None:
+                made.append(folder / f"{len(made)}.parquet")
+                writer, size = parquet.ParquetWriter(made[-1], whole.schema_arrow), 0
+            writer.write_table(whole.read_row_group(number))
+            size += packed
+        if writer is not None:
+            writer.close()
+    return made
 
 
 _LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may write; nothing was asked."

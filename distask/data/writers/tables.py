@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.data.writers.base import PartialFile
 from distask.data.writers.jsonl import spliced
+from distask.data.writers.media import feature_of, with_bytes, with_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,9 +30,14 @@ class _Spooled:
         self.sha256: str | None = None
         self.notes: list[str] = []
         self._columns: dict[str, None] = {}
+        self._media: dict[str, str] = {}
+        """Columns whose values are files, as `datasets` has images and sounds, to the feature that they are."""
 
     def write(self, row: Row, new: Mapping[str, Any]) -> None:
         """Write a row."""
+        for name, value in row.values.items():
+            if name not in self._media and (feature := feature_of(value)) is not None:
+                self._media[name] = feature
         self._columns.update(dict.fromkeys(row.values))
         self._columns.update(dict.fromkeys(new))
         self._file.write(spliced(row, new))
@@ -60,7 +66,10 @@ class _Spooled:
     def _rows(self) -> Iterator[dict[str, Any]]:
         with self._file.partial.open("rb") as lines:
             for line in lines:
-                yield json.loads(line)
+                row: dict[str, Any] = json.loads(line)
+                for name in self._media:
+                    row[name] = with_bytes(row.get(name))
+                yield row
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -108,6 +117,8 @@ class ParquetWriter(_Spooled):
             self.notes.append(
                 f"in the Parquet file these columns are JSON text, their types differ: {', '.join(texts)}"
             )
+        if self._media:
+            schema = with_features(schema, self._media)
         with parquet.ParquetWriter(made, schema) as writer:
             for batch in self._batches():
                 columns = [

@@ -1,0 +1,253 @@
+"""Datasets to the Hub and back, with its real clients: rows, splits, images, a card that loads, a push that goes on."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.real.hub_server import HubServer
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "hf_canarycanarycanary"
+SPEC = """\
+name: answer
+description: Answer an instruction.
+params: {tone: {default: plain}}
+inputs: {instruction: The instruction.}
+format_input: [{role: user, content: "{{ instruction }}"}]
+outputs: {generation: The reply.}
+format_output: {parser: text}
+"""
+LOOK = """\
+name: look
+inputs: {image: {type: any, description: The picture.}}
+format_input:
+  - role: user
+    content:
+      - text: What is it?
+      - image: "{{ image }}"
+outputs: {caption: What it is.}
+format_output: {parser: text}
+"""
+
+
+@pytest.fixture
+def hub():
+    with HubServer() as running:
+        yield running
+
+
+class Desk:
+    """A folder with a task and rows, and processes that have the Hub's address in their environment."""
+
+    def __init__(self, folder, hub, server):
+        self.folder, self.hub, self.server = folder, hub, server
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "HF_", "HUGGING"))}
+        self.env |= {
+            "PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(folder / "hf"), "HF_TOKEN": TOKEN,
+            "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }  # fmt: skip
+        (folder / "task.yaml").write_text(SPEC)
+        self.rows({"instruction": f"question {i}"} for i in range(5))
+
+    def rows(self, rows):
+        (self.folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def python(self, code):
+        """What `datasets` makes of it, in a process of its own; the code ends by printing JSON."""
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=self.folder, env=self.env, capture_output=True, check=False, timeout=240
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout.decode().splitlines()[-1])
+
+    def run(self, source="in.jsonl", *more, task="task.yaml"):
+        done = subprocess.run(
+            [sys.executable, "-m", "distask", "run", task, "-i", source, "--base-url", self.server.url, "--model", "m", *more],
+            cwd=self.folder, env=self.env, capture_output=True, check=False, timeout=240,
+        )  # fmt: skip
+        said = done.stdout.decode() + done.stderr.decode()
+        assert TOKEN not in said
+        assert "bug in distask" not in said, said
+        return done.returncode, said
+
+
+@pytest.fixture
+def desk(tmp_path, hub, server):
+    return Desk(tmp_path, hub, server)
+
+
+def test_what_is_pushed_loads_back_and_its_card_says_how_it_was_made(desk, hub):
+    """The token goes to the Hub, and into no file and no output."""
+    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers", "--private", "-p", "tone=warm")
+
+    assert code == 0, said
+    assert "datasets/owner/answers" in said
+    rows = desk.python(
+        "import datasets, json; d = datasets.load_dataset('owner/answers', split='train'); print(json.dumps(d.to_list()))"
+    )
+    card = desk.python(
+        "from huggingface_hub import DatasetCard; import json; c = DatasetCard.load('owner/answers'); print(json.dumps([c.data.to_dict(), c.text]))"
+    )
+    assert [row["generation"] for row in rows] == [f"question {i}" for i in range(5)]
+    assert card[0]["size_categories"] == ["n<1K"]
+    assert card[0]["tags"] == ["synthetic", "distask"]
+    for told in (
+        "Answer an instruction.",
+        "| model | m |",
+        "| param `tone` | warm |",
+        "| rows | 5 in, 5 out |",
+        "distask run answer.yaml",
+    ):
+        assert told in card[1]
+    assert hub.private == {"owner/answers": True}
+    assert hub.tokens == {f"Bearer {TOKEN}"}
+    kept = [path for path in desk.folder.rglob("*") if path.is_file() and "hf" not in path.parts]
+    assert all(TOKEN.encode() not in path.read_bytes() for path in kept)
+    assert all(TOKEN.encode() not in data for data in hub.repositories["owner/answers"].values())
+
+
+def test_a_second_split_leaves_the_first_and_both_load(desk):
+    desk.run("in.jsonl", "-o", "hf://owner/answers")
+    desk.rows({"instruction": f"test {i}"} for i in range(2))
+
+    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers@test")
+
+    assert code == 0, said
+    sizes = desk.python(
+        "import datasets, json; d = datasets.load_dataset('owner/answers'); print(json.dumps({k: len(v) for k, v in d.items()}))"
+    )
+    assert sizes == {"train": 5, "test": 2}
+
+
+def test_a_dataset_of_the_hub_is_streamed_as_input(desk):
+    """Of several splits, one must be named."""
+    desk.run("in.jsonl", "-o", "hf://owner/answers")
+    desk.run("in.jsonl", "-o", "hf://owner/answers@test")
+
+    unnamed, said = desk.run("hf://owner/answers", "-o", "again.jsonl", "--set", "output_mappings.generation=second")
+    named, _ = desk.run("hf://owner/answers@test", "-o", "again.jsonl", "--set", "output_mappings.generation=second")
+
+    assert unnamed == 2
+    assert "@train" in said
+    assert named == 0
+    rows = [json.loads(line) for line in (desk.folder / "again.jsonl").read_text().splitlines()]
+    assert [(row["generation"], row["second"]) for row in rows] == [
+        (f"question {i}", f"question {i}") for i in range(5)
+    ]
+
+
+def test_a_push_that_broke_off_goes_on_with_what_is_missing(desk, hub, monkeypatch):
+    """Nothing is asked again, the files that are there are not sent again, and the rows load whole."""
+    desk.env["PYTHONPATH"] = f"{desk.folder}:{ROOT}"
+    (desk.folder / "sitecustomize.py").write_text("import distask.data.push as push\npush.FILE_BYTES = 60_000\n")
+    desk.rows({"instruction": base64.b64encode(os.urandom(60)).decode()} for _ in range(3000))
+    hub.break_after = 1
+
+    broken, said = desk.run("in.jsonl", "-o", "hf://owner/answers")
+    asked, first = len(desk.server.requests), list(hub.uploads)
+    hub.break_after = None
+    code, _ = desk.run("in.jsonl", "-o", "hf://owner/answers")
+
+    assert broken == 1
+    assert "can't be pushed" in said
+    assert "the same command pushes it again" in said
+    assert code == 0
+    assert len(desk.server.requests) == asked == 3000
+    assert len(first) == 1
+    assert len(hub.uploads) == len(set(hub.uploads)) > 2
+    assert (
+        desk.python(
+            "import datasets, json; print(json.dumps(len(datasets.load_dataset('owner/answers', split='train'))))"
+        )
+        == 3000
+    )
+
+
+def test_fewer_files_than_before_leave_no_old_rows(desk, hub):
+    hub.repositories["owner/answers"] = {
+        "distask.run.json": b"{}",
+        "data/train-00001-of-00002.parquet": b"old",
+        "data/other-00000-of-00001.parquet": b"kept",
+    }
+    hub.private["owner/answers"] = False
+
+    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers")
+
+    assert code == 0, said
+    assert [p for p in hub.repositories["owner/answers"] if p.startswith("data/train")] == [
+        "data/train-00000-of-00001.parquet"
+    ]
+    assert "data/other-00000-of-00001.parquet" in hub.repositories["owner/answers"]
+
+
+def test_a_dataset_that_distask_did_not_make_is_not_touched(desk, hub):
+    hub.repositories["owner/answers"] = {"data.csv": b"a,b\n"}
+    hub.private["owner/answers"] = False
+
+    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers")
+
+    assert code == 2
+    assert "distask did not make it" in said
+    assert desk.server.requests == []
+
+
+def test_without_a_token_nothing_is_asked(desk):
+    del desk.env["HF_TOKEN"]
+
+    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers")
+
+    assert code == 2
+    assert "hf auth login" in said
+    assert desk.server.requests == []
+
+
+def test_a_column_of_images_goes_into_the_chat_and_stays_images_on_the_hub(desk, hub):
+    """As Parquet's own bytes, which `datasets` decodes."""
+    (desk.folder / "look.yaml").write_text(LOOK)
+    made = io.BytesIO()
+    told = {"info": {"features": {"image": {"_type": "Image"}}}}
+    table = pa.table({"image": [{"bytes": png(), "path": None}]})
+    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(told)}), made)
+    hub.repositories["owner/pictures"] = {"data/train-00000-of-00001.parquet": made.getvalue()}
+    hub.private["owner/pictures"] = False
+    desk.server.reply = lambda body: "a dot"
+
+    code, said = desk.run("hf://owner/pictures@train", "-o", "hf://owner/captions", task="look.yaml")
+
+    assert code == 0, said
+    [sent] = desk.server.requests
+    assert (
+        sent["messages"][0]["content"][1]["image_url"]["url"]
+        == "data:image/png;base64," + base64.b64encode(png()).decode()
+    )
+    told = desk.python(
+        "import datasets, json\n"
+        "d = datasets.load_dataset('owner/captions', split='train')\n"
+        "raw = d.cast_column('image', datasets.Image(decode=False))[0]['image']['bytes']\n"
+        "print(json.dumps([type(d.features['image']).__name__, raw.hex(), d['caption'][0]]))"
+    )
+    assert told == ["Image", png().hex(), "a dot"]
+
+
+def png():
+    """A picture of one dot."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    made = io.BytesIO(b"")
+    made.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)))
+    made.write(chunk(b"IDAT", zlib.compress(b"\x00\x7f")) + chunk(b"IEND", b""))
+    return made.getvalue()
