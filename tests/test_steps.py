@@ -14,6 +14,7 @@ import pytest
 
 from distask import load, run
 from distask.errors import EndpointError, InputError, UsageError
+from distask.runner.budget import CostReached
 from tests.server import Reply
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -502,3 +503,51 @@ def test_a_row_that_the_task_can_not_read_fails_by_itself_and_is_not_asked_for(b
     assert failed["distask_metadata"]["error_pipe"] == error
     assert good["reply"] is not None
     assert bench.calls == 1
+
+
+def test_a_step_s_task_asks_again_and_then_its_fallback_as_it_does_alone(bench):
+    """`on_invalid` of the step's task: once more with the error shown, then another model; all of it is in the store."""
+    rate = json.loads(json.dumps(RATE))
+    rate["task"]["on_invalid"] = {"retry": 1, "feedback": True, "fallback": {"model": "big"}}
+    bench.server.models = ["m", "big"]
+    bench.rows([{"instruction": "q"}])
+    bench.spec(asked("ask", "answer"), rate)
+    bench.server.reply = lambda body: "5" if body["model"] == "big" else "no idea"
+
+    (row,) = bench.run()
+
+    assert row["score"] == 5
+    assert [body["model"] for body in bench.server.requests] == ["m", "m", "m", "big"]
+    assert "can't be used" in words(bench.server.requests[2])
+    bench.run()
+    assert bench.calls == 0
+
+
+def test_what_a_task_says_of_a_reply_that_can_t_be_used_holds_in_steps(bench):
+    rate = json.loads(json.dumps(RATE))
+    rate["task"]["on_invalid"] = {"then": "drop"}
+    bench.rows([{"instruction": "good"}, {"instruction": "bad"}])
+    bench.spec(asked("ask", "answer"), rate)
+    bench.server.reply = lambda body: f"{words(body)} 4" if "good" in words(body) else "bad"
+
+    assert [r["instruction"] for r in bench.run()] == ["good"]
+    assert bench.result.stats.dropped == 1
+
+
+def test_max_cost_ends_a_run_of_steps_and_the_same_command_goes_on(bench):
+    """What a step's model costs is reckoned with that model's price; a model without one is told at once."""
+    bench.rows([{"instruction": "q"}])
+    bench.spec(EVOLVE, asked("answer"))
+    price = {"price": {"input": 1, "output": 1_000_000}, "generation": {"max_tokens": 1}}
+    bench.server.reply = lambda body: "x"
+
+    with pytest.raises(CostReached):
+        bench.run(llm=price, max_cost=2.5)
+    first = bench.calls
+    bench.run(llm=price, max_cost=100)
+
+    assert 0 < first < 4
+    assert first + bench.calls == 4
+    bench.spec(asked("answer", llm={"config": "ollama", "model": "qwen3"}))
+    with pytest.raises(UsageError, match="--max-cost needs to know what qwen3 costs"):
+        bench.run(llm=price, max_cost=100, overwrite=True)

@@ -58,7 +58,8 @@ class Targets:
         self._llm = llm
         self._shared = shared
         self._tell = tell
-        self._endpoints: dict[str | None, tuple[Resolved, Target]] = {}
+        self._endpoints: dict[tuple[str | None, str | None], Target] = {}
+        """Whose client is shared by all steps that ask there; a model in this process is an endpoint of its own."""
         self._known: dict[tuple[str, str], Target] = {}
 
     def of(self, llm: StepLLM, defaults: LLM) -> Target:
@@ -83,26 +84,23 @@ class Targets:
         return self.of(StepLLM.model_validate(joined), LLM.model_validate({}))
 
     def _made(self, llm: StepLLM, defaults: LLM) -> Target:
-        resolved, first = self._endpoint(None if self._llm.config.provider == "offline" else llm.config)
+        config = None if self._llm.config.provider == "offline" else llm.config
+        resolved = self._llm
+        if config is not None:
+            resolved = load_config(config, model=llm.model, environ=os.environ, need_key=self._need_key)
         own = llm.model_dump(exclude_none=True, exclude={"config", "model"})
         resolved = resolved.over(LLM.model_validate({**defaults.model_dump(exclude_none=True), **own}))
-        if llm.model is not None and resolved.config.provider != "offline":
+        provider = resolved.config.provider
+        if llm.model is not None and provider != "offline":
             resolved = replace(resolved, config=resolved.config.model_copy(update={"model": llm.model}))
+        endpoint = config, resolved.config.model if provider == "llamacpp" else None
+        first = self._endpoints.setdefault(endpoint, target(resolved, self._tell))
         made = target(resolved, self._tell, lambda: first.client)
         self._shared.stats.priced |= made.price is not None
         self._facts[id(made)] = known_of(resolved)
         if self._shared.budget is not None and made.price is None and made.keep:
             raise UsageError(f"--max-cost needs to know what {made.model} costs at {made.endpoint}, which a step asks")
         return made
-
-    def _endpoint(self, config: str | None) -> tuple[Resolved, Target]:
-        """A config, and the target whose client all steps that name it share."""
-        if config not in self._endpoints:
-            resolved = self._llm
-            if config is not None:
-                resolved = load_config(config, environ=os.environ, need_key=self._need_key)
-            self._endpoints[config] = resolved, target(resolved, self._tell)
-        return self._endpoints[config]
 
 
 class Asking:
