@@ -97,8 +97,14 @@ def _asked(job: Job) -> tuple[list[Shown], Stats]:
     rows = [row for row in islice(job.open_input(), job.selection.limit) if row.error is None]
     assert isinstance(job.task, Task)
     trials = [Trial(job.task, row.values, row.index) for row in rows]
-    with job.open_store() or nullcontext() as store:
-        tried, stats = try_rows(trials, job.llm, store, job.shape.num_generations, max_cost=job.max_cost)
+    try:
+        with job.open_store() or nullcontext() as store:
+            tried, stats = try_rows(trials, job.llm, store, job.shape.num_generations, max_cost=job.max_cost)
+    except KeyboardInterrupt:
+        from distask.runner.engine import Interrupted
+
+        kept = "" if job.store is False else "; the replies that came are in the store, and are not asked for again"
+        raise Interrupted(f"interrupted{kept}") from None
     return [Shown(row, one) for row, one in zip(rows, tried, strict=True)], stats
 
 

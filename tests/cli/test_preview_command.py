@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import threading
 
 import pytest
+
+from tests.server import Reply
 
 SPEC = """\
 inputs: {instruction: I.}
@@ -72,6 +77,32 @@ def test_a_second_look_at_replies_that_were_asked_for_again_costs_nothing_either
 
     assert "── in.jsonl:2  from the store · 4 tokens in, 6 out\n" in said.out
     assert "asked    0 replies, 5 from the store" in said.out
+
+
+def test_ctrl_c_keeps_the_replies_that_came(scores):
+    """The first row's reply is there at once, the second one's never."""
+    asked, both = [], threading.Event()
+
+    def reply(body):
+        asked.append(body)
+        if len(asked) == 2:
+            both.set()
+        return "Score: 3" if body["messages"][0]["content"].endswith("0") else Reply(body="Score: 3", delay=60)
+
+    scores.server.reply = reply
+    running = subprocess.Popen(
+        scores.command("preview", "rate.yaml", *ASKED, "--limit", "2", "-j", "1"),
+        cwd=scores.folder, env=scores.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert both.wait(60)  # one call at a time: the first reply is in the store when the second is asked for
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert "interrupted; the replies that came are in the store" in said.decode()
+    asked.clear()
+    assert "from the store" in scores("preview", "rate.yaml", *ASKED, "--limit", "1").out
+    assert asked == []
 
 
 def test_equal_rows_are_the_runs_own_samples(shell):
