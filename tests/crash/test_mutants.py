@@ -109,7 +109,7 @@ PROGRAMS = {
     ),
     "a bad key is the row's failure": (
         "llm/retry.py", 'Rule("401", "auth", "run",', 'Rule("401", "auth", "row",',
-        fault(test_faults.test_a_fault_that_stays_does_what_the_table_says, AUTH),
+        fault(test_faults.test_a_fault_that_is_the_runs_ends_it_with_the_calls_in_flight, AUTH),
     ),
     "a wait holds its row, not the endpoint": (
         "llm/client.py", "self.pace.pause(failure.retry_after)", "pass",
@@ -121,7 +121,7 @@ PROGRAMS = {
     ),
     "a reply without a text can't be read again": (
         "store.py", '{"text": None, **known}', "known",
-        fault(test_faults.test_an_odd_reply_passes_or_fails_by_rule_and_is_asked_for_once, *test_faults.ODD[4]),
+        fault(test_faults.test_an_odd_reply_passes_or_fails_by_rule_and_is_asked_for_once),
     ),
     "keywords are not in the key": (
         "llm/request.py", "told = [self.endpoint, self.model, self.messages, keywords]",
