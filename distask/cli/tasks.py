@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 NO_KIND = "other"
 """The kind of a task without tags."""
 LEAST_DESCRIPTION = 30
-"""Characters of a description that a narrow terminal shows; it wraps sooner than it shows less."""
+"""Characters of a description that stand beside the name; where there is no room for them it stands below, whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +118,18 @@ def _found(words: Sequence[str]) -> list[Entry]:
 def _print_list(found: Sequence[Entry]) -> None:
     console = out()
     width = max(len(entry.name) for entry in found)
-    room = max(console.width - width - 4, LEAST_DESCRIPTION) if console.is_terminal else None
+    room = console.width - width - 4 if console.is_terminal else None
     kind = None
     for entry in found:
         if entry.kind != kind:
             console.print(plain(entry.kind if kind is None else f"\n{entry.kind}", "bold"))
             kind = entry.kind
         said = entry.description
+        if room is not None and room < LEAST_DESCRIPTION:
+            console.print(plain(f"  {entry.name}", "cyan"))
+            for line in textwrap.wrap(said, max(console.width - 4, LEAST_DESCRIPTION // 2)):
+                console.print(plain(f"    {line}"))
+            continue
         said = said if room is None or len(said) <= room else f"{said[: room - 1].rstrip()}…"
         console.print(Text.assemble("  ", (entry.name.ljust(width), "cyan"), "  ", plain(said)))
     if console.is_terminal:

@@ -105,3 +105,14 @@ def test_a_dumb_terminal_gets_plain_lines_of_progress(foreign):
 
     assert "\x1b" not in said
     assert "rows        1 in, 1 out" in said
+
+
+def test_the_gallery_on_a_terminal_of_40_columns_breaks_no_word(foreign):
+    lines = (
+        COLOUR.sub("", on_a_terminal(foreign, ["tasks", "judge"])).replace("\x1b[0m", "").replace("\r", "").split("\n")
+    )
+
+    described = [line for line in lines if line.startswith("    ")]
+    assert "  ultrafeedback" in lines
+    assert max(map(len, described)) <= 40
+    assert "    Rate each of several answers to an" in described
