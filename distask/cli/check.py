@@ -66,9 +66,9 @@ def command(
         spec_llm=None if loaded is None else loaded.spec.llm,
         environ=os.environ,
     )
-    features = COMMON if loaded is None else _features(loaded, num_generations)
-    findings = [*found, *_findings(llm, features)]
-    needed = VITAL if loaded is None else VITAL | set(features)
+    wanted = COMMON if loaded is None else features(loaded, num_generations)
+    findings = [*found, *_findings(llm, wanted)]
+    needed = VITAL if loaded is None else VITAL | set(wanted)
     missing = [f for f in findings if f.state == "no" and f.name in needed]
     if json_:
         Events("check").result(1 if missing else 0, **_as_json(llm, findings, ok=not missing))
@@ -87,11 +87,11 @@ def _servers(*chosen: str | None) -> list[Finding]:
     ]
 
 
-def _features(loaded: Loaded, num_generations: int | None) -> list[str]:
+def features(loaded: Loaded, num_generations: int | None) -> list[str]:
     """What a task needs, or any of the tasks that its steps ask."""
     if isinstance(loaded.spec, TaskSpec):
         return needs(loaded.spec, num_generations)
-    return list(dict.fromkeys(f for task in getattr(loaded, "tasks", {}).values() for f in _features(task, None)))
+    return list(dict.fromkeys(f for task in getattr(loaded, "tasks", {}).values() for f in features(task, None)))
 
 
 def needs(spec: TaskSpec, num_generations: int | None = None) -> list[str]:
@@ -110,10 +110,10 @@ def needs(spec: TaskSpec, num_generations: int | None = None) -> list[str]:
     return [name for name, needed in asked.items() if needed]
 
 
-def _findings(llm: Resolved, features: Sequence[str]) -> list[Finding]:
+def _findings(llm: Resolved, wanted: Sequence[str]) -> list[Finding]:
     if llm.config.provider == "offline":
         return [Finding("endpoint", "ok", "offline: no model is asked, replies are made up from the task")]
-    findings = probe(llm, features)
+    findings = probe(llm, wanted)
     if findings[-1].state == "no" and findings[-1].name in VITAL:
         return findings
     known = known_of(llm)

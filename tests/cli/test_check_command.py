@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from distask.cli.check import needs
+from distask.cli.check import features
 from distask.llm.probe import local_servers, probe
 from distask.spec.gallery import gallery
 from distask.spec.load import load_spec
@@ -173,7 +173,7 @@ def test_images_tools_and_embeddings_are_asked_with_what_they_are(server):
 
 @pytest.mark.parametrize("name", sorted(gallery()))
 def test_the_needs_of_every_built_in_task_are_known(name):
-    asked = needs(load_spec(name).spec)
+    asked = features(load_spec(name))
 
     assert set(asked) <= {"n", "json_schema", "logprobs", "completions", "images", "tools", "embeddings"}
     assert ("images" in asked) == (name == "text-generation-with-image")
