@@ -62,7 +62,7 @@ CANDIDATES = (
         "peers/curator_llm.py",
         peer=True,
         tree=True,
-        most=2_000,
+        most=20_000,
         env=(("TELEMETRY_ENABLED", "false"), ("LITELLM_LOCAL_MODEL_COST_MAP", "True")),
     ),
     Candidate(
@@ -92,7 +92,7 @@ CANDIDATES = (
         "peers/llm_annotator_dataset.py",
         peer=True,
         tree=True,
-        most=2_000,
+        most=20_000,
         python=12,
     ),
     Candidate(

@@ -23,4 +23,9 @@ builder = DataDesignerConfigBuilder(model_configs=[model])
 builder.with_seed_dataset(LocalFileSeedSource(path=source))
 builder.add_column(LLMTextColumnConfig(name="generation", prompt="{{ instruction }}", model_alias="m"))
 designer = DataDesigner(artifact_path="artifacts", model_providers=[provider])
-designer.create(builder, num_records=count).export(out)
+designer.create(builder, num_records=max(2, count)).export(out)  # it can't profile one row
+with open(out, "r+", encoding="utf-8") as file:
+    lines = file.readlines()[:count]
+    file.seek(0)
+    file.writelines(lines)
+    file.truncate()
