@@ -50,6 +50,7 @@ def main() -> None:
     words.add_argument("--only", nargs="*", metavar="NAME", help="these candidates only")
     words.add_argument("--rows", type=_numbers, metavar="N,N", help="how many rows (2000,20000; 5000,50000,1000000)")
     words.add_argument("--repeat", type=int, default=3, help="how often; the cheapest run counts (3)")
+    words.add_argument("--delay", type=float, default=100.0, help="milliseconds of a call, for latency (100)")
     words.add_argument("--seconds", type=float, default=600, help="the longest that one run may take (600)")
     words.add_argument("--home", type=Path, default=Path.home() / ".cache" / "distask-benchmarks")
     words.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
@@ -165,7 +166,8 @@ def latency(chosen: argparse.Namespace) -> str:
         "| --- | --: | --: | --: |",
     ]
     distask = Candidate("distask", "", CANDIDATES[0].packages)
-    ways = [("each call 100 ms", 100.0, None), ("99 % 100 ms, 1 % 5 s", 100.0, (0.01, 5_000.0))]
+    each = f"{chosen.delay:,.0f} ms"
+    ways = [(f"each call {each}", chosen.delay, None), (f"99 % {each}, 1 % 5 s", chosen.delay, (0.01, 5_000.0))]
     with tempfile.TemporaryDirectory(prefix="distask-benchmark-") as name:
         folder = Path(name)
         data = _rows(folder, rows)
