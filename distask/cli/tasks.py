@@ -184,6 +184,8 @@ def _summary(spec: TaskSpec | PipelineSpec, console: Console) -> None:
             said = "  ".join(_said(typed))
             optional = "?" if getattr(typed, "required", True) is False else ""
             console.print(Text.assemble(heading, (renamed.get(name, name) + optional, "cyan"), "  ", plain(said)))
+        if title == "adds" and not values:
+            console.print(Text.assemble(("adds    ", "bold"), "what its steps leave in a row"))
         if title != "adds" or not isinstance(spec, TaskSpec):
             continue
         for column, of, how in aggregate_columns(spec, spec.outputs):
