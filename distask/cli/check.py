@@ -87,11 +87,11 @@ def _servers(*chosen: str | None) -> list[Finding]:
     ]
 
 
-def features(loaded: Loaded, num_generations: int | None) -> list[str]:
+def features(loaded: Loaded, num_generations: int | None = None) -> list[str]:
     """What a task needs, or any of the tasks that its steps ask."""
     if isinstance(loaded.spec, TaskSpec):
         return needs(loaded.spec, num_generations)
-    return list(dict.fromkeys(f for task in getattr(loaded, "tasks", {}).values() for f in features(task, None)))
+    return list(dict.fromkeys(f for task in getattr(loaded, "tasks", {}).values() for f in features(task)))
 
 
 def needs(spec: TaskSpec, num_generations: int | None = None) -> list[str]:
