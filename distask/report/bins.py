@@ -14,6 +14,8 @@ MOST_BINS = 40
 FEWEST_BINS = 10
 LONG_TAIL = 2.5
 """How many times the 99th percentile the greatest must be for all above that to share the last bin."""
+SMALLEST_SPAN = 1e-200
+"""Numbers that lie closer together are one number."""
 _ROUND = (1, 2, 5, 10)
 
 
@@ -33,7 +35,9 @@ def histogram(ordered: Sequence[float], *, whole: bool) -> dict[str, Any]:
     wanted = min(MOST_BINS, max(FEWEST_BINS, round(2 * len(ordered) ** (1 / 3))))  # Rice's rule, within bounds
     width = _width(least, top if is_open else most, wanted, whole=whole)
     first = math.floor(least / width)
-    last = math.floor((top if is_open else most) / width) + 1
+    single = whole and width == 1
+    end = (top if is_open else most) / width
+    last = math.floor(end) + 1 if single else max(first + 1, math.ceil(end))
     digits = max(0, -math.floor(math.log10(width)))
     edges = [round(i * width, digits) for i in range(first, last + 1)]
     at = [bisect_left(ordered, edge) for edge in edges]
@@ -42,13 +46,13 @@ def histogram(ordered: Sequence[float], *, whole: bool) -> dict[str, Any]:
     if is_open:
         counts.append(len(ordered) - at[-1])
         edges.append(most)
-    return {"edges": edges, "counts": counts, "open": is_open, "single": whole and width == 1}
+    return {"edges": edges, "counts": counts, "open": is_open, "single": single}
 
 
 def _width(least: float, most: float, wanted: int, *, whole: bool) -> float:
     span = most - least
-    if span <= 0:
-        span = abs(most) or 1.0
+    if span < SMALLEST_SPAN:
+        span = abs(most) if abs(most) > SMALLEST_SPAN else 1.0
     if whole and span < FEWEST_BINS * 3:
         return 1
     rough = span / wanted

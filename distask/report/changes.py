@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.report.agreement import canonical
 from distask.report.bins import histogram, spread
-from distask.report.columns import LONGEST_LABEL, ColumnTally, leaves
+from distask.report.columns import LONGEST_LABEL, ColumnTally, drawn, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,11 +150,9 @@ def _is_null(value: Any) -> bool:
 
 def _number(value: Any) -> float | None:
     """The number of a value; of a list, its mean."""
-    numbers = [v for v in leaves(value) if isinstance(v, int | float) and not isinstance(v, bool)]
-    try:
-        return fmean(numbers) if numbers else None
-    except OverflowError:
-        return None
+    numbers = [drawn(v) for v in leaves(value) if isinstance(v, int | float) and not isinstance(v, bool)]
+    mean = fmean(numbers) if numbers else math.nan
+    return None if math.isnan(mean) else mean
 
 
 def _label(value: Any) -> str | None:

@@ -26,6 +26,8 @@ LABELS_SHARE = 0.5
 A_FEW = 12
 MOST_DISTINCT = 1_000_000
 """Texts that are told apart; beyond, nobody counts how many are different."""
+GREATEST = 1e150
+"""Of the numbers that are drawn; the square of a larger one is no float any more."""
 NOTHING = -1
 _NAN = math.nan
 
@@ -98,7 +100,7 @@ class ColumnTally:
         elif isinstance(leaf, bool):
             kind, code = "boolean", self._code("true" if leaf else "false")
         elif isinstance(leaf, int | float):
-            number = _of_number(leaf)
+            number = drawn(leaf)
             kind = "object" if number != number else "number"  # noqa: PLR0124 - NaN is not
             self._whole = self._whole and isinstance(leaf, int)
         elif isinstance(leaf, str):
@@ -202,13 +204,9 @@ class ColumnTally:
         return made
 
 
-def _of_number(value: float) -> float:
-    """The number; NaN for one that can't be drawn: an infinite one, an integer beyond what a float holds."""
-    try:
-        number = float(value)
-    except OverflowError:
-        return _NAN
-    return number if math.isfinite(number) else _NAN
+def drawn(value: float) -> float:
+    """The number; NaN for one that can't be drawn: what is not finite, or as large as no figure is."""
+    return float(value) if abs(value) <= GREATEST else _NAN
 
 
 def _chosen(values: list[Any], each: list[int], rows: Iterable[int]) -> tuple[list[Any], list[int]]:

@@ -155,10 +155,13 @@ def number(value: float | None) -> str:
     """A number in a few figures, no more than it has."""
     if value is None:
         return NOTHING
-    if float(value).is_integer() and abs(value) < 1e15:
+    size = abs(value)
+    if size >= 1e15 or 0 < size < 1e-5:
+        return f"{value:.4g}"
+    if float(value).is_integer():
         return f"{int(value):,}"
-    digits = max(0, 3 - math.floor(math.log10(abs(value)))) if abs(value) < 1e4 else 0
-    return f"{value:,.{min(digits, 8)}f}".rstrip("0").rstrip(".") if digits else f"{value:,.0f}"
+    digits = max(0, 3 - math.floor(math.log10(size))) if size < 1e4 else 0
+    return f"{value:,.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:,.0f}"
 
 
 def percent(part: float, whole: float) -> str:

@@ -43,7 +43,7 @@ function cell(value, column) {
   const text = plainText(value).replace(/\s+/g, " ");
   const sought = state.query.toLowerCase();
   const at = sought ? text.toLowerCase().indexOf(sought) : -1;
-  const from = at > 40 ? at - 20 : 0;
+  const from = at > 18 ? at - 12 : 0;
   const piece = `${from ? "…" : ""}${text.slice(from, from + CELL_CHARACTERS)}`;
   if (column.kind === "label" && !Array.isArray(value)) made.append(el("span", { class: "label" }, ...marked(piece, sought)));
   else made.append(...marked(piece, sought));

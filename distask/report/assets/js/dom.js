@@ -30,14 +30,17 @@ const several = (value, word) => `${count(value)} ${value === 1 ? word : `${word
 /** A number in a few figures, no more than it has. */
 function number(value) {
   if (value === null || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 1e15 || (size > 0 && size < 1e-5)) return value.toExponential(3).replace(/\.?0+e/, "e");
   if (Number.isInteger(value)) return COUNT.format(value);
-  const digits = Math.abs(value) < 1e4 ? Math.max(0, 3 - Math.floor(Math.log10(Math.abs(value)))) : 0;
-  return value.toLocaleString("en-US", { maximumFractionDigits: Math.min(digits, 8) });
+  const digits = size < 1e4 ? Math.max(0, 3 - Math.floor(Math.log10(size))) : 0;
+  return value.toLocaleString("en-US", { maximumFractionDigits: digits });
 }
 
 /** The same for the little room that an axis has. */
 function short(value) {
   const size = Math.abs(value);
+  if (size >= 1e15) return number(value);
   if (size >= 1e4) return value.toLocaleString("en-US", { notation: "compact", maximumFractionDigits: 1 });
   return number(Number(value.toPrecision(4)));
 }

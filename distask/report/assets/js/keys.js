@@ -51,6 +51,7 @@ function showPart(focus) {
     if (focus) byId("rows-title").focus({ preventScroll: true });
     return;
   }
+  drawOverview();
   const section = byId(part);
   if (!section || section.closest("#overview") === null) return;
   section.scrollIntoView({ block: "start" });

@@ -101,4 +101,11 @@ function mountWays() {
   });
 }
 
-listeners.push(drawShownNote, () => cards.forEach(tellShown));
+/** Bring the overview up to date; what nobody sees is left until somebody does. */
+function drawOverview() {
+  if (byId("overview").hidden) return;
+  drawShownNote();
+  cards.forEach(tellShown);
+}
+
+listeners.push(drawOverview);
