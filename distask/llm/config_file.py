@@ -38,6 +38,18 @@ def find_config(source: str | Path) -> Path:
     raise ConfigError(f"there is no config `{source}`: it is neither a file nor a built-in one ({hint})")
 
 
+def built_in(name: str) -> str:
+    """The name of a built-in config, as a spec may name one; raises `ConfigError`.
+
+    A file would let a stranger's spec send the user's key wherever it likes.
+    """
+    known = configs()
+    if name in known:
+        return name
+    hint = did_you_mean(name, known) or f"built-in configs: {', '.join(known)}"
+    raise ConfigError(f"a spec names built-in configs only, and `{name[:100]}` is none; {hint}")
+
+
 def read(source: str | Path) -> tuple[dict[str, Any], str]:
     """A config file's keys, and its path for messages; raises `ConfigError`."""
     path = find_config(source)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError, RunError, UsageError
 from distask.llm.config import load_config
+from distask.llm.config_file import built_in
 from distask.llm.prices import known_of
 from distask.runner.calls import Calls, Pending
 from distask.runner.deferred import WAITS
@@ -87,7 +88,7 @@ class Targets:
         config = None if self._llm.config.provider == "offline" else llm.config
         resolved = self._llm
         if config is not None:
-            resolved = load_config(config, model=llm.model, environ=os.environ, need_key=self._need_key)
+            resolved = load_config(built_in(config), model=llm.model, environ=os.environ, need_key=self._need_key)
         own = llm.model_dump(exclude_none=True, exclude={"config", "model"})
         resolved = resolved.over(LLM.model_validate({**defaults.model_dump(exclude_none=True), **own}))
         provider = resolved.config.provider

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from distask.errors import UsageError
 from distask.llm.config import load_config
+from distask.llm.config_file import built_in
 from distask.llm.prices import known_of
 from distask.runner.requests import Target, merged
 
@@ -61,7 +62,7 @@ def fallback(task: Task, llm: Resolved) -> Target | None:
     if wanted is None:
         return None
     if isinstance(wanted, str):
-        return target(load_config(wanted, environ=os.environ))
+        return target(load_config(built_in(wanted), environ=os.environ))
     first = target(llm)
     model = wanted.model or first.model
     other = replace(llm, config=llm.config.model_copy(update={"model": model}))

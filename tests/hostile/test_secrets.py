@@ -148,6 +148,23 @@ def test_an_address_with_a_key_is_refused_and_not_shown(cage, place, arguments):
     assert_silent(said, place)
 
 
+@pytest.mark.parametrize("config", ["{{ vars.c }}", "{{ params.c }}", "{{ q }}", "llm.yaml"])
+def test_no_spec_sends_a_key_elsewhere(cage, place, server, config):
+    """A step names built-in configs only, by whatever template: a file of the stranger's would say where the key goes."""
+    (place / "in.jsonl").write_text('{"q": "llm.yaml"}\n')
+    (place / "t.yaml").write_text(
+        "inputs: {q: x}\nvars: {c: llm.yaml}\nparams: {c: {default: llm.yaml}}\noutputs: {generation: {type: any}}\nsteps: "
+        f"[{{task: text-generation, input_mappings: {{instruction: q}}, llm: {{config: '{config}'}}}}]\n"
+    )
+
+    said = cage("run", "t.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m", cwd=place,
+                env={"CANARY": KEY})  # fmt: skip
+
+    assert said.code in (1, 2, 3), said.text
+    assert server.connections == 0
+    assert_silent(said, place)
+
+
 def test_what_is_kept_is_its_owners_only(cage, place, server):
     """The store, its journal, the record and the lock; the folder too. The rows are a file like any other."""
     server.reply = lambda _: "4"
