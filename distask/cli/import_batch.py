@@ -34,6 +34,7 @@ def command(
     output: o.Output = None,
     overwrite: o.Overwrite = False,
     private: o.Private = False,
+    escape_formulas: o.EscapeFormulas = False,
     metadata_column: o.MetadataColumn = "distask_metadata",
     config: o.Config = None,
     model: o.Model = None,
