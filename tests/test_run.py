@@ -285,6 +285,19 @@ def test_a_reply_that_stays_invalid_goes_to_the_fallback(bench):
     assert bench.calls == 10
 
 
+def test_a_fallback_of_the_same_endpoint_shares_its_limits(bench):
+    """Two models of one server are never asked more at a time than the run may have in flight."""
+    bench.rows([{"instruction": f"question {i}"} for i in range(24)])
+    bench.spec(RATE, on_invalid={"fallback": {"model": "better"}})
+    bench.server.reply = lambda body: "Score: 5" if body["model"] == "better" else "?"
+    bench.server.delay = 0.01
+
+    bench.run(llm={"limits": {"concurrency": 2}})
+
+    assert bench.calls == 48
+    assert bench.server.most_in_flight <= 2
+
+
 @pytest.mark.parametrize(("then", "rows"), [("null", 5), ("drop", 4)])
 def test_what_becomes_of_an_invalid_reply_is_the_specs_to_say(bench, then, rows):
     bench.spec(RATE, on_invalid={"then": then})

@@ -170,7 +170,8 @@ def go(
         if isinstance(job.task, Pipeline):
             return await run_pipeline(job, job.task, rows, writer, store, stats, observe, tell, deferred)
         concurrency = job.llm.config.limits.concurrency
-        whom, last = target(job.llm, tell), fallback(job.task, job.llm)
+        whom = target(job.llm, tell)
+        last = fallback(job.task, job.llm, whom)
         stats.priced = whom.price is not None
         shared = Shared(stats, budget_of(job.max_cost, stats, whom, last))
         shared.deferred = deferred

@@ -56,14 +56,13 @@ def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> 
     return Budget(max_cost, stats)
 
 
-def fallback(task: Task, llm: Resolved) -> Target | None:
-    """Whom the spec says to ask last: another model of the same endpoint, or a built-in config's."""
+def fallback(task: Task, llm: Resolved, first: Target) -> Target | None:
+    """Whom the spec says to ask last: another model by the `first` target's client, or a built-in config's."""
     wanted = task.spec.on_invalid.fallback
     if wanted is None:
         return None
     if isinstance(wanted, str):
         return target(load_config(built_in(wanted), environ=os.environ))
-    first = target(llm)
     model = wanted.model or first.model
     other = replace(llm, config=llm.config.model_copy(update={"model": model}))
     return Target(

@@ -68,7 +68,7 @@ def try_rows(
         for trial in trials:
             task = trial.task
             if id(task) not in known:
-                calls = Calls(task, num_generations, whom, store, shared, fallback=fallback(task, llm))
+                calls = Calls(task, num_generations, whom, store, shared, fallback=fallback(task, llm, whom))
                 known[id(task)] = calls, Requests(task, whom)
             going.append(_try(trial, *known[id(task)]))
         try:
