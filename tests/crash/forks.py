@@ -191,8 +191,13 @@ def _die_at(files, number):
                 os.kill(os.getpid(), signal.SIGKILL)
         return count
 
+    wanted = {}
+
     def enter(frame, _event, _argument):
-        return count if frame.f_code.co_filename.endswith(tuple(files)) else None
+        name = frame.f_code.co_filename
+        if name not in wanted:
+            wanted[name] = name.endswith(tuple(files))
+        return count if wanted[name] else None
 
     threading.settrace(enter)
     sys.settrace(enter)

@@ -87,7 +87,7 @@ def cuts(length, unit, seed):
     if SCALE >= 50:
         return range(length)
     chosen = {at + near for at in range(0, length, unit) for near in (-1, 0, 1, 24)}
-    chosen |= {random.Random(seed).randrange(length) for _ in range(scaled(CUTS) // 2)}
+    chosen |= set(random.Random(seed).choices(range(length), k=scaled(CUTS) // 2))
     return sorted(c for c in chosen if 0 <= c < length)
 
 
