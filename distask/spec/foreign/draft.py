@@ -11,6 +11,7 @@ import yaml
 from jinja2 import Environment, TemplateSyntaxError, meta
 
 from distask.errors import UsageError
+from distask.spec.document import Document
 from distask.spec.faults import slugified
 
 if TYPE_CHECKING:
@@ -197,12 +198,7 @@ def column(type_: Any, description: Any = None, default: Any = None) -> dict[str
 
 def read_yaml(text: str, source: Path) -> dict[str, Any]:
     """A mapping out of a YAML text; raises `UsageError` with the place."""
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise UsageError(f"{source}{place}: error: this is no YAML: {getattr(error, 'problem', error)}") from None
+    data = Document.parse(text, str(source), []).data  # within bounds; tags and keys that are there twice are let pass
     if not isinstance(data, dict):
         raise UsageError(f"{source}: a mapping of keys is expected, as `name: …`")
     return data
