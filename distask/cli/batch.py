@@ -92,12 +92,15 @@ def _chosen(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
 def _done(desk: Desk, record: Record, action: Action) -> Record:
     if record.fetched is not None:
         return record
-    if action is Action.CANCEL:
-        batch = desk.cancel(record)
-        return replace(record, status="forgotten" if batch is None else batch.status)
     if record.id is None:
+        if action is Action.CANCEL:
+            desk.cancel(record)
+            return replace(record, status="forgotten")
         return record
     record, batch = desk.look(record)
+    if action is Action.CANCEL and not batch.ended:
+        cancelled = desk.cancel(record)
+        return record if cancelled is None else replace(record, status=cancelled.status)
     if action is Action.FETCH and batch.ended:
         desk.end(record, batch)
         record = desk.ledger.record(record.number)

@@ -117,6 +117,15 @@ def test_a_cancelled_batch_is_fetched_and_the_run_submits_the_rest(left, server)
     assert len(server.requests) == 5
 
 
+def test_a_batch_that_has_ended_is_not_cancelled(left, server):
+    server.expire()
+
+    said = left("batch", "cancel")
+
+    assert "expired" in said.out
+    assert not any(path.endswith("/cancel") for path in server.paths)
+
+
 def test_batches_as_json(left):
     [told] = json.loads(left("batch", "status", "--json").out)["batches"]
 
