@@ -7,7 +7,6 @@ waits in a batch it is asked by no other run that has the store.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 import uuid
 from contextlib import contextmanager
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from distask.errors import StoreError
 from distask.llm.request import Failure
-from distask.store import WAL, connect, explained
+from distask.store import FAULTS, WAL, connect, explained
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
@@ -253,7 +253,7 @@ class Ledger:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except FAULTS as error:
             raise StoreError(explained(self.path, error)) from error
 
 
