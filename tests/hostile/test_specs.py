@@ -119,7 +119,7 @@ def test_no_template_hangs_or_fills_the_memory(cage, folder, source):
     attack(cage, folder, ["run"])
 
 
-@pytest.mark.parametrize("source", [*ESCAPES[:2], *HANGS[5:8], HANGS[13]])
+@pytest.mark.parametrize("source", [ESCAPES[1], HANGS[6], HANGS[13]])
 @pytest.mark.parametrize("command", ["validate", "dry-run", "test"])
 def test_what_is_refused_is_refused_in_every_command(cage, folder, command, source):
     prepared(folder)
@@ -315,7 +315,7 @@ def test_no_pattern_explodes(cage, folder, pattern):
         cases=[{"input": {"x": 1, "q": "a"}, "reply": LONG, "expect": {"a": "hi"}}],
     )
 
-    attack(cage, folder, ["validate", "run"])
+    attack(cage, folder, ["validate"])
 
 
 def test_a_row_whose_reply_takes_all_the_time_stops_no_other(cage, folder, server):
