@@ -467,6 +467,7 @@ ATTACKS = {
         "format_output": {"parser": "regex", "pattern": r"(?P<a>(a+)+)$"},
         "cases": [{"input": {"x": 1, "q": "a"}, "reply": LONG, "expect": {"a": "hi"}}],
     },
+    "rows_are_encoded_again": {},
     "code_runs": {"format_output": {"parser": "python", "function": "evil:run"}},
 }
 
