@@ -145,7 +145,7 @@ def test_json_arrays_are_rows(tmp_path):
 @pytest.mark.parametrize("indent", [None, 1])
 def test_an_array_of_any_length_is_read_a_part_at_a_time(tmp_path, indent):
     """Texts, numbers and signs that the end of a part cuts are whole; the memory holds a part, not the file."""
-    rows = [{"id": number * 10**12, "text": 'é😀\\n"' * (number % 97)} for number in range(60_000)]
+    rows = [{"id": number * 10**12, "text": 'é😀\\n"' * (number % 97)} for number in range(25_000)]
     path = tmp_path / "in.json"
     path.write_text(json.dumps(rows, ensure_ascii=False, indent=indent))
     source = open_input(str(path))

@@ -91,9 +91,12 @@ def text_of(page):
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """A browser without a screen; the test is skipped where the machine has none."""
+    """A browser without a screen; the test is skipped where the machine has none.
+
+    While it is there, an event loop runs in this thread: it goes before any other module's tests come.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
