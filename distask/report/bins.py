@@ -40,6 +40,7 @@ def histogram(ordered: Sequence[float], *, whole: bool) -> dict[str, Any]:
     last = math.floor(end) + 1 if single else max(first + 1, math.ceil(end))
     digits = max(0, -math.floor(math.log10(width)))
     edges = [round(i * width, digits) for i in range(first, last + 1)]
+    is_open = is_open and most > edges[-1]  # beside far negative numbers, a round bound may lie above all of the tail
     at = [bisect_left(ordered, edge) for edge in edges]
     at[0], at[-1] = 0, len(ordered) if not is_open else at[-1]
     counts = [b - a for a, b in pairwise(at)]

@@ -8,7 +8,7 @@ from collections import Counter
 from statistics import mean, median
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from distask.report.agreement import AgreementTally
@@ -185,6 +185,7 @@ def test_of_more_rows_than_a_page_holds_every_other_one_and_the_failed_are_kept(
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=300))
+@example([14824, -726335, -705855])
 def test_every_number_is_in_the_bin_that_says_so(values):
     ordered = sorted(float(v) for v in values)
     whole = all(isinstance(v, int) for v in values)
