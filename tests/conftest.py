@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
 from tests.server import ScriptedServer
 
-settings.register_profile("distask", deadline=None)
+settings.register_profile("distask", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("distask")
 
 
