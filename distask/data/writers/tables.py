@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from distask.data.writers.base import PartialFile
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 BATCH = 1_000
 
 
-class _Spooled:
+class _Spooled(ABC):
     """What both have in common: `OUT.partial` is JSON Lines until the end."""
 
     def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
@@ -56,8 +57,9 @@ class _Spooled:
         """Leave the rows as JSON Lines."""
         self._file.abort()
 
+    @abstractmethod
     def _convert(self, made: Path) -> None:
-        raise NotImplementedError
+        """Make the table of the spooled rows."""
 
     def _ordered(self) -> list[str]:
         """The columns, those of the task last."""
