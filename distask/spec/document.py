@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 64
+_TOO_DEEP = f"this is nested deeper than {MAX_DEPTH} levels"
 MAX_NODES = 100_000
 """Values of one file; each costs some time to read."""
 MAX_EXPANDED = 10_000
@@ -217,7 +218,7 @@ class _Composer:
 
     def _node(self, event: Any, depth: int) -> _Node:
         if depth > MAX_DEPTH:
-            raise _Refused(f"this is nested deeper than {MAX_DEPTH} levels", event.start_mark)
+            raise _Refused(_TOO_DEEP, event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, depth)
         self._values += 1
@@ -255,7 +256,7 @@ class _Composer:
             message = f"the aliases stand for more than {MAX_EXPANDED:,} values"
             raise _Refused(message, event.start_mark, None, length)
         if depth + node.height - 1 > MAX_DEPTH:
-            raise _Refused(f"this is nested deeper than {MAX_DEPTH} levels", event.start_mark, None, length)
+            raise _Refused(_TOO_DEEP, event.start_mark, None, length)
         return node
 
     def _sequence(self, start: Any, depth: int) -> _Node:
@@ -420,6 +421,8 @@ _PLAIN_WORDS = {
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or error.context or "it can't be read"
+    if problem == "exceeded maximum nesting depth":  # libyaml's own, from 0.2.6 on: it reads ahead of `_Composer`
+        return _TOO_DEEP
     told = _PLAIN_WORDS.get(problem, problem)
     since = error.context_mark
     closed = problem == "found unexpected end of stream"
