@@ -10,8 +10,10 @@ import json
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from distask.errors import StoreError
 from distask.llm.request import Failure
@@ -34,8 +36,7 @@ SHORT = Failure("short", "the server sent fewer completions than n asked for", "
 """What is kept of a request whose later samples are still to be asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A request that is in a batch, or was and failed."""
 
     key: bytes
@@ -54,8 +55,7 @@ class Entry:
         return self.batch is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A batch as the ledger has it; the columns are told in `store`."""
 
     number: int
@@ -76,7 +76,7 @@ class Record:
     fetched: float | None
 
 
-_COLUMNS = ", ".join(Record.__slots__)
+_COLUMNS = ", ".join(Record.__struct_fields__)
 
 
 class Ledger:
@@ -267,7 +267,7 @@ def _split(keys: bytes) -> tuple[bytes, ...]:
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    values = dict(zip(Record.__slots__, row, strict=True))
+    values = dict(zip(Record.__struct_fields__, row, strict=True))
     values["access"] = json.loads(values["access"])
     values["price"] = None if values["price"] is None else json.loads(values["price"])
     return Record(**values)

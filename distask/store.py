@@ -16,10 +16,10 @@ import threading
 import time
 import zlib
 from contextlib import closing
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
+from msgspec import Struct
 
 from distask.errors import StoreError
 from distask.llm.request import Completion, Usage
@@ -88,15 +88,14 @@ CREATE TABLE batch_requests (
 _OF_A_BATCH = "CREATE INDEX requests_of_batches ON batch_requests (batch);"
 
 
-_FIELDS = [field.name for field in fields(Completion)]
+_FIELDS = Completion.__struct_fields__
 
 _SELECT = "SELECT max_tokens, completion, CAST(model AS BLOB), checksum FROM completions WHERE key = ?"
 _INSERT = "INSERT OR REPLACE INTO completions VALUES "
 _ONE = "(?, ?, ?, ?, ?, ?)"
 
 
-@dataclass(frozen=True, slots=True)
-class StorePlace:
+class StorePlace(Struct, frozen=True):
     """Where a store is kept, and how it is opened."""
 
     path: Path

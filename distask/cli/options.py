@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
+from msgspec import Struct
 
 from distask.cli import completing
 from distask.cli.logs import begin as begin_log
@@ -283,8 +283,7 @@ ShowConfig = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """What was chosen on the command line, as it was written."""
 
     spec: str
@@ -322,4 +321,4 @@ class Choice:
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
         """Those of a command's arguments that belong to it."""
-        return cls(**{field.name: arguments[field.name] for field in fields(cls) if field.name in arguments})
+        return cls(**{name: arguments[name] for name in cls.__struct_fields__ if name in arguments})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
@@ -44,8 +45,7 @@ LONGEST_VALUE = 1_000
 """Characters of a column's value that are shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """One row's outcome."""
 
     row: Row

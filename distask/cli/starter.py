@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import keyword
 import re
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from distask.errors import InputError
 from distask.spec.load import find_spec, load_text, read_text
@@ -33,8 +34,7 @@ NOT_NAMES = frozenset(
 OUTPUT_NAMES = ("answer", "reply_text", "result", "new_answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """A task to begin with."""
 
     text: str
@@ -45,8 +45,7 @@ class Start:
     """Other files that it reads, by their path beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column of the data as an input."""
 
     name: str

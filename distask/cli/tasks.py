@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+from msgspec import Struct
 from rich.text import Text
 
 from distask.cli import completing
@@ -37,8 +37,7 @@ LEAST_DESCRIPTION = 30
 """Characters of a description that stand beside the name; where there is no room for them it stands below, whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A task of the gallery, as the list shows it; read without its models, so that the list is there at once."""
 
     name: str

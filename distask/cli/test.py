@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct, field
 from rich.text import Text
 
 from distask.cli import options as o
@@ -38,8 +38,7 @@ FAILED = 3
 """The exit code where a case does not hold."""
 
 
-@dataclass(slots=True)
-class Suite:
+class Suite(Struct):
     """One spec's outcomes."""
 
     spec: str

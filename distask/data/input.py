@@ -6,9 +6,10 @@ import glob
 import random
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
 
 from distask.data.compression import kind_of
 from distask.data.objects import is_object, object_files
@@ -171,8 +172,7 @@ def source_files(source: str) -> list[Path]:
     return object_files(source) if is_object(source) else _files(source)
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(Struct, frozen=True):
     """Rows without columns, for tasks that start from nothing; however many they are, none of them is kept."""
 
     count: int

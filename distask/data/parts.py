@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from distask.data.compression import is_compressed, kind_of, open_binary
 from distask.data.input import Input, source_files, told_faults
@@ -31,8 +33,7 @@ SMALLEST, LARGEST = 1 << 16, 1 << 26
 """Bytes of a part. Between them it is a power of two, so that rows that are added later move no cut."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A piece of a file: bytes of JSON Lines, rows of Parquet, and of other formats always the whole."""
 
     file: str
@@ -42,8 +43,7 @@ class Span:
     """The number of its first line, once it is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Spans that are read one after the other."""
 
     name: str
@@ -72,8 +72,7 @@ class Part:
         return Input(self.name, read, files=local, first=self.index, **choice)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """What is in a part."""
 
     rows: int

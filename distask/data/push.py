@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec import Struct
 
 from distask.data.card import card
 from distask.errors import OutputError, UsageError
@@ -27,8 +27,7 @@ _DATA = re.compile(r"^data/(?P<split>\w+)-\d{5}-of-\d{5}\.parquet$")
 _ADDRESS = re.compile(r"^hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<split>\w+))?$")
 
 
-@dataclass(frozen=True, slots=True)
-class HubRepository:
+class HubRepository(Struct, frozen=True):
     """A dataset of the Hub: its name, its split, and the file that is written first."""
 
     name: str

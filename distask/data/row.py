@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from distask.errors import InputError
 
 
-@dataclass(slots=True)
-class Row:
+class Row(Struct):
     """A row as a reader yields it.
 
     `raw` is the JSON object's own bytes, without the line's end, where the input was JSON: a JSONL writer splices new

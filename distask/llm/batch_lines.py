@@ -6,10 +6,11 @@ answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from distask.llm.answer import completions_in
 from distask.llm.openai import body_of
@@ -26,8 +27,7 @@ CANCELLED = frozenset({"batch_cancelled", "cancelled"})
 """Codes of requests that the provider never came to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What became of one request of a batch."""
 
     custom_id: str

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from distask.llm.request import CallFailed, Failure
 from distask.llm.retry import Situation, classify
@@ -37,8 +39,7 @@ ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 """What a batch's status is when it changes no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """A batch as the provider tells of it."""
 
     id: str
@@ -59,13 +60,12 @@ class Batch:
         return self.status in ENDED
 
 
-@dataclass(slots=True)
-class Batches:
+class Batches(Struct):
     """One endpoint's Files and Batches; every method raises `CallFailed` with a failure that is final."""
 
     endpoint: Endpoint
     timeout: float = 120
-    _client: Any = field(default=None, repr=False)
+    _client: Any = None
     _random: Random = field(default_factory=Random)
     _fresh: bool = True
 

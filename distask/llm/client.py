@@ -9,9 +9,10 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
 
 from distask.llm.breaker import Breaker
 from distask.llm.latency import Latency

@@ -7,12 +7,13 @@ endpoint that the variable was named for.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from distask.errors import ConfigError
@@ -39,8 +40,7 @@ LLAMACPP = "llamacpp"
 __all__ = ["LLMConfig", "Limits", "Price", "Resolved", "find_config", "load_config", "read_config"]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """The config of a run, whole."""
 
     config: LLMConfig
@@ -48,9 +48,12 @@ class Resolved:
     """Dotted key to where its value came from."""
     generation: dict[str, Any]
     """Generation keywords: the spec's, with the config's and the flags' laid over them."""
-    api_key: str | None = field(default=None, repr=False)
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    api_key: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     """The config's headers, variables filled in."""
+
+    def __repr__(self) -> str:  # as little as is no secret
+        return f"Resolved({self.config.provider}, {self.config.model})"
 
     def sent_headers(self) -> dict[str, str]:
         """The headers of every call, the key among them."""

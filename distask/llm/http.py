@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +28,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 """Hosts that no proxy of the environment is asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """A server's answer, whatever its status. The names in `headers` are in lower case."""
 
     status: int

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from distask.llm.http import LOCAL_HOSTS
 
@@ -22,8 +23,7 @@ SLOTS = {"vLLM": 256}
 FEW_SLOTS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A server of this machine."""
 
     name: str

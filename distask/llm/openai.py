@@ -6,11 +6,11 @@ One call is one HTTP exchange; trying again is the client's business, and what a
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
+from msgspec import Struct, field
 
 from distask.llm.answer import read_completions, whole
 from distask.llm.http import Fault, Http
@@ -28,19 +28,21 @@ NOT_SENT = ("stream", "stream_options", "n", "model", "messages", "prompt", "inp
 """Keys that `extra_body` can't set: a reply is read whole, and the others are distask's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Whom to ask."""
 
     base_url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
     """Sent with every call, the key among them."""
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = ()
     """What no message may show."""
     key_env: str | None = None
     """The variable that the key came from."""
     azure_version: str | None = None
     """The api-version of Azure's older addresses, which name the model in the path."""
+
+    def __repr__(self) -> str:  # its headers are secrets
+        return f"Endpoint({self.base_url})"
 
     def path(self, model: str, route: Route = "chat") -> str:
         """Where this model is asked."""

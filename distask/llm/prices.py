@@ -7,9 +7,10 @@ server of one's own is not priced like somebody else's.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from distask.llm.config_model import Price
 from distask.llm.http import LOCAL_HOSTS
@@ -23,8 +24,7 @@ MILLION = 1_000_000
 LIBRARY = "genai-prices"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What is known of a model."""
 
     price: Price | None = None

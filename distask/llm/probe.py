@@ -12,8 +12,9 @@ import json
 import struct
 import time
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
 
 from distask.llm.client import build_client
 from distask.llm.models import LOCAL_PORTS, PROBE_SECONDS, Found, listed
@@ -43,8 +44,7 @@ _ANSWER = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "require
 _TOOL = {"type": "function", "function": {"name": "note", "description": "Note a text.", "parameters": _ANSWER}}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What a check found."""
 
     name: str
@@ -53,8 +53,7 @@ class Finding:
     mend: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Probe:
+class _Probe(Struct, frozen=True):
     """One tiny call, and what its completions say."""
 
     keywords: dict[str, Any]

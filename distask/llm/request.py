@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
+from msgspec import Struct, field
 
 from distask.errors import DistaskError
 
@@ -22,16 +22,14 @@ Scope = Literal["retry", "row", "run"]
 """What a failure ends: nothing yet (it is tried again), its row, or the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens as the server counted them; None where it did not say."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One chat to complete.
 
     `keywords` are the generation keywords of the API (temperature, max_tokens, response_format, tools, ...), without
@@ -46,7 +44,7 @@ class Request:
     keywords: dict[str, Any] = field(default_factory=dict)
     occurrence: int = 0
     route: Route = "chat"
-    example: Callable[[int], str] | None = field(default=None, compare=False, repr=False)
+    example: Callable[[int], str] | None = None
 
     @property
     def max_tokens(self) -> int | None:
@@ -77,8 +75,7 @@ def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 
     return hashlib.blake2b(fingerprint + b"%d/%d/%d" % (occurrence, sample, attempt), digest_size=16).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Struct, frozen=True):
     """One reply of a model, as the server gave it."""
 
     text: str | None
@@ -96,8 +93,7 @@ class Completion:
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """A request that got no completion, classed once (see `retry`)."""
 
     kind: str

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import orjson
+from msgspec import Struct
 
 from distask.llm.request import Failure
 from distask.llm.waits import asked_wait
@@ -31,8 +31,7 @@ LONGEST_MESSAGE = 600
 """Characters of the server's own words that are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One row of the policy. It fits where the status does, and one of `codes` or `words`, if it has any."""
 
     what: str
@@ -231,8 +230,7 @@ RULES: tuple[Rule, ...] = (
 """The policy. A number in a 200's error is the status that it means."""
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """What a rule's words are filled in with, and what no message may show."""
 
     base: str = ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from distask.report.result import Reply
@@ -17,8 +18,7 @@ RAW_SHOWN = 2_000
 """Characters of a failed reply that stand beside it; the row has all of it."""
 
 
-@dataclass(slots=True)
-class _Kind:
+class _Kind(Struct):
     count: int = 0
     messages: Counter[str] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)

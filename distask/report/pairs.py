@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from distask.errors import UsageError
 from distask.report.agreement import canonical
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 _Waiting = dict[tuple[Any, ...], deque["ResultRow"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A row of each result; None on one side where the other has no row like it."""
 
     first: ResultRow | None

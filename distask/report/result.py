@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec import Struct
 
 from distask.data.compression import kind_of
 from distask.data.input import Input, open_input
@@ -28,8 +28,7 @@ TABLES = (".csv", ".tsv")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What the metadata says of one generation."""
 
     kind: str | None
@@ -44,8 +43,7 @@ class Reply:
     sample: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ResultRow:
+class ResultRow(Struct, frozen=True):
     """A row of the output, as the file has it."""
 
     values: dict[str, Any]

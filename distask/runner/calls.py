@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from distask.errors import EndpointError, RowError, RunError, StoreError
 from distask.llm.request import CallFailed, Completion, Failure
@@ -31,8 +33,7 @@ FEEDBACK = "That reply can't be used: {error}. Reply again, to the same request,
 """What the model is told with `on_invalid: {feedback: true}`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """A row of which the store does not have every reply."""
 
     values: Mapping[str, Any]

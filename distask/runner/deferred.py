@@ -7,8 +7,9 @@ themselves, since they are asked for once the reply before them is in the store.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from distask.ledger import SHORT, Entry, Ledger
 from distask.llm.prices import known_of

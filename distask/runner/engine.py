@@ -11,8 +11,9 @@ import itertools
 import signal
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
 
 from distask.errors import DistaskError, OutputError, RunError, UsageError
 
@@ -59,8 +60,7 @@ class Interrupted(RunError):  # noqa: N818 - it was; nothing went wrong
     kind = "interrupted"
 
 
-@dataclass(slots=True)
-class _Slot:
+class _Slot(Struct):
     """A row's place in the window."""
 
     done: bool = False

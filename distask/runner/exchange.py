@@ -5,8 +5,9 @@ What is written is what a run would ask now; a result is known by its `custom_id
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from distask.errors import EndpointError, InputError, UsageError
 from distask.ledger import IMPORTING, Ledger
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 MISSING = Failure("no_result", "the results have no line for this request", "row")
 
 
-@dataclass(slots=True)
-class Exported:
+class Exported(Struct):
     """What was written."""
 
     files: list[tuple[Path, int]] = field(default_factory=list)

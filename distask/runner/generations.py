@@ -6,8 +6,9 @@ distilabel's tasks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from distask.llm.request import Usage
 from distask.task.aggregate import aggregated
@@ -23,8 +24,7 @@ MODEL_COLUMN = "model_name"
 METADATA_COLUMN = "distask_metadata"
 
 
-@dataclass(slots=True)
-class Generation:
+class Generation(Struct):
     """What became of one sample of a row."""
 
     model: str
@@ -42,8 +42,7 @@ class Generation:
     """Whether this run asked for any of its replies; the store had the others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """How generations become rows."""
 
     num_generations: int = 1

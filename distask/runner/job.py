@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
 
 from distask.data import open_input, rows_input
 from distask.data.destination import destination
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from distask.task.pipeline import Pipeline
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which rows of the input are done: `offset` and `limit` first, then the shard, then the sample."""
 
     limit: int | None = None
@@ -47,8 +47,7 @@ class Selection:
     """(i, k): every k-th row, from the i-th, i from 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """How a run ended."""
 
     stats: Stats
@@ -140,8 +139,7 @@ def run(
     return job.run(observe)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """A run that is set up, not begun: `run` does it, `distask.runner.plan` says what it would ask."""
 
     task: Task | Pipeline

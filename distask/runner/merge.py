@@ -7,12 +7,12 @@ is guessed from the rows, and all formats and tasks are the same to it.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec import Struct
 
 from distask.data import open_output
 from distask.data.compression import kind_of
@@ -41,8 +41,7 @@ SUMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """A shard's output and what its record says."""
 
     path: Path

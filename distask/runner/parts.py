@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from distask.llm.batch_lines import request_line, url_of
 from distask.llm.request import CallFailed, Failure
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 MEGABYTE = 1_000_000
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Struct):
     """One batch's requests."""
 
     llm: Resolved

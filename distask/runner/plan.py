@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from distask.errors import RowError
 from distask.llm.prices import known_of
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from distask.runner.job import Job
 
 
-@dataclass(frozen=True, slots=True)
-class Chat:
+class Chat(Struct, frozen=True):
     """What one row would send."""
 
     place: str
@@ -30,8 +30,7 @@ class Chat:
     error: str | None = None
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """What a run would ask."""
 
     model: str

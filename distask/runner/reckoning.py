@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from distask.llm.prices import NOTHING, Known, cost_of
 from distask.llm.tokens import estimate_tokens
@@ -18,8 +19,7 @@ SHORTEST = 1
 PLACES_KEPT = 3
 
 
-@dataclass(slots=True)
-class Reckoning:
+class Reckoning(Struct):
     """Tokens and USD of the replies that are still to be asked for; chats are estimated by the length of their text."""
 
     known: Known = NOTHING

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from distask.llm.request import Completion, Failure, Request, sample_key
 from distask.runner.occurrences import Occurrences
@@ -131,8 +133,7 @@ def merged(defaults: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]
     return joined
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A row's request and its place among equal ones."""
 
     request: Request

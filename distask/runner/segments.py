@@ -9,8 +9,9 @@ import pickle
 import tempfile
 from array import array
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from distask.errors import OutputError, UsageError
 from distask.runner.asking import Asking, Targets

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from distask.llm.request import Failure
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 FAILURES_KEPT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """A generation that failed, for the summary."""
 
     place: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from distask.llm.latency import Latency
 from distask.llm.prices import cost_of
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 PERCENTILES = (0.5, 0.9, 0.99)
 
 
-@dataclass(slots=True)
-class Stats:
+class Stats(Struct):
     """The counts of one run, kept up to date while it goes.
 
     A generation is one reply that the task asks for: a row has `num_generations` of them. Tokens are as the server

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from distask.llm.prices import Known, cost_of
 from distask.llm.tokens import estimate_tokens
@@ -32,8 +33,7 @@ REHEARSED = 20
 """Rows that are taken through all steps with made-up replies."""
 
 
-@dataclass(slots=True)
-class StepPlan:
+class StepPlan(Struct):
     """What one step that asks would ask for."""
 
     count: Count
@@ -48,8 +48,7 @@ class StepPlan:
     """What is known of the model."""
 
 
-@dataclass(slots=True)
-class PipelinePlan:
+class PipelinePlan(Struct):
     """What a run of steps would ask."""
 
     model: str

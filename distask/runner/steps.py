@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from distask.data.row import Row
 from distask.errors import RowError
@@ -31,7 +33,6 @@ SAMPLE = "sample"
 """The way of the second and later generations of a row."""
 
 
-@dataclass(slots=True)
 class Carrying(Row):
     """A row between two segments, with what became of it so far."""
 
@@ -39,8 +40,7 @@ class Carrying(Row):
     sample: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Struct, frozen=True):
     """A flow that waits for replies."""
 
     flow: Flow

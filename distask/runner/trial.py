@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from distask.errors import RowError
 from distask.runner.calls import Calls, Pending
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from distask.task.task import Task
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """A row to ask for."""
 
     task: Task
@@ -37,8 +37,7 @@ class Trial:
     """Its place in the data."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(Struct, frozen=True):
     """What became of it."""
 
     generations: list[Generation] = field(default_factory=list)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from distask.spec.diagnostics import did_you_mean
 from distask.spec.model import ListParser, RegexParser
@@ -39,8 +40,7 @@ def is_entrywise(name: str, output: Output, parsers: Iterable[Parser]) -> bool:
     return is_aligned(name, parsers) or (_is_list(output) and holds_numbers(output))
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """What is wrong with a spec's `aggregate`."""
 
     path: tuple[Any, ...]

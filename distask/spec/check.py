@@ -6,8 +6,9 @@ Nothing is rendered, run or imported here; golden cases are run by `task.cases`.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from distask.spec.aggregation import aggregate_columns, aggregation_faults
 from distask.spec.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Seen, article

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from msgspec import Struct, field
 
 from distask.errors import SpecError
 from distask.spec.diagnostics import Diagnostic
@@ -40,8 +40,7 @@ _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")}
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(Struct):
     value: Any
     """A scalar; a list of nodes; a dict of key to node."""
     start: Any

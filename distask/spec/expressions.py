@@ -6,13 +6,13 @@ Jinja's own parser does the reading; nothing is evaluated, so a hostile template
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.lexer import TokenStream
 from jinja2.parser import Parser
+from msgspec import Struct, field
 
 from distask.spec.diagnostics import nearest
 
@@ -43,8 +43,7 @@ FILTERS_LEFT_OUT = frozenset({"random", "urlize", "xmlattr", "pprint"})
 _MAPPINGS = ("vars", "params", "draw")
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True):
     """A name that a template reads from its row."""
 
     name: str
@@ -55,8 +54,7 @@ class Name:
     attribute_offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Include:
+class Include(Struct, frozen=True):
     """A file that a template includes or imports."""
 
     path: str | None
@@ -67,8 +65,7 @@ class Include:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """What is wrong in a template, and where."""
 
     message: str
@@ -77,8 +74,7 @@ class Fault:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Syntax:
+class Syntax(Struct, frozen=True):
     """What a template or an expression turned out to be. With a fault in its syntax it has no names."""
 
     names: tuple[Name, ...] = ()
@@ -243,8 +239,7 @@ _WORDS = {
 """Jinja's names of its tokens, as they are written."""
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     """Walks a syntax tree with Jinja's scopes, and keeps the names that come from outside."""
 
     source: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from distask.spec.diagnostics import did_you_mean, nearest
 
@@ -23,8 +24,7 @@ Place = tuple[Any, ...]
 """Keys and indices from the root to a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One thing that is wrong with the data."""
 
     path: Place

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from distask.spec.aggregation import aggregate_columns
 from distask.spec.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Seen
@@ -42,8 +44,7 @@ if TYPE_CHECKING:
     from distask.spec.steps import PipelineCase, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(Struct, frozen=True):
     """The columns that there are at a step."""
 
     made: Mapping[str, Place | None] = field(default_factory=dict)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct, field
 from pydantic import ValidationError
 
 from distask.errors import SpecError
@@ -78,8 +78,7 @@ _PASSES = 12
 """How often what is wrong is put aside to see what else is; each pass goes a level deeper."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedSpec:
+class LoadedSpec(Struct, frozen=True):
     """A spec of one call that is right, with the file it came from."""
 
     spec: TaskSpec
@@ -87,8 +86,7 @@ class LoadedSpec:
     document: Document
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedPipeline:
+class LoadedPipeline(Struct, frozen=True):
     """A spec of steps that is right, with the file it came from, and the tasks of its steps."""
 
     spec: PipelineSpec

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from distask.errors import RowError, UsageError
 from distask.llm.request import Completion
@@ -30,8 +31,7 @@ _SHOWN = 200
 COMPLETION_KEYS = ("text", "finish_reason", "tool_calls", "reasoning", "refusal", "logprobs")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How a case ended."""
 
     name: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from distask.spec.model import ChoiceParser, JsonParser, RegexParser, SectionsParser, TagsParser
 from distask.spec.patterns import PatternTimeout, compile_pattern
@@ -23,8 +24,7 @@ _NAMED = re.compile(r"^[\w-]+(?:\[(?P<index>\d+)\])?: (?P<value>.{1,200}?) is ",
 """How a column's type says what it refuses: `ratings[0]: 9 is more than 5`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Misfit:
+class Misfit(Struct, frozen=True):
     """A place in a reply."""
 
     at: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+
+from msgspec import Struct
 
 from distask.errors import UsageError
 from distask.spec.load import LoadedPipeline, load_spec
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 _DESCRIPTIVE = {"description", "reference", "tags", "cases"}
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """Steps that rows flow through one by one, and the barrier behind them, if there is one."""
 
     steps: tuple[Step, ...]

@@ -8,8 +8,9 @@ a text's beginning is not written: servers put it before a prompt themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from distask.errors import RowError, UsageError
 from distask.spec.diagnostics import did_you_mean
@@ -25,8 +26,7 @@ GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
 """What lets vLLM go on from the last message; llama.cpp does so by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """How the chat models of a family see a conversation."""
 
     turns: Mapping[str, tuple[str, str]]
@@ -62,8 +62,7 @@ FAMILIES: dict[str, Family] = {
 """Model families by name: those that have been published, and their kin that share a template."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(Struct, frozen=True):
     """How a chat becomes a prompt."""
 
     family: str | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
+
+from msgspec.structs import replace
 
 from distask.errors import InvalidReply, RowError, UsageError
 from distask.llm.request import Completion

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from distask.errors import RunError
 from distask.runner.cluster.shares import LEASE_SECONDS, Shares
@@ -29,8 +31,7 @@ class Stopped(RunError):  # noqa: N818 - it was; the part itself did nothing wro
     """The whole run was stopped, from outside or by another part; what was paid for is in the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """What an engine is told."""
 
     share: float
@@ -72,17 +73,17 @@ def summed(parts: Iterable[Stats]) -> Stats:
     """The counts of several runs as those of one."""
     total = Stats()
     for stats in parts:
-        for field in fields(Stats):
-            value, so_far = getattr(stats, field.name), getattr(total, field.name)
-            if field.name in ("total", "started", "ended"):
+        for name in Stats.__struct_fields__:
+            value, so_far = getattr(stats, name), getattr(total, name)
+            if name in ("total", "started", "ended"):
                 continue
-            if field.name == "steps":
+            if name == "steps":
                 total.steps = _together(total.steps, stats.steps)
                 continue
             if isinstance(value, bool):
-                setattr(total, field.name, value or so_far)
+                setattr(total, name, value or so_far)
             elif isinstance(value, int | float | Counter | list):
-                setattr(total, field.name, so_far + value)
+                setattr(total, name, so_far + value)
     return total
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from distask.runner.record import record_path
 from distask.runner.stats import Stats
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from distask.runner.shared import Failed
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """How a part ended."""
 
     number: int
@@ -65,7 +65,7 @@ def marked(job: Job) -> Outcome | None:
 
 def _counts(stats: Stats) -> dict[str, int | float | bool]:
     """What is plainly counted; a part that is marked has no failures."""
-    values = {f.name: getattr(stats, f.name) for f in fields(Stats) if f.name not in ("started", "ended")}
+    values = {n: value for n, value in asdict(stats).items() if n not in ("started", "ended")}
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 

@@ -15,9 +15,10 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from msgspec.structs import replace
 
 from distask.data.parts import Part, count, cut, placed
 from distask.errors import DistaskError, OutputBusy, RunError, UsageError
@@ -298,8 +299,7 @@ def _checked(job: Job) -> Outputs:
     return outputs
 
 
-@dataclass(frozen=True, slots=True)
-class _CountedPart(Part):
+class _CountedPart(Part, frozen=True):
     """A part whose rows are counted."""
 
     rows: int = 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from jinja2 import Environment, TemplateSyntaxError, meta
+from msgspec import Struct, field
 
 from distask.errors import UsageError
 from distask.spec.document import Document
@@ -60,8 +60,7 @@ OUTPUT = "generation"
 STAND_IN = "A reply."
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """A prompt on its way to a task."""
 
     source: Path

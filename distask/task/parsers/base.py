@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from distask.errors import InvalidReply
 
@@ -21,8 +22,7 @@ Scope = Mapping[str, Any]
 """The names that a template of the row sees."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What a parser knows of its task."""
 
     outputs: Mapping[str, Output]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from distask.errors import RowError, UsageError
 from distask.task.columns import ColumnType
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
 _RAW = ("add_raw_input", "add_raw_output")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What a run says of a task of steps."""
 
     seed: int = 0
@@ -39,8 +40,7 @@ class Settings:
     """Of each spec by its identity; tasks of the same specs with other params may share them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """A spec's steps, made ready."""
 
     nodes: tuple[Node, ...]

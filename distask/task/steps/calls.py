@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from distask.errors import RowError, UsageError
 from distask.spec.steps import StepLLM
@@ -26,8 +27,7 @@ MOST_TASKS = 256
 """Tasks with params of their own that are kept, where params hang on the row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """How a step asks."""
 
     task: Callable[[Item], Task]
@@ -155,8 +155,7 @@ class Tasks:
         return task
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """How a task of steps sees the row around it, and what it leaves there."""
 
     mapped: Mapping[str, str]

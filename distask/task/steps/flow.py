@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
 
 from distask.errors import RowError
 from distask.task.steps.item import Item
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from distask.task.task import Task
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """What one reply, or one group of replies, gives a row."""
 
     columns: dict[str, Any]
@@ -31,8 +31,7 @@ class Made:
     failed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """A task to be asked for a row; what is sent back is a list of `Made`."""
 
     step: str
@@ -51,15 +50,13 @@ class Ask:
     """What the specs say of generation: the step's task, and those around it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(Struct, frozen=True):
     """Rows that go on side by side; what is sent back is a list of rows for each."""
 
     flows: Sequence[Flow]
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """A row that a step can't be done for, without a model having been asked; nothing is sent back."""
 
     step: str
@@ -67,8 +64,7 @@ class Fault:
     error: RowError
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """A function that may take long, to be called beside the rest; what is sent back is what it returns."""
 
     call: Callable[[], Any]
@@ -77,8 +73,7 @@ class Work:
 Flow = Generator[Ask | Fork | Fault | Work, Any, list[Item]]
 
 
-@dataclass(slots=True)
-class Count:
+class Count(Struct):
     """What one step did to the rows."""
 
     name: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from distask.errors import RowError
 
@@ -67,8 +69,7 @@ class Spent:
             raise RowError("too_much", f"the steps' expressions take longer than {MAX_SECONDS:g} s for this row")
 
 
-@dataclass(slots=True)
-class Item:
+class Item(Struct):
     """A row between two steps."""
 
     values: dict[str, Any]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from distask.errors import RowError, UsageError
 from distask.spec import steps as language
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 Node = Step | barriers.Barrier
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
+class Around(Struct, frozen=True):
     """What stands around a spec's steps."""
 
     llm: Mapping[str, Any] = field(default_factory=dict)
