@@ -35,15 +35,14 @@ class ConsoleHandler(logging.Handler):
 _HANDLER = ConsoleHandler()
 
 
-def begin(verbosity: int) -> int:
-    """Log what so many `-v` ask for; gives that number back, as an option's callback does."""
+def begin(verbosity: int) -> None:
+    """Log what so many `-v` ask for."""
     logger = logging.getLogger("distask")
     logger.setLevel(LEVELS[min(verbosity, len(LEVELS) - 1)])
     _HANDLER.console = None
     if verbosity and _HANDLER not in logger.handlers:
         logger.addHandler(_HANDLER)
         logger.propagate = False
-    return verbosity
 
 
 def through(console: Console) -> None:

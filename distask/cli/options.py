@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -10,10 +11,19 @@ import typer
 from msgspec import Struct
 
 from distask.cli import completing
-from distask.cli.logs import begin as begin_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def _begin_log(verbosity: int) -> int:
+    """Log what so many `-v` ask for; without one nothing is loaded for it."""
+    if verbosity or "logging" in sys.modules:
+        from distask.cli.logs import begin
+
+        begin(verbosity)
+    return verbosity
+
 
 _IN, _OUT, _LLM, _SELECT, _RUN, _KEEP, _ALLOW, _TELL = (
     "The task and its data",
@@ -266,7 +276,7 @@ Verbose = Annotated[
         "--verbose",
         "-v",
         count=True,
-        callback=begin_log,
+        callback=_begin_log,
         metavar="",
         help="More: every failure, long texts, and on stderr what was tried again; -vv each call.",
         rich_help_panel=_TELL,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-
-log = logging.getLogger(__name__)
 
 ADDRESSES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
@@ -25,7 +22,11 @@ def begin() -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        log.warning("%s is set, and no span is sent there: that needs pip install 'distask[otel]'", named)
+        import logging
+
+        logging.getLogger(__name__).warning(
+            "%s is set, and no span is sent there: that needs pip install 'distask[otel]'", named
+        )
         return
     name = os.environ.get("OTEL_SERVICE_NAME", "distask")
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))

@@ -13,9 +13,8 @@ from msgspec import Struct
 
 from distask.data.compression import kind_of
 from distask.data.objects import is_object, object_files
-from distask.data.readers import READERS
+from distask.data.readers import READERS, reader_of
 from distask.data.readers.hub import PREFIX, read_folder, read_hub
-from distask.data.readers.jsonl import read_jsonl
 from distask.data.row import Row
 from distask.errors import InputError
 from distask.spec.diagnostics import did_you_mean, nearest
@@ -151,6 +150,8 @@ def open_input(source: str, **choice: Any) -> Input:
     if source.startswith(PREFIX):
         return Input(source, lambda: read_hub(source), remote=True, **choice)
     if source == "-":
+        from distask.data.readers.jsonl import read_jsonl
+
         spool = _spooled()
         return Input("<stdin>", lambda: told_faults(read_jsonl(spool, "<stdin>"), "<stdin>"), **choice)
     folder = Path(source.partition("@")[0])
@@ -225,7 +226,7 @@ def _reader(file: Path) -> Callable[[Path, str], Iterator[Row]]:
     kind = kind_of(file)
     if kind not in READERS:
         raise InputError(f"{file}: the format `{kind}` is not known; {did_you_mean(kind, READERS)}")
-    return READERS[kind]
+    return reader_of(kind)
 
 
 def _spooled() -> Path:

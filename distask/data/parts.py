@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from distask.data.compression import is_compressed, kind_of, open_binary
 from distask.data.input import Input, source_files, told_faults
 from distask.data.objects import is_object, object_path
-from distask.data.readers import READERS
-from distask.data.readers.jsonl import read_jsonl, read_lines
+from distask.data.readers import READERS, reader_of
+from distask.data.readers.jsonl import read_lines
 from distask.data.readers.parquet import read_parquet, row_count
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _line_end(stream: BinaryIO, at: int, length: int) -> int:
 def _read(span: Span) -> Iterator[Row]:
     path, kind = _path(span.file), _kind(span.file)
     if span.stop is None:
-        return READERS[kind](path, span.file)
+        return reader_of(kind)(path, span.file)
     if kind == ".parquet":
         return read_parquet(path, span.file, span.start, span.stop)
     return _read_slice(span)
@@ -212,7 +212,7 @@ def _can_be_cut(file: str) -> bool:
 
 
 def _is_lines(file: str) -> bool:
-    return READERS.get(_kind(file)) is read_jsonl
+    return READERS.get(_kind(file)) == READERS[".jsonl"]
 
 
 def _kind(file: str) -> str:

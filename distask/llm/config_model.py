@@ -1,9 +1,7 @@
 """The language of an LLM config, as pydantic models: which keys there are, and what each takes."""
 
-from __future__ import annotations
-
 import re
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -37,9 +35,9 @@ class Price(Model):
     output: float = Field(ge=0, description="Of the reply")
     batch: float = Field(default=1, ge=0, le=1, description="The share of it that a batch costs: 0.5 is half")
 
-    def in_batches(self) -> Price:
+    def in_batches(self) -> Self:
         """What tokens cost in a batch."""
-        return Price(input=self.input * self.batch, output=self.output * self.batch)
+        return type(self)(input=self.input * self.batch, output=self.output * self.batch)
 
 
 class LlamaCpp(Model):

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from distask.data import open_output
 from distask.data.compression import kind_of
-from distask.data.readers import READERS
+from distask.data.readers import reader_of
 from distask.errors import UsageError
 from distask.runner.record import claim, keep_record, record_path, refuse_to_replace, sha256_of
 
@@ -162,7 +162,7 @@ def _in_order(shards: Sequence[Shard]) -> Iterator[Row]:
 
 
 def _rows(shard: Shard) -> Iterator[Row]:
-    for row in READERS[kind_of(shard.path)](shard.path, str(shard.path)):
+    for row in reader_of(kind_of(shard.path))(shard.path, str(shard.path)):
         if row.error is not None:
             raise row.error
         yield row

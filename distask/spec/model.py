@@ -4,8 +4,6 @@ These models say which keys there are and what type each has; what needs the tem
 hand is `check`'s. The field descriptions are the reference in `docs/` and the JSON Schema, both generated from here.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag

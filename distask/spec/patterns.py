@@ -12,9 +12,13 @@ for all others.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+import warnings
+from functools import cached_property, lru_cache
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 TIMEOUT = 1.0
@@ -77,14 +81,21 @@ class Pattern:
         _check_repeats(pattern)
         self.pattern = pattern
         self._flags = sum(FLAGS[f] for f in set(flags))
-        self._backtracking = _regex(pattern, self._flags)
-        names: dict[str, int] = self._backtracking.groupindex
-        self.groups = tuple(sorted(names, key=names.__getitem__))
+        names = _groups(pattern, self._flags)
+        self._for_regex = pattern if names is None else _with_literal_braces(pattern)
         narrow, self._wide_source, self._newline = _for_re2(pattern, flags)
         self._narrow = None if narrow is None else _re2(narrow)
+        if names is None or self._narrow is None:
+            names = self._backtracking.groupindex
+        self.groups = tuple(sorted(names, key=names.__getitem__))
         self._longest = _longest(self._narrow)
         self._wide: Any = _UNTRIED
         self._longest_wide = 0
+
+    @cached_property
+    def _backtracking(self) -> Any:
+        """What reads the texts that RE2 can't; it takes as long to import as `re` and `json` together."""
+        return _regex(self._for_regex, self._flags)
 
     def find(self, text: str) -> Match | None:
         """The first match; raises `PatternTimeout`."""
@@ -188,6 +199,36 @@ def _check_repeats(pattern: str) -> None:
         if sizes[-1] > MOST_REPEATED:
             raise PatternError(f"the pattern repeats more than {MOST_REPEATED:,} characters", at)
         at += len(repeat[0]) if repeat is not None else 1
+
+
+def _groups(pattern: str, flags: int) -> Mapping[str, int] | None:
+    """A pattern's named groups, by Python's own engine; None where that does not take it, or not without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return re.compile(pattern, flags).groupindex
+        except (re.error, Warning, RecursionError, OverflowError, ValueError):
+            return None
+
+
+def _with_literal_braces(pattern: str) -> str:
+    """The pattern with a backslash before braces that are no repeat: `regex` would read `{e}` as room for errors."""
+    parts, at = [], 0
+    while at < len(pattern):
+        repeat = _REPEAT.match(pattern, at)
+        end = at + 1
+        if pattern[at] == "\\":
+            end = pattern.find("}", at) + 1 if pattern.startswith("\\N{", at) else at + 2
+        elif pattern[at] == "[":
+            end = _end_of_bracket(pattern, at)
+        elif repeat is not None and repeat[0] != "{}":
+            end = repeat.end()
+        elif pattern[at] == "{":
+            parts.append("\\")
+        end = max(end, at + 1)  # in a comment, brackets and names need no end
+        parts.append(pattern[at:end])
+        at = end
+    return "".join(parts)
 
 
 def _regex(pattern: str, flags: int) -> Any:

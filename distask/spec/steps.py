@@ -4,8 +4,6 @@ A step does one thing, and its first word says which: `task`, `repeat`, `filter`
 columns there are at a step) is `flow`'s.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
@@ -63,7 +61,7 @@ class RepeatStep(Step):
     repeat: int | str = Field(description="How many turns at the most: a number, or an expression")
     while_: str | None = Field(None, alias="while", description="An expression that holds before each turn")
     until: str | None = Field(None, description="An expression that ends the loop where it holds after a turn")
-    steps: list[AnyStep] = Field(min_length=1, description="What each turn does")
+    steps: list["AnyStep"] = Field(min_length=1, description="What each turn does")
     collect: Collect = Field(
         None, description="New list column to the column whose value after each turn it holds; or such columns"
     )
@@ -73,7 +71,7 @@ class ForEachStep(Step):
     """Do steps for each item of a list, side by side inside of the row; what they make comes back as lists."""
 
     for_each: str = Field(description='"name in expression": the name is a column in the steps, beside `loop_index`')
-    steps: list[AnyStep] = Field(min_length=1, description="What is done for each item")
+    steps: list["AnyStep"] = Field(min_length=1, description="What is done for each item")
     collect: Collect = Field(
         None, description="List column to the steps' column that it is made of; all that they make where it is left out"
     )

@@ -7,7 +7,6 @@ each gives null. Templates have them as filters.
 from __future__ import annotations
 
 import json
-import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
@@ -24,7 +23,9 @@ Reducer = Callable[[Sequence[Any]], Any]
 def mean(values: Sequence[Any]) -> float | None:
     """The arithmetic mean; of true and false, the share of true."""
     given = _given(values)
-    return _finite(lambda: statistics.mean(given)) if given else None
+    from statistics import mean
+
+    return _finite(lambda: mean(given)) if given else None
 
 
 def median(values: Sequence[Any]) -> float | None:
@@ -36,7 +37,9 @@ def median(values: Sequence[Any]) -> float | None:
 def std(values: Sequence[Any]) -> float | None:
     """The sample's standard deviation (divisor n - 1), as pandas gives it; null for fewer than two values."""
     given = _given(values)
-    return _finite(lambda: statistics.stdev(given)) if len(given) > 1 else None
+    from statistics import stdev
+
+    return _finite(lambda: stdev(given)) if len(given) > 1 else None
 
 
 def least(values: Sequence[Any]) -> Any:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from distask.data.readers.csv import read_csv
-from distask.data.readers.json import read_json
-from distask.data.readers.jsonl import read_jsonl
-from distask.data.readers.parquet import read_parquet
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,12 +11,20 @@ if TYPE_CHECKING:
 
     from distask.data.row import Row
 
-READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".json": read_json,
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".parquet": read_parquet,
+    Reader = Callable[[Path, str], Iterator[Row]]
+
+READERS = {
+    ".jsonl": "jsonl:read_jsonl",
+    ".ndjson": "jsonl:read_jsonl",
+    ".json": "json:read_json",
+    ".csv": "csv:read_csv",
+    ".tsv": "csv:read_csv",
+    ".parquet": "parquet:read_parquet",
 }
-"""What a name ends with to the reader (`.gz` and `.zst` may follow)."""
+"""What a name ends with (`.gz` and `.zst` may follow) to the reader: its module here, and its name."""
+
+
+def reader_of(kind: str) -> Reader:
+    """The reader of a format that is known; it is imported when it is needed."""
+    module, _, name = READERS[kind].partition(":")
+    return cast("Reader", getattr(import_module(f"{__name__}.{module}"), name))

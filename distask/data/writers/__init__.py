@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from distask.data.writers.base import Writer
-from distask.data.writers.jsonl import JsonlWriter, StdoutWriter
-from distask.data.writers.tables import CsvWriter, ParquetWriter
 from distask.errors import UsageError
 from distask.spec.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from distask.data.writers.base import OnWhole
 
-WRITERS: dict[str, Callable[[Path, OnWhole | None], Writer]] = {
-    ".jsonl": JsonlWriter,
-    ".ndjson": JsonlWriter,
-    ".csv": CsvWriter,
-    ".parquet": ParquetWriter,
+WRITERS = {
+    ".jsonl": "jsonl:JsonlWriter",
+    ".ndjson": "jsonl:JsonlWriter",
+    ".csv": "tables:CsvWriter",
+    ".parquet": "tables:ParquetWriter",
 }
-"""What a name ends with to the writer."""
+"""What a name ends with to the writer: its module here, and its name."""
 
 __all__ = ["Writer", "open_output"]
 
@@ -37,11 +34,15 @@ def open_output(output: str, on_whole: OnWhole | None = None, *, escape_formulas
         UsageError: the format is not known, the file can't be written, or another run is writing it.
     """
     if output == "-":
+        from distask.data.writers.jsonl import StdoutWriter
+
         return StdoutWriter()
     path = Path(output)
-    if path.suffix.lower() not in WRITERS:
+    kind = path.suffix.lower()
+    if kind not in WRITERS:
         raise UsageError(f"{output}: the format `{path.suffix}` is not known; {did_you_mean(path.suffix, WRITERS)}")
-    writer = WRITERS[path.suffix.lower()](path, on_whole)
-    if isinstance(writer, CsvWriter):
+    module, _, name = WRITERS[kind].partition(":")
+    writer: Any = getattr(import_module(f"{__name__}.{module}"), name)(path, on_whole)
+    if kind == ".csv":
         writer.escapes_formulas = escape_formulas
-    return writer
+    return cast("Writer", writer)
