@@ -15,14 +15,14 @@ import sqlite3
 import threading
 import time
 import zlib
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-import orjson
+import msgspec
 from msgspec import Struct
 
 from distask.errors import StoreError
-from distask.llm.request import Completion, Usage
+from distask.llm.request import Completion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,7 +88,7 @@ CREATE TABLE batch_requests (
 _OF_A_BATCH = "CREATE INDEX requests_of_batches ON batch_requests (batch);"
 
 
-_FIELDS = Completion.__struct_fields__
+_ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Completion)
 
 _SELECT = "SELECT max_tokens, completion, CAST(model AS BLOB), checksum FROM completions WHERE key = ?"
 _INSERT = "INSERT OR REPLACE INTO completions VALUES "
@@ -124,7 +124,8 @@ class Store:
             self._prepare(self._reader)
         except (*FAULTS, OSError) as error:
             raise StoreError(explained(path, error)) from error
-        self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Put] | None] = queue.SimpleQueue()
+        self._gathered: list[_Put] = []
         self._thread: threading.Thread | None = None
 
     def get(self, key: bytes, max_tokens: int | None = None) -> Completion | None:
@@ -154,13 +155,20 @@ class Store:
         """
         now = time.time()
         records = [_record(key, max_tokens or 0, completion, now) for key, completion in completions]
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        if not self._gathered:
+            loop.call_soon(self._hand_over)
+        self._gathered.append(_Put(records, loop, done))
+        await done
+
+    def _hand_over(self) -> None:
+        """Give the thread what came in this turn of the loop, all at once: it is woken once for it."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="distask-store", daemon=True)
             self._thread.start()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._queue.put(_Put(records, loop, done))
-        await done
+        self._queue.put(self._gathered)
+        self._gathered = []
 
     def count(self) -> int:
         """How many completions there are."""
@@ -168,6 +176,8 @@ class Store:
 
     def close(self) -> None:
         """Wait for what is being written, and close the file."""
+        if self._gathered:  # of a loop that has ended
+            self._hand_over()
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
@@ -217,11 +227,10 @@ class Store:
                 _settle(group, failure)
 
     def _next_group(self) -> list[_Put] | None:
-        first = self._queue.get()
-        if first is None:
+        group = self._queue.get()
+        if group is None:
             return None
-        group, size = [first], len(first.records)
-        while size < GROUP:
+        while sum(len(put.records) for put in group) < GROUP:
             try:
                 more = self._queue.get_nowait()
             except queue.Empty:
@@ -229,8 +238,7 @@ class Store:
             if more is None:
                 self._queue.put(None)
                 break
-            group.append(more)
-            size += len(more.records)
+            group = group + more
         return group
 
     def _commit(self, connection: sqlite3.Connection, group: Sequence[_Put]) -> StoreError | None:
@@ -278,7 +286,8 @@ def _settle(group: Sequence[_Put], failure: StoreError | None) -> None:
             else:
                 put.done.set_exception(failure)
 
-    group[0].loop.call_soon_threadsafe(tell)
+    with suppress(RuntimeError):  # the loop was closed: nobody waits
+        group[0].loop.call_soon_threadsafe(tell)
 
 
 def _serves(completion: Completion, asked: int | None, limit: int | None) -> bool:
@@ -301,15 +310,11 @@ def _checksum(key: bytes, limit: int, data: bytes, model: bytes) -> int | None:
 
 
 def _encode(completion: Completion) -> bytes:
-    known = {name: value for name in _FIELDS if (value := getattr(completion, name)) is not None}
-    known["usage"] = [completion.usage.input_tokens, completion.usage.output_tokens]
-    return orjson.dumps(known)
+    return _ENCODER.encode(completion)
 
 
 def _decode(data: bytes) -> Completion:
-    known: dict[str, Any] = orjson.loads(data)
-    known["usage"] = Usage(*known["usage"])
-    return Completion(**{"text": None, **known})
+    return _DECODER.decode(data)
 
 
 def connect(path: Path, journal: str = WAL) -> sqlite3.Connection:

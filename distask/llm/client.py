@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
 
@@ -116,7 +116,9 @@ class Client:
         size = MOST_CHOICES if self.honours_n else 1
         return [list(samples[i : i + size]) for i in range(0, len(samples), size)]
 
-    async def ask(self, request: Request, samples: Sequence[int], keep: Keep | None = None) -> list[Completion]:
+    def ask(
+        self, request: Request, samples: Sequence[int], keep: Keep | None = None
+    ) -> Coroutine[Any, Any, list[Completion]]:
         """At least one completion, for the first of `samples`, in order; the caller asks again for the rest.
 
         `keep` is given them before the call's place goes to another: what a kill can lose is never more calls than may
@@ -125,10 +127,14 @@ class Client:
         Raises:
             CallFailed: the row's failure, or (scope "run") the run's, which every later call raises too.
         """
-        if self.tracer is None:
-            return await self._ask(request, samples, keep)
-        with self.tracer.call(request, len(samples)) as told:
-            completions = await self._ask(request, samples, keep)
+        ask = self._ask(request, samples, keep)
+        return ask if self.tracer is None else self._traced(self.tracer, request, len(samples), ask)
+
+    async def _traced(
+        self, tracer: Tracer, request: Request, samples: int, ask: Coroutine[Any, Any, list[Completion]]
+    ) -> list[Completion]:
+        with tracer.call(request, samples) as told:
+            completions = await ask
             told.extend(completions)
         return completions
 

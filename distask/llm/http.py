@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
 MAX_REPLY_BYTES = 32 << 20
 CONNECT_SECONDS = 15.0
@@ -86,13 +86,13 @@ class Http:
         self._connections = connections
         self._transport: Transport | None = None
 
-    async def post_json(self, path: str, body: bytes) -> Response:
+    def post_json(self, path: str, body: bytes) -> Coroutine[Any, Any, Response]:
         """Send a JSON text; raises `Fault` where no whole answer comes."""
-        return await (self._transport or self._open()).exchange(path, body)
+        return (self._transport or self._open()).exchange(path, body)
 
-    async def get(self, path: str) -> Response:
+    def get(self, path: str) -> Coroutine[Any, Any, Response]:
         """Fetch a path; raises `Fault` where no whole answer comes."""
-        return await (self._transport or self._open()).exchange(path, None)
+        return (self._transport or self._open()).exchange(path, None)
 
     async def close(self) -> None:
         """Close all connections."""

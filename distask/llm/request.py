@@ -22,7 +22,7 @@ Scope = Literal["retry", "row", "run"]
 """What a failure ends: nothing yet (it is tried again), its row, or the run."""
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, array_like=True):
     """Tokens as the server counted them; None where it did not say."""
 
     input_tokens: int | None = None
@@ -75,10 +75,10 @@ def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 
     return hashlib.blake2b(fingerprint + b"%d/%d/%d" % (occurrence, sample, attempt), digest_size=16).digest()
 
 
-class Completion(Struct, frozen=True):
-    """One reply of a model, as the server gave it."""
+class Completion(Struct, frozen=True, omit_defaults=True):
+    """One reply of a model, as the server gave it; the store keeps it as JSON, without what is as it mostly is."""
 
-    text: str | None
+    text: str | None = None
     """None where the server sent no text (tool calls only, a refusal, reasoning only)."""
     finish_reason: str = "stop"
     """"stop", "length", "content_filter", "tool_calls", or what else the server said."""

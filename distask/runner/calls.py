@@ -20,8 +20,11 @@ from distask.runner.generations import Generation, total
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from distask.llm.client import Keep
+    from distask.llm.config_model import Price
     from distask.llm.request import Message, Request
-    from distask.runner.requests import Asked, Target
+    from distask.runner.budget import Budget
+    from distask.runner.requests import Asked, Client, Target
     from distask.runner.shared import Shared
     from distask.store import Store
     from distask.task.draws import Index
@@ -94,11 +97,15 @@ class Calls:
         missing = [s for s in self.samples if s not in found]
         try:
             answers: dict[int, Completion | Failure] = {**found, **(await self._answers(asked, missing))}
-            return await together([partial(self._generate, pending, s, answers[s]) for s in self.samples])
+            generations = [self._generation(pending, s, answers[s]) for s in self.samples]
+            if self._asks_again and any(g.error is not None for g in generations):
+                again = [partial(self._asked_again, pending, s, generations[s]) for s in self.samples]
+                generations = await together(again)
         except CallFailed as error:  # the run's own: a row's are answers
             failure = error.failure
             told = failure.message if failure.mend is None else f"{failure.message}\n{failure.mend}"
             raise EndpointError(told) from None
+        return generations
 
     def refused(self, error: RowError, messages: list[Message] | None = None) -> list[Generation]:
         """The generations of a row that can't be asked for."""
@@ -127,11 +134,13 @@ class Calls:
             return None
         return self._store.get(asked.key(sample, attempt), asked.request.max_tokens)
 
-    async def _answers(self, asked: Asked, missing: list[int]) -> dict[int, Completion | Failure]:
-        if not missing:
-            return {}
-        if not asked.cold:
-            return await self._ask(self._target, asked, missing)
+    def _answers(self, asked: Asked, missing: list[int]) -> Coroutine[Any, Any, dict[int, Completion | Failure]]:
+        if asked.cold and missing:
+            return self._shared_answers(asked, missing)
+        return self._ask(self._target, asked, missing)
+
+    async def _shared_answers(self, asked: Asked, missing: list[int]) -> dict[int, Completion | Failure]:
+        """Those of a request whose equals have the same replies: one of them asks, the others wait for it."""
         key = asked.fingerprint, tuple(missing)
         first = self._equal.get(key)
         if first is not None:
@@ -144,15 +153,20 @@ class Calls:
         finally:
             del self._equal[key]
 
-    async def _generate(self, pending: Pending, sample: int, answer: Completion | Failure) -> Generation:
-        """Read a sample's reply; ask again, and then the fallback, where it is invalid and the spec says so."""
-        asked = pending.asked
+    def _generation(self, pending: Pending, sample: int, answer: Completion | Failure) -> Generation:
+        """What a sample's answer becomes at first."""
+        request = pending.asked.request
         if isinstance(answer, Failure):
-            error = RowError(answer.kind, answer.message)
-            return Generation(asked.request.model, asked.request.messages, error=error)
-        generation = self._read(pending.values, pending.index, asked.request, answer)
+            return Generation(request.model, request.messages, error=RowError(answer.kind, answer.message))
+        generation = self._read(pending.values, pending.index, request, answer)
         generation.paid = sample not in pending.found
-        policy = self.task.spec.on_invalid
+        return generation
+
+    async def _asked_again(self, pending: Pending, sample: int, generation: Generation) -> Generation:
+        """A reply that can be used, where the first one can't: as often as the spec says, and then the fallback's."""
+        if generation.completion is None:  # no reply came
+            return generation
+        asked, policy = pending.asked, self.task.spec.on_invalid
         for attempt in range(1, policy.retry + 1):
             if generation.error is None:
                 return generation
@@ -194,55 +208,60 @@ class Calls:
         answers: dict[int, Completion | Failure] = {}
         waiting = list(samples)
         while waiting:
-            calls = [partial(self._call, target, asked, group, attempt) for group in target.client.groups(waiting)]
-            for part in await together(calls):
-                answers |= part
+            first, *others = target.client.groups(waiting)
+            if not others:
+                answers |= await self._call(target, asked, first, attempt)
+            else:
+                calls = [partial(self._call, target, asked, group, attempt) for group in (first, *others)]
+                for part in await together(calls):
+                    answers |= part
             waiting = [s for s in waiting if s not in answers]
         return answers
 
     async def _call(
         self, target: Target, asked: Asked, samples: Sequence[int], attempt: int
     ) -> dict[int, Completion | Failure]:
-        """One call: what came back is in the store before anyone counts it as done."""
-        answers: dict[int, Completion | Failure] = {}
-
-        async def keep(completions: list[Completion]) -> None:
-            answers.update(zip(samples, completions, strict=False))
-            if self._store is None or not target.keep:
-                return
-            try:
-                kept = [(asked.key(s, attempt), c) for s, c in zip(samples, completions, strict=False)]
-                await self._store.put(kept, asked.request.max_tokens)
-            except StoreError as error:  # the reply still goes to the output
-                self._shared.halt(error)
-
+        """One call, counted: what came back is in the store before anyone counts it as done."""
+        request, price, budget = asked.seeded(samples[0], attempt), target.price, self._shared.budget
+        keep = partial(self._keep, asked, samples, attempt) if self._store is not None and target.keep else None
         try:
-            await self._paid(target, asked.seeded(samples[0], attempt), samples, keep)
+            if budget is None or price is None:
+                completions = await target.client.ask(request, samples, keep)
+                self._shared.stats.paid(completions, price)
+            else:
+                completions = await self._within(budget, price, target.client, request, samples, keep)
         except CallFailed as error:
             if error.failure.scope == "run":
                 raise
             return dict.fromkeys(samples, error.failure)
-        return answers
+        return dict(zip(samples, completions, strict=False))
 
-    async def _paid(
+    async def _within(
         self,
-        target: Target,
+        budget: Budget,
+        price: Price,
+        client: Client,
         request: Request,
         samples: Sequence[int],
-        keep: Callable[[list[Completion]], Coroutine[Any, Any, None]],
-    ) -> None:
-        """Make one call, and count it; what it may cost is set aside while it goes on."""
-        stats, budget, price = self._shared.stats, self._shared.budget, target.price
-        if budget is None or price is None:
-            stats.paid(await target.client.ask(request, samples, keep), price)
-            return
+        keep: Keep | None,
+    ) -> list[Completion]:
+        """A call of which what it may cost is set aside while it goes on."""
         aside = await budget.reserve(request, len(samples), price)
         completions: list[Completion] = []
         try:
-            completions = await target.client.ask(request, samples, keep)
-            stats.paid(completions, price)
+            completions = await client.ask(request, samples, keep)
+            self._shared.stats.paid(completions, price)
         finally:
             budget.give_back(aside, request, completions)
+        return completions
+
+    async def _keep(self, asked: Asked, samples: Sequence[int], attempt: int, completions: list[Completion]) -> None:
+        assert self._store is not None
+        try:
+            kept = [(asked.key(s, attempt), c) for s, c in zip(samples, completions, strict=False)]
+            await self._store.put(kept, asked.request.max_tokens)
+        except StoreError as error:  # the reply still goes to the output
+            self._shared.halt(error)
 
     def _read(self, values: Mapping[str, Any], index: Index, request: Request, completion: Completion) -> Generation:
         generation = Generation(request.model, request.messages, completion, usage=completion.usage)

@@ -100,7 +100,7 @@ PROGRAMS = {
         ),
     ),
     "a store that is full stops nothing": (
-        "runner/calls.py", "self._shared.halt(error)\n\n        try:", "pass\n\n        try:",
+        "runner/calls.py", "self._shared.halt(error)\n\n    def _read", "pass\n\n    def _read",
         ends(test_ends.test_a_file_that_may_not_grow_is_like_a_disk_that_is_full, "store"),
     ),
     "the breaker never breaks": (
@@ -118,10 +118,6 @@ PROGRAMS = {
     "a reply may be of any size": (
         "llm/plain.py", "if self._size > http.MAX_REPLY_BYTES:", "if False:",
         fault(test_faults.test_a_reply_larger_than_any_may_be_is_its_rows_failure),
-    ),
-    "a reply without a text can't be read again": (
-        "store.py", '{"text": None, **known}', "known",
-        fault(test_faults.test_an_odd_reply_passes_or_fails_by_rule_and_is_asked_for_once),
     ),
     "keywords are not in the key": (
         "llm/request.py", "told = [self.endpoint, self.model, self.messages, keywords]",
