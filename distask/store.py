@@ -91,6 +91,7 @@ _OF_A_BATCH = "CREATE INDEX requests_of_batches ON batch_requests (batch);"
 _ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Completion)
 
 _SELECT = "SELECT max_tokens, completion, CAST(model AS BLOB), checksum FROM completions WHERE key = ?"
+_SELECT_SEVERAL = "SELECT key, max_tokens, completion, CAST(model AS BLOB), checksum FROM completions WHERE key IN "
 _INSERT = "INSERT OR REPLACE INTO completions VALUES "
 _ONE = "(?, ?, ?, ?, ?, ?)"
 
@@ -126,6 +127,7 @@ class Store:
             raise StoreError(explained(path, error)) from error
         self._queue: queue.SimpleQueue[list[_Put] | None] = queue.SimpleQueue()
         self._gathered: list[_Put] = []
+        self._ahead: dict[bytes, list[Any]] = {}
         self._thread: threading.Thread | None = None
 
     def get(self, key: bytes, max_tokens: int | None = None) -> Completion | None:
@@ -134,10 +136,9 @@ class Store:
         One that ended by itself serves where it fits the limit; one that was cut serves where the limit is no higher
         than its own.
         """
-        try:
-            found = self._reader.execute(_SELECT, (key,)).fetchall()
-        except FAULTS as error:
-            raise StoreError(explained(self.path, error)) from error
+        found = self._ahead.pop(key, None)
+        if found is None:
+            found = self._execute(_SELECT, (key,))
         for limit, data, model, checksum in found:
             if checksum is None or checksum != _checksum(key, limit, data, model):
                 self.damaged += 1
@@ -146,6 +147,24 @@ class Store:
             if _serves(completion, limit or None, max_tokens):
                 return completion
         return None if self._earlier is None else self._earlier.get(key, max_tokens)
+
+    def look_ahead(self, keys: Sequence[bytes]) -> None:
+        """Read at once what is kept under these keys: the next `get` of each takes half as long.
+
+        There is nothing that happens between this and those: what is kept meanwhile is not seen.
+        """
+        self._ahead = {key: [] for key in keys}
+        for key, *record in self._execute(f"{_SELECT_SEVERAL} ({', '.join('?' * len(keys))})", keys):
+            if key in self._ahead:
+                self._ahead[key].append(record)
+            else:  # of a page that is damaged
+                self.damaged += 1
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        try:
+            return self._reader.execute(statement, values).fetchall()
+        except FAULTS as error:
+            raise StoreError(explained(self.path, error)) from error
 
     async def put(self, completions: Iterable[tuple[bytes, Completion]], max_tokens: int | None = None) -> None:
         """Keep completions under their keys; returns when they are on the disk.

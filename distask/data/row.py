@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from distask.errors import InputError
 
 
+_ANY = 16
+"""Bytes of a number, or of whatever else."""
+
+
 class Row(Struct):
     """A row as a reader yields it.
 
@@ -27,9 +31,24 @@ class Row(Struct):
     """Its place in the whole input, from 0, whichever rows are chosen: drawn values hang on it. `Input` counts."""
 
     @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        return weight(self.values) if self.raw is None else len(self.raw)
+
+    @property
     def place(self) -> str:
         """`file:line`, for messages."""
         return f"{self.file}:{self.line}"
+
+
+def weight(value: Any) -> int:
+    """About how many bytes a value holds: its texts', and some for each other one."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value)
+    if kind is dict:
+        return sum(map(weight, value.values()))
+    return sum(map(weight, value)) if kind is list else _ANY
 
 
 def plain(value: Any) -> Any:

@@ -53,17 +53,25 @@ class Request(Struct, frozen=True):
         return limit if isinstance(limit, int) else None
 
     def fingerprint(self) -> bytes:
-        """16 bytes made from all that can change the answer, but for the occurrence and the limit on its length."""
+        """16 bytes made from `told`."""
+        return digest(self.told())
+
+    def told(self) -> bytes:
+        """All that can change the answer, as JSON, but for the occurrence and the limit on its length."""
         keywords = {k: v for k, v in self.keywords.items() if k not in ("max_tokens", "max_completion_tokens")}
         told = [self.endpoint, self.model, self.messages, keywords]
         told += [self.route] if self.route != "chat" else []
         try:
-            data = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+            return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
         except TypeError:  # integers beyond 64 bits, lone surrogates
             import json
 
-            data = json.dumps(told, sort_keys=True).encode()
-        return hashlib.blake2b(data, digest_size=16).digest()
+            return json.dumps(told, sort_keys=True).encode()
+
+
+def digest(told: bytes) -> bytes:
+    """16 bytes made from any number of them."""
+    return hashlib.blake2b(told, digest_size=16).digest()
 
 
 def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 0) -> bytes:
@@ -72,7 +80,7 @@ def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 
     `occurrence` tells equal requests of one run apart, `attempt` counts the times that an invalid reply was asked for
     again.
     """
-    return hashlib.blake2b(fingerprint + b"%d/%d/%d" % (occurrence, sample, attempt), digest_size=16).digest()
+    return digest(fingerprint + b"%d/%d/%d" % (occurrence, sample, attempt))
 
 
 class Completion(Struct, frozen=True, omit_defaults=True):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from distask.errors import RowError, RunError, UsageError
@@ -25,7 +25,7 @@ from distask.spec.steps import StepLLM
 from distask.task.steps.flow import Made
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from distask.llm.config import Resolved
     from distask.llm.prices import Known
@@ -39,7 +39,13 @@ MOST_KEPT = 1_024
 _UNNAMED = ("finish_reason", "served_model", "sample")
 """What the metadata of one call says without the task's name; of several steps each has its own."""
 
-MadeLater = Callable[[], Coroutine[Any, Any, list[Made] | None]]
+
+class MadeLater(Struct, frozen=True):
+    """What comes of an ask that has to be made."""
+
+    finish: Callable[[], Coroutine[Any, Any, list[Made] | None]]
+    size: int
+    """Bytes of its request."""
 
 
 class Targets:
@@ -140,7 +146,7 @@ class Asking:
             return self._made(ask, calls, calls.refused(error))
         begun = calls.begin(ask.values, ask.index, asked)
         if isinstance(begun, Pending):
-            return partial(self._finish, ask, calls, begun)
+            return MadeLater(partial(self._finish, ask, calls, begun), asked.size)
         return self._made(ask, calls, begun)
 
     async def _finish(self, ask: Ask, calls: Calls, pending: Pending) -> list[Made] | None:

@@ -79,6 +79,11 @@ class Calls:
             if whom is not None:
                 shared.know(whom.client)
 
+    def look_ahead(self, asked: Sequence[Asked]) -> None:
+        """Look at once for what the store has of requests that are begun next."""
+        if self._store is not None and len(self.samples) == 1 and asked:
+            self._store.look_ahead([each.key(0) for each in asked])
+
     def begin(self, values: Mapping[str, Any], index: Index, asked: Asked) -> list[Generation] | Pending:
         """The generations, where the store has all that they need; or what is to be finished."""
         found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}

@@ -1,7 +1,8 @@
 """Take rows to output rows, many at a time, in their order.
 
-One event loop. Reading waits while the window of rows is full, so memory is bounded by the window; a row that is
-finished before its turn waits in it. What is done to a row is its `Work`; the engine knows no task.
+One event loop. Reading waits while the window of rows is full, which is bounded in rows and in bytes, so memory is
+bounded by the window; a row that is finished before its turn waits in it. What is done to a row is its `Work`; the
+engine knows no task.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import asyncio
 import itertools
 import signal
 from collections import deque
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
 
+from distask.data.row import weight
 from distask.errors import DistaskError, OutputError, RunError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 
     from distask.data.row import Row
     from distask.data.writers import Writer
@@ -29,10 +30,12 @@ WINDOW = 64
 """Rows in the window, for each call that may be in flight: a call of 64 times the usual length holds nothing up."""
 READ_AHEAD = 2
 """Rows being asked for, for each call that may be in flight."""
-BATCH = 64
-"""Rows that are read at a time, in a thread."""
+MOST_BYTES = 128 << 20
+"""Bytes of the rows in the window with their requests and replies; one that is larger goes alone."""
 BREATH = 32
-"""Rows that are begun before the loop sees to anything else."""
+"""Rows that are read at a time, in a thread, and begun before the loop sees to anything else."""
+BREATH_BYTES = 4 << 20
+"""About how many bytes they hold at the most, where rows are large."""
 DRAIN_SECONDS = 10.0
 """How long Ctrl-C waits for what is in flight."""
 TICK_SECONDS = 0.1
@@ -43,14 +46,19 @@ Out = tuple["Row", dict[str, Any]]
 """A row to be written: the row it comes from, and the columns that are added to it."""
 
 
-Later = Callable[[], Coroutine[Any, Any, list[Out]]]
+class Later(Struct, frozen=True):
+    """The output rows of an input row that has something to wait for."""
+
+    finish: Callable[[], Coroutine[Any, Any, list[Out]]]
+    size: int
+    """Bytes that are held meanwhile beside the row."""
 
 
 class Work(Protocol):
-    """What is done to a row."""
+    """What is done to rows."""
 
-    def begin(self, row: Row) -> list[Out] | Later:
-        """The output rows of an input row, or what gives them later; called in the order of the rows."""
+    def begin(self, rows: Sequence[Row]) -> Iterable[list[Out] | Later]:
+        """The output rows of each input row, or what gives them later; called in the order of the rows."""
 
 
 class Interrupted(RunError):  # noqa: N818 - it was; nothing went wrong
@@ -63,6 +71,8 @@ class Interrupted(RunError):  # noqa: N818 - it was; nothing went wrong
 class _Slot(Struct):
     """A row's place in the window."""
 
+    size: int
+    """Bytes of the row, and of all that is held for it."""
     done: bool = False
     rows: list[Out] = field(default_factory=list)
 
@@ -97,6 +107,8 @@ class Engine:
         self._window: deque[_Slot] = deque()
         self._window_size = max(WINDOW * concurrency, 256)
         self._most_active = max(READ_AHEAD * concurrency, 32)
+        self._held = 0
+        self._breath = 1  # until it is known how large rows are
         self._active: set[asyncio.Task[None]] = set()
         self._room: asyncio.Future[None] | None = None
         self._interrupts = 0
@@ -153,46 +165,59 @@ class Engine:
     # Rows in, in order
 
     async def _feed(self, rows: Iterable[Row], writer: Writer) -> None:
-        begun = 0
         async for batch in _batches(rows):
-            for row in batch:
+            begun = 0
+            while begun < len(batch):
                 if self._shared.error is not None:
                     return
-                self._begin(row)
-                begun += 1
-                if begun % BREATH == 0:
-                    self._flush(writer)
-                    await asyncio.sleep(0)
+                some = batch[begun : begun + self._breath]
+                begun += len(some)
+                self._begin(some)
+                self._flush(writer)
+                await asyncio.sleep(0)
                 if self._full():
                     await self._wait_for_room(writer)
 
-    def _begin(self, row: Row) -> None:
+    def _begin(self, rows: Sequence[Row]) -> None:
         """Only a row with something to wait for becomes a task of the loop."""
-        slot = _Slot()
-        self._window.append(slot)
-        begun = self._work.begin(row)
-        if isinstance(begun, list):
-            slot.rows, slot.done = begun, True
-            return
-        task = asyncio.get_running_loop().create_task(self._finish(slot, begun))
-        self._active.add(task)
-        task.add_done_callback(self._row_ended)
+        loop, held = asyncio.get_running_loop(), self._held
+        for row, begun in zip(rows, self._work.begin(rows), strict=True):
+            slot = _Slot(row.size)
+            self._window.append(slot)
+            if isinstance(begun, Later):
+                slot.size += begun.size
+                task = loop.create_task(self._finish(slot, row, begun))
+                self._active.add(task)
+                task.add_done_callback(self._row_ended)
+            else:
+                self._end(slot, row, begun)
+            self._held += slot.size
+        self._breath = min(max(1, BREATH_BYTES * len(rows) // max(1, self._held - held)), BREATH)
 
-    async def _finish(self, slot: _Slot, later: Later) -> None:
+    async def _finish(self, slot: _Slot, row: Row, later: Later) -> None:
         try:
-            slot.rows = await later()
-            slot.done = True
+            made = await later.finish()
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the run, not the loop
             self._shared.halt(error)
+            return
+        self._held -= slot.size
+        self._end(slot, row, made)
+        self._held += slot.size
+
+    def _end(self, slot: _Slot, row: Row, made: list[Out]) -> None:
+        slot.rows, slot.done = made, True
+        slot.size = row.size + sum(weight(new) for _, new in made)
 
     def _full(self) -> bool:
-        return len(self._active) >= self._most_active or len(self._window) >= self._window_size
+        return (
+            len(self._active) >= self._most_active or len(self._window) >= self._window_size or self._held >= MOST_BYTES
+        )
 
     async def _wait_for_room(self, writer: Writer) -> None:
         """Wait until a good part of the rows under way is done, so that rows are begun some at a time."""
         while self._shared.error is None:
             self._flush(writer)
-            if len(self._active) <= self._most_active * 3 // 4 and len(self._window) < self._window_size:
+            if len(self._active) <= self._most_active * 3 // 4 and not self._full():
                 return
             self._room = asyncio.get_running_loop().create_future()
             await self._room
@@ -227,6 +252,7 @@ class Engine:
         window = self._window
         while window and (window[0].done or self._shared.error is not None):
             slot = window.popleft()
+            self._held -= slot.size
             if slot.done:
                 for row, new in slot.rows:
                     writer.write(row, new)
@@ -278,5 +304,15 @@ class Engine:
 async def _batches(rows: Iterable[Row]) -> AsyncIterator[list[Row]]:
     """Read in a thread, so that a slow disk or a far server holds up nothing else."""
     iterator = iter(rows)
-    while batch := await asyncio.to_thread(lambda: list(itertools.islice(iterator, BATCH))):
+    while batch := await asyncio.to_thread(_breath_of, iterator):
         yield batch
+
+
+def _breath_of(rows: Iterator[Row]) -> list[Row]:
+    taken, size = [], 0
+    for row in itertools.islice(rows, BREATH):
+        taken.append(row)
+        size += row.size
+        if size >= BREATH_BYTES:
+            break
+    return taken

@@ -9,15 +9,16 @@ from msgspec.structs import replace
 
 from distask.errors import RowError
 from distask.runner.calls import Pending
+from distask.runner.engine import Later
 from distask.runner.generations import MODEL_COLUMN, output_rows
-from distask.runner.requests import Requests
+from distask.runner.requests import Asked, Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from distask.data.row import Row
     from distask.runner.calls import Calls
-    from distask.runner.engine import Later, Out
+    from distask.runner.engine import Out
     from distask.runner.generations import Generation, Shape
     from distask.runner.requests import Target
 
@@ -36,18 +37,26 @@ class OneTask:
         self._shape = shape
         self._requests = Requests(calls.task, target)
 
-    def begin(self, row: Row) -> list[Out] | Later:
+    def begin(self, rows: Sequence[Row]) -> Iterator[list[Out] | Later]:
         """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
-        calls = self._calls
+        wanted = [self._asked(row) for row in rows]
+        self._calls.look_ahead([asked for asked in wanted if isinstance(asked, Asked)])
+        return map(self._begun, rows, wanted)
+
+    def _asked(self, row: Row) -> Asked | RowError:
         if row.error is not None:
-            return self._end(row, calls.refused(RowError("bad_row", str(row.error))))
+            return RowError("bad_row", str(row.error))
         try:
-            asked = self._requests.of(row.values, row.index)
+            return self._requests.of(row.values, row.index)
         except RowError as error:
-            return self._end(row, calls.refused(error))
-        begun = calls.begin(row.values, row.index, asked)
+            return error
+
+    def _begun(self, row: Row, asked: Asked | RowError) -> list[Out] | Later:
+        if isinstance(asked, RowError):
+            return self._end(row, self._calls.refused(asked))
+        begun = self._calls.begin(row.values, row.index, asked)
         if isinstance(begun, Pending):
-            return partial(self._finish, row, begun)
+            return Later(partial(self._finish, row, begun), asked.size)
         return self._end(row, begun)
 
     async def _finish(self, row: Row, pending: Pending) -> list[Out]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from distask.llm.request import Completion, Failure, Request, sample_key
+from distask.llm.request import Completion, Failure, Request, digest, sample_key
 from distask.runner.occurrences import Occurrences
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def merged(defaults: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]
     return joined
 
 
-class Asked(Struct, frozen=True):
+class Asked(Struct):
     """A row's request and its place among equal ones."""
 
     request: Request
@@ -141,10 +141,18 @@ class Asked(Struct, frozen=True):
     occurrence: int
     cold: bool
     """Whether equal requests share their replies (temperature 0)."""
+    size: int = 0
+    """Bytes of the request."""
+    _first: bytes | None = None
+    """The key of the first sample, once it was made: it is looked up, and kept."""
 
     def key(self, sample: int, attempt: int = 0) -> bytes:
         """The store's key of one sample."""
-        return sample_key(self.fingerprint, self.occurrence, sample, attempt)
+        if sample or attempt:
+            return sample_key(self.fingerprint, self.occurrence, sample, attempt)
+        if self._first is None:
+            self._first = sample_key(self.fingerprint, self.occurrence, sample, attempt)
+        return self._first
 
     def seeded(self, sample: int, attempt: int) -> Request:
         """The request as it is sent for the samples from `sample` on.
@@ -170,9 +178,10 @@ def asked_for(
     messages = task.format_input(row, index)
     example = partial(task.example, row, index)
     request = target.request(messages, task.keywords(row, index), example, task.route)
-    fingerprint = request.fingerprint()
+    told = request.told()
+    fingerprint = digest(told)
     cold = request.route == "embeddings" or request.keywords.get("temperature") == 0
-    return Asked(request, fingerprint, 0 if cold else occurrence(fingerprint), cold)
+    return Asked(request, fingerprint, 0 if cold else occurrence(fingerprint), cold, len(told))
 
 
 class Requests:

@@ -115,7 +115,7 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
         work = Steps(pipeline, 0, Asking(targets, store, shared), job.shape, shared)
         for row in job.open_input():
             made.rows += 1
-            made.done += isinstance(work.begin(row), list)
+            made.done += all(isinstance(begun, list) for begun in work.begin([row]))
     made.stored = stats.stored
     _rehearse(job, made, targets, chats)
     for count in made.counts:  # of the walk, not of a run

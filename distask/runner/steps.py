@@ -12,15 +12,16 @@ from msgspec.structs import replace
 from distask.data.row import Row
 from distask.errors import RowError
 from distask.runner.calls import together
+from distask.runner.engine import Later
 from distask.runner.generations import MODEL_COLUMN
 from distask.runner.occurrences import Occurrences
 from distask.task.steps.flow import Ask, Fork, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from distask.runner.asking import Asking, MadeLater
-    from distask.runner.engine import Later, Out
+    from distask.runner.engine import Out
     from distask.runner.generations import Shape
     from distask.runner.shared import Shared
     from distask.task.pipeline import Pipeline
@@ -45,6 +46,8 @@ class _Waiting(Struct, frozen=True):
 
     flow: Flow
     later: Callable[[], Coroutine[Any, Any, Any]]
+    size: int = 0
+    """Bytes of the requests that are asked now."""
 
 
 class Steps:
@@ -70,8 +73,11 @@ class Steps:
         self.left_out = 0
         """Rows that can't be followed on yet, since a batch is waited for."""
 
-    def begin(self, row: Row) -> list[Out] | Later:
+    def begin(self, rows: Sequence[Row]) -> Iterator[list[Out] | Later]:
         """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
+        return map(self._begun, rows)
+
+    def _begun(self, row: Row) -> list[Out] | Later:
         if row.error is not None:
             return self._refused(row, RowError("bad_row", str(row.error)))
         if isinstance(row, Carrying) and row.item is not None:
@@ -80,7 +86,8 @@ class Steps:
             row, items = self._entered(row)
         begun = [(sample, self._advance(self._pipeline.flow(self._segment, item), None)) for sample, item in items]
         if any(isinstance(state, _Waiting) for _, state in begun):
-            return partial(self._finish, row, begun)
+            held = sum(state.size for _, state in begun if isinstance(state, _Waiting))
+            return Later(partial(self._finish, row, begun), held)
         return self._end(row, [(sample, state) for sample, state in begun if not isinstance(state, _Waiting)])
 
     async def _finish(self, row: Row, begun: Sequence[tuple[int, Any]]) -> list[Out]:
@@ -160,12 +167,13 @@ class Steps:
             if isinstance(wanted, Ask):
                 begun = self._asking.begin(wanted, first=self._first)
                 if begun is not None and not isinstance(begun, list):
-                    return _Waiting(flow, partial(_or_left_out, begun))
+                    return _Waiting(flow, partial(_or_left_out, begun), begun.size)
                 sent = _LEFT_OUT if begun is None else begun
             elif isinstance(wanted, Fork):
                 parts = [self._advance(each, None) for each in wanted.flows]
                 if any(isinstance(part, _Waiting) for part in parts):
-                    return _Waiting(flow, partial(self._side_by_side, parts))
+                    held = sum(part.size for part in parts if isinstance(part, _Waiting))
+                    return _Waiting(flow, partial(self._side_by_side, parts), held)
                 sent = _LEFT_OUT if any(part is None for part in parts) else parts
             elif isinstance(wanted, Work):
                 return _Waiting(flow, partial(asyncio.to_thread, wanted.call))
@@ -186,7 +194,7 @@ class Steps:
 
 
 async def _or_left_out(later: MadeLater) -> Any:
-    made = await later()
+    made = await later.finish()
     return _LEFT_OUT if made is None else made
 
 

@@ -28,7 +28,7 @@ from distask.task.parsers import Context, parser_class
 from distask.task.prompt import GO_ON, asked_of
 from distask.task.reading import Check, Reader, RowScope, reply_scope
 from distask.task.sandbox import GLOBALS, Sandbox
-from distask.task.templates import Compiler, Expression, Place
+from distask.task.templates import Compiler, Expression, Place, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -209,15 +209,18 @@ class Task:
         """The output columns of a generation that failed."""
         return dict.fromkeys(self.output_columns)
 
-    @together
     def keywords(self, row: Mapping[str, Any], index: Index = 0) -> dict[str, Any]:
         """The keywords of the row's request that the spec makes: structured output, tools. Raises `RowError`."""
-        made = {} if self._keywords is None else self._keywords(self._scope(row, index))
+        made = {} if self._keywords is None else self._of_row(self._keywords, row, index)
         if self._prompt is not None and self._prompt.stop and self.spec.llm.stop is None:
             made["stop"] = list(self._prompt.stop)
         if self.spec.prefill:
             made["extra_body"] = {**made.get("extra_body", {}), **GO_ON}
         return made
+
+    @together
+    def _of_row(self, make: Callable[[Scope], dict[str, Any]], row: Mapping[str, Any], index: Index) -> dict[str, Any]:
+        return make(self._scope(row, index))
 
     @together
     def example(self, row: Mapping[str, Any], index: Index = 0, sample: int = 0) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 512
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_SHORT = 10**18
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BOM = b"\xef\xbb\xbf"
 
@@ -58,9 +59,21 @@ def read_line(raw: bytes, file: str, number: int) -> Row:
         return _slowly(raw, file, number)
     if type(values) is not dict:
         return Row({}, file, number, error=_no_object(values, raw, file, number))
-    if raw.count(b'":') + raw.count(b'" :') != len(values) or raw.count(b"[") > MAX_DEPTH or _LONG_NUMBER.search(raw):
+    if raw.count(b'":') + raw.count(b'" :') != len(values) or raw.count(b"[") > MAX_DEPTH:
         return _slowly(raw, file, number)  # nested, or with keys twice: the slower parser sees them
+    if not _is_exact(values) and _LONG_NUMBER.search(raw):
+        return _slowly(raw, file, number)
     return Row(values, file, number, raw)
+
+
+def _is_exact(values: dict[str, Any]) -> bool:
+    """Whether no number is among them that may have been rounded."""
+    for value in values.values():
+        kind = type(value)
+        if kind is str or kind is bool or value is None or (kind is int and -_SHORT < value < _SHORT):
+            continue
+        return False
+    return True
 
 
 class _TwiceError(ValueError):
