@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from msgspec import Struct
 
 if TYPE_CHECKING:
@@ -42,13 +43,20 @@ class Row(Struct):
 
 
 def weight(value: Any) -> int:
-    """About how many bytes a value holds: its texts', and some for each other one."""
+    """About how many bytes a value holds: as many as its JSON has, or its texts and some for each other one."""
+    try:
+        return len(orjson.dumps(value))
+    except TypeError:
+        return _weight(value)
+
+
+def _weight(value: Any) -> int:
     kind = type(value)
     if kind is str or kind is bytes:
         return len(value)
     if kind is dict:
-        return sum(map(weight, value.values()))
-    return sum(map(weight, value)) if kind is list else _ANY
+        return sum(map(_weight, value.values()))
+    return sum(map(_weight, value)) if kind is list else _ANY
 
 
 def plain(value: Any) -> Any:

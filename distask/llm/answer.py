@@ -7,9 +7,12 @@ in this process and the lines of a batch's results.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import orjson
+from msgspec import Meta, Struct
 
 from distask.llm.request import Completion, Usage
 from distask.llm.routes import choices_of
@@ -22,16 +25,80 @@ if TYPE_CHECKING:
 
 LONGEST_INT = 300
 """Digits; Python itself takes some thousands, and a float has 309."""
+_UNKNOWN = Usage()
 
 
 def read_completions(response: Response) -> tuple[list[Completion], str]:
     """The good choices of an answer in their order, or none and what is wrong with it."""
     if response.status != 200:
         return [], ""
+    plain = _plain_answer(response)
+    if plain is not None:
+        return [plain], ""
     data, note = _json(response.body)
     if note:
         return [], note
     return completions_in(data, response.headers)
+
+
+class _Message(Struct):
+    content: str
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+
+
+class _Choice(Struct):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: Any = None
+    error: Any = None
+
+
+class _Usage(Struct):
+    prompt_tokens: Annotated[int, Meta(ge=0)]
+    completion_tokens: Annotated[int, Meta(ge=0)]
+
+
+class _Answer(Struct):
+    choices: list[_Choice]
+    model: str = ""
+    usage: _Usage | None = None
+    id: str | None = None
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[_Answer]:
+    return msgspec.json.Decoder(_Answer)
+
+
+def _plain_answer(response: Response) -> Completion | None:
+    """The one reply of an answer that is as most are, a text and nothing else; None for any other.
+
+    It is what patience would read too, in a third of the time.
+    """
+    try:
+        answer = _decoder().decode(response.body)
+    except (ValueError, RecursionError):
+        return None
+    if len(answer.choices) != 1:
+        return None
+    (choice,) = answer.choices
+    message = choice.message
+    if choice.error or choice.logprobs is not None or message.function_call is not None:
+        return None
+    if message.refusal or message.tool_calls or message.reasoning_content or message.reasoning:
+        return None
+    usage, headers = answer.usage, response.headers
+    return Completion(
+        message.content,
+        choice.finish_reason or "stop",
+        _UNKNOWN if usage is None else Usage(usage.prompt_tokens, usage.completion_tokens),
+        answer.model,
+        request_id=headers.get("x-request-id") or headers.get("apim-request-id") or answer.id,
+    )
 
 
 def completions_in(data: Any, headers: Mapping[str, str]) -> tuple[list[Completion], str]:

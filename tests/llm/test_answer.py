@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from distask.llm.answer import read_completions, whole
+from distask.llm.answer import completions_in, read_completions, whole
 from distask.llm.http import Response
 
 
@@ -151,3 +151,30 @@ def test_no_bytes_raise(body):
     completions, note = read_completions(Response(200, {}, body))
 
     assert completions or note
+
+
+ODD = st.none() | st.booleans() | st.integers(-3, 3) | st.just("") | st.text(max_size=3) | st.just({}) | st.just([])
+MESSAGES = st.fixed_dictionaries(
+    {"content": st.text(max_size=5) | ODD},
+    optional=dict.fromkeys(["refusal", "tool_calls", "function_call", "reasoning_content", "reasoning", "role"], ODD),
+)
+CHOICES = st.fixed_dictionaries(
+    {"message": MESSAGES | ODD},
+    optional=dict.fromkeys(["finish_reason", "logprobs", "error", "index", "text"], ODD),
+)
+USAGES = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(["prompt_tokens", "completion_tokens", "input_tokens"], st.floats(-1, 30) | ODD)
+)
+ANSWERS = st.fixed_dictionaries(
+    {"choices": st.lists(CHOICES, max_size=2) | ODD},
+    optional={"model": ODD, "usage": USAGES | ODD, "id": ODD, "error": ODD},
+)
+
+
+@given(ANSWERS, st.sampled_from([{}, {"x-request-id": "r"}]))
+@example(chat({"content": "a"}, usage={"prompt_tokens": 3, "completion_tokens": 1}, id="i"), {})
+def test_the_short_way_reads_what_patience_reads(data, headers):
+    """An answer of one text is read by its types; whatever differs from it is read with patience."""
+    body = json.dumps(data).encode()
+
+    assert read_completions(Response(200, headers, body)) == completions_in(json.loads(body), headers)
