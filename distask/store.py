@@ -1,9 +1,10 @@
 """Keep every completion, once, under the key of the request that it answers.
 
 One SQLite file in WAL mode. It holds completions, and beside them what `ledger` knows of batches: no prompt, no key of
-an API. A put returns when its group is committed; groups are committed by a thread, so that nothing else waits on the
-disk. SQLite does not notice a bit that turns in a file, so each completion has a checksum, and one that does not fit is
-as good as none.
+an API. A put returns when its group is committed, which is what came in one turn of the event loop. A thread does what
+may take long, so that nothing else waits for it: many bytes, another process's commit, a disk of another machine, and
+bringing the log of commits into the file. SQLite does not notice a bit that turns in a file, so each completion has a
+checksum, and one that does not fit is as good as none.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ GROUP = 2_000
 """The most completions that one commit holds."""
 AT_ONCE = 100
 """The most completions that one statement inserts."""
+AT_HAND = 1 << 20
+"""Bytes that are committed in the event loop: under a millisecond's work for the most part."""
+CHECKPOINT = 32 << 20
+"""About how long the log of commits becomes, in bytes, before it is brought into the file."""
+PAGE = 4096
+"""Bytes that a completion adds to the log beside its own: the page of the index with its key."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS completions (
@@ -121,13 +128,16 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600, exist_ok=True)
-            self._reader = connect(path, self.journal)
-            self._prepare(self._reader)
+            self._connection = connect(path, self.journal)
+            self._connection.execute("PRAGMA wal_autocheckpoint = 0")  # the thread's
+            self._prepare(self._connection)
         except (*FAULTS, OSError) as error:
             raise StoreError(explained(path, error)) from error
         self._queue: queue.SimpleQueue[list[_Put] | None] = queue.SimpleQueue()
         self._gathered: list[_Put] = []
         self._ahead: dict[bytes, list[Any]] = {}
+        self._under_way = 0  # puts that the thread has
+        self._logged = 0  # bytes since the last checkpoint
         self._thread: threading.Thread | None = None
 
     def get(self, key: bytes, max_tokens: int | None = None) -> Completion | None:
@@ -162,7 +172,7 @@ class Store:
 
     def _execute(self, statement: str, values: Sequence[Any]) -> list[Any]:
         try:
-            return self._reader.execute(statement, values).fetchall()
+            return self._connection.execute(statement, values).fetchall()
         except FAULTS as error:
             raise StoreError(explained(self.path, error)) from error
 
@@ -182,16 +192,44 @@ class Store:
         await done
 
     def _hand_over(self) -> None:
-        """Give the thread what came in this turn of the loop, all at once: it is woken once for it."""
+        """Commit what came in this turn of the loop, here or by the thread."""
+        group, self._gathered = self._gathered, []
+        size = sum(len(record[2]) for put in group for record in put.records)
+        if self._under_way or size > AT_HAND or self.journal != WAL or not self._commit_at_hand(group):
+            self._under_way += len(group)
+            self._give(group)
+            return
+        self._logged += size + PAGE * sum(len(put.records) for put in group)
+        if self._logged > CHECKPOINT:
+            self._logged = 0
+            self._give([])
+
+    def _commit_at_hand(self, group: Sequence[_Put]) -> bool:
+        """Whether the group is settled: another process that writes at this moment is not waited for here."""
+        failure = None
+        try:
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                _commit(self._connection, group)
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        except FAULTS as error:
+            if _code(error) == sqlite3.SQLITE_BUSY:
+                return False
+            failure = StoreError(explained(self.path, error))
+        _tell(group, failure)
+        return True
+
+    def _give(self, group: list[_Put]) -> None:
+        """Let the thread commit a group, or, where there is none, bring the log into the file."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="distask-store", daemon=True)
             self._thread.start()
-        self._queue.put(self._gathered)
-        self._gathered = []
+        self._queue.put(group)
 
     def count(self) -> int:
         """How many completions there are."""
-        return int(self._reader.execute("SELECT count(*) FROM completions").fetchone()[0])
+        return int(self._connection.execute("SELECT count(*) FROM completions").fetchone()[0])
 
     def close(self) -> None:
         """Wait for what is being written, and close the file."""
@@ -201,7 +239,7 @@ class Store:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
-        self._reader.close()
+        self._connection.close()
         if self._earlier is not None:
             self._earlier.close()
 
@@ -209,9 +247,9 @@ class Store:
         """Copy what another store has and this one has not."""
         Store(other).close()  # of this version, and whole
         try:
-            self._reader.execute("ATTACH ? AS other", (str(other),))
-            self._reader.execute("INSERT OR IGNORE INTO completions SELECT * FROM other.completions")
-            self._reader.execute("DETACH other")
+            self._connection.execute("ATTACH ? AS other", (str(other),))
+            self._connection.execute("INSERT OR IGNORE INTO completions SELECT * FROM other.completions")
+            self._connection.execute("DETACH other")
         except sqlite3.Error as error:
             raise StoreError(explained(self.path, error)) from error
 
@@ -239,11 +277,19 @@ class Store:
         try:
             with closing(connect(self.path, self.journal)) as connection:
                 while (group := self._next_group()) is not None:
-                    _settle(group, self._commit(connection, group))
+                    failure = None
+                    try:
+                        if group:
+                            _commit(connection, group)
+                        else:
+                            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                    except FAULTS as error:
+                        failure = StoreError(explained(self.path, error))
+                    self._settle(group, failure)
         except FAULTS as error:
             failure = StoreError(explained(self.path, error))
             while (group := self._next_group()) is not None:
-                _settle(group, failure)
+                self._settle(group, failure)
 
     def _next_group(self) -> list[_Put] | None:
         group = self._queue.get()
@@ -260,21 +306,17 @@ class Store:
             group = group + more
         return group
 
-    def _commit(self, connection: sqlite3.Connection, group: Sequence[_Put]) -> StoreError | None:
-        records = [record for put in group for record in put.records]
-        try:
-            if len(records) <= AT_ONCE:
-                _insert(connection, records)  # commits by itself
-            else:
-                connection.execute("BEGIN IMMEDIATE")
-                for start in range(0, len(records), AT_ONCE):
-                    _insert(connection, records[start : start + AT_ONCE])
-                connection.execute("COMMIT")
-        except FAULTS as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            return StoreError(explained(self.path, error))
-        return None
+    def _settle(self, group: Sequence[_Put], failure: StoreError | None) -> None:
+        """Tell each waiting put how its group ended, one wake-up of the loop for all of them."""
+        if not group:
+            return
+
+        def tell() -> None:
+            self._under_way -= len(group)
+            _tell(group, failure)
+
+        with suppress(RuntimeError):  # the loop was closed: nobody waits
+            group[0].loop.call_soon_threadsafe(tell)
 
 
 class _Put:
@@ -293,20 +335,32 @@ def _insert(connection: sqlite3.Connection, records: Sequence[Sequence[Any]]) ->
     connection.execute(_INSERT + ", ".join([_ONE] * len(records)), [value for record in records for value in record])
 
 
-def _settle(group: Sequence[_Put], failure: StoreError | None) -> None:
-    """Tell each waiting put how its group ended, one wake-up of the loop for all of them."""
+def _commit(connection: sqlite3.Connection, group: Sequence[_Put]) -> None:
+    records = [record for put in group for record in put.records]
+    try:
+        if len(records) <= AT_ONCE:
+            _insert(connection, records)  # commits by itself
+        else:
+            connection.execute("BEGIN IMMEDIATE")
+            for start in range(0, len(records), AT_ONCE):
+                _insert(connection, records[start : start + AT_ONCE])
+            connection.execute("COMMIT")
+    except FAULTS:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
-    def tell() -> None:
-        for put in group:
-            if put.done.done():
-                continue
+
+def _tell(group: Sequence[_Put], failure: StoreError | None) -> None:
+    """Tell each waiting put, in its loop."""
+    for put in group:
+        if put.done.done():
+            continue
+        with suppress(RuntimeError):  # the loop was closed: nobody waits
             if failure is None:
                 put.done.set_result(None)
             else:
                 put.done.set_exception(failure)
-
-    with suppress(RuntimeError):  # the loop was closed: nobody waits
-        group[0].loop.call_soon_threadsafe(tell)
 
 
 def _serves(completion: Completion, asked: int | None, limit: int | None) -> bool:
@@ -364,7 +418,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 def explained(path: Path, error: Exception) -> str:
     """What the user can do about a fault of the store's file."""
-    words, code = str(error), getattr(error, "sqlite_errorcode", 0) & 0xFF  # its lowest byte: the sort of error
+    words, code = str(error), _code(error)
     damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, UnicodeDecodeError)
     if damaged or "no such" in words:
         mend = "move it away, or name another with --store"
@@ -391,3 +445,8 @@ def join(into: Path, other: Path) -> int:
             return connection.execute("INSERT OR IGNORE INTO completions SELECT * FROM other.completions").rowcount
         except sqlite3.Error as error:
             raise StoreError(explained(into, error)) from error
+
+
+def _code(error: Exception) -> int:
+    """The sort of an error of SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -91,6 +91,59 @@ def test_many_puts_at_once_are_all_kept(store):
     assert store.get(b"%016d" % 499) == Completion("499")
 
 
+def test_a_commit_of_another_process_is_waited_for_beside_the_loop(tmp_path):
+    """The loop goes on meanwhile, and commits by itself again after it."""
+
+    async def write_while_another_does(store, other):
+        other.execute("BEGIN IMMEDIATE")
+        waiting = [asyncio.ensure_future(store.put([(b"%016d" % i, Completion("a"))])) for i in range(3)]
+        await asyncio.sleep(0.1)
+        assert not any(put.done() for put in waiting)
+        other.execute("COMMIT")
+        await asyncio.wait_for(asyncio.gather(*waiting), 10)
+        await store.put([(KEY, Completion("b"))])
+
+    with Store(tmp_path / "s.db") as store:
+        other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+        asyncio.run(write_while_another_does(store, other))
+        other.close()
+
+        assert store.count() == 4
+        assert store.get(KEY) == Completion("b")
+
+
+def test_what_is_kept_is_looked_up_together(store):
+    """Each is found once so, whether it is there or not; what comes after is looked up by itself."""
+    put(store, Completion("a"))
+    other = b"fedcba9876543210"
+
+    store.look_ahead([KEY, other])
+
+    assert (store.get(KEY), store.get(other)) == (Completion("a"), None)
+    put(store, Completion("b"), key=other)
+    assert store.get(other) == Completion("b")
+
+
+def test_the_log_of_commits_does_not_grow_without_end(tmp_path):
+    """It is brought into the file while the store is open."""
+    text = "x" * 20_000
+
+    async def many(store):
+        for start in range(0, 4_000, 40):
+            puts = [store.put([(b"%016d" % i, Completion(text))]) for i in range(start, start + 40)]
+            await asyncio.gather(*puts)
+        for _ in range(500):
+            if store.path.stat().st_size > 16 << 20:
+                return
+            await asyncio.sleep(0.02)
+        pytest.fail("all is in the log")
+
+    with Store(tmp_path / "s.db") as store:
+        asyncio.run(many(store))
+
+        assert store.count() == 4_000
+
+
 def test_only_the_owner_can_read_it(tmp_path):
     with Store(tmp_path / ".distask" / "store.db") as store:
         put(store, Completion("secret"))
