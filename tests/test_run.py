@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from distask import Selection, Task, run
 from distask.errors import EndpointError, InputError, RunError, UsageError
+from distask.runner import engine
 from distask.runner.record import record_path
+from tests.server import Reply
 
 SPEC = """
 name: answer
@@ -333,6 +336,36 @@ def test_rows_come_out_in_the_order_they_went_in(bench):
     bench.server.reply = lambda body: Reply(delay=0.05 if int(body["messages"][0]["content"]) % 7 == 0 else 0)
 
     assert [r["instruction"] for r in bench.run()] == [str(i) for i in range(60)]
+
+
+def test_large_rows_are_few_at_a_time(bench, monkeypatch):
+    """What rows hold together has a bound in bytes, whatever may be in flight."""
+    monkeypatch.setattr(engine, "MOST_BYTES", 8 << 20)
+    bench.rows([{"instruction": f"{i} {'x' * 500_000}"} for i in range(60)])
+    bench.server.delay, bench.server.reply = 0.3, lambda body: "short"
+
+    rows = bench.run(llm={"limits": {"concurrency": 64}})
+
+    assert [row["instruction"].split()[0] for row in rows] == [str(i) for i in range(60)]
+    assert 2 <= bench.server.most_in_flight <= 12  # each holds a megabyte; a breath of four may come on top
+
+
+def test_large_replies_that_wait_for_an_earlier_row_are_few(bench, monkeypatch):
+    """A row that takes long does not let the others fill the memory."""
+    monkeypatch.setattr(engine, "MOST_BYTES", 8 << 20)
+    bench.rows([{"instruction": f"{i} "} for i in range(60)])
+    came = []
+
+    def reply(body):
+        came.append(time.monotonic())
+        slow = body["messages"][0]["content"].startswith("0 ")
+        return Reply(body="x" * 1_000_000, delay=1.5 if slow else 0)
+
+    bench.server.reply = reply
+    rows = bench.run(llm={"limits": {"concurrency": 4}})
+
+    assert [row["instruction"].split()[0] for row in rows] == [str(i) for i in range(60)]
+    assert sum(moment < came[0] + 1.4 for moment in came) <= 40  # of which all that were begun small
 
 
 def test_one_bad_row_never_ends_the_run(bench):
