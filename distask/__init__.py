@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distask.task.pipeline import Pipeline
     from distask.task.task import Task
 
+__version__ = "0.1.0"
 __all__ = ["Pipeline", "Result", "Selection", "Task", "load", "run"]
 
 _HOMES = {

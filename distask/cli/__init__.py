@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.main import get_command
 
+from distask import __version__
 from distask.cli import swift
 from distask.cli.help import Group, help_width
 
@@ -63,9 +64,7 @@ _MISUSE = typer.BadParameter.__mro__[2]
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"distask {version('distask')}")
+        typer.echo(f"distask {__version__}")
         raise typer.Exit
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,6 +77,8 @@ def _date(text: str, now: float) -> float | None:
     """Seconds until a date, as HTTP writes it or as RFC 3339 does."""
     if len(text) < 10:
         return None
+    from email.utils import parsedate_to_datetime  # it loads most of `email`, which few servers need
+
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             return read(text).timestamp() - now

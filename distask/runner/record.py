@@ -11,11 +11,11 @@ import os
 import platform
 import shlex
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from distask import __version__
 from distask.data.writers.base import unwritable
 from distask.errors import UsageError
 
@@ -109,7 +109,7 @@ def write_record(
     record = {
         "identity": identity,
         "output": {"path": output.name, "sha256": sha256},
-        "distask": version("distask"),
+        "distask": __version__,
         "python": platform.python_version(),
         "finished": _now(),
         **settings,
@@ -148,7 +148,7 @@ def told(
         "model": identity["model"],
         "input": source_name(identity),
         "command": command_again(identity, settings),
-        "distask": version("distask"),
+        "distask": __version__,
         "finished": _now(),
         "settings": {key: value for key, value in settings.items() if key != "config"} | {"generation": generation},
         "counts": stats.to_json(),
