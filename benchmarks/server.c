@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -185,13 +186,21 @@ int main(int count, char **words) {
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
     event = (struct epoll_event){.events = EPOLLIN, .data.fd = 0};
     epoll_ctl(poller, EPOLL_CTL_ADD, 0, &event);
+    int alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK); /* epoll's own time-outs are up to a millisecond late */
+    event = (struct epoll_event){.events = EPOLLIN | EPOLLET, .data.fd = alarm};
+    epoll_ctl(poller, EPOLL_CTL_ADD, alarm, &event);
     for (;;) {
         double next = 3600;
-        int waits = release(&usual, &next) | release(&slow, &next);
-        int ready = epoll_wait(poller, events, 512, waits ? (int)(next * 1000) + 1 : -1);
+        if (release(&usual, &next) | release(&slow, &next)) {
+            long nanoseconds = next * 1e9 + 1;
+            struct itimerspec at = {.it_value = {nanoseconds / 1000000000, nanoseconds % 1000000000}};
+            timerfd_settime(alarm, 0, &at, NULL);
+        }
+        int ready = epoll_wait(poller, events, 512, -1);
         for (int i = 0; i < ready; i++) {
             int fd = events[i].data.fd;
             if (fd == 0) return 0; /* whoever started this has gone */
+            if (fd == alarm) continue;
             if (fd != listener) {
                 serve(fd);
                 continue;
