@@ -148,11 +148,13 @@ class Asked(Struct):
 
     def key(self, sample: int, attempt: int = 0) -> bytes:
         """The store's key of one sample."""
-        if sample or attempt:
-            return sample_key(self.fingerprint, self.occurrence, sample, attempt)
-        if self._first is None:
-            self._first = sample_key(self.fingerprint, self.occurrence, sample, attempt)
-        return self._first
+        is_first = not (sample or attempt)
+        if is_first and self._first is not None:
+            return self._first
+        key = sample_key(self.fingerprint, self.occurrence, sample, attempt)
+        if is_first:
+            self._first = key
+        return key
 
     def seeded(self, sample: int, attempt: int) -> Request:
         """The request as it is sent for the samples from `sample` on.

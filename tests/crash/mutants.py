@@ -26,6 +26,6 @@ def program(folder, file, old, new):
 def module(file, old, new):
     """A module of its own that has the change."""
     made = types.ModuleType("mutant_of_" + file.removesuffix(".py").replace("/", "_"))
-    sys.modules[made.__name__] = made  # where dataclasses look up what their annotations name
+    sys.modules[made.__name__] = made
     exec(compile(changed(file, old, new), file, "exec"), made.__dict__)
     return made

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from dataclasses import replace
 from random import Random
+
+from msgspec.structs import replace
 
 from distask.llm.client import Client
 from distask.llm.pace import Pace

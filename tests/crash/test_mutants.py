@@ -75,6 +75,7 @@ PROGRAMS = {
     "replies are not kept": (
         "runner/calls.py", "await self._store.put(kept, asked.request.max_tokens)", "pass", kills("one reply"),
     ),
+    "what is at hand is not committed": ("store.py", "_commit(self._connection, group)", "pass", kills("one reply")),
     "equal rows have the same key": (
         "runner/requests.py", "sample_key(self.fingerprint, self.occurrence,", "sample_key(self.fingerprint, 0,", kills("one reply"),
     ),
