@@ -1,8 +1,9 @@
-"""`python -m benchmarks`: the table of costs, the share of Little's law, memory."""
+"""`python -m benchmarks`: the table of costs, the share of Little's law, memory, how fast data is looked through."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import datetime
 import json
 import os
@@ -45,7 +46,7 @@ class Measured:
 
 def main() -> None:
     words = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    words.add_argument("mode", nargs="?", choices=("cost", "latency", "memory", "all"), default="cost")
+    words.add_argument("mode", nargs="?", choices=("cost", "latency", "memory", "scan", "all"), default="cost")
     words.add_argument("--peers", nargs="*", metavar="NAME", help="peers too: all of them, or those that are named")
     words.add_argument("--only", nargs="*", metavar="NAME", help="these candidates only")
     words.add_argument("--rows", type=_numbers, metavar="N,N", help="how many rows (2000,20000; 5000,50000,1000000)")
@@ -55,7 +56,7 @@ def main() -> None:
     words.add_argument("--home", type=Path, default=Path.home() / ".cache" / "distask-benchmarks")
     words.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
     chosen = words.parse_args()
-    modes = {"cost": cost, "latency": latency, "memory": memory}
+    modes = {"cost": cost, "latency": latency, "memory": memory, "scan": scan}
     for name in modes if chosen.mode == "all" else [chosen.mode]:
         table = f"{modes[name](chosen)}\n\n{_where()}"
         print(f"\n{table}\n", flush=True)
@@ -162,28 +163,29 @@ def latency(chosen: argparse.Namespace) -> str:
     """The share of what Little's law allows: `IN_FLIGHT` calls at a time, each as long as the endpoint makes it."""
     (rows,) = chosen.rows[:1] if chosen.rows else (20_000,)
     lines = [
-        f"| {rows:,} rows, {IN_FLIGHT} in flight | seconds | at best | share of the limit |",
-        "| --- | --: | --: | --: |",
+        f"| {rows:,} rows, {IN_FLIGHT} in flight | seconds | at best | share of the limit | of it the start | without |",
+        "| --- | --: | --: | --: | --: | --: |",
     ]
     distask = Candidate("distask", "", CANDIDATES[0].packages)
     each = f"{chosen.delay:,.0f} ms"
     ways = [(f"each call {each}", chosen.delay, None), (f"99 % {each}, 1 % 5 s", chosen.delay, (0.01, 5_000.0))]
     with tempfile.TemporaryDirectory(prefix="distask-benchmark-") as name:
         folder = Path(name)
-        data = _rows(folder, rows)
+        data, single = _rows(folder, rows), _rows(folder, 1)
         for shown, delay, tail in ways:
             mean = delay if tail is None else delay * (1 - tail[0]) + tail[1] * tail[0]
             best = rows * mean / 1000 / IN_FLIGHT
             one = _prepared(distask, chosen.home)
             with Endpoint(delay, tail) as endpoint:
                 endpoint.stats()
-                walls = [
-                    u.wall for _ in range(chosen.repeat) if (u := _measure(one, endpoint, folder, data, rows, chosen))
-                ]
-            if walls:
-                wall = min(walls)
-                lines.append(f"| {shown} | {wall:.2f} | {best:.2f} | {best / wall:.3f} |")
-    return "\n".join(lines) + "\n\nFrom starting the process to its end."
+                for _ in range(chosen.repeat):
+                    for size, path in ((1, single), (rows, data)):
+                        _measure(one, endpoint, folder, path, size, chosen)
+            if rows in one.runs and 1 in one.runs:
+                wall, start = one.wall(rows), one.wall(1) - delay / 1000
+                figures = f"{wall:.2f} | {best:.2f} | {best / wall:.3f} | {start:.2f} | {best / (wall - start):.3f}"
+                lines.append(f"| {shown} | {figures} |")
+    return "\n".join(lines) + "\n\nFrom starting the process to its end; the start is a run of one row, less its call."
 
 
 # Memory
@@ -201,6 +203,43 @@ def memory(chosen: argparse.Namespace) -> str:
                 lines.append(
                     f"| {rows:,} | {used.peak / 2**20:.0f} | {used.cpu / rows * 1e3:.3f} | {rows / used.wall:,.0f} |"
                 )
+    return "\n".join(lines)
+
+
+# Looking through the data before the first call
+
+GIBIBYTE = 1 << 30
+
+
+def scan(chosen: argparse.Namespace) -> str:
+    """`validate --input` of a gibibyte in each format: every row is read, and held against the task."""
+    lines = [
+        "| a gibibyte of | rows | seconds | MiB/s | peak MiB |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    one = _prepared(CANDIDATES[0], chosen.home)
+    with tempfile.TemporaryDirectory(prefix="distask-benchmark-") as name:
+        folder = Path(name)
+        for kind in (".jsonl", ".csv"):
+            data, rows = folder / f"rows{kind}", 0
+            with data.open("w", encoding="utf-8", newline="") as file:
+                table = csv.writer(file)
+                if kind == ".csv":
+                    table.writerow(["id", "instruction"])
+                while file.tell() < GIBIBYTE:
+                    text = f"{rows} and " + "some words that stand for what people ask of a model, " * 10
+                    if kind == ".csv":
+                        table.writerow([rows, text])
+                    else:
+                        file.write(json.dumps({"id": rows, "instruction": text}) + "\n")
+                    rows += 1
+            words = [str(one.environment.python), "-m", "distask", "validate", str(HERE / "task.yaml"), "-i", str(data)]
+            used = run(words, cwd=folder, env=one.environment.variables(folder), seconds=chosen.seconds)
+            if used.code:
+                raise SystemExit(used.said)
+            speed = GIBIBYTE / 2**20 / used.wall
+            lines.append(f"| {kind} | {rows:,} | {used.wall:.1f} | {speed:.0f} | {used.peak / 2**20:.0f} |")
+            data.unlink()
     return "\n".join(lines)
 
 
