@@ -102,10 +102,12 @@ def _data_faults(loaded: Loaded, source: str, params: dict[str, Any]) -> list[Di
 
     try:
         rows = open_input(source)
-        rows.scan()
-        if rows.columns is None:
-            rows = open_input(source, limit=REMOTE_ROWS)
-        return _Columns(loaded, source, params).faults(rows)
+        held = _Columns(loaded, source, params)
+        rows.scan(held.look)
+        if rows.columns is None:  # a far source, which is not gone through
+            for row in open_input(source, limit=REMOTE_ROWS):
+                held.look(row)
+        return held.faults()
     except InputError as error:
         return _input_faults(source, error)
 
@@ -124,18 +126,21 @@ class _Columns:
             (name, mappings.get(name, name), typed.required, ColumnType(typed, name))
             for name, typed in loaded.spec.inputs.items()
         ]
+        self._columns: dict[str, None] = {}
         self._first: dict[tuple[str, str], tuple[Row, str]] = {}
         self._count: dict[tuple[str, str], int] = {}
 
-    def faults(self, rows: Any) -> list[Diagnostic]:
-        columns: dict[str, None] = {}
-        for row in rows:
-            if row.error is not None:
-                raise row.error
-            columns.update(dict.fromkeys(row.values))
-            for name, column, required, typed in self._inputs:
-                self._value(row, name, column, required, typed.read)
-        return [*self._spec_faults(columns), *self._row_faults(columns)]
+    def look(self, row: Row) -> None:
+        """Hold one row; raises what is wrong with its line."""
+        if row.error is not None:
+            raise row.error
+        self._columns.update(dict.fromkeys(row.values))
+        for name, column, required, typed in self._inputs:
+            self._value(row, name, column, required, typed.read)
+
+    def faults(self) -> list[Diagnostic]:
+        """What is wrong with the rows so far."""
+        return [*self._spec_faults(self._columns), *self._row_faults(self._columns)]
 
     def _value(self, row: Row, name: str, column: str, required: bool, read: Callable[[Any], Any]) -> None:
         value = row.values.get(column)
