@@ -80,13 +80,17 @@ def try_cases(loaded: Loaded, *, allow_code: bool = False) -> Iterator[Outcome]:
         yield from try_pipeline_cases(loaded, allow_code=allow_code)
         return
     compiler, began = compiler_of(loaded), time.thread_time()
+    made: dict[str, Task] = {}  # params to the task
     for index, case in enumerate(loaded.spec.cases):
         if time.thread_time() - began > MAX_SECONDS:
             told = f"the cases before took longer than {MAX_SECONDS:g} s; this one and the others are not tried"
             yield outcome(loaded, index, Broken((), told))
             return
         try:
-            _run(case_task(loaded, case, compiler, allow_code=allow_code), case)
+            params = repr(case.params)
+            if params not in made:
+                made[params] = case_task(loaded, case, compiler, allow_code=allow_code)
+            _run(made[params], case)
         except Broken as broken:
             yield outcome(loaded, index, broken)
         else:

@@ -81,7 +81,7 @@ class _Array:
         while self._at(at) and not (many and self._at(at) == "]"):
             at, end = self._value(at)
             raw = _BREAKS.sub(" ", self._text[at:end]).encode()
-            yield read_line(raw, self._file, self._place(at)[0])
+            yield read_line(raw, self._file, self._place(at)[0], "entry")
             at = self._skip(end)
             if not many:
                 break

@@ -51,18 +51,18 @@ def read_lines(stream: BinaryIO, file: str, first: int = 1) -> Iterator[Row]:
         yield read_line(raw, file, number)
 
 
-def read_line(raw: bytes, file: str, number: int) -> Row:
-    """One line as a row."""
+def read_line(raw: bytes, file: str, number: int, what: str = "line") -> Row:
+    """One line as a row, or one entry of an array; `what` is what messages call it."""
     try:
         values = orjson.loads(raw)
     except ValueError:
-        return _slowly(raw, file, number)
+        return _slowly(raw, file, number, what)
     if type(values) is not dict:
-        return Row({}, file, number, error=_no_object(values, raw, file, number))
+        return Row({}, file, number, error=_no_object(values, raw, file, number, what))
     if raw.count(b'":') + raw.count(b'" :') != len(values) or raw.count(b"[") > MAX_DEPTH:
-        return _slowly(raw, file, number)  # nested, or with keys twice: the slower parser sees them
+        return _slowly(raw, file, number, what)  # nested, or with keys twice: the slower parser sees them
     if not _is_exact(values) and _LONG_NUMBER.search(raw):
-        return _slowly(raw, file, number)
+        return _slowly(raw, file, number, what)
     return Row(values, file, number, raw)
 
 
@@ -112,10 +112,10 @@ def _finite(text: str) -> float:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
 
 
-def _slowly(raw: bytes, file: str, number: int) -> Row:
+def _slowly(raw: bytes, file: str, number: int, what: str) -> Row:
     """Read with the standard library: exact numbers of any size, keys that are there twice, and what is wrong where."""
     try:
-        return Row(_exactly(raw, file, number), file, number, raw)
+        return Row(_exactly(raw, file, number, what), file, number, raw)
     except _Fault as error:
         return Row({}, file, number, error=error.error)
 
@@ -125,19 +125,19 @@ class _Fault(Exception):  # noqa: N818 - it carries an error of ours to the row
         self.error = error
 
 
-def _exactly(raw: bytes, file: str, number: int) -> dict[str, Any]:
+def _exactly(raw: bytes, file: str, number: int, what: str) -> dict[str, Any]:
     def refuse(message: str, column: int | None = None) -> _Fault:
         return _Fault(fault(file, number, message, raw, column))
 
     if b"\0" in raw:
-        raise refuse("there are NUL bytes in the line: was the file cut by a crash?", raw.index(b"\0") + 1)
+        raise refuse(f"there are NUL bytes in the {what}: was the file cut by a crash?", raw.index(b"\0") + 1)
     if b"\r" in raw:
         raise refuse("lines end with CR only; save the file with LF line ends", raw.index(b"\r") + 1)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise refuse(
-            f"the line is not UTF-8: byte {error.start + 1} is 0x{raw[error.start]:02x}", error.start + 1
+            f"the {what} is not UTF-8: byte {error.start + 1} is 0x{raw[error.start]:02x}", error.start + 1
         ) from None
     try:
         values = _DECODER.decode(text)
@@ -154,7 +154,7 @@ def _exactly(raw: bytes, file: str, number: int) -> dict[str, Any]:
         at = None if digits is None else digits.start() + 1
         raise refuse("a whole number has more than 4,300 digits", at) from None
     if type(values) is not dict:
-        raise _Fault(_no_object(values, raw, file, number))
+        raise _Fault(_no_object(values, raw, file, number, what))
     if _depth(text) > MAX_DEPTH:
         raise refuse(f"the values are nested deeper than {MAX_DEPTH} levels")
     if "\\ud" in text.lower():
@@ -192,8 +192,9 @@ def _json_said(text: str, error: json.JSONDecodeError) -> str:
     return f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}"
 
 
-def _no_object(values: Any, raw: bytes, file: str, number: int) -> InputError:
-    if isinstance(values, list):
+def _no_object(values: Any, raw: bytes, file: str, number: int, what: str) -> InputError:
+    if isinstance(values, list) and what == "line":
         return fault(file, number, "the line is a list; this looks like a JSON array, name the file .json", raw, 1)
-    kind = {str: "a text", bool: "true or false", type(None): "null"}.get(type(values), "a number")
-    return fault(file, number, f"the line is {kind}, need an object", raw, 1)
+    kinds = {str: "a text", bool: "true or false", type(None): "null", list: "a list"}
+    kind = kinds.get(type(values), "a number")
+    return fault(file, number, f"the {what} is {kind}, need an object", raw, 1)
