@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
+import threading
 from collections import deque
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
@@ -112,6 +115,7 @@ class Engine:
         self._active: set[asyncio.Task[None]] = set()
         self._room: asyncio.Future[None] | None = None
         self._interrupts = 0
+        self._commit: asyncio.Future[None] | None = None
         shared.on_halt = self._wake
 
     async def run(self, rows: Iterable[Row], writer: Writer) -> None:
@@ -127,8 +131,7 @@ class Engine:
         try:
             await self._do(rows, writer)
             if shared.error is None:
-                await asyncio.to_thread(writer.commit)
-                whole = True  # an interrupt that came meanwhile has nothing left to stop
+                whole = await self._committed(writer)
         except DistaskError as error:
             shared.halt(error)
         finally:
@@ -161,6 +164,33 @@ class Engine:
         if isinstance(error, UsageError) and self._stats.calls:
             return RunError(str(error))
         return error
+
+    async def _committed(self, writer: Writer) -> bool:
+        """Make the output whole; a table may take long. Whether it is: a second interrupt waits for it no longer.
+
+        A first one has nothing left to stop. The thread is one that the end of the process does not wait for.
+        """
+        loop = asyncio.get_running_loop()
+        self._commit = ended = loop.create_future()
+
+        def commit() -> None:
+            try:
+                writer.commit()
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+                end: Callable[[], None] = partial(_fail, ended, error)
+            else:
+                end = partial(_succeed, ended)
+            with suppress(RuntimeError):  # the loop was closed: nobody waits
+                loop.call_soon_threadsafe(end)
+
+        threading.Thread(target=commit, name="distask-commit", daemon=True).start()
+        try:
+            await ended
+        except asyncio.CancelledError:
+            if self._interrupts > 1:
+                return False
+            raise
+        return True
 
     # Rows in, in order
 
@@ -271,6 +301,8 @@ class Engine:
         if self._interrupts > 1:
             for task in self._active:
                 task.cancel()
+            if self._commit is not None:
+                self._commit.cancel()
 
     def _catch_signals(self) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
@@ -299,6 +331,16 @@ class Engine:
         self._shared.count_calls()
         if self._observe is not None:
             self._observe(self._stats)
+
+
+def _succeed(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: asyncio.Future[None], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 async def _batches(rows: Iterable[Row]) -> AsyncIterator[list[Row]]:

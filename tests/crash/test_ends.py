@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -129,6 +130,30 @@ def test_a_second_interrupt_ends_it_at_once(folder, forks, server):
     assert child.wait() == 130
     assert len((folder / "out.jsonl.partial").read_text().splitlines()) == 11
     assert "distask run" in child.text
+
+
+def test_a_second_interrupt_waits_for_no_table(folder, forks, server):
+    """All replies are there and a CSV is made of them, by a disk that takes no more: a pipe, here."""
+    server.reply = lambda body: "x" * 10_000
+    os.mkfifo(folder / "out.csv.table")
+    pipe = os.open(folder / "out.csv.table", os.O_RDONLY | os.O_NONBLOCK)
+    child = forks.begin(folder, *command(server, out="out.csv"))
+    try:
+        assert select.select([pipe], [], [], 60)[0]
+        child.kill(signal.SIGINT)
+        assert not child.ended.wait(0.5)
+        child.kill(signal.SIGINT)
+
+        assert child.wait() == 130
+    finally:
+        os.close(pipe)
+    assert not (folder / "out.csv").exists()
+    assert len((folder / "out.csv.partial").read_text().splitlines()) == len(server.requests) == ROWS
+    again = re.search(r"^  (distask run .*)$", child.text, re.MULTILINE)[1]
+    (folder / "out.csv.table").unlink()
+    assert in_a_shell(folder, again).returncode == 0
+    assert len(server.requests) == ROWS
+    assert (folder / "out.csv").read_text().count("\n") == ROWS + 1
 
 
 def test_a_first_interrupt_waits_no_longer_than_it_says(folder, forks, server):
