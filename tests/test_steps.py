@@ -85,6 +85,20 @@ def bench(tmp_path, server):
 # Loops and what is kept
 
 
+def test_steps_over_grouped_generations_keep_what_was_said_of_each(bench):
+    """Each entry of the metadata that came is a list then, beside what the steps say."""
+    before = [{"raw_output_answer": "a"}, {"raw_output_answer": "b", "finish_reason": "length"}]
+    bench.rows([{"instruction": "q", "distask_metadata": before, "model_name": "first"}])
+    bench.spec(asked("rate"))
+
+    (row,) = bench.run()
+
+    assert row["distask_metadata"]["raw_output_answer"] == ["a", "b"]
+    assert row["distask_metadata"]["finish_reason"] == [None, "length"]
+    assert row["distask_metadata"]["input_model_name"] == "first"
+    assert "raw_output_rate" in row["distask_metadata"]
+
+
 def test_a_loop_goes_on_from_what_its_last_turn_left(bench):
     bench.spec({**EVOLVE, "collect": {"history": "instruction"}})
 

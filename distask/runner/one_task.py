@@ -75,7 +75,7 @@ def taken_over(
     row: Row, new: list[dict[str, Any]], taken: Sequence[str], metadata_column: str
 ) -> tuple[Row, list[dict[str, Any]]]:
     """A row that an earlier task made: its metadata is joined to the new one, its model's name goes in there too."""
-    earlier = _flat(row.values.get(metadata_column))
+    earlier = flat_metadata(row.values.get(metadata_column))
     if MODEL_COLUMN in taken:
         earlier["input_model_name"] = row.values[MODEL_COLUMN]
     kept = {name: value for name, value in row.values.items() if name not in taken}
@@ -87,7 +87,7 @@ def taken_over(
     return replace(row, values=kept, raw=None), rows
 
 
-def _flat(metadata: Any) -> dict[str, Any]:
+def flat_metadata(metadata: Any) -> dict[str, Any]:
     """Earlier metadata as one mapping; that of grouped generations, a list of mappings, as a mapping to lists."""
     if isinstance(metadata, dict):
         return dict(metadata)

@@ -15,6 +15,7 @@ from distask.runner.calls import together
 from distask.runner.engine import Later
 from distask.runner.generations import MODEL_COLUMN
 from distask.runner.occurrences import Occurrences
+from distask.runner.one_task import flat_metadata
 from distask.task.steps.flow import Ask, Fork, Work
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ class Steps:
         earlier: dict[str, Any] = {}
         taken = [name for name in (metadata_column, MODEL_COLUMN) if name in row.values]
         if taken:
-            before = row.values.get(metadata_column)
-            earlier = dict(before) if isinstance(before, dict) else {}
+            earlier = flat_metadata(row.values.get(metadata_column))
             if MODEL_COLUMN in taken:
                 earlier["input_model_name"] = row.values[MODEL_COLUMN]
             row = replace(row, values={n: v for n, v in row.values.items() if n not in taken}, raw=None)
