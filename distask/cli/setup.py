@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from distask.cli import telemetry
 from distask.cli.options import Where
 from distask.data.compression import SUFFIXES
 from distask.data.input import Nothing
@@ -75,6 +74,8 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
 def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Task | Pipeline, Resolved]:
     """The task with its params and mappings, and the LLM config."""
     if asks:
+        from distask.cli import telemetry
+
         telemetry.begin()
     given, of_llm = _split(pairs(choice.set_ or [], "--set"))
     loaded = _mapped(load_spec(choice.spec), given)

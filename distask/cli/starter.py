@@ -86,7 +86,7 @@ def _files_read(text: str, found: Path) -> list[Path]:
 
 def from_columns(source: str, name: str, path: Path) -> Start:
     """A task that reads the columns of some data; its case is the data's first row."""
-    from distask.data import open_input
+    from distask.data.input import open_input
 
     rows = []
     for row in islice(open_input(source, limit=ROWS_READ), ROWS_READ):

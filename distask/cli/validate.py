@@ -98,7 +98,7 @@ def _params_faults(loaded: Loaded, params: dict[str, Any]) -> list[Diagnostic]:
 
 def _data_faults(loaded: Loaded, source: str, params: dict[str, Any]) -> list[Diagnostic]:
     """What of the data does not fit: missing columns, columns in the way, null and values of a wrong type."""
-    from distask.data import open_input
+    from distask.data.input import open_input
 
     try:
         rows = open_input(source)

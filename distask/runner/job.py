@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
 
-from distask.data import open_input, rows_input
 from distask.data.destination import destination
+from distask.data.input import open_input, rows_input
 from distask.data.objects import is_object
 from distask.errors import UsageError
 from distask.llm.config import Resolved, load_config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
-from distask.data import open_output
+from distask.data.writers import open_output
 from distask.errors import RunError, UsageError
 from distask.figures import several
 from distask.ledger import Ledger

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from msgspec import Struct
 
-from distask.data import open_output
 from distask.data.compression import kind_of
 from distask.data.readers import reader_of
+from distask.data.writers import open_output
 from distask.errors import UsageError
 from distask.runner.record import claim, keep_record, record_path, refuse_to_replace, sha256_of
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from distask.data import open_input
+from distask.data.input import open_input
 from distask.data.parts import Counted, count, cut, placed
 
 

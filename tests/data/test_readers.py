@@ -9,8 +9,7 @@ import tracemalloc
 import pytest
 import zstandard
 
-from distask.data import open_input, rows_input
-from distask.data.input import Nothing
+from distask.data.input import Nothing, open_input, rows_input
 from distask.errors import InputError
 
 GOOD = b'{"a": 1}\n'

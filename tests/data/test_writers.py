@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distask.data import open_output
 from distask.data.readers.jsonl import read_line
 from distask.data.row import Row
+from distask.data.writers import open_output
 from distask.data.writers.jsonl import spliced
 from distask.errors import UsageError
 
