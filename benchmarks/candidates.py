@@ -124,10 +124,9 @@ class Environment:
         self.candidate = candidate
         told = [sys.version, *candidate.packages]
         if candidate.script is None:
-            sources = sorted(p for part in ("distask", "tasks", "configs") for p in (ROOT / part).rglob("*.[py]*"))
-            told += [
-                p.read_text() for p in (ROOT / "pyproject.toml", *sources) if p.suffix in (".py", ".yaml", ".toml")
-            ]
+            inside = sorted(p for part in ("distask", "tasks", "configs") for p in (ROOT / part).rglob("*"))
+            sources = [p for p in inside if p.suffix in (".py", ".yaml")]
+            told += [p.read_text() for p in (ROOT / "pyproject.toml", *sources)]
         digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
         self.folder = home / f"{'-'.join(sorted(candidate.packages)).replace('/', '_')[-60:].strip('_')}-{digest}"
         self.python = self.folder / "bin" / "python"

@@ -161,7 +161,7 @@ class Store:
     def look_ahead(self, keys: Sequence[bytes]) -> None:
         """Read at once what is kept under these keys: the next `get` of each takes half as long.
 
-        There is nothing that happens between this and those: what is kept meanwhile is not seen.
+        Nothing may be awaited between this and those: what is kept meanwhile would not be seen.
         """
         self._ahead = {key: [] for key in keys}
         for key, *record in self._execute(f"{_SELECT_SEVERAL} ({', '.join('?' * len(keys))})", keys):

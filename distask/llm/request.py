@@ -53,10 +53,10 @@ class Request(Struct, frozen=True):
         return limit if isinstance(limit, int) else None
 
     def fingerprint(self) -> bytes:
-        """16 bytes made from `told`."""
-        return digest(self.told())
+        """16 bytes made from `canonical`."""
+        return digest(self.canonical())
 
-    def told(self) -> bytes:
+    def canonical(self) -> bytes:
         """All that can change the answer, as JSON, but for the occurrence and the limit on its length."""
         keywords = {k: v for k, v in self.keywords.items() if k not in ("max_tokens", "max_completion_tokens")}
         told = [self.endpoint, self.model, self.messages, keywords]

@@ -80,7 +80,7 @@ class Calls:
                 shared.know(whom.client)
 
     def look_ahead(self, asked: Sequence[Asked]) -> None:
-        """Look at once for what the store has of requests that are begun next."""
+        """Look at once for what the store has of requests that are begun next; where each has one key."""
         if self._store is not None and len(self.samples) == 1 and asked:
             self._store.look_ahead([each.key(0) for each in asked])
 

@@ -12,8 +12,7 @@ import itertools
 import signal
 import threading
 from collections import deque
-from contextlib import suppress
-from functools import partial
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
@@ -34,7 +33,7 @@ WINDOW = 64
 READ_AHEAD = 2
 """Rows being asked for, for each call that may be in flight."""
 MOST_BYTES = 128 << 20
-"""Bytes of the rows in the window with their requests and replies; one that is larger goes alone."""
+"""Bytes of the rows in the window with their requests and replies, beyond which no row is begun."""
 BREATH = 32
 """Rows that are read at a time, in a thread, and begun before the loop sees to anything else."""
 BREATH_BYTES = 4 << 20
@@ -170,22 +169,21 @@ class Engine:
 
         A first one has nothing left to stop. The thread is one that the end of the process does not wait for.
         """
-        loop = asyncio.get_running_loop()
-        self._commit = ended = loop.create_future()
+        ended: Future[None] = Future()
+        ended.set_running_or_notify_cancel()
 
         def commit() -> None:
             try:
                 writer.commit()
             except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-                end: Callable[[], None] = partial(_fail, ended, error)
+                ended.set_exception(error)
             else:
-                end = partial(_succeed, ended)
-            with suppress(RuntimeError):  # the loop was closed: nobody waits
-                loop.call_soon_threadsafe(end)
+                ended.set_result(None)
 
         threading.Thread(target=commit, name="distask-commit", daemon=True).start()
+        self._commit = asyncio.wrap_future(ended)
         try:
-            await ended
+            await self._commit
         except asyncio.CancelledError:
             if self._interrupts > 1:
                 return False
@@ -331,16 +329,6 @@ class Engine:
         self._shared.count_calls()
         if self._observe is not None:
             self._observe(self._stats)
-
-
-def _succeed(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _fail(future: asyncio.Future[None], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
 
 
 async def _batches(rows: Iterable[Row]) -> AsyncIterator[list[Row]]:

@@ -180,10 +180,10 @@ def asked_for(
     messages = task.format_input(row, index)
     example = partial(task.example, row, index)
     request = target.request(messages, task.keywords(row, index), example, task.route)
-    told = request.told()
-    fingerprint = digest(told)
+    canonical = request.canonical()
+    fingerprint = digest(canonical)
     cold = request.route == "embeddings" or request.keywords.get("temperature") == 0
-    return Asked(request, fingerprint, 0 if cold else occurrence(fingerprint), cold, len(told))
+    return Asked(request, fingerprint, 0 if cold else occurrence(fingerprint), cold, len(canonical))
 
 
 class Requests:

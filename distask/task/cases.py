@@ -170,7 +170,7 @@ def completion_of(reply: str | dict[str, Any], place: Place = ("reply",)) -> Com
         if key not in COMPLETION_KEYS:
             hint = did_you_mean(key, COMPLETION_KEYS)
             raise Broken((*place, key), f"a reply has no `{key}`", hint)
-    return Completion(**{"text": None, **reply})
+    return Completion(**reply)
 
 
 def _expect_error(case: Case, error: RowError, place: Place, what: str) -> None:
