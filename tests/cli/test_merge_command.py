@@ -106,24 +106,21 @@ def test_a_missing_and_a_doubled_shard_are_named(shell, shards):
     assert not (shell.folder / "out.jsonl").exists()
 
 
-def test_shards_of_different_runs_are_refused_with_what_differs(shell, shards):
+@pytest.mark.parametrize(
+    ("shard", "options", "words"),
+    [
+        (2, ["--model", "other"], "model is 'm' in one and 'other' in the other"),
+        (1, ["--limit", "1"], "not made from the same rows"),
+    ],
+)
+def test_shards_that_are_not_of_one_run_are_refused_with_what_differs(shell, shards, shard, options, words):
     parts = shards(2)
-    shell.run("-o", parts[1], "--shard", "2/2", "--model", "other", "--overwrite")
+    shell.run("-o", parts[shard - 1], "--shard", f"{shard}/2", *options, "--overwrite")
 
     said = shell("merge", "out.jsonl", *parts)
 
     assert said.code == 2
-    assert "model is 'm' in one and 'other' in the other" in " ".join(said.err.split())
-
-
-def test_shards_that_were_made_of_different_rows_are_refused(shell, shards):
-    parts = shards(2)
-    shell.run("-o", parts[0], "--shard", "1/2", "--limit", "1", "--overwrite")
-
-    said = shell("merge", "out.jsonl", *parts)
-
-    assert said.code == 2
-    assert "not made from the same rows" in " ".join(said.err.split())
+    assert words in " ".join(said.err.split())
 
 
 def test_a_shard_that_was_edited_is_refused(shell, shards):
