@@ -1,4 +1,4 @@
-"""End a run that can't succeed, before it has asked for every row: requests that all fail the same way."""
+"""End a run that can't succeed before it has sent every row."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
-    from distask.llm.request import Failure, Request
+    from distask.llm.request import Failure
 
 FIRST = 20
-"""Requests that may fail the same way before any succeeds."""
+"""Requests that may fail before any succeeds."""
+STREAK = 200
+"""Requests that may fail after the last one that succeeded, begun since then."""
 WINDOW = 200
-"""Ends of requests that are looked back on, later."""
+"""Rows that are looked back on."""
 SHARE = 0.5
 """Of the window, that may have failed the same way."""
 DATA_KINDS = frozenset({"context_length", "content_filter", "too_large", "oversize", "no_example"})
 """Failures that the rows bring with them: later in a run they are no sign that the endpoint is broken."""
-
-HOPELESS = frozenset({"web_page"})
-"""Failures of a single try that count as a request's end while nothing has succeeded: a wrong address stays wrong."""
+COSTLY_KINDS = frozenset({"bad_reply", "web_page", "timeout"})
+"""Failures that may have been paid for: each request counts, not only the last one of its row."""
+STARTING_STATUSES = frozenset({502, 503, 504, 520, 521, 522, 523, 524, 529})
+"""What a server or gateway answers while a model is being loaded: waiting for it is worth its time."""
 
 Way = tuple[str, int | None, str | None]
 
@@ -28,37 +31,64 @@ Way = tuple[str, int | None, str | None]
 class Breaker:
     """Counts how requests ended, and says when that is enough."""
 
-    def __init__(self, first: int = FIRST, window: int = WINDOW) -> None:
-        self._first = first
-        self._window = window
-        self._succeeded = False
-        self._failed: dict[Way, set[bytes]] = {}
-        self._ends: deque[Way | None] = deque(maxlen=window)
+    def __init__(self) -> None:
+        self._succeeded_at: float | None = None
+        self._failed = 0
+        self._ways: set[Way] = set()
+        """How requests failed since the last one that succeeded."""
+        self._ends: deque[Way | None] = deque(maxlen=WINDOW)
 
-    def success(self) -> None:
+    def success(self, now: float) -> None:
         """Count a request that was answered."""
-        if not self._succeeded:
-            self._succeeded = True
-            self._failed.clear()
+        self._succeeded_at = now
+        self._failed = 0
+        self._ways.clear()
         self._ends.append(None)
 
-    def doubt(self, request: Request, failure: Failure) -> Failure | None:
-        """Count a try that failed; the run's own failure where trying again has no prospect."""
-        return None if self._succeeded or failure.kind not in HOPELESS else self.failure(request, failure)
+    def failure(self, failure: Failure, begun: float, *, is_final: bool) -> Failure | None:
+        """Count a request, begun at `begun`, that failed; the run's own failure when that is one too many.
 
-    def failure(self, request: Request, failure: Failure) -> Failure | None:
-        """Count a request that failed for good; the run's own failure when it is one too many of its way."""
-        way = (failure.kind, failure.status, failure.code)
-        if not self._succeeded:
-            requests = self._failed.setdefault(way, set())
-            requests.add(request.fingerprint())
-            if len(requests) < self._first:
-                return None
-            counted = f"the first {len(requests)} requests all failed the same way"
-        else:
-            self._ends.append(way)
-            same = self._ends.count(way)
-            if failure.kind in DATA_KINDS or len(self._ends) < self._window or same < len(self._ends) * SHARE:
-                return None
-            counted = f"{same} of the last {len(self._ends)} requests failed the same way"
-        return replace(failure, scope="run", message=f"{counted}, as this one: {failure.message}")
+        Args:
+            failure: what went wrong.
+            begun: when the request was sent.
+            is_final: whether its row fails with it; else it is retried.
+        """
+        if self._succeeded_at is None:
+            return self._count(failure, FIRST) if is_final or _counts_at_once(failure) else None
+        if failure.kind in COSTLY_KINDS and begun > self._succeeded_at:
+            ended = self._count(failure, STREAK)
+            if ended is not None:
+                return ended
+        return self._look_back(failure) if is_final else None
+
+    def _look_back(self, failure: Failure) -> Failure | None:
+        """Count a row that failed; the run's failure where as many of the last ones failed the same way."""
+        way = _way(failure)
+        self._ends.append(way)
+        same = self._ends.count(way)
+        if failure.kind in DATA_KINDS or len(self._ends) < WINDOW or same < len(self._ends) * SHARE:
+            return None
+        return _ends_run(failure, f"{same} of the last {len(self._ends)} requests failed the same way")
+
+    def _count(self, failure: Failure, most: int) -> Failure | None:
+        self._failed += 1
+        self._ways.add(_way(failure))
+        if self._failed < most:
+            return None
+        which = "first" if self._succeeded_at is None else "last"
+        how = "failed the same way" if len(self._ways) == 1 else "failed"
+        return _ends_run(failure, f"the {which} {self._failed} requests all {how}")
+
+
+def _counts_at_once(failure: Failure) -> bool:
+    """Whether a request that will be retried counts before the first success."""
+    is_plain = failure.kind in ("server_error", "connection") and failure.status not in STARTING_STATUSES
+    return is_plain or failure.kind in COSTLY_KINDS
+
+
+def _way(failure: Failure) -> Way:
+    return failure.kind, failure.status, failure.code
+
+
+def _ends_run(failure: Failure, counted: str) -> Failure:
+    return replace(failure, scope="run", message=f"{counted}, as this one: {failure.message}")

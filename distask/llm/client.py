@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec.structs import replace
 
 from distask.llm.breaker import Breaker
+from distask.llm.http import is_local
 from distask.llm.latency import Latency
 from distask.llm.offline import OfflineProvider
 from distask.llm.openai import Endpoint, OpenAIProvider
@@ -40,7 +41,7 @@ LONGEST_LIMITED = 3600.0
 """Seconds that the server may say 429 to a request, and answer none: an hour, since most limits end within it."""
 SHORTEST_SECRET = 4
 """Characters; hiding a shorter one would blot out words, and keep no secret."""
-TROUBLES = frozenset({"server_error", "connection", "tls", "timeout"})
+TROUBLES = frozenset({"server_error", "connection", "tls"})
 """Failures of which many in a row make the whole endpoint rest."""
 
 
@@ -64,7 +65,8 @@ class Client:
         provider: who answers.
         pace: when a call may begin.
         max_retries: how often a request is sent again; 429 does not count.
-        max_retry_seconds: how long a request is tried, but for 429: its calls and the rests between them.
+        max_retry_seconds: how long a request is tried, its calls and the waits between them; 429s and time-outs do
+            not count.
         random: where waits are drawn from.
         on_event: told, once each, what the user should know: a sentence.
     """
@@ -100,6 +102,7 @@ class Client:
         self.answered_at = float("-inf")
         """The loop's time when a call last ended well."""
         self._resting: set[asyncio.Future[None]] = set()
+        self._has_timed_out = False
 
     @property
     def in_flight(self) -> int:
@@ -110,6 +113,11 @@ class Client:
     def ceiling(self) -> int:
         """How many calls may be under way now."""
         return self.pace.ceiling
+
+    @property
+    def pace_reason(self) -> str:
+        """What holds calls back, beside the user's limits; empty where nothing does."""
+        return self.pace.reason
 
     def groups(self, samples: Sequence[int]) -> list[list[int]]:
         """Which samples to ask for in one call: all where the server honours n, else one by one."""
@@ -147,7 +155,7 @@ class Client:
             except CallFailed as error:
                 failure = error.failure
             else:
-                self._breaker.success()
+                self._breaker.success(self.answered_at)
                 if len(completions) < len(asked):
                     self._learn_n("the server sent fewer completions than n asked for")
                 return completions
@@ -158,12 +166,12 @@ class Client:
                 self._learn_n("the server refused n above 1")
                 continue
             seconds = tries.wait(failure)
-            hopeless = self._breaker.doubt(request, failure)
-            if seconds is None or hopeless is not None:
-                raise CallFailed(self._final(request, hopeless or failure, tries))
+            if (final := self._final(failure, tries, is_last=seconds is None)) is not None:
+                raise CallFailed(final)
             self.retries += 1
-            log.info("%s: %s; try %d in %.1f s", failure.kind, failure.message, tries.count + 1, seconds)
-            await self._rest(seconds)
+            log.info("%s: %s; try %d in %.1f s", failure.kind, failure.message, tries.count + 1, seconds or 0.0)
+            if seconds:
+                await self._rest(seconds)
 
     def stop(self, failure: Failure) -> None:
         """Send nothing more: calls that wait, and all later ones, raise this failure."""
@@ -189,7 +197,7 @@ class Client:
         if self._fatal is not None:
             raise CallFailed(self._fatal)
         estimate = _tokens(request, len(samples)) if pace.counts_tokens else 0
-        async with pace.place(estimate) as place:
+        async with pace.place(estimate, first=tries.count > 0) as place:
             if self._fatal is not None:
                 raise CallFailed(self._fatal)
             self.calls += 1
@@ -204,7 +212,7 @@ class Client:
             self.latency.add(asyncio.get_running_loop().time() - place.begun)
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("%s: %s", request.model, _told(completions, len(samples), _since(place)))
-            pace.succeeded()
+            place.succeeded()
             self.answered_at = asyncio.get_running_loop().time()
             if pace.counts_tokens and (used := _used(completions)) is not None:
                 place.used(used)
@@ -221,18 +229,30 @@ class Client:
             self.pace.pause(failure.retry_after)
         if failure.kind == "rate_limit":
             self.pace.limited(place.begun)
-            log.info("%d calls at a time from now on", self.pace.ceiling)
+            log.info("at most %d calls in flight from now on", self.pace.ceiling)
+        elif failure.kind == "timeout":
+            self.pace.timed_out(place.begun)
+            if not self._has_timed_out:
+                self._has_timed_out = True
+                self._tell(f"a request got no reply in time: {failure.message}; {failure.mend or 'it is retried'}")
         elif failure.kind in TROUBLES:
             self.pace.troubled(place.begun)
 
-    def _final(self, request: Request, failure: Failure, tries: _Tries) -> Failure:
-        """The failure that the caller sees: the row's, or the run's, which is remembered."""
+    def _final(self, failure: Failure, tries: _Tries, *, is_last: bool) -> Failure | None:
+        """The failure that the caller sees: its row's, or the run's, which is remembered; None where it is retried."""
+        if failure.scope == "retry" and failure.kind == "rate_limit":
+            if not is_last:
+                return None
+            failure = replace(failure, scope="run")
+        if failure.scope != "run":
+            ended = self._breaker.failure(failure, tries.begun, is_final=is_last)
+            if ended is None and not is_last:
+                return None
+            failure = ended or failure
         if failure.scope == "retry":
-            message = f"{failure.message} (tried {tries.count} times)"
-            failure = replace(failure, message=message, scope="run" if failure.kind == "rate_limit" else "row")
+            message = f"{failure.message} (tried {tries.count} times)" if tries.count > 1 else failure.message
+            failure = replace(failure, message=message, scope="row")
             log.info("given up: %s", message)
-        if failure.scope == "row":
-            failure = self._breaker.failure(request, failure) or failure
         if failure.scope == "run":
             self.stop(failure)
         return failure
@@ -271,7 +291,8 @@ class _Tries:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._failed = 0
+        self._failed: Counter[str] = Counter()
+        """Kind of failure to the calls that ended so, 429s left out."""
         self._limited = 0
         self._limited_since = 0.0
         self._seconds = 0.0
@@ -280,7 +301,7 @@ class _Tries:
 
     @property
     def count(self) -> int:
-        return self._failed + self._limited
+        return self._failed.total() + self._limited
 
     def wait(self, failure: Failure) -> float | None:
         """Seconds to wait before the next try; None where there is none."""
@@ -291,12 +312,17 @@ class _Tries:
             if self._limited == 1:
                 self._limited_since = self.begun
             silent = now - max(self._limited_since, client.answered_at)
-            return None if silent >= LONGEST_LIMITED else backoff(self._limited, client.random)
-        self._failed += 1
-        self._seconds += now - self.begun
-        if failure.scope != "retry" or self._failed > client.max_retries or self._seconds >= client.max_retry_seconds:
+            return None if silent >= LONGEST_LIMITED else 0.0  # the pace says when
+        self._failed[failure.kind] += 1
+        if failure.kind != "timeout":
+            self._seconds += now - self.begun
+        count, most = self._failed.total(), client.max_retries
+        is_last = count > most or self._seconds >= client.max_retry_seconds
+        if failure.max_retries is not None:
+            is_last = is_last or self._failed[failure.kind] > failure.max_retries
+        if failure.scope != "retry" or is_last:
             return None
-        seconds = backoff(self._failed, client.random)
+        seconds = backoff(count, client.random)
         self._seconds += max(seconds, failure.retry_after or 0.0)
         return seconds
 
@@ -337,12 +363,19 @@ def build_client(resolved: Resolved, on_event: Callable[[str], None] | None = No
 def _client(resolved: Resolved, on_event: Callable[[str], None] | None) -> Client:
     limits = resolved.config.limits
     if resolved.config.provider == "offline":
-        return Client(OfflineProvider(), Pace(limits.concurrency))
+        return Client(OfflineProvider(), Pace(limits.concurrency, timeout=None))
     if resolved.config.provider == "llamacpp":
-        return Client(_llamacpp(resolved), Pace(limits.concurrency), max_retries=limits.max_retries, on_event=on_event)
+        pace = Pace(limits.concurrency, timeout=None)
+        return Client(_llamacpp(resolved), pace, max_retries=limits.max_retries, on_event=on_event)
     return Client(
         OpenAIProvider(endpoint_of(resolved), timeout=limits.timeout, connections=limits.concurrency),
-        Pace(limits.concurrency, limits.requests_per_minute, limits.tokens_per_minute),
+        Pace(
+            limits.concurrency,
+            limits.requests_per_minute,
+            limits.tokens_per_minute,
+            timeout=limits.timeout,
+            is_local=is_local(resolved.config.base_url or ""),
+        ),
         max_retries=limits.max_retries,
         max_retry_seconds=limits.max_retry_seconds,
         on_event=on_event,

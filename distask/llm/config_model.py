@@ -20,9 +20,12 @@ class Limits(Model):
     concurrency: int = Field(256, ge=1, le=100_000, description="Calls in flight at the most")
     requests_per_minute: float | None = Field(None, gt=0, description="Calls begun in a minute, spread evenly")
     tokens_per_minute: float | None = Field(None, gt=0, description="Tokens asked for in a minute, spread evenly")
-    timeout: float = Field(120, gt=0, description="Seconds that a call may take, to the last byte of its reply")
-    max_retries: int = Field(8, ge=0, description="How often a call is tried again; a 429 does not count")
-    max_retry_seconds: float = Field(900, ge=0, description="How long a call is tried again, but for 429")
+    timeout: float = Field(600, gt=0, description="Seconds that a call may take, to the last byte of its reply")
+    max_retries: int = Field(
+        8, ge=0, description="How often a call is retried at most: a 429 does not count, a time-out is retried twice, "
+        "a 200 that can't be used once"
+    )
+    max_retry_seconds: float = Field(900, ge=0, description="How long a call is retried; 429s and time-outs do not count")
     batch_requests: int = Field(50_000, ge=1, description="Requests that one batch holds at the most")
     batch_megabytes: float = Field(200, gt=0, description="How large a batch's file of requests is at the most")
     batch_poll: float = Field(30, gt=0, description="Seconds between looks at batches that are waited for")

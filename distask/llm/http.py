@@ -9,6 +9,7 @@ but to the server that was named.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -26,6 +27,16 @@ IDLE_SECONDS = 30.0
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 """Hosts that no proxy of the environment is asked for."""
+PRIVATE_ADDRESS = re.compile(r"(127|10)\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.")
+"""The first numbers of IPv4 addresses that the public network does not have (RFC 1918, RFC 3927)."""
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is one of this machine or of a private network."""
+    host = urlsplit(url).hostname or ""
+    if host in LOCAL_HOSTS or "." not in host or host.endswith((".local", ".internal", ".lan")):
+        return True
+    return bool(PRIVATE_ADDRESS.match(host))
 
 
 class Response(Struct, frozen=True):
@@ -73,7 +84,7 @@ class Http:
     """
 
     def __init__(
-        self, base_url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 120, connections: int = 256
+        self, base_url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 600, connections: int = 256
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._headers = {

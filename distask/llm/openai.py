@@ -60,7 +60,7 @@ class OpenAIProvider:
         connections: how many connections are kept alive.
     """
 
-    def __init__(self, endpoint: Endpoint, *, timeout: float = 120, connections: int = 256) -> None:
+    def __init__(self, endpoint: Endpoint, *, timeout: float = 600, connections: int = 256) -> None:
         self.endpoint = endpoint
         self.http = Http(endpoint.base_url, endpoint.headers, timeout=timeout, connections=connections)
         self._fresh = True

@@ -115,6 +115,8 @@ class Failure(Struct, frozen=True):
     """Seconds that the server asked to wait."""
     mend: str | None = None
     """What the user can do about it."""
+    max_retries: int | None = None
+    """How often a call that failed like this is sent again at most; None for as often as any."""
 
 
 class CallFailed(DistaskError):  # noqa: N818 - it did; `failure` says which error

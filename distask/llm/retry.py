@@ -27,6 +27,10 @@ Fault = Literal["dns", "refused", "unreachable", "tls", "reset", "timeout", "ove
 FAULTS: tuple[Fault, ...] = ("dns", "refused", "unreachable", "tls", "reset", "timeout", "oversize")
 """What can happen to a call that gets no answer; they stand where a status stands."""
 
+BILLED_RETRIES = 1
+"""A 200 is paid for, so one that can't be used is requested only once more."""
+TIMEOUT_RETRIES = 2
+"""A call that timed out may have been paid for as well."""
 LONGEST_MESSAGE = 600
 """Characters of the server's own words that are kept."""
 
@@ -48,6 +52,8 @@ class Rule(Struct, frozen=True):
     """Whether it holds only before the endpoint has answered any call well."""
     mend: str | None = None
     """What the user can do; `{model}`, `{base}` and `{key}` are filled in."""
+    retries: int | None = None
+    """How often it is sent again at most, where that is less than `limits.max_retries`."""
 
 
 def _words(pattern: str) -> re.Pattern[str]:
@@ -104,7 +110,8 @@ RULES: tuple[Rule, ...] = (
         "timeout",
         "retry",
         {"timeout"},
-        mend="raise limits.timeout, or lower max_tokens or the concurrency",
+        mend="if the model needs longer, raise the time-out: --set limits.timeout=SECONDS; or lower max_tokens",
+        retries=TIMEOUT_RETRIES,
     ),
     Rule("a reply of more than 32 MiB", "oversize", "row", {"oversize"}, mend="set max_tokens"),
     Rule(
@@ -199,7 +206,7 @@ RULES: tuple[Rule, ...] = (
         words=_words(r"max_completion_tokens"),
         mend="this model wants max_completion_tokens instead of max_tokens (or the other way round)",
     ),
-    Rule("408", "timeout", "retry", {408}),
+    Rule("408", "timeout", "retry", {408}, retries=TIMEOUT_RETRIES),
     Rule("409, 425", "conflict", "retry", {409, 425}),
     Rule(
         "any other 429: it uses up no tries; after an hour without any good reply it ends the run",
@@ -218,14 +225,21 @@ RULES: tuple[Rule, ...] = (
     Rule("any other 4xx", "bad_request", "row", range(400, 500)),
     Rule("any other 5xx, 529 too", "server_error", "retry", range(500, 600)),
     Rule(
-        "a 200 with a web page: as the first thing that 20 rows hear, it ends the run without more tries",
+        "a 200 with a web page",
         "web_page",
         "retry",
         {200},
         words=_words(r"^the reply is a web page"),
-        mend="is base_url right ({base}), and does a login page or a proxy stand before it?",
+        mend="is base_url right ({base}), and is there a login page or a proxy in front of it?",
+        retries=BILLED_RETRIES,
     ),
-    Rule("a 200 that is empty, cut, no JSON, an error, or has no choices", "bad_reply", "retry", None),
+    Rule(
+        "a 200 that is empty, cut off, not valid JSON, an error, or without choices",
+        "bad_reply",
+        "retry",
+        None,
+        retries=BILLED_RETRIES,
+    ),
 )
 """The policy. A number in a 200's error is the status that it means."""
 
@@ -266,6 +280,7 @@ def classify(
         code=redact(code, situation.secrets) if code else None,
         retry_after=asked_wait(headers or {}, limited=rule.kind == "rate_limit") if rule.scope == "retry" else None,
         mend=None if rule.mend is None else redact(_filled(rule.mend, situation), situation.secrets),
+        max_retries=rule.retries,
     )
 
 
