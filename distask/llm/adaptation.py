@@ -16,7 +16,7 @@ from msgspec.structs import asdict, replace
 from distask.llm.parameters import MAX_TOKENS, find_refusal, refuses_system
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from distask.llm.parameters import Refusal
     from distask.llm.request import Failure, Message, Request
@@ -239,6 +239,13 @@ class Adapter:
 
     def _of(self, adaptation: Adaptation) -> _Model:
         return self._models.setdefault((adaptation.endpoint, adaptation.model, adaptation.route), _Model())
+
+
+def is_refusal(failure: Failure, parameters: Collection[str]) -> bool:
+    """Whether a failure may be escaped by a change of a request with these parameters."""
+    return failure.kind in _MAY_BE_REFUSALS and (
+        refuses_system(failure.message) or find_refusal(failure.message, parameters) is not None
+    )
 
 
 def _to_change(refusal: Refusal, fixed: Mapping[str, str]) -> list[str]:

@@ -208,20 +208,12 @@ def refuses_system(message: str) -> bool:
     return bool(SYSTEM_REFUSED.search(message.replace('\\"', '"').replace("\\'", "'")))
 
 
-class RefusalWords:
-    """Searched like a pattern: whether a message refuses any known parameter."""
+class Refusals:
+    """Searched like a pattern: whether a message refuses any known parameter, or the system role."""
 
-    def search(self, text: str) -> object:
-        """Something true where it does."""
-        return find_refusal(text, ALIASES.keys() - {"n"})
-
-
-class SystemWords:
-    """Searched like a pattern: whether a message refuses the system role."""
-
-    def search(self, text: str) -> object:
-        """Something true where it does."""
-        return refuses_system(text)
+    def search(self, text: str) -> bool:
+        """Whether it does."""
+        return find_refusal(text, _KNOWN_PARAMETERS) is not None or refuses_system(text)
 
 
 def _named(text: str, sent: Collection[str]) -> list[str] | None:
@@ -284,6 +276,7 @@ def _links(gap: str) -> bool:
     return all(word.lower() in _LINKS or word in _KNOWN for word in words)
 
 
+_KNOWN_PARAMETERS = tuple(name for name in ALIASES if name != "n")
 _KNOWN = frozenset(spelling for name in ALIASES for spelling in _spellings(name))
 
 

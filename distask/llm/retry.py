@@ -15,7 +15,7 @@ from urllib.parse import quote
 import orjson
 from msgspec import Struct
 
-from distask.llm.parameters import RefusalWords, SystemWords
+from distask.llm.parameters import Refusals
 from distask.llm.request import Failure
 from distask.llm.waits import asked_wait
 
@@ -196,21 +196,14 @@ RULES: tuple[Rule, ...] = (
         mend="the server takes no n above 1",
     ),
     Rule(
-        "400, 403, 404, 422, 500, 501 that refuse a parameter: what the task sets is renamed or left out from then on; "
-        "what you set ends the run",
+        "400, 403, 404, 422, 500, 501 that refuse a parameter or a system message: what the task sets is changed from "
+        "then on (docs/servers.md); what you set ends the run",
         "bad_request",
         "row",
         {400, 403, 404, 422, 500, 501},
         frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter", "invalid_json_schema"}),
-        RefusalWords(),
+        Refusals(),
         mend="leave the parameter out: --set llm.NAME=null",
-    ),
-    Rule(
-        "400, 422, 500 that refuse a system message: its text starts the first user message from then on",
-        "bad_request",
-        "row",
-        {400, 422, 500},
-        words=SystemWords(),
     ),
     Rule("any other 403", "permission", "run", {403}, mend="does this key, project or country have access to {model}?"),
     Rule(
