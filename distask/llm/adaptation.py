@@ -180,7 +180,7 @@ class Adapter:
                 continue
             if (hint := _fixed(name, sent.fixed)) is not None:
                 message = f"{sent.model} refuses `{name}`: {failure.message}"
-                return replace(failure, message=message, scope="run", mend=hint)
+                return replace(failure, kind="bad_request", message=message, scope="run", mend=hint)
             self._add(sent, "drop", name, value=_value(parameters[name]) if refusal.value and name != "seed" else "")
             if name == "logprobs" and "top_logprobs" in parameters:  # it is refused without the other
                 self._add(sent, "drop", "top_logprobs")

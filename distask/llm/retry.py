@@ -203,7 +203,7 @@ RULES: tuple[Rule, ...] = (
         {400, 403, 404, 422, 500, 501},
         frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter", "invalid_json_schema"}),
         Refusals(),
-        mend="leave the parameter out: --set llm.NAME=null",
+        mend="is there a generation keyword that the model refuses? --set llm.NAME=null leaves one out",
     ),
     Rule("any other 403", "permission", "run", {403}, mend="does this key, project or country have access to {model}?"),
     Rule(
