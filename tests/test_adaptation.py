@@ -29,7 +29,7 @@ llm: {max_tokens: 1, temperature: 0, logprobs: true, top_logprobs: 5}
 format_input:
   - {role: user, content: "{{ instruction }}"}
 outputs: {score: {type: number}}
-format_output: {parser: logprobs, column: score, answers: {yes: 1, no: 0}}
+format_output: {parser: logprobs, choices: {good: 1, bad: 0}}
 """
 
 
@@ -42,7 +42,9 @@ def refusal(message, code="unsupported_value", param=None, status=400):
 def gpt_5(body):
     """It takes max_completion_tokens alone, and no temperature; one fault at a time, as OpenAI reports them."""
     if "max_tokens" in body:
-        said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+        said = (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+        )
         return refusal(said, "unsupported_parameter", "max_tokens")
     if "temperature" in body:
         said = "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."
@@ -206,7 +208,8 @@ def test_a_system_message_goes_into_the_first_user_message(bench):
 
     assert [row["generation"] for row in rows] == ["fine"] * 5
     assert len(bench.calls) == 6
-    assert bench.calls[-1]["messages"] == [{"role": "user", "content": "Be kind.\n\nquestion 4"}]
+    sent = sorted(body["messages"][-1]["content"] for body in bench.calls if len(body["messages"]) == 1)
+    assert sent == [f"Be kind.\n\nquestion {i}" for i in range(5)]
     assert bench.record["adaptations"][0]["action"] == "merge_system"
     bench.run(llm=ONE_BY_ONE)
     assert bench.calls == []
@@ -229,7 +232,9 @@ def test_logprobs_of_a_task_that_can_do_without_are_left_out(bench):
 
 def test_a_task_that_needs_the_parameter_ends_at_once(bench):
     bench.spec(LOGPROBS)
-    bench.server.reply = lambda body: refusal("You are not allowed to request logprobs from this model", None, status=403)
+    bench.server.reply = lambda body: refusal(
+        "You are not allowed to request logprobs from this model", None, status=403
+    )
 
     with pytest.raises(EndpointError, match=r"m refuses `logprobs`[^\n]*\n.*`logprobs` parser reads nothing else"):
         bench.run(llm=ONE_BY_ONE)
@@ -239,9 +244,7 @@ def test_a_task_that_needs_the_parameter_ends_at_once(bench):
 
 def test_a_schema_that_the_server_refuses_is_left_out_once_and_replies_are_still_checked(bench):
     """The neighbour of E11."""
-    bench.spec(
-        SPEC.replace("format_output: {parser: text}", "format_output: {parser: json}\nstructured_output: true")
-    )
+    bench.spec(SPEC.replace("format_output: {parser: text}", "format_output: {parser: json}\nstructured_output: true"))
     said = "Invalid schema for response_format 'judge': In context=(), 'minLength' is not permitted."
     bench.server.reply = lambda body: (
         refusal(said, "invalid_json_schema", "response_format") if "response_format" in body else '{"generation": "x"}'
@@ -320,3 +323,44 @@ def test_a_store_of_the_version_before_gets_the_table(bench):
     assert bench.calls == []
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT count(*) FROM adaptations").fetchone() == (2,)
+
+
+def test_a_fallback_model_learns_for_itself(bench):
+    """The fallback shares the client; what one model refuses, the other may take."""
+    bench.spec(
+        SPEC.replace("text}", "regex, pattern: 'Score: (?P<generation>.*)'}\non_invalid: {fallback: {model: big}}")
+    )
+    bench.server.reply = lambda body: (
+        refusal("Unsupported parameter: 'temperature'", "unsupported_parameter", "temperature")
+        if body["model"] == "big" and "temperature" in body
+        else "Score: 1"
+        if body["model"] == "big"
+        else "no"
+    )
+
+    rows = bench.run(llm=ONE_BY_ONE)
+
+    assert [row["generation"] for row in rows] == ["1"] * 5
+    assert len(bench.calls) == 5 + 1 + 5
+    assert all("temperature" in body for body in bench.calls if body["model"] == "m")
+    bench.run(llm=ONE_BY_ONE)
+    assert bench.calls == []
+
+
+def test_steps_of_one_task_share_what_was_learned(bench):
+    """Two steps, one model: its refusals are met once."""
+    (bench.folder / "first.yaml").write_text(SPEC)
+    bench.spec(
+        "name: twice\ninputs: {instruction: I.}\noutputs: {generation: G., again: A.}\nsteps:\n"
+        "  - {task: first.yaml, name: one}\n"
+        "  - {task: first.yaml, name: two, input_mappings: {instruction: generation}, output_mappings: {generation: again}}\n"
+    )
+    bench.server.reply = gpt_5
+    from distask import load
+
+    before = len(bench.server.requests)
+    config = {"model": "m", "base_url": bench.server.url, "api_key_env": None, **ONE_BY_ONE}
+    run(load(bench.folder / "task.yaml"), bench.folder / "in.jsonl", llm=config, output=bench.out)
+
+    assert len(bench.server.requests) - before == 5 + 1 + 2  # the second step sends one text, at temperature 0
+    assert len(bench.record["adaptations"]) == 2

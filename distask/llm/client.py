@@ -216,18 +216,18 @@ class Client:
                 await keep(completions)
             return completions
 
-    async def _send(
-        self, request: Request, samples: Sequence[int], tries: _Tries, place: Place
-    ) -> list[Completion]:
+    async def _send(self, request: Request, samples: Sequence[int], tries: _Tries, place: Place) -> list[Completion]:
         """Send a request as its model accepts it; after a refusal, when it is its turn to try the change."""
         is_trial = False
         if self.adapter.on_trial:
             is_trial = await self.adapter.enter(request)
             place.begun = asyncio.get_running_loop().time()
+        if self._fatal is not None:
+            if is_trial:
+                self.adapter.leave(request, ended=False)
+            raise CallFailed(self._fatal)
         ended = False
         try:
-            if self._fatal is not None:
-                raise CallFailed(self._fatal)
             self.calls += 1
             tries.begun, tries.sent = place.begun, self.adapter.fit(request)
             completions = await self.provider.complete(tries.sent, samples)

@@ -104,7 +104,7 @@ class Resolved(Struct, frozen=True):
         found = {}
         for key, origin in self.origins.items():
             group, _, name = key.partition(".")
-            if group != "generation" or origin == "spec" or name not in self.generation and "." not in name:
+            if group != "generation" or origin == "spec":
                 continue
             flag = origin.removeprefix("flag ")
             wire = name.removeprefix("extra_body.")
@@ -217,8 +217,9 @@ class _Layers:
                 continue
             if key == "generation.extra_body" and isinstance(value, dict):
                 self.origins |= {f"{key}.{name}": origin for name in value}
-                value = _joined(self.values.get(key), value)
-            self.put(key, value, origin)
+                self.put(key, _joined(self.values.get(key), value), origin)
+            else:
+                self.put(key, value, origin)
 
     def put(self, key: str, value: Any, origin: str) -> None:
         self.values[key] = value
@@ -234,9 +235,7 @@ def _joined(before: Any, value: dict[str, Any]) -> dict[str, Any]:
     """Two layers of `extra_body`; null removes what the one before it set."""
     if not isinstance(before, dict):
         return value
-    return {**before, **value} if None not in value.values() else {
-        k: v for k, v in {**before, **value}.items() if v is not None or k not in before
-    }
+    return {name: v for name, v in {**before, **value}.items() if v is not None or name not in before}
 
 
 _SAME = {

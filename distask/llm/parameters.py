@@ -144,18 +144,25 @@ _SUGGESTIONS = re.compile(
 """Parts of a sentence that name what the server would take."""
 _SENTENCES = re.compile(r"(?<=[.;!?])\s+")
 _LINKS = frozenset(
-    "a an the of for on in with this that these to and or both is are be was were has have having but which by as "
-    "model models request requests body api openai generation sampling keyword custom non default per use using used "
-    "set setting settings parameter parameters param params argument arguments arg args field fields property "
-    "properties key keys name names option options value values input inputs type types schema text json_schema "
-    "json_object json_mode supplied provided specified given requested currently maximum minimum following from your "
-    "any s".split()
+    re.findall(
+        r"\w+",
+        """
+        a an the of for on in with this that these to and or both is are be was were has have having but which by as
+        model models request requests body api openai generation sampling keyword custom non default per use using used
+        set setting settings parameter parameters param params argument arguments arg args field fields property
+        properties key keys name names option options value values input inputs type types schema text json_schema
+        json_object json_mode supplied provided specified given requested currently maximum minimum following from your
+        any s
+        """,
+    )
 )
 """Words that may stand between a name and what is said of it."""
 LONGEST_GAP = 80
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _PARAM = re.compile(r"\(parameter: ([^;)]*)")
 """Where `retry` puts an error's own `param`."""
+_MARK = re.compile(r"(?i)(?:^\W*(?:the )?|['\"`\[({./]|: |\b(?:parameter|argument|field|property|key|option|name)s? )$")
+_END = re.compile(r"(?i)\s*(?:$|['\"`.,;:)\]}=!]|(?:for|with|on|in|parameters?|arguments?|fields?|values?)\b)")
 _LOC = re.compile(r"""["']?loc["']?:\s*[\[(]\s*["']body["'],\s*["'](\w+)["']""")
 """The place of a fault, as FastAPI has it: `{"loc": ["body", "temperature"], "msg": …}`."""
 _NOT_PARAMETERS = ("messages", "model", "input", "prompt")
@@ -282,14 +289,10 @@ _KNOWN = frozenset(spelling for name in ALIASES for spelling in _spellings(name)
 
 def _marked(sentence: str, start: int) -> bool:
     """Whether a plain word is marked as a name: quoted, at the beginning, or after a word like `parameter`."""
-    before = sentence[:start]
-    return bool(
-        re.search(r"(?i)(?:^\W*(?:the )?|['\"`\[({./]|: |\b(?:parameter|argument|field|property|key|option|name)s? )$", before)
-    )
+    return _MARK.search(sentence[:start]) is not None
 
 
 def _ends(sentence: str, start: int, end: int) -> bool:
     """Whether a plain word after an objection is its object, and not a part of something else."""
-    return sentence[start - 1 : start] in ("'", '"', "`", "[", "{") or bool(
-        re.match(r"(?i)\s*(?:$|['\"`.,;:)\]}=!]|(?:for|with|on|in|parameters?|arguments?|fields?|values?)\b)", sentence[end:])
-    )
+    quoted = start > 0 and sentence[start - 1] in "'\"`[{"
+    return quoted or _END.match(sentence[end:]) is not None

@@ -184,7 +184,9 @@ def _joined(shards: Sequence[Shard], output: Path, sha256: str | None) -> dict[s
     for each in chain.from_iterable(shard.record.get("adaptations", []) for shard in shards):
         if each not in adapted:
             adapted.append(each)
-    return record | ({"adaptations": adapted} if adapted else {}) | {
+    if adapted:
+        record["adaptations"] = adapted
+    return record | {
         "identity": shards[0].whole,
         "output": {"path": output.name, "sha256": sha256},
         "counts": joined,

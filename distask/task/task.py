@@ -44,7 +44,7 @@ _DESCRIPTIVE = {"description", "reference", "tags", "cases"}
 
 
 def _needed(spec: TaskSpec, parsers: Sequence[Parser]) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     if any(parser.parser == "logprobs" for parser in parsers):
         hint = "the task's `logprobs` parser reads nothing else: name a model or server that returns logprobs"
         found |= {"logprobs": hint, "top_logprobs": hint}
