@@ -21,6 +21,7 @@ MAX_TOKENS = ("max_tokens", "max_completion_tokens")
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "response_format": (
+        "response format",
         "response_schema", "response_mime_type", "json_schema", "structured outputs", "structured output", "json mode",
     ),
     "logprobs": ("log_probs", "response_logprobs", "log probabilities"),
@@ -90,11 +91,13 @@ PHRASES: tuple[Phrase, ...] = (
 
 SYSTEM_REFUSED = _words(
     r"system (role|message|prompt|instruction)s?\b.{0,40}(not|n't|un) ?(supported|allowed|enabled|permitted|accepted)|"
-    r"(not|n't) (support|allow|accept)\w* (the |a |any )?['\"`]?(system|developer)['\"`]?(?![\w.])|"
+    r"(not|n't) (support|allow|accept|have|permit)\w* (the |a |any )?['\"`]?(system|developer)['\"`]?(?![\w.])|"
     r"developer instructions? (is|are) not|unknown variant `(system|developer)`|"
-    r"(invalid|unsupported|unexpected|unknown) role\W{1,4}(system|developer)\b|"
+    r"(invalid|unsupported|unexpected|unknown) (message )?role\W{1,4}(system|developer)\b|"
+    r"(system|developer)\W{1,3}(unsupported|invalid|unexpected) (message )?role|role\W{1,4}input should be 'user'|"
+    r"(system|developer)\W? role (is |was )?(not|un)|"
     r"role\W{1,4}(system|developer)\W{1,3}(is )?(not|un|in)|literal_error.*input\W+(system|developer)\b|"
-    r"only (the )?(roles? )?\W?user\W.{0,20}(assistant|model)\W? (roles? )?(are|is) (supported|allowed)|"
+    r"only (the )?(roles? )?\W?user\W.{0,20}(assistant|model)\W?( and \W?tool\W?)? (roles? )?(are|is) (supported|allowed)|"
     r"(?<!optional system message, )conversation roles must alternate|system message must be at the beginning|"
     r"first message (must|should) be.{0,20}\buser\b|must (start|begin) with (a )?user\b"
 )
@@ -105,18 +108,18 @@ _PREDICATES = re.compile(
     (?:\bnot|n't|\bno\ longer)\s+(?:\w+\s+){0,2}?
         (?:supported|allowed|permitted|enabled|available|accepted|recogni[sz]ed|valid|implemented|compatible|known)\b
     | \bun(?:supported|available|recogni[sz]ed|known|expected)\b
-    | \b(?:deprecated|forbidden|prohibited|disabled|removed|invalid|disallowed)\b
+    | \b(?:deprecated|forbidden|prohibited|disabled|removed|invalid|disallowed|denied)\b | \bfixed\s+(?:at|to)\b
     | (?:\bdoes\ not|\bdoesn't)\s+support\b
     | \bcan(?:not|\ not|'t|\ only)\s+(?:both\s+|only\s+)?be\s+(?:both\s+)?
-        (?:set|used|specified|changed|combined|provided|modified|greater|less|higher|lower|above|below|-?\d)
+        (?:set|used|specified|requested|changed|combined|provided|modified|greater|less|higher|lower|above|below|-?\d)
     | \b(?:must|should|has\ to|have\ to|may\ only|needs?\ to)\s+(?:only\s+)?be\s+(?:set\s+)?(?:to\s+)?
-        (?:[-\d<>=≤≥[(]|between\b|in\b|within\b|one\ of\b|less\b|greater\b|at\ (?:most|least)\b|below\b|above\b|equal\b
+        (?:[-\d<>=≤≥[('\"`]|between\b|in\b|within\b|one\ of\b|less\b|greater\b|at\ (?:most|least)\b|below\b|above\b|equal\b
         |exactly\b|null\b|omitted\b|unset\b|non-|positive\b|strictly\b|the\ default|left\b
-        |an?\ (?:\w+\s+)?(?:number|integer|float|string|list|array|boolean|object)\b)
+        |an?\ (?:\w+\s+){0,3}(?:number|integer|float|string|list|array|boolean|object)\b)
     | \b(?:extra|additional)\s+(?:inputs?|fields?|propert(?:y|ies))\s+(?:are\s+)?not\s+(?:permitted|allowed)
     | \bonly\b.{0,40}\b(?:supported|allowed|accepted|permitted)\b
     | \btoo\s+(?:large|high|low|small|big|long|many)\b | \bout\s+of\s+range\b | \b(?:supported|valid|allowed)\ range\b
-    | \brange\s*:
+    | \brange\s*: | \bensure\ this\ value\b
     | \bexceeds?\b | >\s*\d | \bcannot\ find\ field | 不支持 | 无效 | 非法
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -129,7 +132,10 @@ _OBJECTIONS = re.compile(
     | (?:\bnot|n't)\s+(?:\w+\s+)?(?:supported|allowed|permitted|recogni[sz]ed|accepted|valid|enabled|available)\b
         (?:\s+to\s+(?:request|use|set|specify|send|change|ask\ for)\b)?
     | (?:\b(?:does|do)\ not|\b(?:does|do)n't)\s+(?:\w+\s+)?(?:support|accept|allow|recogni[sz]e|take|permit)\b
-    | \b(?:cannot|can't|can\ not)\s+(?:request|use|set|specify)\b
+    | \b(?:cannot|can't|can\ not)\s+(?:request|use|set|specify)\b | \brejects?\b
+    | (?:\bnot|n't|\bno)\s+(?:\w+\s+){0,2}?(?:permission|access|authori[sz]ed|entitled)\s+to(?:\s+(?:request|use|set)\b)?
+    | \bonly\s+(?:supports?|accepts?|allows?|takes?)\b
+    | \bonly\b(?=.{0,60}\b(?:supported|allowed|accepted|permitted)\b)
     | \b(?:greater|less|larger|higher|more)\ than\ the\ (?:maximum|minimum)\b
     | \bsupport\ the\ (?:provided|requested|given)\b | 不支持 | 无效 | 非法
     """,
@@ -151,7 +157,7 @@ _LINKS = frozenset(
         model models request requests body api openai generation sampling keyword custom non default per use using used
         set setting settings parameter parameters param params argument arguments arg args field fields property
         properties key keys name names option options value values input inputs type types schema text json_schema
-        json_object json_mode supplied provided specified given requested currently maximum minimum following from your
+        json_object json_mode supplied provided specified given requested currently maximum minimum following from your required auto none true false
         any s
         """,
     )
@@ -161,7 +167,16 @@ LONGEST_GAP = 80
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _PARAM = re.compile(r"\(parameter: ([^;)]*)")
 """Where `retry` puts an error's own `param`."""
-_MARK = re.compile(r"(?i)(?:^\W*(?:the )?|['\"`\[({./]|: |\b(?:parameter|argument|field|property|key|option|name)s? )$")
+_IS = re.compile(r"(?i)[a-z]\W*\b(?:is|are|was|were)\s*$")
+_PARAMETERS_ARE = re.compile(
+    r"(?i)\b(?:param(?:eter)?s?|arg(?:ument)?s?|fields?|keys?|options?|properties|property|(?:extra|additional) \w+)"
+    r"\W*(?:is|are|was|were)\s*$"
+)
+_ABOUT_CONTENT = _words(r"\bpolic(y|ies)\b|moderation|\bflagged\b|\bsafety\b")
+"""Messages about what the chat says, which may hold any word."""
+_MARK = re.compile(
+    r"(?i)(?:^\W*(?:the )?|\b(?:and|or) |['\"`\[({./]|: |\b(?:parameter|argument|field|property|key|option|name)s? )$"
+)
 _END = re.compile(r"(?i)\s*(?:$|['\"`.,;:)\]}=!]|(?:for|with|on|in|parameters?|arguments?|fields?|values?)\b)")
 _LOC = re.compile(r"""["']?loc["']?:\s*[\[(]\s*["']body["'],\s*["'](\w+)["']""")
 """The place of a fault, as FastAPI has it: `{"loc": ["body", "temperature"], "msg": …}`."""
@@ -243,14 +258,17 @@ def _named(text: str, sent: Collection[str]) -> list[str] | None:
 def _other_name(text: str, sent: Collection[str]) -> str | None:
     """The name of the token limit that was sent, where the message asks for its other name."""
     for name, other in (MAX_TOKENS, MAX_TOKENS[::-1]):
-        wanted = rf"(use|using|supports?|expects?|requires?|renamed to|replaced (by|with)|favou?r of)\W+{other}\b"
-        if name in sent and other not in sent and re.search(rf"(?i){wanted}|\b{other}\b\W+instead", text):
+        spelled = "|".join(_spellings(other))
+        wanted = rf"(use|using|supports?|expects?|requires?|renamed to|replaced (by|with)|favou?r of)\W+({spelled})\b"
+        if name in sent and other not in sent and re.search(rf"(?i){wanted}|\b({spelled})\b\W+instead", text):
             return name
     return None
 
 
 def _worded(text: str, sent: Iterable[str]) -> list[str]:
     """The culprits of plain sentences."""
+    if _ABOUT_CONTENT.search(text):
+        return []
     sentences = [_SUGGESTIONS.sub("", sentence) for sentence in _SENTENCES.split(text)]
     return [name for name in sent if any(_is_refused(name, sentence) for sentence in sentences)]
 
@@ -263,10 +281,18 @@ def _is_refused(name: str, sentence: str) -> bool:
             said = _PREDICATES.search(sentence, end)
             if said is not None and _links(sentence[end : said.start()]) and (not plain or _marked(sentence, start)):
                 return True
-            for objection in _OBJECTIONS.finditer(sentence, 0, start):
+            for objection in _OBJECTIONS.finditer(sentence):
+                if objection.end() > start or _has_subject(sentence, objection):
+                    continue
                 if _links(sentence[objection.end() : start]) and (not plain or _ends(sentence, start, end)):
                     return True
     return False
+
+
+def _has_subject(sentence: str, objection: re.Match[str]) -> bool:
+    """Whether something else precedes the objection, which is what is refused: `images` are not supported."""
+    before = sentence[: objection.start()]
+    return " to" not in objection.group() and bool(_IS.search(before)) and not _PARAMETERS_ARE.search(before)
 
 
 def _spellings(name: str) -> list[str]:
