@@ -9,6 +9,7 @@ messages of the same form that are not listed. A parameter that a message only m
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -97,7 +98,8 @@ SYSTEM_REFUSED = _words(
     r"(system|developer)\W{1,3}(unsupported|invalid|unexpected) (message )?role|role\W{1,4}input should be 'user'|"
     r"(system|developer)\W? role (is |was )?(not|un)|"
     r"role\W{1,4}(system|developer)\W{1,3}(is )?(not|un|in)|literal_error.*input\W+(system|developer)\b|"
-    r"only (the )?(roles? )?\W?user\W.{0,20}(assistant|model)\W?( and \W?tool\W?)? (roles? )?(are|is) (supported|allowed)|"
+    r"only (the )?(roles? )?\W?user\W.{0,20}(assistant|model)\W?( and \W?tool\W?)? (roles? )?"
+    r"(are|is) (supported|allowed)|"
     r"(?<!optional system message, )conversation roles must alternate|system message must be at the beginning|"
     r"first message (must|should) be.{0,20}\buser\b|must (start|begin) with (a )?user\b"
 )
@@ -113,8 +115,8 @@ _PREDICATES = re.compile(
     | \bcan(?:not|\ not|'t|\ only)\s+(?:both\s+|only\s+)?be\s+(?:both\s+)?
         (?:set|used|specified|requested|changed|combined|provided|modified|greater|less|higher|lower|above|below|-?\d)
     | \b(?:must|should|has\ to|have\ to|may\ only|needs?\ to)\s+(?:only\s+)?be\s+(?:set\s+)?(?:to\s+)?
-        (?:[-\d<>=≤≥[('\"`]|between\b|in\b|within\b|one\ of\b|less\b|greater\b|at\ (?:most|least)\b|below\b|above\b|equal\b
-        |exactly\b|null\b|omitted\b|unset\b|non-|positive\b|strictly\b|the\ default|left\b
+        (?:[-\d<>=≤≥[('\"`]|between\b|in\b|within\b|one\ of\b|less\b|greater\b|at\ (?:most|least)\b|below\b|above\b
+        |equal\b|exactly\b|null\b|omitted\b|unset\b|non-|positive\b|strictly\b|the\ default|left\b
         |an?\ (?:\w+\s+){0,3}(?:number|integer|float|string|list|array|boolean|object)\b)
     | \b(?:extra|additional)\s+(?:inputs?|fields?|propert(?:y|ies))\s+(?:are\s+)?not\s+(?:permitted|allowed)
     | \bonly\b.{0,40}\b(?:supported|allowed|accepted|permitted)\b
@@ -133,7 +135,8 @@ _OBJECTIONS = re.compile(
         (?:\s+to\s+(?:request|use|set|specify|send|change|ask\ for)\b)?
     | (?:\b(?:does|do)\ not|\b(?:does|do)n't)\s+(?:\w+\s+)?(?:support|accept|allow|recogni[sz]e|take|permit)\b
     | \b(?:cannot|can't|can\ not)\s+(?:request|use|set|specify)\b | \brejects?\b
-    | (?:\bnot|n't|\bno)\s+(?:\w+\s+){0,2}?(?:permission|access|authori[sz]ed|entitled)\s+to(?:\s+(?:request|use|set)\b)?
+    | (?:\bnot|n't|\bno)\s+(?:\w+\s+){0,2}?(?:permission|access|authori[sz]ed|entitled)\s+to
+        (?:\s+(?:request|use|set)\b)?
     | \bonly\s+(?:supports?|accepts?|allows?|takes?)\b
     | \bonly\b(?=.{0,60}\b(?:supported|allowed|accepted|permitted)\b)
     | \b(?:greater|less|larger|higher|more)\ than\ the\ (?:maximum|minimum)\b
@@ -157,13 +160,17 @@ _LINKS = frozenset(
         model models request requests body api openai generation sampling keyword custom non default per use using used
         set setting settings parameter parameters param params argument arguments arg args field fields property
         properties key keys name names option options value values input inputs type types schema text json_schema
-        json_object json_mode supplied provided specified given requested currently maximum minimum following from your required auto none true false
+        json_object json_mode supplied provided specified given requested currently maximum minimum following from your
+        required auto none true false
         any s
         """,
     )
 )
 """Words that may stand between a name and what is said of it."""
 LONGEST_GAP = 80
+"""Characters between a name and what is said of it."""
+LONGEST_REACH = LONGEST_GAP + 60
+"""Characters before a name that are searched for what is said of it."""
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _PARAM = re.compile(r"\(parameter: ([^;)]*)")
 """Where `retry` puts an error's own `param`."""
@@ -175,7 +182,8 @@ _PARAMETERS_ARE = re.compile(
 _ABOUT_CONTENT = _words(r"\bpolic(y|ies)\b|moderation|\bflagged\b|\bsafety\b")
 """Messages about what the chat says, which may hold any word."""
 _MARK = re.compile(
-    r"(?i)(?:^\W*(?:the )?|\b(?:and|or) |['\"`\[({./]|: |\b(?:parameter|argument|field|property|key|option|name)s? )$"
+    r"(?i)(?:^\W*(?:the )?|\b(?:and|or) |['\"`\[({./]|: |"
+    r"\b(?:parameter|argument|field|property|key|option|name)s? )$"
 )
 _END = re.compile(r"(?i)\s*(?:$|['\"`.,;:)\]}=!]|(?:for|with|on|in|parameters?|arguments?|fields?|values?)\b)")
 _LOC = re.compile(r"""["']?loc["']?:\s*[\[(]\s*["']body["'],\s*["'](\w+)["']""")
@@ -269,22 +277,28 @@ def _worded(text: str, sent: Iterable[str]) -> list[str]:
     """The culprits of plain sentences."""
     if _ABOUT_CONTENT.search(text):
         return []
-    sentences = [_SUGGESTIONS.sub("", sentence) for sentence in _SENTENCES.split(text)]
-    return [name for name in sent if any(_is_refused(name, sentence) for sentence in sentences)]
+    lower = text.lower()
+    mentioned = {name: [each for each in _spellings(name) if each.lower() in lower] for name in sent}
+    sentences = (
+        [_SUGGESTIONS.sub("", sentence) for sentence in _SENTENCES.split(text)] if any(mentioned.values()) else []
+    )
+    return [name for name, spellings in mentioned.items() if any(_is_refused(spellings, each) for each in sentences)]
 
 
-def _is_refused(name: str, sentence: str) -> bool:
-    for spelling in _spellings(name):
+def _is_refused(spellings: Iterable[str], sentence: str) -> bool:
+    for spelling in spellings:
+        plain = spelling.isalpha() and spelling.islower() and spelling not in PLAIN_WORDS
         for mention in re.finditer(rf"(?<![A-Za-z0-9_]){re.escape(spelling)}(?![A-Za-z0-9_])", sentence, re.IGNORECASE):
             start, end = mention.span()
-            plain = spelling.isalpha() and spelling.islower() and spelling not in PLAIN_WORDS
             said = _PREDICATES.search(sentence, end)
             if said is not None and _links(sentence[end : said.start()]) and (not plain or _marked(sentence, start)):
                 return True
-            for objection in _OBJECTIONS.finditer(sentence):
-                if objection.end() > start or _has_subject(sentence, objection):
+            for objection in _OBJECTIONS.finditer(sentence, max(0, start - LONGEST_REACH)):
+                if objection.end() > start:
+                    break
+                if _has_subject(sentence, objection) or not _links(sentence[objection.end() : start]):
                     continue
-                if _links(sentence[objection.end() : start]) and (not plain or _ends(sentence, start, end)):
+                if not plain or _ends(sentence, start, end):
                     return True
     return False
 
@@ -295,10 +309,11 @@ def _has_subject(sentence: str, objection: re.Match[str]) -> bool:
     return " to" not in objection.group() and bool(_IS.search(before)) and not _PARAMETERS_ARE.search(before)
 
 
-def _spellings(name: str) -> list[str]:
+@cache
+def _spellings(name: str) -> tuple[str, ...]:
     names = (name, *ALIASES.get(name, ()))
     camel = (re.sub(r"_([a-z])", lambda m: m.group(1).upper(), each) for each in names)
-    return list(dict.fromkeys((*names, *camel)))
+    return tuple(dict.fromkeys((*names, *camel)))
 
 
 def _links(gap: str) -> bool:
