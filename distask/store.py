@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from distask.errors import StoreError
+from distask.llm.adaptation import Adaptation
 from distask.llm.request import Completion
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises; the latter where its own message holds bytes of a file that is damaged."""
 WAL, ROLLBACK = "WAL", "TRUNCATE"
@@ -92,8 +94,27 @@ CREATE TABLE batch_requests (
     failure TEXT                  -- JSON: how its last try ended
 ) STRICT, WITHOUT ROWID;
 """
+_ADAPTATIONS = """
+CREATE TABLE adaptations (      -- what models refuse; see `llm.adaptation`
+    endpoint TEXT NOT NULL,
+    model TEXT NOT NULL,
+    route TEXT NOT NULL,
+    action TEXT NOT NULL,
+    parameter TEXT NOT NULL,
+    new_name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (endpoint, model, route, parameter, value)
+) STRICT;
+"""
 _OF_A_BATCH = "CREATE INDEX requests_of_batches ON batch_requests (batch);"
 
+
+_COLUMNS_OF_ADAPTATIONS = ", ".join(Adaptation.__struct_fields__)
+_JOINED = tuple(
+    f"INSERT OR IGNORE INTO {table} SELECT * FROM other.{table}"  # noqa: S608
+    for table in ("adaptations", "completions")
+)
+"""What brings another store's contents into this one."""
 
 _ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Completion)
 
@@ -227,6 +248,21 @@ class Store:
             self._thread.start()
         self._queue.put(group)
 
+    def adaptations(self) -> list[Adaptation]:
+        """How requests are changed for what models refused in earlier runs, in the order in which it was learned."""
+        found = self._execute(f"SELECT {_COLUMNS_OF_ADAPTATIONS} FROM adaptations ORDER BY rowid", ())  # noqa: S608
+        known = [Adaptation(*row) for row in found]
+        earlier = [] if self._earlier is None else self._earlier.adaptations()
+        return [*(each for each in earlier if each not in known), *known]
+
+    def keep_adaptation(self, adaptation: Adaptation) -> None:
+        """Keep what a model refuses; where the file can't be written now, the next run learns it again."""
+        with suppress(*FAULTS):
+            self._connection.execute(
+                f"INSERT OR REPLACE INTO adaptations ({_COLUMNS_OF_ADAPTATIONS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                astuple(adaptation),
+            )
+
     def count(self) -> int:
         """How many completions there are."""
         return int(self._connection.execute("SELECT count(*) FROM completions").fetchone()[0])
@@ -248,7 +284,8 @@ class Store:
         Store(other).close()  # of this version, and whole
         try:
             self._connection.execute("ATTACH ? AS other", (str(other),))
-            self._connection.execute("INSERT OR IGNORE INTO completions SELECT * FROM other.completions")
+            for statement in _JOINED:
+                self._connection.execute(statement)
             self._connection.execute("DETACH other")
         except sqlite3.Error as error:
             raise StoreError(explained(self.path, error)) from error
@@ -409,6 +446,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute(
             "UPDATE completions SET checksum = checksum_of(key, max_tokens, completion, CAST(model AS BLOB))"
         )
+    if version < 4:
+        connection.execute(_ADAPTATIONS)
     if version < 3:
         for statement in (_BATCHES, _BATCH_REQUESTS, _OF_A_BATCH):
             connection.execute(statement)
@@ -442,7 +481,7 @@ def join(into: Path, other: Path) -> int:
     with Store(other), Store(into), closing(connect(into)) as connection:
         try:
             connection.execute("ATTACH DATABASE ? AS other", (str(other),))
-            return connection.execute("INSERT OR IGNORE INTO completions SELECT * FROM other.completions").rowcount
+            return [connection.execute(statement).rowcount for statement in _JOINED][-1]
         except sqlite3.Error as error:
             raise StoreError(explained(into, error)) from error
 

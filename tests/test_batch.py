@@ -328,6 +328,30 @@ def test_requests_that_all_fail_the_same_way_end_the_run(desk):
         desk.run()
 
 
+def test_what_a_model_refuses_of_the_tasks_defaults_is_left_out_of_the_next_batch(desk):
+    """Every request of the first batch fails the same way, and none of the second; a rerun submits nothing."""
+    desk.spec(ANSWER + "llm: {temperature: 0}\n")
+    desk.rows({"instruction": f"question {i}"} for i in range(25))
+    said = "Unsupported parameter: 'temperature' is not supported with this model."
+    refusal = Reply(400, body={"error": {"message": said, "code": "unsupported_parameter", "param": "temperature"}})
+    desk.server.reply = lambda body: refusal if "temperature" in body else None
+
+    rows = desk.run()
+
+    assert [row["generation"] for row in rows] == [f"question {i}" for i in range(25)]
+    assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [25, 25]
+    desk.run()
+    assert len(desk.server.batches) == 2
+
+
+def test_what_a_model_refuses_of_the_users_keywords_ends_a_run_of_batches(desk):
+    refusal = Reply(400, body={"error": {"message": "Unsupported parameter: 'seed'", "param": "seed"}})
+    desk.server.reply = lambda body: refusal if "seed" in body else None
+
+    with pytest.raises(EndpointError, match=r"(?s)m refuses `seed`.*remove `generation.seed` from llm"):
+        desk.run(llm={"generation": {"seed": 3}})
+
+
 def test_a_run_can_be_left_and_come_back_to(desk):
     """The second process finds the batch in the store and submits nothing; the third finds it ended."""
     desk.server.held = True

@@ -14,6 +14,7 @@ from distask.cli.console import out, plain
 from distask.cli.events import Events
 from distask.cli.setup import pairs
 from distask.figures import amount, rates
+from distask.llm.adaptation import SYSTEM_ROLES
 from distask.llm.config import load_config
 from distask.llm.prices import known_of
 from distask.llm.probe import COMMON, Finding, local_servers, probe
@@ -67,7 +68,7 @@ def command(
         environ=os.environ,
     )
     wanted = COMMON if loaded is None else features(loaded, num_generations)
-    findings = [*found, *_findings(llm, wanted)]
+    findings = [*found, *_findings(llm, wanted, system=loaded is None or _has_system(loaded))]
     needed = VITAL if loaded is None else VITAL | set(wanted)
     missing = [f for f in findings if f.state == "no" and f.name in needed]
     if json_:
@@ -110,10 +111,17 @@ def needs(spec: TaskSpec, num_generations: int | None = None) -> list[str]:
     return [name for name, needed in asked.items() if needed]
 
 
-def _findings(llm: Resolved, wanted: Sequence[str]) -> list[Finding]:
+def _has_system(loaded: Loaded) -> bool:
+    """Whether a task, or any of the tasks that its steps ask, sends a system message."""
+    if isinstance(loaded.spec, TaskSpec):
+        return any(message.role in SYSTEM_ROLES for message in loaded.spec.format_input)
+    return any(_has_system(task) for task in getattr(loaded, "tasks", {}).values())
+
+
+def _findings(llm: Resolved, wanted: Sequence[str], *, system: bool) -> list[Finding]:
     if llm.config.provider == "offline":
         return [Finding("endpoint", "ok", "offline: no model is asked, replies are made up from the task")]
-    findings = probe(llm, wanted)
+    findings = probe(llm, wanted, system=system)
     if findings[-1].state == "no" and findings[-1].name in VITAL:
         return findings
     known = known_of(llm)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
 
+from distask.llm.adaptation import Adapter
 from distask.llm.breaker import Breaker
 from distask.llm.http import is_local
 from distask.llm.latency import Latency
@@ -97,6 +98,8 @@ class Client:
         self.max_retry_seconds = max_retry_seconds
         self.random = random or Random()  # noqa: S311 - jitter
         self._on_event = on_event
+        self.adapter = Adapter(self._tell)
+        """What the models refuse, and how requests are changed for it."""
         self._breaker = Breaker()
         self._fatal: Failure | None = None
         self.answered_at = float("-inf")
@@ -165,6 +168,10 @@ class Client:
             if failure.kind == "n_refused" and len(asked) > 1:
                 self._learn_n("the server refused n above 1")
                 continue
+            refusal = self.adapter.learn(tries.sent or request, failure)
+            if refusal is None:
+                continue
+            failure = refusal
             seconds = tries.wait(failure)
             if (final := self._final(failure, tries, is_last=seconds is None)) is not None:
                 raise CallFailed(final)
@@ -198,12 +205,8 @@ class Client:
             raise CallFailed(self._fatal)
         estimate = _tokens(request, len(samples)) if pace.counts_tokens else 0
         async with pace.place(estimate, first=tries.count > 0) as place:
-            if self._fatal is not None:
-                raise CallFailed(self._fatal)
-            self.calls += 1
-            tries.begun = place.begun
             try:
-                completions = await self.provider.complete(request, samples)
+                completions = await self._send(request, samples, tries, place)
             except CallFailed as error:
                 self._slow_down(error.failure, place)
                 if log.isEnabledFor(logging.DEBUG):
@@ -220,6 +223,30 @@ class Client:
             if keep is not None:
                 await keep(completions)
             return completions
+
+    async def _send(self, request: Request, samples: Sequence[int], tries: _Tries, place: Place) -> list[Completion]:
+        """Send a request as its model accepts it; after a refusal, when it is its turn to try the change."""
+        is_trial = False
+        if self.adapter.on_trial:
+            is_trial = await self.adapter.enter(request)
+            place.begun = asyncio.get_running_loop().time()
+        if self._fatal is not None:
+            if is_trial:
+                self.adapter.leave(request, ended=False)
+            raise CallFailed(self._fatal)
+        ended = False
+        try:
+            self.calls += 1
+            tries.begun, tries.sent = place.begun, self.adapter.fit(request)
+            completions = await self.provider.complete(tries.sent, samples)
+            ended = True
+        except CallFailed:
+            ended = True
+            raise
+        finally:
+            if is_trial:
+                self.adapter.leave(request, ended=ended)
+        return completions
 
     def _slow_down(self, failure: Failure, place: Place) -> None:
         if failure.scope != "retry":
@@ -298,6 +325,8 @@ class _Tries:
         self._seconds = 0.0
         self.begun = 0.0
         """The loop's time when the last call began."""
+        self.sent: Request | None = None
+        """The request as the last call sent it."""
 
     @property
     def count(self) -> int:

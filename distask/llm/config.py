@@ -83,10 +83,14 @@ class Resolved(Struct, frozen=True):
         """The same config over what another spec says of generation, instead of the one that it was made for."""
         layers = _Layers()
         layers.lay(_spec_keywords(spec_llm), "spec")
-        for name, value in self.generation.items():
-            key = f"generation.{name}"
-            if (origin := self.origins.get(key, "")) != "spec":
-                layers.lay({key: value}, origin)
+        for key, origin in self.origins.items():
+            group, _, name = key.partition(".")
+            if group != "generation" or "." in name or origin == "spec":
+                continue
+            value = self.generation.get(name)  # None where it removes the spec's
+            if name == "extra_body" and value is not None:
+                value = {k: v for k, v in value.items() if self.origins.get(f"{key}.{k}") != "spec"}
+            layers.lay({key: value}, origin)
         generation = {key.removeprefix("generation."): value for key, value in layers.values.items()}
         origins = {k: o for k, o in self.origins.items() if not k.startswith("generation.")} | layers.origins
         config = self.config
@@ -94,6 +98,21 @@ class Resolved(Struct, frozen=True):
             config = config.model_copy(update={"model": spec_llm.model})
             origins["model"] = "spec"
         return replace(self, config=config, origins=origins, generation=generation)
+
+    def set_by_user(self) -> dict[str, str]:
+        """The generation keywords that no spec set, under their names on the wire, each with where to change it."""
+        found = {}
+        for key, origin in self.origins.items():
+            group, _, name = key.partition(".")
+            if group != "generation" or origin == "spec":
+                continue
+            flag = origin.removeprefix("flag ")
+            wire = name.removeprefix("extra_body.")
+            if flag != origin:
+                found[wire] = f"remove {flag}, or change it" if wire == name else f"remove `{wire}` from {flag}"
+            else:
+                found[wire] = f"remove `{key}` from {origin}, or change it"
+        return found
 
     def show(self) -> list[tuple[str, Any, str]]:
         """Key, value and origin of all that is set; the key itself is hidden."""
@@ -188,13 +207,19 @@ class _Layers:
 
     def lay(self, values: Mapping[str, Any], origin: str) -> None:
         for key, value in values.items():
-            if value is None and key != "api_key_env":
-                continue
             if key in _SAME:  # two names of one limit
                 self.drop(_SAME[key])
-            before = self.values.get(key) if key == "generation.extra_body" else None
-            joined = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
-            self.put(key, joined, origin)
+            if value is None and key.startswith("generation."):  # it removes what another layer set
+                self.drop(key)
+                self.origins[key] = origin
+                continue
+            if value is None and key != "api_key_env":
+                continue
+            if key == "generation.extra_body" and isinstance(value, dict):
+                self.origins |= {f"{key}.{name}": origin for name in value}
+                self.put(key, _joined(self.values.get(key), value), origin)
+            else:
+                self.put(key, value, origin)
 
     def put(self, key: str, value: Any, origin: str) -> None:
         self.values[key] = value
@@ -204,6 +229,13 @@ class _Layers:
         for key in keys:
             self.values.pop(key, None)
             self.origins.pop(key, None)
+
+
+def _joined(before: Any, value: dict[str, Any]) -> dict[str, Any]:
+    """Two layers of `extra_body`; null removes what the one before it set."""
+    if not isinstance(before, dict):
+        return value
+    return {name: v for name, v in {**before, **value}.items() if v is not None or name not in before}
 
 
 _SAME = {
@@ -292,6 +324,8 @@ def _override_value(key: str, value: Any) -> Any:
     """A text is read as YAML where the key takes no text."""
     if not isinstance(value, str):
         return value
+    if value == "null" and key.startswith("generation."):
+        return None
     try:
         LLMConfig.model_validate(_nested({key: value}))
     except ValidationError:

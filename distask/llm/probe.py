@@ -18,13 +18,14 @@ from msgspec import Struct
 
 from distask.llm.client import build_client
 from distask.llm.models import LOCAL_PORTS, PROBE_SECONDS, Found, listed
+from distask.llm.parameters import MAX_TOKENS
 from distask.llm.request import CallFailed, Completion, Failure, Request
 from distask.spec.diagnostics import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from distask.llm.client import Provider
+    from distask.llm.client import Client
     from distask.llm.config import Resolved
     from distask.llm.routes import Route
 
@@ -76,20 +77,26 @@ def local_servers(ports: Mapping[str, int] | None = None) -> list[Found]:
     return found
 
 
-def probe(resolved: Resolved, features: Sequence[str] = COMMON) -> list[Finding]:
-    """What an endpoint can do; where the first call fails for good, the rest is not asked."""
+def probe(resolved: Resolved, features: Sequence[str] = COMMON, *, system: bool = True) -> list[Finding]:
+    """Find out what an endpoint can do; where the first call fails for good, nothing more is sent.
+
+    Args:
+        resolved: the endpoint, and the generation keywords that a run would send.
+        features: what to look at; see `FEATURES`.
+        system: whether the first call has a system message.
+    """
 
     async def work() -> list[Finding]:
         client = build_client(resolved)
         try:
-            return await _found(client.provider, resolved, features)
+            return await _found(client, resolved, features, system=system)
         finally:
             await client.close()
 
     return asyncio.run(work())
 
 
-async def _found(provider: Provider, resolved: Resolved, features: Sequence[str]) -> list[Finding]:
+async def _found(client: Client, resolved: Resolved, features: Sequence[str], *, system: bool) -> list[Finding]:
     chats = set(features) != {"embeddings"}
     first = PROBES["chat"] if chats else PROBES["embeddings"]
     generation = (
@@ -97,13 +104,28 @@ async def _found(provider: Provider, resolved: Resolved, features: Sequence[str]
     )
     limit = "max_completion_tokens" if "max_completion_tokens" in generation else "max_tokens"
     since = time.perf_counter()
-    completions, failure = await _call(provider, resolved, first, {**generation, limit: FEW_TOKENS} if chats else {})
+    keywords = {**generation, limit: FEW_TOKENS} if chats else {}
+    request = _request(resolved, first, keywords, system=system and chats)
+    completions, failure = await _call(client, request, first.samples)
+    while failure is not None and (failure := client.adapter.learn(client.adapter.fit(request), failure)) is None:
+        since = time.perf_counter()
+        completions, failure = await _call(client, request, first.samples)
     seconds = time.perf_counter() - since
     found = _basics(resolved, completions, failure, seconds)
+    if failure is None:
+        found += _adaptations(client)
     if failure is not None and failure.kind != "rate_limit":
         return found
     asked = [name for name in FEATURES if name in features]
-    return [*found, *await asyncio.gather(*(_feature(provider, resolved, name, limit) for name in asked))]
+    return [*found, *await asyncio.gather(*(_feature(client, resolved, name, limit) for name in asked))]
+
+
+def _adaptations(client: Client) -> list[Finding]:
+    """What the model refuses of the task's defaults: a run does without it."""
+    return [
+        Finding("system" if used["action"] == "merge_system" else "parameters", "warning", used["message"])
+        for used in client.adapter.used
+    ]
 
 
 def _basics(
@@ -140,10 +162,11 @@ def _other_models(resolved: Resolved) -> str | None:
     return f"did you mean `{close}`?" if close else f"it has {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
 
 
-async def _feature(provider: Provider, resolved: Resolved, name: str, limit: str) -> Finding:
+async def _feature(client: Client, resolved: Resolved, name: str, limit: str) -> Finding:
     asked = PROBES[name]
     keywords = {**asked.keywords, limit: FEW_TOKENS * (4 if name == "json_schema" else 1)}
-    completions, failure = await _call(provider, resolved, asked, {} if name == "embeddings" else keywords)
+    request = _request(resolved, asked, {} if name == "embeddings" else keywords)
+    completions, failure = await _call(client, request, asked.samples)
     if failure is None:
         return asked.judge(completions)
     if failure.kind == "rate_limit":
@@ -151,17 +174,21 @@ async def _feature(provider: Provider, resolved: Resolved, name: str, limit: str
     return Finding(name, "warning" if name == "n" else "no", failure.message, asked.mend)
 
 
-async def _call(
-    provider: Provider, resolved: Resolved, asked: _Probe, keywords: dict[str, Any]
-) -> tuple[list[Completion], Failure | None]:
+def _request(resolved: Resolved, asked: _Probe, keywords: dict[str, Any], *, system: bool = False) -> Request:
     content: Any = asked.text
     if asked.image:
         content = [{"type": "text", "text": asked.text}, {"type": "image_url", "image_url": {"url": _image()}}]
     messages = [{"role": "user", "content": content}]
+    if system:
+        messages.insert(0, {"role": "system", "content": "Be brief."})
+    fixed = {name: hint for name, hint in resolved.set_by_user().items() if name not in MAX_TOKENS}
     model = resolved.config.model or ""
-    request = Request(resolved.endpoint(), model, messages, keywords, route=asked.route)
+    return Request(resolved.endpoint(), model, messages, keywords, route=asked.route, fixed=fixed)
+
+
+async def _call(client: Client, request: Request, samples: int) -> tuple[list[Completion], Failure | None]:
     try:
-        return await provider.complete(request, range(asked.samples)), None
+        return await client.provider.complete(client.adapter.fit(request), range(samples)), None
     except CallFailed as error:
         return [], error.failure
 

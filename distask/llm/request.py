@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from distask.errors import DistaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from distask.llm.routes import Route
 
@@ -35,7 +35,9 @@ class Request(Struct, frozen=True):
     `keywords` are the generation keywords of the API (temperature, max_tokens, response_format, tools, ...), without
     `n`, `model` and `messages`. `endpoint` is the server's base URL (or "offline"). Another `route` than a chat's has
     one message, whose content is the prompt. `example` makes a reply that the task's parser accepts, from a sample's
-    number: the offline provider answers with it.
+    number: the offline provider answers with it. `fixed` has the keywords that can't be left out where the model
+    refuses them, because the user set them or the task can't do without them, each with what the user can do about it;
+    it is no part of the request's key.
     """
 
     endpoint: str
@@ -45,6 +47,7 @@ class Request(Struct, frozen=True):
     occurrence: int = 0
     route: Route = "chat"
     example: Callable[[int], str] | None = None
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def max_tokens(self) -> int | None:

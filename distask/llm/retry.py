@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote
 
 import orjson
 from msgspec import Struct
 
+from distask.llm.parameters import Refusals
 from distask.llm.request import Failure
 from distask.llm.waits import asked_wait
 
@@ -35,6 +36,13 @@ LONGEST_MESSAGE = 600
 """Characters of the server's own words that are kept."""
 
 
+class Words(Protocol):
+    """Searched in a message: a pattern, or what looks closer."""
+
+    def search(self, text: str, /) -> object:
+        """Something true where it fits."""
+
+
 class Rule(Struct, frozen=True):
     """One row of the policy. It fits where the status does, and one of `codes` or `words`, if it has any."""
 
@@ -46,7 +54,7 @@ class Rule(Struct, frozen=True):
     """HTTP statuses and faults; None for any."""
     codes: frozenset[str] = frozenset()
     """The server's own error codes or types."""
-    words: re.Pattern[str] | None = None
+    words: Words | None = None
     """Searched in the server's message, and in what is wrong with the body of a 200."""
     fresh: bool = False
     """Whether it holds only before the endpoint has answered any call well."""
@@ -144,7 +152,6 @@ RULES: tuple[Rule, ...] = (
             r"flagged (as|by|for)|data may contain inappropriate"
         ),
     ),
-    Rule("any other 403", "permission", "run", {403}, mend="does this key, project or country have access to {model}?"),
     Rule(
         "404 of Ollama, whose model is not pulled",
         "model_not_found",
@@ -167,22 +174,19 @@ RULES: tuple[Rule, ...] = (
         mend="the server has no model `{model}`; it lists those it has at {base}/models; choose one: --model NAME",
     ),
     Rule(
-        "any other 404; 405",
-        "not_found",
-        "run",
-        {404, 405},
-        mend="is base_url right? it is {base}, and for most servers it ends in /v1",
-    ),
-    Rule(
         "a code or words of the context's length in 400, 413, 422, 429, 500",
         "context_length",
         "row",
         {400, 413, 422, 429, 500},
         frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}),
         _words(
-            r"(context|maximum|max).{0,12} (length|size|window)|context_length|exceeds? the (available )?context|"
-            r"prompt is too long|input is too long|too many (input )?tokens|longer than the maximum model length|"
-            r"reduce the length of|request too large"
+            r"(context|maximum|max).{0,12} (length|size|window)|context[_ -]?(length|window|limit)|"
+            r"exceeds? the (available )?context|prompt (is )?too long|input (is )?too long|too many (input )?tokens|"
+            r"longer than the maximum model length|reduce the length of|request too large|"
+            r"tokens?\b(?!.{0,60}\bper\b).{0,40}\bexceeds? the (maximum|configured|allowed|limit)|"
+            r"(input|prompt) length\b.{0,30}exceeds?|"
+            r"range of input length|`?inputs`? (tokens|must have less)|"
+            r"(prompt|input|message)s?\b.{0,40} tokens?\b(?!.{0,60}\bper\b).{0,40}\b(limit|maximum|max|cannot exceed)\b"
         ),
         mend="shorten the input, or take a model with a longer context",
     ),
@@ -199,12 +203,22 @@ RULES: tuple[Rule, ...] = (
         mend="the server takes no n above 1",
     ),
     Rule(
-        "400, 422 that name max_completion_tokens",
+        "400, 403, 404, 422, 500, 501 that refuse a parameter or a system message: what the task sets is changed from "
+        "then on (docs/servers.md); what you set ends the run",
         "bad_request",
         "row",
-        {400, 422},
-        words=_words(r"max_completion_tokens"),
-        mend="this model wants max_completion_tokens instead of max_tokens (or the other way round)",
+        {400, 403, 404, 422, 500, 501},
+        frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter", "invalid_json_schema"}),
+        Refusals(),
+        mend="is there a generation keyword that the model refuses? --set llm.NAME=null leaves one out",
+    ),
+    Rule("any other 403", "permission", "run", {403}, mend="does this key, project or country have access to {model}?"),
+    Rule(
+        "any other 404; 405",
+        "not_found",
+        "run",
+        {404, 405},
+        mend="is base_url right? it is {base}, and for most servers it ends in /v1",
     ),
     Rule("408", "timeout", "retry", {408}, retries=TIMEOUT_RETRIES),
     Rule("409, 425", "conflict", "retry", {409, 425}),

@@ -165,6 +165,8 @@ def notices(result: Result, tally: ResultTally, cut_rows: int, short_from: int |
             f"There is no {result.name}.run.json beside the output, so that task, cost and time are not known here, "
             "and no column is known as one of the input."
         )
+    for adaptation in (result.record or {}).get("adaptations") or []:
+        yield f"{adaptation['message']}."
     if tally.kept is not None:
         yield (
             f"All counts are of {tally.rows:,} rows; the table holds {len(tally.kept):,} of them: one in "

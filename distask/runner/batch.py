@@ -135,7 +135,9 @@ class Desk:
 
     def _fetch(self, record: Record, batch: Batch) -> Results:
         """Put the results of a batch into the store, and delete its files at the provider."""
-        api, results = self.api(record), Results(self.store, self.ledger, self.stats)
+        api = self.api(record)
+        parameters = () if self._llm is None else (*self._llm.generation, "response_format", "tools")
+        results = Results(self.store, self.ledger, self.stats, parameters)
         with tempfile.TemporaryDirectory(dir=self.store.path.parent, prefix="results-") as folder:
             files = [Path(folder) / str(place) for place in range(len(batch.result_files))]
             try:

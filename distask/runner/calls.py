@@ -78,6 +78,8 @@ class Calls:
         for whom in (target, fallback):
             if whom is not None:
                 shared.know(whom.client)
+                if store is not None and whom.keep:
+                    whom.client.adapter.remember(store)
 
     def look_ahead(self, asked: Sequence[Asked]) -> None:
         """Look at once for what the store has of requests that are begun next; where each has one key."""
@@ -89,6 +91,7 @@ class Calls:
         found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}
         self._shared.stats.stored += len(found)
         if found:
+            self._target.client.adapter.note(asked.request)
             log.debug("row %s: %d of %d replies from the store", index, len(found), len(self.samples))
         if len(found) == len(self.samples):
             generations = [self._read(values, index, asked.request, found[s]) for s in self.samples]
@@ -182,7 +185,7 @@ class Calls:
         if generation.error is not None and self._fallback is not None:
             keywords = self.task.keywords(pending.values, pending.index)
             was = asked.request
-            request = self._fallback.request(was.messages, keywords, was.example, was.route)
+            request = self._fallback.request(was.messages, keywords, was.example, was.route, self.task.needed)
             generation = await self._once_more(pending, self._fallback, asked.again(request), sample, 0, generation)
         return generation
 
@@ -196,6 +199,7 @@ class Calls:
             answer = (await self._ask(target, asked, [sample], attempt))[sample]
             self._shared.stats.invalid_retries += 1
         else:
+            target.client.adapter.note(asked.request)
             self._shared.stats.stored += 1
         if isinstance(answer, Failure):  # the reply from before says more
             return before

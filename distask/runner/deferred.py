@@ -89,7 +89,7 @@ class Deferred:
             learnt = entry.failure is not None and entry.failure.kind in ONE_BY_ONE and len(entry.keys) > len(keys)
             tries = 0 if learnt or entry.failure is None else entry.tries
             last = self._parts is None or tries >= TRIES
-            if entry.failure is not None and not learnt and (entry.failure.scope != "retry" or last):
+            if entry.failure is not None and not learnt and (last or not self._may_try_again(target, asked, entry)):
                 self.failed.append(keys[0])
                 return _final(entry.failure, tries)
         if self._parts is None:
@@ -103,13 +103,23 @@ class Deferred:
             self.unwritten[keys[0]] = error.failure
             return error.failure
 
+    def _may_try_again(self, target: Target, asked: Asked, entry: Entry) -> bool:
+        """Whether a request that failed in a batch may be answered in the next one."""
+        assert entry.failure is not None
+        if entry.failure.scope == "retry":
+            return True
+        failure = target.client.adapter.learn(asked.request, entry.failure)
+        if failure is not None and failure.scope == "run":
+            raise CallFailed(failure)
+        return failure is None
+
     def _written(self, target: Target, request: Request, entry: Entry) -> Failure:
         assert self._parts is not None
         samples = len(entry.keys)
         if not self._parts.has_room or (self._limit is not None and not self._limit.takes(request, samples, target)):
             self.left += 1
             return WAITS
-        self._parts.add(target, entry, request)
+        self._parts.add(target, entry, target.client.adapter.fit(request))
         return WAITS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distask.data.writers import open_output
@@ -137,6 +138,7 @@ def replies(
     if store is None:
         yield None
         return
+    told_once = None if tell is None else cache(tell)  # each round of batches has a client of its own
     with Ledger(store.path, store.journal) as ledger:
         if bring is None:
             refuse_to_ask_twice(ledger, job)
@@ -145,7 +147,7 @@ def replies(
         deferred = bring(
             Desk(store, ledger, stats, job.llm),
             job,
-            lambda deferred: go(job, rows, Nowhere(), store, Stats(), deferred=deferred),
+            lambda deferred: go(job, rows, Nowhere(), store, Stats(), tell=told_once, deferred=deferred),
             observe,
             tell,
         )

@@ -179,7 +179,13 @@ def _joined(shards: Sequence[Shard], output: Path, sha256: str | None) -> dict[s
     with suppress(KeyError):
         calls = sum(c["latency_seconds"]["calls"] for c in counts)
         joined["latency_seconds"] = {**dict.fromkeys(counts[0]["latency_seconds"]), "calls": calls}
-    record = {name: value for name, value in shards[0].record.items() if name != "layout"}
+    record = {name: value for name, value in shards[0].record.items() if name not in ("layout", "adaptations")}
+    adapted: list[dict[str, str]] = []
+    for each in chain.from_iterable(shard.record.get("adaptations", []) for shard in shards):
+        if each not in adapted:
+            adapted.append(each)
+    if adapted:
+        record["adaptations"] = adapted
     return record | {
         "identity": shards[0].whole,
         "output": {"path": output.name, "sha256": sha256},

@@ -115,6 +115,7 @@ def write_record(
         **settings,
         "columns": columns,
         "counts": stats.to_json(),
+        **({"adaptations": stats.adaptations} if stats.adaptations else {}),
         **({} if stats.layout is None else {"layout": stats.layout}),
         "latencies": [{"to": round(to, 4), "calls": calls} for to, calls in stats.latency.buckets()],
         "first_failures": [

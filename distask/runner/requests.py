@@ -14,6 +14,7 @@ from distask.runner.occurrences import Occurrences
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from distask.llm.adaptation import Adapter
     from distask.llm.config import Resolved
     from distask.llm.config_model import Price
     from distask.llm.latency import Latency
@@ -35,6 +36,7 @@ class Client(Protocol):
     calls: int
     retries: int
     latency: Latency
+    adapter: Adapter
 
     @property
     def in_flight(self) -> int:
@@ -79,6 +81,7 @@ class Target:
         keep: whether replies go into the store; those of the offline provider cost nothing and don't.
         price: what its tokens cost; None where nobody says.
         llm: the config that all of it comes from, where there is one.
+        fixed: keywords that the user set; see `Request`.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Target:
         keep: bool = True,
         price: Price | None = None,
         llm: Resolved | None = None,
+        fixed: Mapping[str, str] | None = None,
     ) -> None:
         self._connect = connect
         self.endpoint = endpoint
@@ -99,6 +103,7 @@ class Target:
         self.keep = keep
         self.price = price
         self.llm = llm
+        self.fixed = {} if fixed is None else fixed
 
     @property
     def has_batches(self) -> bool:
@@ -116,10 +121,20 @@ class Target:
         keywords: dict[str, Any],
         example: Callable[[int], str] | None,
         route: Route = "chat",
+        needed: Mapping[str, str] | None = None,
     ) -> Request:
-        """The request for one chat; the row's own keywords win over the generation defaults."""
+        """The request for one chat; the row's own keywords win over the generation defaults.
+
+        `needed` has the keywords that the task can't do without; see `Request.fixed`.
+        """
         return Request(
-            self.endpoint, self.model, messages, merged(self.generation, keywords), route=route, example=example
+            self.endpoint,
+            self.model,
+            messages,
+            merged(self.generation, keywords),
+            route=route,
+            example=example,
+            fixed={**self.fixed, **needed} if needed else self.fixed,
         )
 
 
@@ -179,7 +194,7 @@ def asked_for(
     """The request of a row; `occurrence` tells equal ones apart. Raises `RowError` where it can't be rendered."""
     messages = task.format_input(row, index)
     example = partial(task.example, row, index)
-    request = target.request(messages, task.keywords(row, index), example, task.route)
+    request = target.request(messages, task.keywords(row, index), example, task.route, task.needed)
     canonical = request.canonical()
     fingerprint = digest(canonical)
     cold = request.route == "embeddings" or request.keywords.get("temperature") == 0

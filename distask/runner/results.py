@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from distask.llm.adaptation import is_refusal
 from distask.llm.batch_lines import read_result
 from distask.llm.breaker import FIRST
 from distask.llm.config_model import Price
@@ -12,7 +13,7 @@ from distask.llm.request import Failure
 from distask.runner.loop import run_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from distask.ledger import Ledger, Record
@@ -35,9 +36,10 @@ class Results:
         store: where completions are kept.
         ledger: which requests there are.
         stats: where they are counted.
+        parameters: generation keywords that the requests may have; a refusal of them ends no run.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, stats: Stats) -> None:
+    def __init__(self, store: Store, ledger: Ledger, stats: Stats, parameters: Collection[str] = ()) -> None:
         self.answers: Answers = {}
         self.fatal: Failure | None = None
         """The first failure that no request of the endpoint would escape."""
@@ -46,6 +48,7 @@ class Results:
         self._store = store
         self._ledger = ledger
         self._stats = stats
+        self._parameters = parameters
         self._ways: Counter[tuple[str, int | None, str | None]] = Counter()
         self._good = 0
 
@@ -90,7 +93,7 @@ class Results:
         if count < FIRST:
             return
         first = next(answer for answer in self.answers.values() if isinstance(answer, Failure))
-        if first.scope == "row":
+        if first.scope == "row" and not is_refusal(first, self._parameters):  # the next batch adapts
             self.fatal = Failure(
                 first.kind, f"all {count:,} requests failed the same way, as this one: {first.message}", "run"
             )

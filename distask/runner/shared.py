@@ -83,3 +83,4 @@ class Shared:
         stats.retries = sum(c.retries for c in clients)
         stats.in_flight = sum(c.in_flight for c in clients)
         stats.ceiling = sum(c.ceiling for c in clients)
+        stats.adaptations = [used for c in clients for used in c.adapter.used]

@@ -70,6 +70,8 @@ class Stats(Struct):
     layout: list[list[int]] | None = None
     """How many rows each input row became, as [how many, how often in a row]: by it shards are put together. None where
     nobody asks; empty where rows out are not those of single rows in."""
+    adaptations: list[dict[str, str]] = field(default_factory=list)
+    """How requests were changed for what the models refuse."""
     steps: list[Count] = field(default_factory=list)
     """What each step did, of a task made of tasks."""
     started: float = field(default_factory=time.monotonic)

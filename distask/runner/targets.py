@@ -39,7 +39,16 @@ def target(
 
         return build_client(llm, tell)
 
-    return Target(connected or connect, llm.endpoint(), model, llm.generation, keep=not offline, price=price, llm=llm)
+    return Target(
+        connected or connect,
+        llm.endpoint(),
+        model,
+        llm.generation,
+        keep=not offline,
+        price=price,
+        llm=llm,
+        fixed=llm.set_by_user(),
+    )
 
 
 def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> Budget | None:
@@ -65,13 +74,15 @@ def fallback(task: Task, llm: Resolved, first: Target) -> Target | None:
     if isinstance(wanted, str):
         return target(load_config(built_in(wanted), environ=os.environ))
     model = wanted.model or first.model
+    keywords = wanted.keywords()
     other = replace(llm, config=llm.config.model_copy(update={"model": model}))
     return Target(
         lambda: first.client,
         first.endpoint,
         model,
-        merged(first.generation, wanted.keywords()),
+        merged(first.generation, keywords),
         keep=first.keep,
         price=known_of(other).price,
         llm=other,
+        fixed={name: hint for name, hint in first.fixed.items() if name not in keywords},
     )

@@ -43,6 +43,16 @@ _DESCRIPTIVE = {"description", "reference", "tags", "cases"}
 """Keys of a spec that change nothing about its results."""
 
 
+def _needed(spec: TaskSpec, parsers: Sequence[Parser]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if any(parser.parser == "logprobs" for parser in parsers):
+        hint = "the task's `logprobs` parser reads nothing else: name a model or server that returns logprobs"
+        found |= {"logprobs": hint, "top_logprobs": hint}
+    if spec.tools:
+        found["tools"] = "the task gives the model tools: name a model that calls tools"
+    return found
+
+
 def compiler_of(loaded: Loaded) -> Compiler:
     """What compiles a spec's templates; tasks of the same spec with other params may share it."""
     return Compiler(Sandbox(loaded.path.resolve().parent), loaded.document)
@@ -61,6 +71,7 @@ class Task:
         output_columns: the columns that a reply fills, under the data's names, in order.
         aggregates: the columns that are made of those over grouped generations.
         added_columns: all that a row is given, but for metadata and model: `output_columns` and the aggregates.
+        needed: the keywords without which no reply can be used, each with what to do where a model refuses it.
     """
 
     @together
@@ -121,6 +132,7 @@ class Task:
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
         self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
         self._readers = tuple(self._reader(p, place, filled, folder, allow_code) for p, place in parsers)
+        self.needed = _needed(spec, of_reply)
         self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p, _ in parsers)
         self._checks = tuple(Check(c, self._expression(c, ("checks", i))) for i, c in enumerate(spec.checks))
         self._keywords = compile_keywords(spec, *self._asked(parsers), self._compiler)

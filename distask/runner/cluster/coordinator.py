@@ -80,6 +80,9 @@ def summed(parts: Iterable[Stats]) -> Stats:
             if name == "steps":
                 total.steps = _together(total.steps, stats.steps)
                 continue
+            if name == "adaptations":  # each worker learns them
+                total.adaptations += [each for each in stats.adaptations if each not in total.adaptations]
+                continue
             if isinstance(value, bool):
                 setattr(total, name, value or so_far)
             elif isinstance(value, int | float | Counter | list):
