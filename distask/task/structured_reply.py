@@ -1,0 +1,195 @@
+"""Read a reply that was held to a JSON Schema: undo what servers want of schemas, check what they leave out.
+
+A strict server wants every property: one that may be absent comes as null. It wants an object: a list comes in one
+(`distask.llm.schema_fit`). Both are undone here, whichever server replied, so a stored reply is read the same for ever.
+Keywords that a server is not sent are checked where the reply has the schema's shape; a reply of another shape was not
+held to the schema, and is the parser's to judge.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from msgspec.structs import replace
+
+from distask.errors import InvalidReply
+from distask.llm.schema_fit import WRAPPER
+from distask.llm.schema_nodes import OPTIONAL_CONSTRAINTS, allows_null, map_subschemas, target, types_of
+
+if TYPE_CHECKING:
+    from distask.llm.request import Completion
+
+_MAX_DEPTH = 100
+_REMEMBERED = 512
+_UNREADABLE = object()
+
+
+def reply_schema(schema: dict[str, Any]) -> ReplySchema:
+    """The reader of replies that were held to a schema, kept for the next one."""
+    try:
+        return _remembered(orjson.dumps(schema))
+    except TypeError:  # an integer beyond 64 bits, half of a surrogate pair
+        return ReplySchema(schema)
+
+
+def _parsed(text: str) -> Any:
+    def finite(number: str) -> float:
+        value = float(number)
+        if not math.isfinite(value):
+            raise ValueError(number)
+        return value
+
+    def refuse(_: str) -> None:
+        raise ValueError
+
+    try:
+        return json.loads(text, parse_float=finite, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return _UNREADABLE
+
+
+@lru_cache(_REMEMBERED)
+def _remembered(schema: bytes) -> ReplySchema:
+    return ReplySchema(orjson.loads(schema))
+
+
+class ReplySchema:
+    """Reads the replies that were held to a schema."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+        self._constrained = False
+        self._optional = False
+        self._look(schema, 0)
+        self._held_in_object = _is_no_object(schema)
+
+    def read(self, completion: Completion) -> tuple[Completion, InvalidReply | None]:
+        """The reply as if the server had been sent the schema as it is, and the constraint that it breaks, if any."""
+        text = completion.text
+        if not text or not (self._constrained or self._optional or self._held_in_object):
+            return completion, None
+        if not text.lstrip().startswith(("{", "[", '"')):
+            return completion, None
+        value = _parsed(text)
+        if value is _UNREADABLE:
+            return completion, None
+        try:
+            read = self._as_asked(value)
+            fault = self._fault(read)
+        except (RecursionError, ValueError):  # nested too deep, for the interpreter or for a schema
+            return completion, None
+        if read != value:
+            completion = replace(completion, text=json.dumps(read, ensure_ascii=False))
+        return completion, fault
+
+    def _as_asked(self, value: Any) -> Any:
+        if self._held_in_object and isinstance(value, dict) and value.keys() == {WRAPPER} and not self._fits(value):
+            value = value[WRAPPER]
+        return self._without_nulls(self._schema, value, 0) if self._optional else value
+
+    def _fault(self, value: Any) -> InvalidReply | None:
+        loosened, validator = self._loosened, self._validator
+        if not self._constrained or loosened is None or validator is None or loosened.error_of(value) is not None:
+            return None
+        error = validator.error_of(value)
+        if error is None:
+            return None
+        path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in error.instance_path)
+        where = f"{path.removeprefix('.')}: " if path else ""
+        said = str(error.message).replace("\n", " ")
+        return InvalidReply("type", f"the reply breaks its JSON Schema: {where}{said}")
+
+    def _look(self, node: Any, depth: int) -> None:
+        if not isinstance(node, dict) or depth > _MAX_DEPTH:
+            return
+        self._constrained |= not OPTIONAL_CONSTRAINTS.isdisjoint(node) or "oneOf" in node
+        properties = node.get("properties")
+        self._optional |= isinstance(properties, dict) and not properties.keys() <= set(node.get("required") or ())
+        map_subschemas(node, lambda inner: self._look(inner, depth + 1))
+
+    @cached_property
+    def _validator(self) -> Any:
+        return _validator(self._schema)
+
+    @cached_property
+    def _shape(self) -> Any:
+        return _loosened(self._schema)
+
+    @cached_property
+    def _loosened(self) -> Any:
+        return _validator(self._shape)
+
+    def _fits(self, value: Any) -> bool:
+        return self._validator is not None and self._validator.error_of(value) is None
+
+    def _without_nulls(self, node: Any, value: Any, depth: int) -> Any:
+        """A value without the nulls of properties that may be absent and may not be null."""
+        if not isinstance(node, dict) or not isinstance(value, dict | list) or depth > _MAX_DEPTH:
+            return value
+        root = self._schema
+        if "$ref" in node:
+            value = self._without_nulls(target(root, node["$ref"]), value, depth + 1)
+        for part in node.get("allOf") or ():
+            value = self._without_nulls(part, value, depth + 1)
+        for key in ("anyOf", "oneOf"):
+            value = self._of_alternative(node.get(key) or (), value, depth)
+        if isinstance(value, list):
+            first = node.get("prefixItems") or ()
+            rest = node.get("items")
+            return [
+                self._without_nulls(first[i] if i < len(first) else rest, each, depth + 1)
+                for i, each in enumerate(value)
+            ]
+        properties, required = node.get("properties") or {}, node.get("required") or ()
+        return {
+            name: self._without_nulls(properties.get(name), each, depth + 1)
+            for name, each in value.items()
+            if each is not None or name not in properties or name in required or allows_null(root, properties[name])
+        }
+
+    def _of_alternative(self, options: Any, value: Any, depth: int) -> Any:
+        """A value as the first alternative that it fits has it."""
+        definitions = {key: self._shape[key] for key in ("$defs", "definitions") if key in self._shape}
+        for option in options:
+            if isinstance(option, dict):
+                read = self._without_nulls(option, value, depth + 1)
+                validator = _validator({**definitions, **_loosened(option)})
+                if validator is not None and validator.error_of(read) is None:
+                    return read
+        return value
+
+
+def _validator(schema: Any) -> Any:
+    from distask.spec.schemas import Schema
+
+    try:
+        return Schema(schema)
+    except ValueError:
+        return None
+
+
+def _is_no_object(schema: dict[str, Any]) -> bool:
+    node: Any = schema
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(node, dict) or "$ref" not in node:
+            break
+        node = target(schema, node["$ref"])
+    if not isinstance(node, dict):
+        return False
+    return types_of(node) != ["object"] if types_of(node) else not {"anyOf", "oneOf"}.isdisjoint(node)
+
+
+def _loosened(node: Any) -> Any:
+    """A schema's shape: without the keywords that only narrow values down."""
+    if not isinstance(node, dict):
+        return node
+    kept = {key: value for key, value in node.items() if key not in OPTIONAL_CONSTRAINTS}
+    if node.get("patternProperties"):
+        kept.pop("additionalProperties", None)
+    if "oneOf" in kept and "anyOf" not in kept:
+        kept["anyOf"] = kept.pop("oneOf")
+    return map_subschemas(kept, _loosened)
