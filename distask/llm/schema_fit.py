@@ -86,12 +86,22 @@ def fit_schema(schema: Schema, dialect: Dialect) -> Fitted:
     try:
         made = work.whole()
         _check_limits(made, dialect)
-    except (_Loose, RecursionError) as error:
-        loose = str(error) if isinstance(error, _Loose) else "it is nested too deep"
-        if not dialect.closed:
-            return Fitted(schema)
-        return Fitted(_wrapped(schema) if dialect.object_root else schema, strict=False, loose=loose)
+    except _Loose as error:
+        return _as_it_is(schema, dialect, str(error))
+    except RecursionError:
+        return _as_it_is(schema, dialect, "it is nested too deep")
+    except (TypeError, AttributeError, LookupError):  # `properties: 3`: whoever reads it says what is wrong
+        return _as_it_is(schema, dialect, "it is no JSON Schema")
     return Fitted(made, True if dialect.closed else None, tuple(sorted(work.left_out)))
+
+
+def _as_it_is(schema: Schema, dialect: Dialect, loose: str) -> Fitted:
+    if not dialect.closed:
+        return Fitted(schema)
+    try:
+        return Fitted(_wrapped(schema) if dialect.object_root else schema, strict=False, loose=loose)
+    except (RecursionError, TypeError):
+        return Fitted(schema, strict=False, loose=loose)
 
 
 class SchemaFitter:

@@ -65,12 +65,14 @@ class ReplySchema:
         self._constrained = False
         self._optional = False
         self._look(schema, 0)
-        self._held_in_object = _is_no_object(schema)
+        kinds = _root_types(schema)
+        self._is_object = kinds == ["object"]
+        self._may_be_object = not kinds or "object" in kinds
 
     def read(self, completion: Completion) -> tuple[Completion, InvalidReply | None]:
         """The reply as if the server had been sent the schema as it is, and the constraint that it breaks, if any."""
         text = completion.text
-        if not text or not (self._constrained or self._optional or self._held_in_object):
+        if not text or (self._is_object and not self._constrained and not self._optional):
             return completion, None
         if not text.lstrip().startswith(("{", "[", '"')):
             return completion, None
@@ -82,13 +84,18 @@ class ReplySchema:
             fault = self._fault(read)
         except (RecursionError, ValueError):  # nested too deep, for the interpreter or for a schema
             return completion, None
+        except (TypeError, AttributeError, LookupError):  # no JSON Schema: `properties: 3`
+            return completion, None
         if read != value:
             completion = replace(completion, text=json.dumps(read, ensure_ascii=False))
         return completion, fault
 
     def _as_asked(self, value: Any) -> Any:
-        if self._held_in_object and isinstance(value, dict) and value.keys() == {WRAPPER} and not self._fits(value):
-            value = value[WRAPPER]
+        if self._is_object or not isinstance(value, dict) or value.keys() != {WRAPPER}:
+            wrapped = False
+        else:  # an alternative may be an object with a property of that name
+            wrapped = not self._may_be_object or not self._fits(value)
+        value = value[WRAPPER] if wrapped else value
         return self._without_nulls(self._schema, value, 0) if self._optional else value
 
     def _fault(self, value: Any) -> InvalidReply | None:
@@ -107,8 +114,9 @@ class ReplySchema:
         if not isinstance(node, dict) or depth > _MAX_DEPTH:
             return
         self._constrained |= not OPTIONAL_CONSTRAINTS.isdisjoint(node) or "oneOf" in node
-        properties = node.get("properties")
-        self._optional |= isinstance(properties, dict) and not properties.keys() <= set(node.get("required") or ())
+        properties, required = node.get("properties"), node.get("required") or []
+        if isinstance(properties, dict) and isinstance(required, list):
+            self._optional |= any(name not in required for name in properties)
         map_subschemas(node, lambda inner: self._look(inner, depth + 1))
 
     @cached_property
@@ -138,12 +146,9 @@ class ReplySchema:
         for key in ("anyOf", "oneOf"):
             value = self._of_alternative(node.get(key) or (), value, depth)
         if isinstance(value, list):
-            first = node.get("prefixItems") or ()
-            rest = node.get("items")
-            return [
-                self._without_nulls(first[i] if i < len(first) else rest, each, depth + 1)
-                for i, each in enumerate(value)
-            ]
+            first, rest = node.get("prefixItems") or (), node.get("items")
+            schemas = (first[i] if i < len(first) else rest for i in range(len(value)))
+            return [self._without_nulls(schema, each, depth + 1) for schema, each in zip(schemas, value, strict=True)]
         properties, required = node.get("properties") or {}, node.get("required") or ()
         return {
             name: self._without_nulls(properties.get(name), each, depth + 1)
@@ -172,15 +177,13 @@ def _validator(schema: Any) -> Any:
         return None
 
 
-def _is_no_object(schema: dict[str, Any]) -> bool:
+def _root_types(schema: dict[str, Any]) -> list[str]:
     node: Any = schema
     for _ in range(_MAX_DEPTH):
         if not isinstance(node, dict) or "$ref" not in node:
             break
         node = target(schema, node["$ref"])
-    if not isinstance(node, dict):
-        return False
-    return types_of(node) != ["object"] if types_of(node) else not {"anyOf", "oneOf"}.isdisjoint(node)
+    return types_of(node) if isinstance(node, dict) else []
 
 
 def _loosened(node: Any) -> Any:
