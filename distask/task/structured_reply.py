@@ -113,7 +113,8 @@ class ReplySchema:
     def _look(self, node: Any, depth: int) -> None:
         if not isinstance(node, dict) or depth > _MAX_DEPTH:
             return
-        self._constrained |= not OPTIONAL_CONSTRAINTS.isdisjoint(node) or "oneOf" in node
+        self._constrained |= not OPTIONAL_CONSTRAINTS.isdisjoint(node) or "oneOf" in node or _is_tuple(node)
+        self._constrained |= "anyOf" in node and bool(types_of(node))
         properties, required = node.get("properties"), node.get("required") or []
         if isinstance(properties, dict) and isinstance(required, list):
             self._optional |= any(name not in required for name in properties)
@@ -186,11 +187,19 @@ def _root_types(schema: dict[str, Any]) -> list[str]:
     return types_of(node) if isinstance(node, dict) else []
 
 
+def _is_tuple(node: dict[str, Any]) -> bool:
+    return "prefixItems" in node or isinstance(node.get("items"), list)
+
+
 def _loosened(node: Any) -> Any:
     """A schema's shape: without the keywords that only narrow values down."""
     if not isinstance(node, dict):
         return node
     kept = {key: value for key, value in node.items() if key not in OPTIONAL_CONSTRAINTS}
+    if _is_tuple(node):
+        kept = {key: value for key, value in kept.items() if key not in ("prefixItems", "items", "additionalItems")}
+    if "anyOf" in kept and types_of(node):
+        del kept["anyOf"]
     if node.get("patternProperties"):
         kept.pop("additionalProperties", None)
     if "oneOf" in kept and "anyOf" not in kept:

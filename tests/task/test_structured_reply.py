@@ -179,6 +179,8 @@ def test_a_list_for_the_only_column_is_read(tmp_path):
         ({"type": "object", "propertyNames": {"pattern": "^a"}}, {"b": 1}, {"a": 1}),
         ({"type": "object", "patternProperties": {"^a": TEXT}, "additionalProperties": False}, {"a": 1}, {"a": "x"}),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 1, 1.5),
+        ({"type": "array", "prefixItems": [TEXT, WHOLE], "minItems": 2, "maxItems": 2}, [1, "x"], ["x", 1]),
+        ({"type": "object", "anyOf": [{"required": ["x"]}, {"required": ["y"]}]}, {"z": 1}, {"y": 1}),
     ],
 )
 def test_a_constraint_that_servers_leave_out_is_checked(tmp_path, constraint, bad, good):
