@@ -189,9 +189,10 @@ class _Fit:
         self._dialect = dialect
         self._definitions: dict[str, Any] = {}
         self._names: dict[str, str] = {}
-        self._open: list[str] = []
+        self._open: list[Any] = ["#"]
         """References that are being followed."""
         self._optional = 0
+        self._nodes = 0
 
     def whole(self) -> Schema:
         """The fitted schema; raises `_Loose`."""
@@ -204,6 +205,9 @@ class _Fit:
         return {**made, "$defs": self._definitions} if self._definitions else made
 
     def _node(self, node: Any, path: str) -> Any:
+        self._nodes += 1
+        if self._nodes > _MAX_NODES:
+            raise _Loose(f"its references stand for more than {_MAX_NODES:,} parts")
         if self._dialect.closed and node in (True, False, {}):
             raise _Loose(f"{_at(path)} may be {'nothing' if node is False else 'anything'}")
         if self._dialect.any_as_types and node in (True, {}):
@@ -216,9 +220,10 @@ class _Fit:
             only = node["allOf"][0] if len(_list(node["allOf"])) == 1 else None
             if _is_reference(only) and not _constraints(node, but="allOf"):
                 return self._reference(only, path)
-            merged = self._merged(node)
+            inlined: list[Any] = []
+            merged = self._merged(node, inlined)
             if merged is not None:
-                return self._node(merged, path)
+                return self._followed(inlined, merged, path)
             if self._dialect.closed:
                 raise _Loose(f"{_at(path)} combines schemas with `allOf`")
         return self._plain(dict(node), path)
@@ -234,35 +239,41 @@ class _Fit:
             return node
         beside = _constraints(node, but="$ref")
         if beside and pointer not in self._open:
-            merged = self._merged({"allOf": [{"$ref": pointer}], **beside})
+            inlined: list[Any] = []
+            merged = self._merged({"allOf": [{"$ref": pointer}], **beside}, inlined)
             if merged is not None:
-                return self._followed(pointer, merged, path)
+                return self._followed(inlined, merged, path)
         self.left_out.update(beside)
         if pointer in self._open and not self._dialect.recursive:
             raise _Loose(f"{_at(path)} is defined by itself")
         if pointer not in self._names:
             name = self._names[pointer] = self._free_name(pointer)
             self._definitions[name] = {}
-            self._definitions[name] = self._followed(pointer, _without_definitions(found), path)
+            self._definitions[name] = self._followed([pointer], _without_definitions(found), path)
         return {"$ref": f"#/$defs/{self._names[pointer]}"}
 
-    def _followed(self, pointer: str, node: Any, path: str) -> Any:
-        self._open.append(pointer)
+    def _followed(self, pointers: list[Any], node: Any, path: str) -> Any:
+        """Fit what references lead to: one of the same references in it is not put in its place again."""
+        before = len(self._open)
+        self._open += pointers
         try:
             return self._node(node, path)
         finally:
-            self._open.pop()
+            del self._open[before:]
 
     def _free_name(self, pointer: str) -> str:
         plain = re.sub(r"[^A-Za-z0-9_-]", "_", pointer.rpartition("/")[2].removeprefix("#")) or "root"
         names = (plain if number == 1 else f"{plain}_{number}" for number in count(1))
         return next(name for name in names if name not in self._definitions)
 
-    def _merged(self, node: Schema, depth: int = 0) -> Schema | None:
-        """A node with the schemas of its `allOf` put into it; None where they overlap, or refer to themselves."""
+    def _merged(self, node: Schema, inlined: list[Any], depth: int = 0) -> Schema | None:
+        """A node with the schemas of its `allOf` put into it; None where they overlap, or refer to themselves.
+
+        `inlined` is given the references that were put in.
+        """
         parts: list[Schema] = []
         for part in [{key: value for key, value in node.items() if key != "allOf"}, *_list(node.get("allOf"))]:
-            inner = self._part(part, depth)
+            inner = self._part(part, inlined, depth)
             if inner is None:
                 return None
             parts.append(inner)
@@ -281,17 +292,21 @@ class _Fit:
                 return None
         return made
 
-    def _part(self, part: Any, depth: int) -> Schema | None:
+    def _part(self, part: Any, inlined: list[Any], depth: int) -> Schema | None:
         """One schema of an `allOf` without references and `allOf`s of its own."""
-        if depth > _MAX_MERGED:
+        self._nodes += 1
+        if depth > _MAX_MERGED or self._nodes > _MAX_NODES:
             return None
         if part is True:
             return {}
         if _is_reference(part):
-            return None if part["$ref"] in self._open else self._part(target(self._root, part["$ref"]), depth + 1)
+            if part["$ref"] in self._open:
+                return None
+            inlined.append(part["$ref"])
+            return self._part(target(self._root, part["$ref"]), inlined, depth + 1)
         if not isinstance(part, dict) or "$ref" in part:
             return None
-        return self._merged(part, depth + 1) if "allOf" in part else part
+        return self._merged(part, inlined, depth + 1) if "allOf" in part else part
 
     # One schema
 
@@ -444,6 +459,8 @@ class _Fit:
 _FORMS = ("pattern", "format")
 _NOTES = ("title", "description", "default", "examples", "$comment", "$defs", "definitions")
 """Keywords that constrain nothing."""
+_MAX_NODES = 20_000
+"""Parts that are fitted, each counted as often as it is put in the place of a reference."""
 _MAX_MERGED = 20
 """References and `allOf`s in each other that are put together."""
 

@@ -38,7 +38,6 @@ _HOLD_ONE = frozenset(
 )  # fmt: skip
 _HOLD_LIST = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
 _HOLD_MAP = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
-_MAX_REFERENCES = 50
 
 Schema = dict[str, Any]
 
@@ -103,13 +102,12 @@ def types_of(node: Schema) -> list[str]:
     return [name for name, keywords in groups if not keywords.isdisjoint(node)]
 
 
-def allows_null(root: Any, node: Any, depth: int = 0) -> bool:
-    """Whether null fits a schema, as far as its types, values and alternatives say."""
+def allows_null(root: Any, node: Any, known: dict[Any, bool] | None = None) -> bool:
+    """Whether null fits a schema, as far as its types, values and alternatives say; `known` remembers references."""
     if not isinstance(node, dict):
         return node is not False
-    if depth > _MAX_REFERENCES:
-        return True
-    if "$ref" in node and not allows_null(root, target(root, node["$ref"]) or {}, depth + 1):
+    known = {} if known is None else known
+    if "$ref" in node and not _reference_allows_null(root, node["$ref"], known):
         return False
     named = node.get("type")
     if named is not None and "null" not in ([named] if isinstance(named, str) else named):
@@ -119,9 +117,18 @@ def allows_null(root: Any, node: Any, depth: int = 0) -> bool:
     if isinstance(node.get("enum"), list) and None not in node["enum"]:
         return False
     for key in ("anyOf", "oneOf"):
-        if isinstance(node.get(key), list) and not any(allows_null(root, each, depth + 1) for each in node[key]):
+        if isinstance(node.get(key), list) and not any(allows_null(root, each, known) for each in node[key]):
             return False
     every = node.get("allOf")
-    if isinstance(every, list) and not all(allows_null(root, each, depth + 1) for each in every):
+    if isinstance(every, list) and not all(allows_null(root, each, known) for each in every):
         return False
-    return not ("not" in node and node["not"] != {} and allows_null(root, node["not"], depth + 1))
+    return not ("not" in node and node["not"] != {} and allows_null(root, node["not"], known))
+
+
+def _reference_allows_null(root: Any, reference: Any, known: dict[Any, bool]) -> bool:
+    if not isinstance(reference, str):
+        return True
+    if reference not in known:
+        known[reference] = True  # of a reference that leads to itself
+        known[reference] = allows_null(root, target(root, reference) or {}, known)
+    return known[reference]

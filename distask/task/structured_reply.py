@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from distask.llm.request import Completion
 
 _MAX_DEPTH = 100
+_MAX_STEPS = 20_000
+"""Parts of a schema that a reply is held against while nulls are looked for."""
 _REMEMBERED = 512
 _UNREADABLE = object()
 
@@ -61,13 +63,14 @@ class ReplySchema:
     """Reads the replies that were held to a schema."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = schema
+        self.schema = schema
         self._constrained = False
         self._optional = False
         self._look(schema, 0)
         kinds = _root_types(schema)
         self._is_object = kinds == ["object"]
         self._may_be_object = not kinds or "object" in kinds
+        self._alternatives: dict[int, Any] = {}
 
     def read(self, completion: Completion) -> tuple[Completion, InvalidReply | None]:
         """The reply as if the server had been sent the schema as it is, and the constraint that it breaks, if any."""
@@ -96,7 +99,7 @@ class ReplySchema:
         else:  # an alternative may be an object with a property of that name
             wrapped = not self._may_be_object or not self._fits(value)
         value = value[WRAPPER] if wrapped else value
-        return self._without_nulls(self._schema, value, 0) if self._optional else value
+        return _Pruning(self).prune(self.schema, value, 0) if self._optional else value
 
     def _fault(self, value: Any) -> InvalidReply | None:
         loosened, validator = self._loosened, self._validator
@@ -122,11 +125,11 @@ class ReplySchema:
 
     @cached_property
     def _validator(self) -> Any:
-        return _validator(self._schema)
+        return _validator(self.schema)
 
     @cached_property
     def _shape(self) -> Any:
-        return _loosened(self._schema)
+        return _loosened(self.schema)
 
     @cached_property
     def _loosened(self) -> Any:
@@ -135,35 +138,55 @@ class ReplySchema:
     def _fits(self, value: Any) -> bool:
         return self._validator is not None and self._validator.error_of(value) is None
 
-    def _without_nulls(self, node: Any, value: Any, depth: int) -> Any:
-        """A value without the nulls of properties that may be absent and may not be null."""
-        if not isinstance(node, dict) or not isinstance(value, dict | list) or depth > _MAX_DEPTH:
+    def alternative(self, option: dict[str, Any]) -> Any:
+        """What tells whether a value has the shape of one of the schema's alternatives; None where nothing does."""
+        if id(option) not in self._alternatives:
+            definitions = {key: self._shape[key] for key in ("$defs", "definitions") if key in self._shape}
+            self._alternatives[id(option)] = _validator({**definitions, **_loosened(option)})
+        return self._alternatives[id(option)]
+
+
+class _Pruning:
+    """Takes the nulls of properties out of one reply that may be absent and may not be null."""
+
+    def __init__(self, held: ReplySchema) -> None:
+        self._held = held
+        self._root = held.schema
+        self._steps = 0
+
+    def prune(self, node: Any, value: Any, depth: int) -> Any:
+        """The value without them; raises `RecursionError` where the schema has no end."""
+        if not isinstance(node, dict) or not isinstance(value, dict | list):
             return value
-        root = self._schema
+        self._steps += 1
+        if depth > _MAX_DEPTH or self._steps > _MAX_STEPS:
+            raise RecursionError
         if "$ref" in node:
-            value = self._without_nulls(target(root, node["$ref"]), value, depth + 1)
+            value = self.prune(target(self._root, node["$ref"]), value, depth + 1)
         for part in node.get("allOf") or ():
-            value = self._without_nulls(part, value, depth + 1)
+            value = self.prune(part, value, depth + 1)
         for key in ("anyOf", "oneOf"):
-            value = self._of_alternative(node.get(key) or (), value, depth)
+            value = self._alternative(node.get(key) or (), value, depth)
         if isinstance(value, list):
             first, rest = node.get("prefixItems") or (), node.get("items")
             schemas = (first[i] if i < len(first) else rest for i in range(len(value)))
-            return [self._without_nulls(schema, each, depth + 1) for schema, each in zip(schemas, value, strict=True)]
+            return [self.prune(schema, each, depth + 1) for schema, each in zip(schemas, value, strict=True)]
         properties, required = node.get("properties") or {}, node.get("required") or ()
         return {
-            name: self._without_nulls(properties.get(name), each, depth + 1)
+            name: self.prune(properties.get(name), each, depth + 1)
             for name, each in value.items()
-            if each is not None or name not in properties or name in required or allows_null(root, properties[name])
+            if each is not None
+            or name not in properties
+            or name in required
+            or allows_null(self._root, properties[name])
         }
 
-    def _of_alternative(self, options: Any, value: Any, depth: int) -> Any:
+    def _alternative(self, options: Any, value: Any, depth: int) -> Any:
         """A value as the first alternative that it fits has it."""
-        definitions = {key: self._shape[key] for key in ("$defs", "definitions") if key in self._shape}
         for option in options:
             if isinstance(option, dict):
-                read = self._without_nulls(option, value, depth + 1)
-                validator = _validator({**definitions, **_loosened(option)})
+                read = self.prune(option, value, depth + 1)
+                validator = self._held.alternative(option)
                 if validator is not None and validator.error_of(read) is None:
                     return read
         return value

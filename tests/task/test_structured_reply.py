@@ -264,3 +264,32 @@ def test_what_is_no_schema_changes_and_refuses_nothing(schema):
         assert read(schema, {"a": None, "b": [{"a": 1}]})[1] is None
     for dialect in DIALECTS.values():
         assert isinstance(fit_schema(schema, dialect).schema, dict)
+
+
+MANY = {f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"$ref": f"#/$defs/d{i + 1}"}]} for i in range(60)}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"allOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**MANY, "d60": TEXT}},
+        {"anyOf": [{"$ref": "#/$defs/d0"}], "$defs": {**MANY, "d60": TEXT}},
+        {"properties": {"a": {"anyOf": [{"$ref": "#/$defs/x"}]}}, "$defs": {"x": {"anyOf": [{"$ref": "#/$defs/x"}, {"$ref": "#/$defs/x"}]}}},
+        {"properties": {n: {"allOf": [{"$ref": "#"}, {"title": n}]} for n in "abc"}},
+        {"properties": {n: {"$ref": "#/$defs/x", "minProperties": 1} for n in "abc"}, "$defs": {"x": {"properties": {n: {"$ref": "#/$defs/x", "minProperties": 1} for n in "abc"}}}},
+        {"properties": {"a": {"$ref": "#/$defs/p0"}}, "$defs": {f"p{i}": {"properties": {n: {"$ref": f"#/$defs/p{i + 1}", "minProperties": 1} for n in "ab"}} for i in range(60)}},
+        {"allOf": [{"$ref": "#/$defs/a0"}, {"$ref": "#/$defs/a0"}], "$defs": {f"a{i}": {"allOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in range(18)}},
+    ],
+)  # fmt: skip
+def test_a_schema_whose_references_multiply_without_end_takes_no_time(schema):
+    schema = {"type": "object", **schema}
+    deep: dict = {"a": None}
+    for _ in range(40):
+        deep = {"a": deep, "b": [deep]} if len(str(deep)) < 10_000 else {"a": deep}
+
+    read(schema, deep)
+    for dialect in DIALECTS.values():
+        assert isinstance(fit_schema(schema, dialect).schema, dict)
