@@ -109,6 +109,8 @@ def _counts(made: Plan) -> Iterator[tuple[str, str]]:
     yield "rows", f"{made.rows:,}{each}"
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'row')} can't be rendered ({kind}), and would be written with the reason"
+    for note in made.notes:
+        yield "schema", note
     yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to ask for"
     yield "tokens", _tokens(made.reckoning)
     yield from _costs(made.reckoning)
@@ -170,6 +172,7 @@ def _as_json(made: Plan) -> dict[str, Any]:
         "price": price and {**price.model_dump(exclude_defaults=True), "from": reckoning.known.origin},
         "too_long": reckoning.too_long,
         "failures": dict(made.failures),
+        "notes": made.notes,
         "chats": [
             {"place": c.place, "messages": c.messages, "keywords": c.keywords, "error": c.error} for c in made.chats
         ],

@@ -70,6 +70,8 @@ def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:
     yield "rows", f"{made.rows:,}{each}"
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'step')} of the first {several(made.rehearsed, 'row')} can't be done ({kind})"
+    for note in made.notes:
+        yield "schema", note
     most = "as many as the rows ask for" if made.most is None else f"{made.most:,} at the most"
     yield (
         "replies",
@@ -107,6 +109,7 @@ def _as_json(made: PipelinePlan) -> dict[str, Any]:
             for count in made.counts
         ],
         "failures": dict(made.failures),
+        "notes": made.notes,
         "chats": [
             {"step": step, "place": chat.place, "messages": chat.messages, "keywords": chat.keywords}
             for step, chat in made.chats

@@ -199,6 +199,7 @@ class ExportBatchResult(Result):
     stored: int = Field(description="replies that the store has, which are not asked for")
     waiting: int = Field(description="batches that requests of this run are in; those are not written")
     failures: dict[str, int] = Field(description="generations that can't be asked for, by kind")
+    notes: list[str] = Field(description="how JSON Schemas are fitted to the server")
 
 
 class BatchRequests(Model):
@@ -284,6 +285,7 @@ class DryRunResult(Result):
     price: dict[str, Any] | None
     too_long: int = Field(description="rows longer than the model's context")
     failures: dict[str, int] = Field(description="rows that can't be rendered, by kind")
+    notes: list[str] = Field(description="how JSON Schemas are fitted to the server")
     chats: list[Chat]
 
 
@@ -338,6 +340,7 @@ class StepsDryRunResult(Result):
     cost_usd: float | None = Field(description="at the most, as the rehearsed rows went")
     steps: list[PlannedStep]
     failures: dict[str, int] = Field(description="steps of rehearsed rows that can't be done, by kind")
+    notes: list[str] = Field(description="how JSON Schemas are fitted to the server")
     chats: list[StepChat]
 
 

@@ -54,7 +54,7 @@ def command(
     if json_:
         files = [{"file": str(path), "requests": count} for path, count in made.files]
         counts = {"rows": made.rows, "stored": made.stored, "waiting": made.waiting}
-        Events("export-batch").result(files=files, failures=dict(made.failures), **counts)
+        Events("export-batch").result(files=files, failures=dict(made.failures), notes=made.notes, **counts)
         return
     for name, text in _lines(made):
         out().print(Text.assemble((f"{name:<9}", "dim"), plain(text)))
@@ -72,6 +72,8 @@ def _lines(made: Exported) -> Iterator[tuple[str, str]]:
         yield "waiting", f"requests that are in {several(made.waiting, 'batch')} are not written"
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'generation')} can't be asked for ({kind})"
+    for note in made.notes:
+        yield "schema", note
     for path, count in made.files:
         yield "written", f"{several(count, 'request')}, in {path}"
     if not made.files:

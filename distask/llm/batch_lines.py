@@ -21,6 +21,7 @@ from distask.llm.routes import PATHS
 if TYPE_CHECKING:
     from distask.llm.request import Request
     from distask.llm.routes import Route
+    from distask.llm.schema_fit import SchemaFitter
 
 EXPIRED = frozenset({"batch_expired", "expired"})
 CANCELLED = frozenset({"batch_cancelled", "cancelled"})
@@ -41,10 +42,10 @@ def url_of(route: Route, *, azure: bool = False) -> str:
     return PATHS[route] if azure else f"/v1{PATHS[route]}"
 
 
-def request_line(custom_id: str, request: Request, n: int, url: str) -> bytes:
+def request_line(custom_id: str, request: Request, n: int, url: str, schemas: SchemaFitter | None = None) -> bytes:
     """The line that asks for n completions, its body that of a plain call; raises `CallFailed`."""
     head = b'{"custom_id":"%s","method":"POST","url":"%s","body":' % (custom_id.encode(), url.encode())
-    return head + body_of(request, n) + b"}\n"
+    return head + body_of(request, n, schemas) + b"}\n"
 
 
 def read_result(line: bytes, situation: Situation) -> Result | None:

@@ -22,6 +22,8 @@ from distask.llm.offline import OfflineProvider
 from distask.llm.openai import Endpoint, OpenAIProvider
 from distask.llm.pace import Pace
 from distask.llm.request import CallFailed
+from distask.llm.schema_dialects import LLAMA_CPP, known_dialect
+from distask.llm.schema_fit import SchemaFitter
 from distask.llm.tokens import estimate_tokens
 from distask.llm.tracing import tracer_of
 from distask.llm.waits import backoff
@@ -395,9 +397,9 @@ def _client(resolved: Resolved, on_event: Callable[[str], None] | None) -> Clien
         return Client(OfflineProvider(), Pace(limits.concurrency, timeout=None))
     if resolved.config.provider == "llamacpp":
         pace = Pace(limits.concurrency, timeout=None)
-        return Client(_llamacpp(resolved), pace, max_retries=limits.max_retries, on_event=on_event)
+        return Client(_llamacpp(resolved, on_event), pace, max_retries=limits.max_retries, on_event=on_event)
     return Client(
-        OpenAIProvider(endpoint_of(resolved), timeout=limits.timeout, connections=limits.concurrency),
+        OpenAIProvider(endpoint_of(resolved), timeout=limits.timeout, connections=limits.concurrency, notify=on_event),
         Pace(
             limits.concurrency,
             limits.requests_per_minute,
@@ -411,10 +413,11 @@ def _client(resolved: Resolved, on_event: Callable[[str], None] | None) -> Clien
     )
 
 
-def _llamacpp(resolved: Resolved) -> Provider:
+def _llamacpp(resolved: Resolved, on_event: Callable[[str], None] | None) -> Provider:
     from distask.llm.llamacpp import LlamaCppProvider
 
-    return LlamaCppProvider(resolved.config.model or "", resolved.config.llamacpp)
+    schemas = SchemaFitter(known_dialect(resolved.config) or LLAMA_CPP, on_event)
+    return LlamaCppProvider(resolved.config.model or "", resolved.config.llamacpp, schemas)
 
 
 def endpoint_of(resolved: Resolved) -> Endpoint:
@@ -427,4 +430,5 @@ def endpoint_of(resolved: Resolved) -> Endpoint:
         secrets=tuple(s for s in secrets if s and len(s) >= SHORTEST_SECRET),
         key_env=config.api_key_env,
         azure_version=config.api_version if config.provider == "azure" else None,
+        dialect=known_dialect(config),
     )

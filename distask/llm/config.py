@@ -118,7 +118,7 @@ class Resolved(Struct, frozen=True):
         """Key, value and origin of all that is set; the key itself is hidden."""
         config = self.config
         rows: list[tuple[str, Any]] = [("provider", config.provider), ("model", config.model)]
-        rows += [(k, v) for k in ("base_url", "api_version") if (v := getattr(config, k)) is not None]
+        rows += [(k, v) for k in ("base_url", "api_version", "schema_dialect") if (v := getattr(config, k)) is not None]
         if config.api_key_env:
             rows += [("api_key_env", config.api_key_env), ("api_key", "(hidden)")]
         rows += [(f"headers.{name}", value) for name, value in config.headers.items()]

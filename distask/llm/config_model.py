@@ -73,6 +73,13 @@ class LLMConfig(Model):
         None, pattern=VARIABLE, description="The name of the environment variable that holds the key; never a key"
     )
     api_version: str | None = Field(None, pattern=r"^[\w.-]+$", description="Azure's api-version")
+    schema_dialect: (
+        Literal["openai", "azure", "anthropic", "gemini", "vllm", "llama.cpp", "common", "as-written"] | None
+    ) = Field(
+        None,
+        description="Which JSON Schemas the server takes; left out, its host or its list of models says. "
+        "common: what most servers take; as-written: schemas are sent unchanged",
+    )
     headers: dict[str, str] = Field(
         {}, description="More headers; a value is the name of an environment variable in `${}`"
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from distask.llm.config_model import LlamaCpp
     from distask.llm.request import Completion, Request
+    from distask.llm.schema_fit import SchemaFitter
 
 ENDPOINT = "llamacpp"
 
@@ -42,10 +43,12 @@ class LlamaCppProvider:
     Args:
         model: the GGUF file's path, or where on the Hub it is fetched from.
         settings: slots, context, threads.
+        schemas: fits the schemas of requests.
     """
 
-    def __init__(self, model: str, settings: LlamaCpp) -> None:
+    def __init__(self, model: str, settings: LlamaCpp, schemas: SchemaFitter) -> None:
         self.model = model
+        self._schemas = schemas
         self.settings = settings
         self._server: Any = None
         self._threads = ThreadPoolExecutor(settings.slots, thread_name_prefix="llamacpp")
@@ -74,7 +77,7 @@ class LlamaCppProvider:
                 self._server = await loop.run_in_executor(self._threads, _serve, self.model, self.settings)
 
     def _ask(self, request: Request, n: int) -> list[Completion]:
-        asked = payload(request)
+        asked = self._schemas.fit(payload(request))
         asked |= asked.pop("extra_body", None) or {}
         if n > 1 and request.route != "embeddings":
             asked["n"] = n

@@ -5,7 +5,9 @@ One call is one HTTP exchange; trying again is the client's business, and what a
 
 from __future__ import annotations
 
+import asyncio
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -17,13 +19,17 @@ from distask.llm.http import Fault, Http
 from distask.llm.request import CallFailed, Failure
 from distask.llm.retry import Situation, classify
 from distask.llm.routes import PATHS, payload
+from distask.llm.schema_dialects import dialect_of_models, likely_dialect
+from distask.llm.schema_fit import SchemaFitter, has_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from distask.llm.request import Completion, Request
     from distask.llm.routes import Route
+    from distask.llm.schema_dialects import Dialect
 
+MODELS_TIMEOUT_S = 5.0
 NOT_SENT = ("stream", "stream_options", "n", "model", "messages", "prompt", "input")
 """Keys that `extra_body` can't set: a reply is read whole, and the others are distask's own."""
 
@@ -40,6 +46,8 @@ class Endpoint(Struct, frozen=True):
     """The variable that the key came from."""
     azure_version: str | None = None
     """The api-version of Azure's older addresses, which name the model in the path."""
+    dialect: Dialect | None = None
+    """The JSON Schemas that the server takes; None where its list of models is to say."""
 
     def __repr__(self) -> str:  # its headers are secrets
         return f"Endpoint({self.base_url})"
@@ -58,16 +66,28 @@ class OpenAIProvider:
         endpoint: whom to ask.
         timeout: seconds for a whole call.
         connections: how many connections are kept alive.
+        notify: called once with each line about what the server is not sent.
     """
 
-    def __init__(self, endpoint: Endpoint, *, timeout: float = 600, connections: int = 256) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        timeout: float = 600,
+        connections: int = 256,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.http = Http(endpoint.base_url, endpoint.headers, timeout=timeout, connections=connections)
         self._fresh = True
+        self._notify = notify
+        self._schemas: SchemaFitter | None = None
+        self._first_schema = asyncio.Lock()
 
     async def complete(self, request: Request, samples: Sequence[int]) -> list[Completion]:
         """One call for `len(samples)` completions; it may bring fewer. Raises `CallFailed`."""
-        data = body_of(request, len(samples))
+        schemas = await self._fitter() if has_schema(request.keywords.get("response_format")) else None
+        data = body_of(request, len(samples), schemas)
         try:
             response = await self.http.post_json(self.endpoint.path(request.model, request.route), data)
         except Fault as fault:
@@ -84,14 +104,37 @@ class OpenAIProvider:
         """Close its connections."""
         await self.http.close()
 
+    async def _fitter(self) -> SchemaFitter:
+        """What fits schemas to this server; one of an unknown kind is asked for its models before its first schema."""
+        if self._schemas is not None:
+            return self._schemas
+        async with self._first_schema:
+            if self._schemas is None:
+                dialect = self.endpoint.dialect or await self._served_dialect()
+                self._schemas = SchemaFitter(dialect, self._notify)
+        return self._schemas
+
+    async def _served_dialect(self) -> Dialect:
+        found = None
+        try:
+            response = await asyncio.wait_for(self.http.get("/models"), MODELS_TIMEOUT_S)
+            found = dialect_of_models(orjson.loads(response.body)) if response.status == HTTPStatus.OK else None
+        except (Fault, TimeoutError, orjson.JSONDecodeError):
+            pass
+        return found or likely_dialect(self.endpoint.base_url)
+
     def _situation(self, request: Request) -> Situation:
         endpoint = self.endpoint
         return Situation(endpoint.base_url, request.model, endpoint.key_env, endpoint.secrets, self._fresh)
 
 
-def body_of(request: Request, n: int) -> bytes:
-    """What is sent to ask for n completions; raises `CallFailed` where it can't be written."""
-    asked = payload(request)
+def body_of(request: Request, n: int, schemas: SchemaFitter | None = None) -> bytes:
+    """The JSON text that asks for n completions, its schema fitted by `schemas`.
+
+    Raises:
+        CallFailed: it can't be written.
+    """
+    asked = payload(request) if schemas is None else schemas.fit(payload(request))
     extra = asked.pop("extra_body", None)
     if extra:
         asked |= {key: value for key, value in extra.items() if key not in NOT_SENT}

@@ -200,6 +200,7 @@ class Rounds:
         self._collect, self._wait, self._limit = collect, wait, limit
         self._observe, self._tell = observe, tell or (lambda _: None)
         self._most: int | None = None
+        self._noted: set[str] = set()
 
     def gather(self) -> Deferred:
         """What answers the run that follows: nothing but the failures that are final."""
@@ -224,7 +225,9 @@ class Rounds:
                 assert part.path is not None
                 made.append((enter(self._desk.ledger, self._task, part), part.path))
 
-            parts = Parts(lambda number: folder / f"{number}.jsonl", full, most=self._most, room=MOST_PARTS)
+            parts = Parts(
+                lambda number: folder / f"{number}.jsonl", full, most=self._most, room=MOST_PARTS, notify=self._note
+            )
             deferred = Deferred(self._desk.ledger, parts, self._limit)
             self._collect(deferred)
             parts.close()
@@ -236,6 +239,12 @@ class Rounds:
             return deferred
         self._fetch_all(waiting)
         return None
+
+    def _note(self, line: str) -> None:
+        """Pass on a line that may come in every round."""
+        if line not in self._noted:
+            self._noted.add(line)
+            self._tell(line)
 
     def _fetch_all(self, numbers: set[int]) -> None:
         """Fetch each batch as it ends; the run ends after all that are ready are in the store."""

@@ -42,6 +42,8 @@ class Exported(Struct):
     """Replies that the store has already."""
     waiting: int = 0
     """Batches that requests of this run are in; those are not written."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of the requests."""
     failures: Counter[str] = field(default_factory=lambda: Stats().failures)
     """Kind of fault to the rows that can't be asked for."""
 
@@ -71,7 +73,7 @@ def export(job: Job, output: Path) -> Exported:
     store = job.open_store()
     assert store is not None
     with store, Ledger(store.path) as ledger:
-        parts = Parts(place, full)
+        parts = Parts(place, full, notify=made.notes.append)
         deferred = Deferred(ledger, parts)
         go(job, rows, Nowhere(), store, stats, deferred=deferred)
         parts.close()

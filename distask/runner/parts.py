@@ -8,6 +8,8 @@ from msgspec import Struct, field
 
 from distask.llm.batch_lines import request_line, url_of
 from distask.llm.request import CallFailed, Failure
+from distask.llm.schema_dialects import known_dialect, likely_dialect
+from distask.llm.schema_fit import SchemaFitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +47,7 @@ class Parts:
         full: told of each part when nothing more goes into it.
         most: requests in a part, where it is fewer than the config says.
         room: parts that may be written; None for any number.
+        notify: called with each line about what an endpoint is not sent.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Parts:
         *,
         most: int | None = None,
         room: int | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._place = place
         self._full = full
@@ -62,6 +66,8 @@ class Parts:
         self._begun = 0
         self._open: dict[tuple[str, str, str], Part] = {}
         self._keys: set[bytes] = set()
+        self._notify = notify
+        self._schemas: dict[str, SchemaFitter] = {}
 
     @property
     def has_room(self) -> bool:
@@ -79,7 +85,7 @@ class Parts:
         limits = llm.config.limits
         most_bytes = int(limits.batch_megabytes * MEGABYTE)
         url = url_of(request.route, azure=is_old_azure(access_of(llm)))
-        line = request_line(entry.key.hex(), request, len(entry.keys), url)
+        line = request_line(entry.key.hex(), request, len(entry.keys), url, self._fitter(llm))
         if len(line) > most_bytes:
             raise CallFailed(Failure("too_large", f"the request is larger than {limits.batch_megabytes:g} MB", "row"))
         kind = (target.endpoint, request.model, request.route)
@@ -100,6 +106,14 @@ class Parts:
         """Nothing more is written."""
         for kind in list(self._open):
             self._close(kind)
+
+    def _fitter(self, llm: Resolved) -> SchemaFitter:
+        """What fits schemas to an endpoint; nobody is asked what it is."""
+        endpoint, config = llm.endpoint(), llm.config
+        if endpoint not in self._schemas:
+            dialect = known_dialect(config) or likely_dialect(config.base_url or "")
+            self._schemas[endpoint] = SchemaFitter(dialect, self._notify)
+        return self._schemas[endpoint]
 
     def _begin(self, llm: Resolved, endpoint: str, request: Request) -> Part:
         path = self._place(self._begun)

@@ -10,6 +10,8 @@ from msgspec import Struct, field
 
 from distask.errors import RowError
 from distask.llm.prices import known_of
+from distask.llm.schema_dialects import known_dialect, likely_dialect
+from distask.llm.schema_fit import SchemaFitter
 from distask.runner.reckoning import Reckoning, tokens_of_cases
 from distask.runner.requests import Requests
 from distask.runner.targets import target
@@ -46,6 +48,8 @@ class Plan(Struct):
     """What the missing ones may cost."""
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of fault to the number of rows that can't be rendered."""
+    notes: list[str] = field(default_factory=list)
+    """How the schemas that are sent differ from those that are asked for."""
 
     @property
     def missing(self) -> int:
@@ -60,6 +64,8 @@ def plan(job: Job, chats: int = 3) -> Plan:
     spec = job.task.spec
     reckoning = Reckoning(known_of(job.llm, batch=job.batch), job.batch, spec.on_invalid.retry, tokens_of_cases(spec))
     made = Plan(whom.model, whom.endpoint, job.shape.num_generations, reckoning=reckoning)
+    config = job.llm.config
+    schemas = SchemaFitter(known_dialect(config) or likely_dialect(config.base_url or ""), made.notes.append)
     requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
     with job.open_existing_store() or nullcontext() as store:
         for row in job.open_input():
@@ -72,6 +78,7 @@ def plan(job: Job, chats: int = 3) -> Plan:
                     made.chats.append(Chat(row.place, None, error=error.message))
                 continue
             request = asked.request
+            schemas.fit(request.keywords)
             if len(made.chats) < chats:
                 made.chats.append(Chat(row.place, request.messages, request.keywords))
             if asked.cold:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from distask.llm.prices import Known, cost_of
+from distask.llm.schema_dialects import known_dialect, likely_dialect
+from distask.llm.schema_fit import SchemaFitter
 from distask.llm.tokens import estimate_tokens
 from distask.runner.asking import Asking, Targets
 from distask.runner.plan import Chat
@@ -65,6 +67,8 @@ class PipelinePlan(Struct):
     """Rows whose replies the store has all, up to the first step that waits for all rows."""
     steps: dict[str, StepPlan] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    """How the schemas that are sent differ from those that are asked for."""
 
     @property
     def most(self) -> int | None:
@@ -130,11 +134,17 @@ def _rehearse(job: Job, made: PipelinePlan, targets: Targets, chats: int) -> Non
     made.rehearsed = len(rows)
     shown: dict[str, str] = {f"row {number + 1}": row.place for number, row in enumerate(rows[:chats])}
     counts = {count.name: count for count in pipeline.counts}
+    schemas: dict[str, SchemaFitter] = {}
 
     def replies(ask: Ask) -> list[str | Completion]:
         whom = targets.of(ask.llm, ask.defaults)
         messages, keywords = ask.task.format_input(ask.values, ask.index), ask.task.keywords(ask.values, ask.index)
         request = whom.request(messages, keywords, None, ask.task.route)
+        config = (whom.llm or job.llm).config
+        if whom.endpoint not in schemas:
+            dialect = known_dialect(config) or likely_dialect(config.base_url or "")
+            schemas[whom.endpoint] = SchemaFitter(dialect, made.notes.append)
+        schemas[whom.endpoint].fit(request.keywords)
         if ask.place in shown:
             made.chats.append((ask.step, Chat(shown.pop(ask.place), request.messages, request.keywords)))
         step = made.steps.setdefault(ask.step, StepPlan(counts[ask.step], whom.model))

@@ -350,7 +350,10 @@ class StructuredOutput(Model):
     """What the server is asked to hold the reply to."""
 
     schema_: dict[str, Any] | str | None = Field(
-        None, alias="schema", description="A JSON Schema, or an expression for one"
+        None,
+        alias="schema",
+        description="A JSON Schema, or an expression for one. Keywords that a server does not take are not sent there, "
+        "and are checked in the reply ([servers](servers.md#json-schemas))",
     )
     regex: str | None = Field(None, description="A regular expression (an expression in {{ }} for one)")
     choice: list[str] | str | None = Field(None, description="The replies to choose from, or an expression for them")

@@ -42,7 +42,9 @@ class Schema:
         """Compile it; raises `ValueError`."""
         self._deepest = check_schema(schema)
         patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS, size_limit=_PATTERN_BYTES)
-        self._validator = jsonschema_rs.validator_for(schema, retriever=_retrieve, pattern_options=patterns)
+        self._validator = jsonschema_rs.validator_for(
+            schema, retriever=_retrieve, pattern_options=patterns, validate_formats=True
+        )
 
     def error_of(self, value: Any) -> jsonschema_rs.ValidationError | None:
         """The first thing that is wrong with a value; raises `ValueError` where it can't be told."""

@@ -49,6 +49,17 @@ def compile_keywords(
     return make
 
 
+def fixed_schema(
+    spec: TaskSpec, columns: Mapping[str, ColumnType], pointers: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The schema that every reply is held to; None where there is none, or each row has its own."""
+    asked = spec.structured_output
+    if asked is True:
+        return outputs_schema(columns, pointers)
+    fixed = asked.schema_ if isinstance(asked, StructuredOutput) else None
+    return fixed if isinstance(fixed, dict) else None
+
+
 def outputs_schema(columns: Mapping[str, ColumnType], pointers: Mapping[str, str]) -> dict[str, Any]:
     """The JSON Schema of a reply that holds these columns, and nothing else."""
     schema = _closed_object()

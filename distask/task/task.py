@@ -20,7 +20,7 @@ from distask.task.aggregate import REDUCERS, Aggregate, entrywise
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
 from distask.task.draws import Draws, Index
-from distask.task.keywords import compile_keywords, held_reply
+from distask.task.keywords import compile_keywords, fixed_schema, held_reply
 from distask.task.media import Media
 from distask.task.meter import METER, LimitError, together
 from distask.task.params import param_template, param_values
@@ -28,6 +28,7 @@ from distask.task.parsers import Context, parser_class
 from distask.task.prompt import GO_ON, asked_of
 from distask.task.reading import Check, Reader, RowScope, reply_scope
 from distask.task.sandbox import GLOBALS, Sandbox
+from distask.task.structured_reply import ReplySchema, reply_schema
 from distask.task.templates import Compiler, Expression, Place, Scope
 
 if TYPE_CHECKING:
@@ -135,7 +136,15 @@ class Task:
         self.needed = _needed(spec, of_reply)
         self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p, _ in parsers)
         self._checks = tuple(Check(c, self._expression(c, ("checks", i))) for i, c in enumerate(spec.checks))
-        self._keywords = compile_keywords(spec, *self._asked(parsers), self._compiler)
+        asked = self._asked(parsers)
+        self._keywords = compile_keywords(spec, *asked, self._compiler)
+        fixed = fixed_schema(spec, *asked)
+        self._fixed_schema = None if fixed is None else reply_schema(fixed)
+        self._row_schema = isinstance(getattr(spec.structured_output, "schema_", None), str)
+        self._checks_schema = spec.structured_output is not True and not any(
+            column.padded for column in self._columns.values()
+        )
+        """Whether a reply is checked against its schema, besides its columns' types: those may keep part of a list."""
 
     @classmethod
     def load(
@@ -214,7 +223,11 @@ class Task:
         self._refuse_nothing(completion)
         scope = RowScope(lambda: self._scope(row, index, strict=False))
         drawn = self._draws.of(index) if self._drawn else {}
+        held = self._held_to(scope)
+        completion, fault = (completion, None) if held is None else held.read(completion)
         columns = self._read(completion, scope, {name: drawn[name] for name in self._drawn})
+        if fault is not None and self._checks_schema:
+            raise fault
         return {data: columns[name] for name, data in self._names}
 
     def null_output(self) -> dict[str, None]:
@@ -296,6 +309,16 @@ class Task:
         if completion.finish_reason == "length":
             raise InvalidReply("empty", "the reply is empty: max_tokens were used up before it began")
         raise InvalidReply("empty", "the reply is empty")
+
+    def _held_to(self, scope: RowScope) -> ReplySchema | None:
+        """The schema that the server was asked to hold the row's reply to."""
+        if not self._row_schema or self._keywords is None:
+            return self._fixed_schema
+        try:
+            asked = self._keywords(scope.names()).get("response_format")
+        except RowError:
+            return None
+        return None if asked is None else reply_schema(asked["json_schema"]["schema"])
 
     def _read(self, completion: Completion, scope: RowScope, drawn: Mapping[str, Any]) -> dict[str, Any]:
         """The columns of the first parser that fits: it parses, the types are right, the checks hold."""
