@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from distask.errors import RunError
 from distask.figures import money
-from distask.llm.prices import cost_of
+from distask.llm.prices import cost_of_usage, most_cost_of
 from distask.llm.tokens import estimate_tokens
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class Budget:
     """What a run may spend, in USD.
 
     A call reserves the most that it can cost and gives back what it did not. One that does not fit waits for calls in
-    flight, which may give back enough; where none is in flight, the run ends.
+    flight, which may give back enough; where none is in flight, the run ends. Where a server sends costs above the
+    price, as a gateway with a fee does, calls reserve that much more.
     """
 
     def __init__(self, most: float, stats: Stats) -> None:
@@ -46,6 +49,8 @@ class Budget:
         self._longest = UNLIMITED_REPLY
         self._off: float | None = None
         """The largest ratio of a chat's tokens to their estimate."""
+        self._surcharge = 1.0
+        """The largest ratio of a cost that the server sent to the cost by the price."""
 
     async def reserve(self, request: Request, samples: int, price: Price) -> float:
         """The USD that are set aside for a call; raises `CostReached`."""
@@ -59,7 +64,7 @@ class Budget:
             self._given_back.clear()
             await self._given_back.wait()
 
-    def give_back(self, amount: float, request: Request, completions: Sequence[Completion]) -> None:
+    def give_back(self, amount: float, request: Request, completions: Sequence[Completion], price: Price) -> None:
         """The call has ended, and what it cost is counted."""
         self._reserved -= amount
         if self._reserved < 1e-12:  # what floating point leaves
@@ -68,6 +73,8 @@ class Budget:
             self._longest = max(self._longest, completion.usage.output_tokens or 0)
         if completions and (asked := completions[0].usage.input_tokens):
             self._off = max(self._off or 0.0, asked / max(1, estimate_tokens(request.messages)))
+        if any(c.usage.cost for c in completions) and (listed := sum(cost_of_usage(price, replace(c.usage, cost=None)) or 0.0 for c in completions)):
+            self._surcharge = max(self._surcharge, sum(c.usage.cost or 0.0 for c in completions) / listed)
         self._given_back.set()
 
     def most_of(self, request: Request, samples: int, price: Price) -> float:
@@ -75,7 +82,7 @@ class Budget:
         margin = FIRST_MARGIN if self._off is None else max(1.0, self._off) * MARGIN
         asked = estimate_tokens(request.messages) * margin
         replied = (request.max_tokens or self._longest) * samples
-        return cost_of(price, asked, replied)
+        return most_cost_of(price, asked, replied) * self._surcharge
 
     def _told(self, request: Request, amount: float) -> str:
         """Why the run ends; for a request without a limit also what it was reckoned with."""
