@@ -36,7 +36,9 @@ def _rate(usd: float) -> str:
 
 def tokens(into: int, out: int, *, cached: int = 0, cache_writes: int = 0, reasoning: int = 0) -> str:
     """Counts of tokens, parts only where there are some: 1,931 in (1,024 cached), 203 out (128 reasoning)."""
-    parts = [f"{count:,} {word}" for count, word in ((cached, "cached"), (cache_writes, "written to the cache")) if count]
+    parts = [
+        f"{count:,} {word}" for count, word in ((cached, "cached"), (cache_writes, "written to the cache")) if count
+    ]
     listed = f" ({', '.join(parts)})" if parts else ""
     thought = f" ({reasoning:,} reasoning)" if reasoning else ""
     return f"{into:,} in{listed}, {out:,} out{thought}"

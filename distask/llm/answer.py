@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from distask.llm.http import Response
+    from distask.llm.request import Usage
 
 
 LONGEST_INT = 300

@@ -43,9 +43,7 @@ PARTS = {
     **dict.fromkeys(("reasoningtokens", "reasoningtokencount", "thoughtstokencount"), "reasoning"),
 }
 """Parts of the input and of the output."""
-DETAILS = frozenset(
-    f"{side}token{s}details" for side in ("prompt", "input", "completion", "output") for s in ("s", "")
-)
+DETAILS = frozenset(f"{side}token{s}details" for side in ("prompt", "input", "completion", "output") for s in ("s", ""))
 """Where parts are, if not next to the counts."""
 ANTHROPIC = ("cache_read_input_tokens", "cache_creation_input_tokens")
 """Anthropic counts these apart from its `input_tokens`."""

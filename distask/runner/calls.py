@@ -189,19 +189,21 @@ class Calls:
     async def _once_more(
         self, pending: Pending, target: Target, asked: Asked, sample: int, attempt: int, before: Generation
     ) -> Generation:
-        answer: Completion | Failure | None = (kept := self._stored(asked, sample, attempt))
-        if kept is None:
+        answer: Completion | Failure
+        stored = self._stored(asked, sample, attempt)
+        if stored is None:
             kind = before.error and before.error.kind
             log.info("row %s: the reply can't be used (%s), and is asked for again", pending.index, kind)
             answer = (await self._ask(target, asked, [sample], attempt))[sample]
             self._shared.stats.invalid_retries += 1
         else:
-            self._shared.stats.reused([kept])
+            answer = stored
+            self._shared.stats.reused([stored])
         if isinstance(answer, Failure):  # the reply from before says more
             return before
         generation = self._read(pending.values, pending.index, asked.request, answer)
         generation.usage = total(before.usage, generation.usage)
-        generation.paid = before.paid or kept is None
+        generation.paid = before.paid or stored is None
         return generation
 
     async def _ask(
