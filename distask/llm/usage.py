@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_COUNT = 10**12
 """A larger number is no count of tokens."""
+MAX_USD = 10**6
+"""A larger number is no cost of a request."""
 MAX_DIGITS = 40
 """Characters of a number that is sent as a string."""
 COST_HEADER = "x-litellm-response-cost"
@@ -51,7 +53,7 @@ COSTS = ("cost", "total_cost", "cost_usd", "estimated_cost")
 """USD: OpenRouter, Vercel and Perplexity send `cost`, DeepInfra `estimated_cost`."""
 
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
-Cost = Annotated[float, Meta(ge=0, le=MAX_COUNT)]
+Cost = Annotated[float, Meta(ge=0, le=MAX_USD)]
 
 
 class _InputDetails(Struct, forbid_unknown_fields=True, gc=False):
@@ -194,12 +196,11 @@ def _cost(usage: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
         cost = usage.get(name)
         if isinstance(cost, dict):  # Perplexity's, with its parts
             cost = cost.get("total_cost")
-        if (usd := _number(cost)) is not None:
-            return float(usd) + _billed_by_the_provider(usage)
-    if (ticks := _number(usage.get("cost_in_usd_ticks"))) is not None:
-        return ticks / TICKS
-    usd = _number(headers.get(COST_HEADER))
-    return None if usd is None else float(usd)
+        if (usd := _usd(cost)) is not None:
+            return usd + _billed_by_the_provider(usage)
+    if (usd := _usd(usage.get("cost_in_usd_ticks"), TICKS)) is not None:
+        return usd
+    return _usd(headers.get(COST_HEADER))
 
 
 def _billed_by_the_provider(usage: Mapping[str, Any]) -> float:
@@ -207,4 +208,9 @@ def _billed_by_the_provider(usage: Mapping[str, Any]) -> float:
     details = usage.get("cost_details")
     if usage.get("is_byok") is not True or not isinstance(details, dict):
         return 0.0
-    return float(_number(details.get("upstream_inference_cost")) or 0)
+    return _usd(details.get("upstream_inference_cost")) or 0.0
+
+
+def _usd(value: Any, unit: int = 1) -> float | None:
+    number = _number(value)
+    return None if number is None or number / unit > MAX_USD else number / unit

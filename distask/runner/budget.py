@@ -73,10 +73,9 @@ class Budget:
             self._longest = max(self._longest, completion.usage.output_tokens or 0)
         if completions and (asked := completions[0].usage.input_tokens):
             self._off = max(self._off or 0.0, asked / max(1, estimate_tokens(request.messages)))
-        if any(c.usage.cost for c in completions) and (
-            listed := sum(cost_of_usage(price, replace(c.usage, cost=None)) or 0.0 for c in completions)
-        ):
-            self._surcharge = max(self._surcharge, sum(c.usage.cost or 0.0 for c in completions) / listed)
+        if sent := sum(c.usage.cost or 0.0 for c in completions):
+            listed = sum(cost_of_usage(price, replace(c.usage, cost=None)) or 0.0 for c in completions)
+            self._surcharge = max(self._surcharge, sent / listed) if listed else self._surcharge
         self._given_back.set()
 
     def most_of(self, request: Request, samples: int, price: Price) -> float:
