@@ -27,6 +27,10 @@ FIRST_MARGIN = 2.0
 """Before that."""
 
 
+FIRST_SHARE = 0.25
+"""Of the limit, for the calls that begin before any reply says what the server bills."""
+
+
 class CostReached(RunError):  # noqa: N818 - it was; nothing went wrong
     """The next request might cost more than `--max-cost` leaves; what was paid for is in the store."""
 
@@ -37,14 +41,18 @@ class Budget:
     """What a run may spend, in USD.
 
     A call reserves the most that it can cost and gives back what it did not. One that does not fit waits for calls in
-    flight, which may give back enough; where none is in flight, the run ends. Where a server sends costs above the
-    price, as a gateway with a fee does, calls reserve that much more.
+    flight, which may give back enough; where none is in flight, the run ends.
+
+    A server that sends costs may bill more than the price says, as a gateway with a fee does. What calls reserve is
+    scaled accordingly, and until the first reply tells, they reserve only a part of the limit.
     """
 
     def __init__(self, most: float, stats: Stats) -> None:
         self.most = most
         self._stats = stats
         self._reserved = 0.0
+        """By the price, without the surcharge."""
+        self._has_replies = False
         self._given_back = asyncio.Event()
         self._longest = UNLIMITED_REPLY
         self._off: float | None = None
@@ -53,14 +61,14 @@ class Budget:
         """The largest ratio of a cost that the server sent to the cost by the price."""
 
     async def reserve(self, request: Request, samples: int, price: Price) -> float:
-        """The USD that are set aside for a call; raises `CostReached`."""
+        """The USD that are set aside for a call, by the price; raises `CostReached`."""
         while True:
             amount = self.most_of(request, samples, price)
-            if self._stats.cost + self._reserved + amount <= self.most:
+            if self._fits(amount):
                 self._reserved += amount
                 return amount
             if self._reserved <= 0:
-                raise CostReached(self._told(request, amount))
+                raise CostReached(self._told(request, amount * self._surcharge))
             self._given_back.clear()
             await self._given_back.wait()
 
@@ -69,6 +77,7 @@ class Budget:
         self._reserved -= amount
         if self._reserved < 1e-12:  # what floating point leaves
             self._reserved = 0.0
+        self._has_replies = self._has_replies or bool(completions)
         for completion in completions:
             self._longest = max(self._longest, completion.usage.output_tokens or 0)
         if completions and (asked := completions[0].usage.input_tokens):
@@ -79,11 +88,17 @@ class Budget:
         self._given_back.set()
 
     def most_of(self, request: Request, samples: int, price: Price) -> float:
-        """The most USD that a call can cost."""
+        """The most USD that a call can cost by the price."""
         margin = FIRST_MARGIN if self._off is None else max(1.0, self._off) * MARGIN
         asked = estimate_tokens(request.messages) * margin
         replied = (request.max_tokens or self._longest) * samples
-        return most_cost_of(price, asked, replied) * self._surcharge
+        return most_cost_of(price, asked, replied)
+
+    def _fits(self, amount: float) -> bool:
+        reserved = self._reserved + amount
+        if not self._has_replies and self._reserved > 0 and reserved > self.most * FIRST_SHARE:
+            return False
+        return self._stats.cost + reserved * self._surcharge <= self.most
 
     def _told(self, request: Request, amount: float) -> str:
         """Why the run ends; for a request without a limit also what it was reckoned with."""

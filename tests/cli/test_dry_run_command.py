@@ -134,7 +134,7 @@ def test_what_the_store_has_costs_nothing_and_says_how_long_replies_are(shell):
 def test_a_known_model_at_its_own_endpoint_needs_no_price(shell):
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4.1-mini")
 
-    assert "price    $0.40 in, $1.60 out for a million tokens, says genai-prices" in said.out
+    assert "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, says genai-prices" in said.out
 
 
 def test_a_chat_that_is_longer_than_the_context_is_told(shell):
