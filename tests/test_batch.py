@@ -459,7 +459,12 @@ def test_a_batch_costs_the_share_that_the_config_says(desk):
 @pytest.mark.parametrize(("sent", "cost"), [({}, 5 * 0.5 * (10 * 1 + 10 * 0.25)), ({"cost": 0.125}, 5 * 0.125)])
 def test_cached_tokens_and_sent_costs_of_a_batch_count_as_those_of_a_call(desk, sent, cost):
     """A server that sends a cost has taken its own discount off."""
-    usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25, "prompt_tokens_details": {"cached_tokens": 10}}
+    usage = {
+        "prompt_tokens": 20,
+        "completion_tokens": 5,
+        "total_tokens": 25,
+        "prompt_tokens_details": {"cached_tokens": 10},
+    }
     choices = [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]
     desk.server.reply = lambda body: {"choices": choices, "usage": usage | sent}
     price = {"price": {"input": 1_000_000, "output": 0, "cached_input": 250_000, "batch": 0.5}}

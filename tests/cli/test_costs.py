@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +16,7 @@ from distask.llm.usage import share_usage
 from distask.report.spending import Spending
 from distask.runner.generations import statistics
 from distask.runner.stats import Stats
+from tests.report.conftest import text_of
 from tests.server import Reply
 
 PRICE = ["--set", "price.input=1000", "--set", "price.output=10000", "--set", "price.cached_input=100"]
@@ -46,8 +46,7 @@ def statistics_of(shell):
 
 def report_of(shell):
     assert shell("report", "answer.in.jsonl", "-o", "page.html").code == 0
-    html = (shell.folder / "page.html").read_text()
-    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", html)).split())
+    return text_of(shell.folder / "page.html")
 
 
 def test_cached_and_reasoning_tokens_are_kept_and_priced(shell):
@@ -55,7 +54,10 @@ def test_cached_and_reasoning_tokens_are_kept_and_priced(shell):
 
     said = shell.run(*PRICE)
 
-    assert statistics_of(shell) == [{"input_tokens": 20, "output_tokens": 9, "cached_tokens": 10, "reasoning_tokens": 3}] * 5
+    assert (
+        statistics_of(shell)
+        == [{"input_tokens": 20, "output_tokens": 9, "cached_tokens": 10, "reasoning_tokens": 3}] * 5
+    )
     counts = record(shell)["counts"]
     assert counts["tokens"] == {"input": 100, "output": 45, "cached": 50, "cache_writes": 0, "reasoning": 15}
     assert counts["cost_usd"] == pytest.approx(5 * 0.101)
@@ -127,14 +129,64 @@ def test_the_choices_of_a_request_share_its_usage(shell):
         {"input_tokens": 20, "output_tokens": 3, "cached_tokens": 10, "reasoning_tokens": 1, "cost_usd": 0.02},
         *[{"input_tokens": 0, "output_tokens": 3, "reasoning_tokens": 1, "cost_usd": 0.0}] * 2,
     ]
-    assert record(shell)["counts"]["tokens"] == {"input": 20, "output": 9, "cached": 10, "cache_writes": 0, "reasoning": 3}
+    assert record(shell)["counts"]["tokens"] == {
+        "input": 20,
+        "output": 9,
+        "cached": 10,
+        "cache_writes": 0,
+        "reasoning": 3,
+    }
     assert record(shell)["counts"]["cost_usd"] == 0.02
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "csv"])
+def test_rows_with_and_without_cached_tokens_stand_together(shell, ending):
+    """The report reads the sums from every format."""
+    plain = {"prompt_tokens": 20, "completion_tokens": 9, "total_tokens": 29}
+    of = {"question 3": {**CACHED, "cost": 0.5}}
+    shell.server.reply = lambda body: replies(of.get(body["messages"][0]["content"], plain))(body)
+
+    assert shell.run("-o", f"out.{ending}", *PRICE).code == 0
+    assert shell.run("-o", f"out.{ending}", *PRICE).code == 0
+
+    assert shell("report", f"out.{ending}", "-o", "page.html").code == 0
+    html = (shell.folder / "page.html").read_text()
+    assert "100 in (10 cached), 45 out (3 reasoning)" in html
+    assert f"all that is here, {money(4 * 0.11 + 0.5)}" in html
+
+
+def test_shards_whose_costs_are_known_have_a_sum(shell):
+    shell.server.reply = replies({**CACHED, "cost": 0.02})
+    shell.run("-o", "a.jsonl", "--shard", "1/2")
+    shell.run("-o", "b.jsonl", "--shard", "2/2")
+
+    assert shell("merge", "out.jsonl", "a.jsonl", "b.jsonl").code == 0
+
+    counts = json.loads((shell.folder / "out.jsonl.run.json").read_text())["counts"]
+    assert (counts["cost_usd"], counts["tokens"]["cached"]) == (pytest.approx(0.1), 50)
+
+
+def test_two_results_are_compared_by_cost_and_cached_tokens(shell):
+    shell.server.reply = replies({**CACHED, "cost": 0.02})
+    shell.run("-o", "a.jsonl")
+    usage = {**CACHED, "cost": 0.04, "prompt_tokens_details": {"cached_tokens": 20}}
+    shell.server.reply = replies(usage)
+    shell.run("-o", "b.jsonl", "--store", "other.db")
+
+    assert shell("report", "a.jsonl", "b.jsonl", "-o", "page.html").code == 0
+
+    words = text_of(shell.folder / "page.html")
+    assert "Cost $0.10 → $0.20" in words
+    assert "Cached tokens 50 → 100" in words
+    assert "Reasoning tokens 15 → 15" in words
 
 
 def test_an_invalid_reply_is_paid_too(shell):
     """What was spent on a row is all of its calls."""
     task = "name: answer\ninputs: {instruction: x}\nformat_input: [{role: user, content: '{{ instruction }}'}]\n"
-    shell.write("task.yaml", task + "outputs: {n: {type: integer}}\nformat_output: {parser: json}\non_invalid: {retry: 1}\n")
+    shell.write(
+        "task.yaml", task + "outputs: {n: {type: integer}}\nformat_output: {parser: json}\non_invalid: {retry: 1}\n"
+    )
     shell.server.reply = replies({**CACHED, "cost": 0.02})
     shell.rows([{"instruction": "one"}])
 

@@ -162,9 +162,14 @@ CHOICES = st.fixed_dictionaries(
     {"message": MESSAGES | ODD},
     optional=dict.fromkeys(["finish_reason", "logprobs", "error", "index", "text"], ODD),
 )
-COUNTS = st.integers(0, 30) | st.floats(-1, 30) | st.floats() | st.sampled_from(["5", "5.0", "NaN", 10**13, 2**70]) | ODD
+COUNTS = (
+    st.integers(0, 30) | st.floats(-1, 30) | st.floats() | st.sampled_from(["5", "5.0", "NaN", 10**13, 2**70]) | ODD
+)
 DETAILS = st.fixed_dictionaries(
-    {}, optional=dict.fromkeys(["cached_tokens", "reasoning_tokens", "cache_write_tokens", "audio_tokens", "other"], COUNTS)
+    {},
+    optional=dict.fromkeys(
+        ["cached_tokens", "reasoning_tokens", "cache_write_tokens", "audio_tokens", "other"], COUNTS
+    ),
 )
 USAGES = st.fixed_dictionaries(
     {},

@@ -119,7 +119,9 @@ def test_each_providers_usage_is_read(usage, expected):
 @pytest.mark.parametrize(("usage", "expected"), PROVIDERS.values(), ids=PROVIDERS)
 def test_a_batch_is_read_like_a_call(usage, expected):
     body = {"choices": [{"message": {"content": "x"}}], "usage": usage}
-    result = read_result(json.dumps({"custom_id": "ab", "response": {"status_code": 200, "body": body}}).encode(), Situation())
+    result = read_result(
+        json.dumps({"custom_id": "ab", "response": {"status_code": 200, "body": body}}).encode(), Situation()
+    )
 
     assert result.completions[0].usage == read(usage)
 
@@ -142,7 +144,9 @@ def test_what_is_no_count_is_unknown(value):
     assert read(usage) == Usage(None, 3)
 
 
-@pytest.mark.parametrize(("usage", "cost"), [({}, 0.25), ({"cost": 0.5}, 0.5), (None, 0.25), ({"cost": "nonsense"}, 0.25)])
+@pytest.mark.parametrize(
+    ("usage", "cost"), [({}, 0.25), ({"cost": 0.5}, 0.5), (None, 0.25), ({"cost": "nonsense"}, 0.25)]
+)
 def test_litellm_sends_the_cost_in_a_header(usage, cost):
     """The usage's own cost is closer to the bill."""
     assert read(usage, {"x-litellm-response-cost": "0.25"}).cost == cost
