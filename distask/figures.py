@@ -25,9 +25,23 @@ def money(usd: float) -> str:
 
 
 def rates(price: Price) -> str:
-    """What tokens cost: $0.40 in, $1.60 out for a million tokens."""
-    said = [f"${usd:,.2f}" if round(usd, 2) == usd else f"${usd:g}" for usd in (price.input, price.output)]
-    return f"{said[0]} in, {said[1]} out for a million tokens"
+    """What tokens cost: $0.40 in ($0.10 cached), $1.60 out for a million tokens."""
+    cached = "" if price.cached_input is None else f" ({_rate(price.cached_input)} cached)"
+    return f"{_rate(price.input)} in{cached}, {_rate(price.output)} out for a million tokens"
+
+
+def _rate(usd: float) -> str:
+    return f"${usd:,.2f}" if round(usd, 2) == usd else f"${usd:g}"
+
+
+def tokens(into: int, out: int, *, cached: int = 0, cache_writes: int = 0, reasoning: int = 0) -> str:
+    """Counts of tokens, parts only where there are some: 1,931 in (1,024 cached), 203 out (128 reasoning)."""
+    parts = [
+        f"{count:,} {word}" for count, word in ((cached, "cached"), (cache_writes, "written to the cache")) if count
+    ]
+    listed = f" ({', '.join(parts)})" if parts else ""
+    thought = f" ({reasoning:,} reasoning)" if reasoning else ""
+    return f"{into:,} in{listed}, {out:,} out{thought}"
 
 
 def several(count: int, word: str) -> str:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from distask.errors import StoreError
 from distask.llm.adaptation import Adaptation
-from distask.llm.request import Completion
+from distask.llm.request import UNKNOWN_USAGE, Completion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -420,6 +420,9 @@ def _checksum(key: bytes, limit: int, data: bytes, model: bytes) -> int | None:
 
 
 def _encode(completion: Completion) -> bytes:
+    usage = completion.usage
+    if usage.is_brief and usage is not UNKNOWN_USAGE:  # msgspec writes the defaults of what it encodes as an array
+        completion = replace(completion, usage=(usage.input_tokens, usage.output_tokens))
     return _ENCODER.encode(completion)
 
 

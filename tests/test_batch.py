@@ -480,6 +480,36 @@ def test_a_batch_costs_the_share_that_the_config_says(desk):
     assert desk.result.stats.stored == 0
 
 
+@pytest.mark.parametrize(("sent", "cost"), [({}, 5 * 0.5 * (10 * 1 + 10 * 0.25)), ({"cost": 0.125}, 5 * 0.125)])
+def test_cached_tokens_and_sent_costs_of_a_batch_count_as_those_of_a_call(desk, sent, cost):
+    """A server that sends a cost has taken its own discount off."""
+    usage = {
+        "prompt_tokens": 20,
+        "completion_tokens": 5,
+        "total_tokens": 25,
+        "prompt_tokens_details": {"cached_tokens": 10},
+    }
+    choices = [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]
+    desk.server.reply = lambda body: {"choices": choices, "usage": usage | sent}
+    price = {"price": {"input": 1_000_000, "output": 0, "cached_input": 250_000, "batch": 0.5}}
+
+    rows = desk.run(llm=price)
+
+    assert desk.result.stats.cost == pytest.approx(cost)
+    assert desk.result.stats.cached_tokens == 50
+    assert {row["distask_metadata"]["statistics_answer"]["cached_tokens"] for row in rows} == {10}
+
+
+def test_costs_that_a_batch_sends_are_known_without_a_price(desk):
+    usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25, "cost": 0.125}
+    choices = [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]
+    desk.server.reply = lambda body: {"choices": choices, "usage": usage}
+
+    desk.run()
+
+    assert desk.result.stats.cost_usd == pytest.approx(5 * 0.125)
+
+
 def test_max_cost_submits_what_it_leaves_and_goes_on_with_what_that_did_not_cost(desk):
     """A request may cost 10 (its reply's limit); three fit in 30. What they cost, 1 each, leaves room for more."""
     price = {"price": {"input": 0, "output": 1_000_000}, "generation": {"max_tokens": 10}}

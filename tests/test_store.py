@@ -10,7 +10,7 @@ import pytest
 
 from distask.errors import StoreError
 from distask.llm.request import Completion, Request, Usage, sample_key
-from distask.store import SCHEMA_VERSION, Store
+from distask.store import SCHEMA_VERSION, Store, _decode
 
 KEY = b"0123456789abcdef"
 
@@ -41,6 +41,42 @@ def test_a_completion_comes_back_as_it_went_in(store):
 
     assert store.get(KEY) == completion
     assert store.count() == 1
+
+
+def test_all_that_a_server_says_of_the_usage_comes_back(store):
+    completion = Completion("x", usage=Usage(90, 5, 64, 16, 2, 0.25))
+
+    put(store, completion)
+
+    assert store.get(KEY) == completion
+
+
+@pytest.mark.parametrize(
+    ("usage", "kept"),
+    [(Usage(3, 5), b'"usage":[3,5]'), (Usage(None, 5), b'"usage":[null,5]'), (Usage(3, 5, cost=0.0), b'"usage":[3,5,0,0,0,0.0]')],
+)  # fmt: skip
+def test_a_usage_takes_no_more_place_than_what_is_known_of_it(store, usage, kept):
+    put(store, Completion("x", usage=usage))
+
+    data = sqlite3.connect(store.path).execute("SELECT completion FROM completions").fetchone()[0]
+
+    assert kept in data
+    assert store.get(KEY).usage == usage
+
+
+def test_a_completion_without_usage_has_none_in_the_store(store):
+    put(store, Completion("x"))
+
+    data = sqlite3.connect(store.path).execute("SELECT completion FROM completions").fetchone()[0]
+
+    assert data == b'{"text":"x"}'
+
+
+def test_a_usage_of_an_earlier_version_is_read(store):
+    """It had input and output."""
+    put(store, Completion("x", usage=Usage(3, 5)))
+
+    assert _decode(b'{"text":"x","usage":[3,5]}') == store.get(KEY) == Completion("x", usage=Usage(3, 5))
 
 
 def test_a_store_that_is_opened_again_still_has_them(tmp_path):

@@ -70,7 +70,7 @@ def command(
         finally:
             desk.close()
     if json_:
-        replies, cost = stats.completions, round(stats.cost, 6)
+        replies, cost = stats.completions, stats.cost_usd or 0.0
         Events("batch").result(batches=[_as_json(record) for record in records], replies=replies, cost_usd=cost)
     elif not records:
         err().print(plain("there are no batches in this store"))

@@ -18,8 +18,11 @@ class Model(BaseModel):
 class Tokens(Model):
     """Tokens as the server counted them."""
 
-    input: int | None
-    output: int | None
+    input: int | None = Field(description="of the chats, the cached ones included")
+    output: int | None = Field(description="of the replies, their reasoning included")
+    cached: int = Field(description="input that the server read from its cache")
+    cache_writes: int = Field(description="input that the server wrote to its cache, where it bills that separately")
+    reasoning: int = Field(description="output that is reasoning")
 
 
 class Completions(Model):
@@ -67,7 +70,7 @@ class Counts(Model):
     retries: int = Field(description="calls made again after a fault of the endpoint")
     invalid_retries: int = Field(description="replies asked for again because they were invalid")
     tokens: Tokens
-    cost_usd: float | None = Field(description="null where no price is known")
+    cost_usd: float | None = Field(description="null where no price is known and the server sends no costs")
     seconds: float
     latency_seconds: Latency
     steps: list[StepCount] = Field([], description="of a task made of tasks; else left out")

@@ -21,7 +21,7 @@ from distask.cli.console import out, plain
 from distask.cli.events import Events
 from distask.cli.setup import job_of
 from distask.figures import duration, money, several
-from distask.llm.prices import cost_of, known_of
+from distask.llm.prices import cost_of_usage, known_of
 from distask.runner.trial import Trial, Tried, try_rows
 from distask.spec.diagnostics import Diagnostic
 from distask.task.misfit import Misfit, misfit
@@ -146,11 +146,12 @@ def _indented(line: Text) -> RenderableType:
 def _facts(tried: Tried, price: Price | None) -> str:
     usage = [g.usage for g in tried.generations]
     asked, made = sum(u.input_tokens or 0 for u in usage), sum(u.output_tokens or 0 for u in usage)
+    costs = [cost for u in usage if (cost := cost_of_usage(price, u)) is not None]
     said = ["from the store" if tried.seconds is None else duration(tried.seconds)]
     if tried.seconds is None and all(g.completion is None for g in tried.generations):
         said = ["not asked for"]
     said += [f"{asked:,} tokens in, {made:,} out"] if asked or made else []
-    said += [money(cost_of(price, asked, made))] if price is not None and tried.seconds is not None else []
+    said += [money(sum(costs))] if costs and tried.seconds is not None else []
     return " · ".join(said)
 
 
@@ -217,7 +218,7 @@ def _totals(job: Job, rows: list[Shown], stats: Stats) -> Iterator[tuple[str, st
     if failed:
         yield "next", "change the task and preview again, which reads the replies in the store anew"
     if stats.input_tokens or stats.output_tokens:
-        yield "tokens", f"{stats.input_tokens:,} in, {stats.output_tokens:,} out"
+        yield "tokens", stats.tokens()
     if stats.priced:
         yield "cost", f"{money(stats.cost)}; distask dry-run reckons the whole input"
 
@@ -243,7 +244,6 @@ def _as_json(job: Job, rows: list[Shown], stats: Stats) -> dict[str, Any]:
 
 def _generation(job: Job, generation: Generation, price: Price | None) -> dict[str, Any]:
     completion, usage, place = generation.completion, generation.usage, _misfit(job, generation)
-    cost = None if price is None else cost_of(price, usage.input_tokens or 0, usage.output_tokens or 0)
     return {
         "reply": completion and completion.text,
         "finish_reason": completion and completion.finish_reason,
@@ -252,6 +252,12 @@ def _generation(job: Job, generation: Generation, price: Price | None) -> dict[s
         "columns": generation.columns,
         "error": generation.error and {"kind": generation.error.kind, "message": generation.error.message},
         "misfit": place and {"at": place.at, "length": place.length, "wanted": place.wanted},
-        "tokens": {"input": usage.input_tokens, "output": usage.output_tokens},
-        "cost_usd": cost,
+        "tokens": {
+            "input": usage.input_tokens,
+            "output": usage.output_tokens,
+            "cached": usage.cached_tokens,
+            "cache_writes": usage.cache_write_tokens,
+            "reasoning": usage.reasoning_tokens,
+        },
+        "cost_usd": cost_of_usage(price, usage),
     }

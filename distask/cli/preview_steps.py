@@ -105,7 +105,7 @@ def _totals(job: Job, result: Result) -> Iterator[tuple[str, str]]:
         kept = "made up, no model was asked"
     yield "asked", f"{several(stats.completions, 'reply')}, {stats.stored:,} from the store; {kept}"
     if stats.input_tokens or stats.output_tokens:
-        yield "tokens", f"{stats.input_tokens:,} in, {stats.output_tokens:,} out"
+        yield "tokens", stats.tokens()
     if stats.priced:
         yield "cost", money(stats.cost)
     for failed in result.failures:

@@ -61,19 +61,22 @@ def _lines(job: Job, result: Result) -> Iterator[tuple[str, str]]:
     yield "replies", _replies(job, stats)
     if stats.retries:
         yield "calls", f"{stats.calls:,}, of them {stats.retries:,} tried again"
-    yield "tokens", f"{stats.input_tokens:,} in, {stats.output_tokens:,} out"
+    yield "tokens", stats.tokens()
     if stats.priced:
-        yield "cost", f"{money(stats.cost)}{_rate(job)}"
+        yield "cost", f"{money(stats.cost)}{_rate(job, stats)}"
     yield "time", duration(stats.seconds)
     yield "output", _where(result)
 
 
-def _rate(job: Job) -> str:
+def _rate(job: Job, stats: Stats) -> str:
+    if stats.server_costs and stats.server_costs == stats.completions:
+        return " (as the server reports it)"
+    sent = f" ({several(stats.server_costs, 'reply')} as the server reports it)" if stats.server_costs else ""
     known = known_of(job.llm, batch=job.batch)
     if known.price is None:
-        return ""
+        return sent
     how = "in batches " if job.batch else ""
-    return f" ({how}{rates(known.price)}, says {'the config' if known.origin == 'config' else known.origin})"
+    return f"{sent} ({how}{rates(known.price)}, says {'the config' if known.origin == 'config' else known.origin})"
 
 
 def _replies(job: Job, stats: Stats) -> str:

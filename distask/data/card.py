@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from distask.figures import tokens
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -63,7 +65,7 @@ def _body(name: str, split: str, run: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {key} | {_cell(value)} |"
     yield f"| rows | {counts['rows']:,} in, {counts['rows_out']:,} out |"
     yield f"| generations | {counts['generations']:,}, of which {counts['failed']:,} failed |"
-    yield f"| tokens of the last run | {counts['tokens']['input']:,} in, {counts['tokens']['output']:,} out |"
+    yield f"| tokens of the last run | {_tokens(counts['tokens'])} |"
     yield f"| distask | {run['distask']} |\n"
     if counts["failures"]:
         yield "## What failed\n"
@@ -78,6 +80,11 @@ def _body(name: str, split: str, run: Mapping[str, Any]) -> Iterator[str]:
     yield f"```yaml\n{yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=120)}```\n"
     yield f"```\n{run['command']}\n```\n"
     yield "`distask.run.json` in this repository has all of it for programs.\n"
+
+
+def _tokens(counts: Mapping[str, int]) -> str:
+    parts = {part: counts.get(part, 0) for part in ("cached", "cache_writes", "reasoning")}
+    return tokens(counts["input"], counts["output"], **parts)
 
 
 def _cell(value: Any) -> str:

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from distask.llm.request import Completion, Usage
+from distask.llm.request import UNKNOWN_USAGE, Completion
 from distask.llm.routes import choices_of
+from distask.llm.usage import COST_HEADER, PlainUsage, read_usage, share_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from distask.llm.http import Response
+    from distask.llm.request import Usage
 
 
 LONGEST_INT = 300
 """Digits; Python itself takes some thousands, and a float has 309."""
-_UNKNOWN = Usage()
 
 
 def read_completions(response: Response) -> tuple[list[Completion], str]:
@@ -57,15 +58,10 @@ class _Choice(Struct):
     error: Any = None
 
 
-class _Usage(Struct):
-    prompt_tokens: Annotated[int, Meta(ge=0)]
-    completion_tokens: Annotated[int, Meta(ge=0)]
-
-
 class _Answer(Struct):
     choices: list[_Choice]
     model: str = ""
-    usage: _Usage | None = None
+    usage: PlainUsage | None = None
     id: str | None = None
 
 
@@ -91,11 +87,14 @@ def _plain_answer(response: Response) -> Completion | None:
         return None
     if message.refusal or message.tool_calls or message.reasoning_content or message.reasoning:
         return None
-    usage, headers = answer.usage, response.headers
+    headers = response.headers
+    usage = UNKNOWN_USAGE if answer.usage is None else answer.usage.read()
+    if usage is None or COST_HEADER in headers:
+        return None
     return Completion(
         message.content,
         choice.finish_reason or "stop",
-        _UNKNOWN if usage is None else Usage(usage.prompt_tokens, usage.completion_tokens),
+        usage,
         answer.model,
         request_id=headers.get("x-request-id") or headers.get("apim-request-id") or answer.id,
     )
@@ -112,7 +111,7 @@ def completions_in(data: Any, headers: Mapping[str, str]) -> tuple[list[Completi
     if not good:
         return [], "every choice is an error" if choices else "the reply's choices are empty"
     good.sort(key=_index)
-    shares = _shares(data.get("usage"), len(good))
+    shares = share_usage(read_usage(data.get("usage"), headers), len(good))
     model = data.get("model")
     model = model if isinstance(model, str) else ""
     request_id = _request_id(headers, data)
@@ -218,26 +217,6 @@ def _joined(parts: list[Any], kind: str) -> str | None:
         if isinstance(text, str):
             texts.append(text)
     return "".join(texts) if texts else None
-
-
-def _shares(usage: Any, choices: int) -> list[Usage]:
-    """A request's tokens shared out: input on the first choice, output evenly, the rest on the first."""
-    usage = usage if isinstance(usage, dict) else {}
-    asked, made = _count(usage, "prompt_tokens", "input_tokens"), _count(usage, "completion_tokens", "output_tokens")
-    if choices == 1:
-        return [Usage(asked, made)]
-    each, rest = (None, 0) if made is None else divmod(made, choices)
-    first = Usage(asked, None if each is None else each + rest)
-    other = Usage(None if asked is None else 0, each)
-    return [first, *[other] * (choices - 1)]
-
-
-def _count(usage: Mapping[str, Any], *names: str) -> int | None:
-    for name in names:
-        value = usage.get(name)
-        if isinstance(value, int) and value >= 0:
-            return value
-    return None
 
 
 def _request_id(headers: Mapping[str, str], data: Mapping[str, Any]) -> str | None:

@@ -127,7 +127,7 @@ class Resolved(Struct, frozen=True):
         if config.provider == LLAMACPP:
             rows += [(f"llamacpp.{name}", value) for name, value in config.llamacpp.model_dump().items()]
         if config.price is not None:
-            rows += [(f"price.{name}", value) for name, value in config.price.model_dump().items()]
+            rows += [(f"price.{name}", value) for name, value in config.price.model_dump(exclude_none=True).items()]
         return [(key, value, self._origin(key)) for key, value in rows]
 
     def _origin(self, key: str) -> str:

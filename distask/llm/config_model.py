@@ -36,11 +36,18 @@ class Price(Model):
 
     input: float = Field(ge=0, description="Of the chat")
     output: float = Field(ge=0, description="Of the reply")
+    cached_input: float | None = Field(
+        None, ge=0, description="Of the part of the chat that the server has in its cache; left out, as `input`"
+    )
+    cache_write: float | None = Field(
+        None, ge=0, description="Of the part of the chat that the server writes to its cache; left out, as `input`"
+    )
     batch: float = Field(default=1, ge=0, le=1, description="The share of it that a batch costs: 0.5 is half")
 
     def in_batches(self) -> Self:
         """What tokens cost in a batch."""
-        return type(self)(input=self.input * self.batch, output=self.output * self.batch)
+        rates = self.model_dump(exclude={"batch"}, exclude_none=True)
+        return type(self)(**{name: rate * self.batch for name, rate in rates.items()})
 
 
 class LlamaCpp(Model):

@@ -17,6 +17,7 @@ from distask.llm.http import LOCAL_HOSTS
 
 if TYPE_CHECKING:
     from distask.llm.config import Resolved
+    from distask.llm.request import Usage
 
 SMALL = 1_000
 """Tokens of the usage whose price gives the rate: below every tier."""
@@ -28,7 +29,7 @@ class Known(Struct, frozen=True):
     """What is known of a model."""
 
     price: Price | None = None
-    """USD for a million tokens; None where nobody says. The rate below all tiers, without discounts for caches."""
+    """USD for a million tokens; None where nobody says. The rates below all tiers."""
     origin: str = ""
     """Who says so: `config`, or the library."""
     context: int | None = None
@@ -52,9 +53,46 @@ def known_of(resolved: Resolved, *, batch: bool = False) -> Known:
     return found
 
 
-def cost_of(price: Price, input_tokens: float, output_tokens: float) -> float:
-    """USD."""
-    return (input_tokens * price.input + output_tokens * price.output) / MILLION
+def cost_of(
+    price: Price, input_tokens: float, output_tokens: float, cached_tokens: float = 0, cache_write_tokens: float = 0
+) -> float:
+    """USD; cached tokens and those written to a cache are among the input tokens."""
+    cached = price.input if price.cached_input is None else price.cached_input
+    written = price.input if price.cache_write is None else price.cache_write
+    plain = input_tokens - cached_tokens - cache_write_tokens
+    chat = plain * price.input + cached_tokens * cached + cache_write_tokens * written
+    return (chat + output_tokens * price.output) / MILLION
+
+
+def least_cost_of(price: Price, input_tokens: float, output_tokens: float) -> float:
+    """USD if the server has the complete chat in its cache."""
+    return min(
+        cost_of(price, input_tokens, output_tokens),
+        cost_of(price, input_tokens, output_tokens, cached_tokens=input_tokens),
+    )
+
+
+def most_cost_of(price: Price, input_tokens: float, output_tokens: float) -> float:
+    """USD if the server has nothing in its cache, and may bill that it writes the chat to it."""
+    return max(
+        cost_of(price, input_tokens, output_tokens),
+        cost_of(price, input_tokens, output_tokens, cache_write_tokens=input_tokens),
+    )
+
+
+def cost_of_usage(price: Price | None, usage: Usage) -> float | None:
+    """USD of a reply: as the server says, else by the price list; None where neither is known."""
+    if usage.cost is not None:
+        return usage.cost
+    if price is None:
+        return None
+    return cost_of(
+        price,
+        usage.input_tokens or 0,
+        usage.output_tokens or 0,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+    )
 
 
 def _looked_up(provider: str, base_url: str, model: str, *, batch: bool) -> Known:
@@ -71,11 +109,24 @@ def _looked_up(provider: str, base_url: str, model: str, *, batch: bool) -> Know
             maker, facts = snapshot.find_provider_model(
                 model, None, whose.get("provider_id"), whose.get("provider_api_url")
             )
-            usage, how = Usage(input_tokens=SMALL, output_tokens=SMALL), {"processing": "batch"} if batch else None
-            made = facts.calc_price(usage, maker, price_context=how)
+            how = {"processing": "batch"} if batch else None
+
+            def rate(**tokens: int) -> float:
+                made = facts.calc_price(Usage(**tokens), maker, price_context=how)
+                return round(float(made.total_price) * MILLION / SMALL, 6)
+
+            whole = facts.calc_price(Usage(input_tokens=SMALL, output_tokens=SMALL), maker, price_context=how)
+            if whole.input_price is None or whole.output_price is None:
+                return Known(context=facts.context_window)
+            chat, reply = rate(input_tokens=SMALL), rate(output_tokens=SMALL)
+            cached = rate(input_tokens=SMALL, cache_read_tokens=SMALL)
+            written = rate(input_tokens=SMALL, cache_write_tokens=SMALL)
         except (LookupError, ValueError, TypeError):
             return NOTHING
-    rates = [None if part is None else float(part) * MILLION / SMALL for part in (made.input_price, made.output_price)]
-    if rates[0] is None or rates[1] is None:
-        return Known(context=facts.context_window)
-    return Known(Price(input=round(rates[0], 6), output=round(rates[1], 6)), LIBRARY, facts.context_window)
+    price = Price(
+        input=chat,
+        output=reply,
+        cached_input=None if cached == chat else cached,
+        cache_write=None if written == chat else written,
+    )
+    return Known(price, LIBRARY, facts.context_window)

@@ -26,7 +26,25 @@ class Usage(Struct, frozen=True, array_like=True):
     """Tokens as the server counted them; None where it did not say."""
 
     input_tokens: int | None = None
+    """Of the chat, the cached ones included."""
     output_tokens: int | None = None
+    """Of the reply, its reasoning included."""
+    cached_tokens: int = 0
+    """Input that the server read from its cache."""
+    cache_write_tokens: int = 0
+    """Input that the server wrote to its cache, where it bills that separately."""
+    reasoning_tokens: int = 0
+    """Output that is reasoning."""
+    cost: float | None = None
+    """USD, as the server says."""
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether input and output are all that is known."""
+        return not (self.cached_tokens or self.cache_write_tokens or self.reasoning_tokens) and self.cost is None
+
+
+UNKNOWN_USAGE = Usage()
 
 
 class Request(Struct, frozen=True):
@@ -93,8 +111,8 @@ class Completion(Struct, frozen=True, omit_defaults=True):
     """None where the server sent no text (tool calls only, a refusal, reasoning only)."""
     finish_reason: str = "stop"
     """"stop", "length", "content_filter", "tool_calls", or what else the server said."""
-    usage: Usage = Usage()
-    """Of this choice alone: a request's usage is shared out among its n choices (input tokens on the first)."""
+    usage: Usage = UNKNOWN_USAGE
+    """Of this choice alone: a request's usage is shared out among its n choices (see `usage.share_usage`)."""
     model: str = ""
     """The name that the server answered with."""
     tool_calls: list[dict[str, Any]] | None = None

@@ -42,6 +42,12 @@ KEYWORDS = {
     "stop": "stop_sequences",
 }
 """Generation keywords to the attributes that they are, below gen_ai.request."""
+USAGE_PARTS = {
+    "cache_read.input_tokens": "cached_tokens",
+    "cache_creation.input_tokens": "cache_write_tokens",
+    "reasoning.output_tokens": "reasoning_tokens",
+}
+"""Attributes below gen_ai.usage to the parts of a usage; they are left out where they are zero."""
 HOSTS = {
     "api.anthropic.com": "anthropic",
     "generativelanguage.googleapis.com": "gcp.gemini",
@@ -155,6 +161,9 @@ def _answered(completions: Sequence[Completion]) -> dict[str, Any]:
         counts = [count for c in completions if (count := getattr(c.usage, name)) is not None]
         if counts:
             made[f"gen_ai.usage.{name}"] = sum(counts)
+    for name, part in USAGE_PARTS.items():
+        if count := sum(getattr(c.usage, part) for c in completions):
+            made[f"gen_ai.usage.{name}"] = count
     return made
 
 

@@ -83,28 +83,21 @@ def tiles(result: Result, tally: ResultTally) -> dict[str, Any]:
 
 
 def _tokens(tally: ResultTally) -> dict[str, str] | None:
-    asked, made = token_sums(tally)
-    if not asked and not made:
+    spending = tally.spending
+    if not spending.tokens:
         return None
-    return {"name": "Tokens", "figure": amount(asked + made), "told": f"{asked:,} in, {made:,} out"}
-
-
-def token_sums(tally: ResultTally) -> tuple[int, int]:
-    """The tokens of all replies that are in the output, of chats and of replies."""
-    return tally.measures["input_tokens"].total, tally.measures["output_tokens"].total
+    return {"name": "Tokens", "figure": amount(spending.tokens), "told": spending.told()}
 
 
 def _cost(result: Result, tally: ResultTally) -> dict[str, str] | None:
     record = result.record or {}
     spent = (record.get("counts") or {}).get("cost_usd")
-    price = record.get("price")
     if spent is None:
         return None
     completions = record["counts"].get("completions") or {}
     told = f"for {several(completions.get('asked', 0), 'reply')} asked for"
-    if completions.get("stored") and price:
-        asked, made = token_sums(tally)
-        told += f"; all that is here, {money((asked * price['input'] + made * price['output']) / 1e6)}"
+    if completions.get("stored") and (usd := tally.spending.usd) is not None:
+        told += f"; all that is here, {money(usd)}"
     return {"name": "Cost", "figure": money(spent), "told": told}
 
 

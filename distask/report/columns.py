@@ -130,11 +130,6 @@ class ColumnTally:
         return code
 
     @property
-    def total(self) -> int:
-        """The sum of its numbers."""
-        return round(math.fsum(value for value in self._numbers if value == value))  # noqa: PLR0124 - NaN is not
-
-    @property
     def kind(self) -> str:
         """`number`, `label`, `boolean`, `text`, `long list`, `object`, or `empty`."""
         common = [(count, kind) for kind, count in self.kinds.items() if kind != "null"]

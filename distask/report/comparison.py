@@ -13,6 +13,7 @@ from distask.report.changes import ChangeTally, coded
 from distask.report.page import write_page
 from distask.report.pairs import Pair, pairs
 from distask.report.result import Result
+from distask.report.spending import Spending
 from distask.report.tally import MOST_FAILED, MOST_ROWS
 from distask.spec.diagnostics import did_you_mean
 
@@ -43,7 +44,7 @@ class ComparisonTally:
         """What became of each pair."""
         self.kinds: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
         """The failures of matched rows, of each side."""
-        self.tokens = [[0, 0], [0, 0]]
+        self.spending = (Spending(first.record), Spending(second.record))
         self.replies = [0, 0]
         self.kept: list[int] | None = None
         self.step = 1
@@ -91,8 +92,7 @@ class ComparisonTally:
         for side, row in enumerate((pair.first, pair.second)):
             for reply in row.replies if row is not None else ():
                 self.replies[side] += 1
-                self.tokens[side][0] += reply.input_tokens or 0
-                self.tokens[side][1] += reply.output_tokens or 0
+                self.spending[side].add(reply.usage)
                 if is_matched and reply.kind is not None:
                     self.kinds[side][reply.kind] += 1
 
@@ -211,10 +211,14 @@ def _tiles(tally: ComparisonTally) -> Iterator[dict[str, str]]:
     counts = [(result.record or {}).get("counts") or {} for result in tally.results]
     yield {
         "name": "Tokens",
-        "was": amount(sum(tally.tokens[0])),
-        "now": amount(sum(tally.tokens[1])),
+        "was": amount(tally.spending[0].tokens),
+        "now": amount(tally.spending[1].tokens),
         "told": "in all rows",
     }
+    for name, part in (("Cached tokens", "cached_tokens"), ("Reasoning tokens", "reasoning_tokens")):
+        was, now = (getattr(spending, part) for spending in tally.spending)
+        if was or now:
+            yield {"name": name, "was": amount(was), "now": amount(now), "told": "of the tokens in all rows"}
     if all(c.get("cost_usd") is not None for c in counts):
         yield {
             "name": "Cost",

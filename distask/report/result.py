@@ -14,6 +14,7 @@ from distask.data.input import Input, open_input
 from distask.data.readers.jsonl import read_jsonl
 from distask.data.writers.base import json_bytes
 from distask.errors import InputError
+from distask.llm.request import Usage
 from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
 from distask.runner.record import record_path
 
@@ -35,8 +36,7 @@ class Reply(Struct, frozen=True):
     """Of its failure; None where it is good."""
     message: str | None
     raw: str | None
-    input_tokens: int | None
-    output_tokens: int | None
+    usage: Usage
     finish_reason: str
     row: int | None
     """The input row that it is of, where there are several replies for each."""
@@ -157,8 +157,7 @@ class Result:
                     kind=None if error is None else str(error.get("kind")),
                     message=None if error is None else str(error.get("message")),
                     raw=text if isinstance(text, str) else None,
-                    input_tokens=_whole(known.get("input_tokens")),
-                    output_tokens=_whole(known.get("output_tokens")),
+                    usage=_usage(known),
                     finish_reason=str((ended[place] if place < len(ended) else None) or "stop"),
                     row=_whole(row),
                     sample=_whole(sample),
@@ -202,6 +201,18 @@ def _each(value: Any) -> Iterator[Any]:
             yield from _each(item)
     elif value is not None:
         yield value
+
+
+def _usage(statistics: Mapping[str, Any]) -> Usage:
+    cost = statistics.get("cost_usd")
+    return Usage(
+        _whole(statistics.get("input_tokens")),
+        _whole(statistics.get("output_tokens")),
+        _whole(statistics.get("cached_tokens")) or 0,
+        _whole(statistics.get("cache_write_tokens")) or 0,
+        _whole(statistics.get("reasoning_tokens")) or 0,
+        cost if isinstance(cost, int | float) else None,
+    )
 
 
 def _whole(value: Any) -> int | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from distask.report.agreement import AgreementTally
 from distask.report.columns import ColumnTally
 from distask.report.failures import FailureTally
+from distask.report.spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ class ResultTally:
         self.measures = {name: ColumnTally(name) for name in MEASURES}
         self.agreement: dict[str, AgreementTally] = {}
         self.failures = FailureTally()
+        self.spending = Spending(result.record)
         self.rows = self.replies = 0
         self.samples = 1
         """The most replies that an input row has."""
@@ -107,11 +109,12 @@ class ResultTally:
         self.replies += len(replies)
         for reply in replies:
             self.failures.add(number, reply.sample or 0, reply)
+            self.spending.add(reply.usage)
         measures = self.measures
         measures["failure"].add([reply.kind for reply in replies])
         measures["finish_reason"].add([reply.finish_reason for reply in replies])
-        measures["input_tokens"].add([reply.input_tokens for reply in replies])
-        measures["output_tokens"].add([reply.output_tokens for reply in replies])
+        measures["input_tokens"].add([reply.usage.input_tokens for reply in replies])
+        measures["output_tokens"].add([reply.usage.output_tokens for reply in replies])
         return any(reply.kind is not None for reply in replies)
 
     def _end_group(self) -> None:

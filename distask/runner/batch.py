@@ -362,7 +362,7 @@ def enter(ledger: Ledger, task: str, part: Part, status: str = SUBMITTING) -> Re
         task=task,
         model=part.model,
         route=part.route,
-        price=None if price is None else {"input": price.input, "output": price.output},
+        price=None if price is None else price.model_dump(exclude_defaults=True),
         status=status,
     )
 

@@ -89,9 +89,9 @@ class Calls:
     def begin(self, values: Mapping[str, Any], index: Index, asked: Asked) -> list[Generation] | Pending:
         """The generations, where the store has all that they need; or what is to be finished."""
         found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}
-        self._shared.stats.stored += len(found)
         if found:
             self._target.client.adapter.note(asked.request)
+            self._shared.stats.reused(found.values())
             log.debug("row %s: %d of %d replies from the store", index, len(found), len(self.samples))
         if len(found) == len(self.samples):
             generations = [self._read(values, index, asked.request, found[s]) for s in self.samples]
@@ -192,20 +192,22 @@ class Calls:
     async def _once_more(
         self, pending: Pending, target: Target, asked: Asked, sample: int, attempt: int, before: Generation
     ) -> Generation:
-        answer: Completion | Failure | None = self._stored(asked, sample, attempt)
-        if not (kept := answer is not None):
+        answer: Completion | Failure
+        stored = self._stored(asked, sample, attempt)
+        if stored is None:
             kind = before.error and before.error.kind
             log.info("row %s: the reply can't be used (%s), and is asked for again", pending.index, kind)
             answer = (await self._ask(target, asked, [sample], attempt))[sample]
             self._shared.stats.invalid_retries += 1
         else:
             target.client.adapter.note(asked.request)
-            self._shared.stats.stored += 1
+            answer = stored
+            self._shared.stats.reused([stored])
         if isinstance(answer, Failure):  # the reply from before says more
             return before
         generation = self._read(pending.values, pending.index, asked.request, answer)
         generation.usage = total(before.usage, generation.usage)
-        generation.paid = before.paid or not kept
+        generation.paid = before.paid or stored is None
         return generation
 
     async def _ask(
@@ -261,7 +263,7 @@ class Calls:
             completions = await client.ask(request, samples, keep)
             self._shared.stats.paid(completions, price)
         finally:
-            budget.give_back(aside, request, completions)
+            budget.give_back(aside, request, completions, price)
         return completions
 
     async def _keep(self, asked: Asked, samples: Sequence[int], attempt: int, completions: list[Completion]) -> None:

@@ -86,10 +86,7 @@ def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Gene
         made[f"raw_input_{name}"] = generation.messages
     if spec.add_raw_output:
         made[f"raw_output_{name}"] = completion.text if completion else None
-    made[f"statistics_{name}"] = {
-        "input_tokens": generation.usage.input_tokens,
-        "output_tokens": generation.usage.output_tokens,
-    }
+    made[f"statistics_{name}"] = statistics(generation.usage)
     if generation.error is not None:
         made[f"error_{name}"] = {"kind": generation.error.kind, "message": generation.error.message}
     if completion is not None:
@@ -108,9 +105,27 @@ def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Gene
     return made
 
 
+def statistics(usage: Usage) -> dict[str, int | float | None]:
+    """A usage as the metadata has it: parts only where there are some, the cost only where the server sent it."""
+    made: dict[str, int | float | None] = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    for part in ("cached_tokens", "cache_write_tokens", "reasoning_tokens"):
+        if count := getattr(usage, part):
+            made[part] = count
+    if usage.cost is not None:
+        made["cost_usd"] = usage.cost
+    return made
+
+
 def total(first: Usage, second: Usage) -> Usage:
-    """The tokens of both; None only where neither is known."""
-    return Usage(_sum(first.input_tokens, second.input_tokens), _sum(first.output_tokens, second.output_tokens))
+    """The usage of both. Tokens are unknown only where neither's are, the cost where either's is."""
+    return Usage(
+        _sum(first.input_tokens, second.input_tokens),
+        _sum(first.output_tokens, second.output_tokens),
+        first.cached_tokens + second.cached_tokens,
+        first.cache_write_tokens + second.cache_write_tokens,
+        first.reasoning_tokens + second.reasoning_tokens,
+        None if first.cost is None or second.cost is None else first.cost + second.cost,
+    )
 
 
 def _sum(first: int | None, second: int | None) -> int | None:

@@ -174,7 +174,7 @@ def go(
         concurrency = job.llm.config.limits.concurrency
         whom = target(job.llm, tell)
         last = fallback(job.task, job.llm, whom)
-        stats.priced = whom.price is not None
+        stats.priced |= whom.price is not None
         shared = Shared(stats, budget_of(job.max_cost, stats, whom, last))
         shared.deferred = deferred
         calls = Calls(job.task, job.shape.num_generations, whom, store, shared, fallback=last)
@@ -233,7 +233,7 @@ def _settings(job: Job) -> dict[str, Any]:
 
 
 def _price(job: Job) -> dict[str, Any] | None:
-    price = known_of(job.llm).price
+    price = known_of(job.llm, batch=job.batch).price
     return None if price is None else price.model_dump(exclude_defaults=True)
 
 

@@ -19,6 +19,7 @@ from distask.data.readers import reader_of
 from distask.data.writers import open_output
 from distask.errors import UsageError
 from distask.runner.record import claim, keep_record, record_path, refuse_to_replace, sha256_of
+from distask.runner.stats import USD_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -173,8 +174,7 @@ def _joined(shards: Sequence[Shard], output: Path, sha256: str | None) -> dict[s
     joined = {**counts[0], **{name: sum(c[name] for c in counts) for name in SUMS}}
     for name in ("failures", "completions", "tokens"):
         joined[name] = _added([c[name] for c in counts])
-    costs = [c["cost_usd"] for c in counts]
-    joined["cost_usd"] = None if None in costs else sum(costs)
+    joined["cost_usd"] = _cost(counts)
     joined["seconds"] = max(c["seconds"] for c in counts)
     with suppress(KeyError):
         calls = sum(c["latency_seconds"]["calls"] for c in counts)
@@ -194,6 +194,14 @@ def _joined(shards: Sequence[Shard], output: Path, sha256: str | None) -> dict[s
         "first_failures": [failure for shard in shards for failure in shard.record["first_failures"]],
         "merged": [{"path": s.path.name, "shard": s.number, "sha256": s.record["output"]["sha256"]} for s in shards],
     }
+
+
+def _cost(counts: Sequence[dict[str, Any]]) -> float | None:
+    """USD of all shards; None where that of one that asked for replies is not known."""
+    if any(c["cost_usd"] is None and c["completions"]["asked"] for c in counts):
+        return None
+    known = [c["cost_usd"] for c in counts if c["cost_usd"] is not None]
+    return round(sum(known), USD_DIGITS) if known else None
 
 
 def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:

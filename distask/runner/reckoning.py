@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from distask.llm.prices import NOTHING, Known, cost_of
+from distask.llm.prices import NOTHING, Known, cost_of, least_cost_of, most_cost_of
 from distask.llm.tokens import estimate_tokens
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ class Reckoning(Struct):
         price = self.known.price
         if price is None:
             return None
-        least = cost_of(price, self.input_tokens, SHORTEST * self.missing.total())
+        least = least_cost_of(price, self.input_tokens, SHORTEST * self.missing.total())
         expected = None if self.output_expected is None else cost_of(price, self.input_tokens, self.output_expected)
         limit, times = self.output_limit, 1 + self.retries
-        most = None if limit is None else cost_of(price, self._input_most * times, limit * times)
+        most = None if limit is None else most_cost_of(price, self._input_most * times, limit * times)
         return {"least": least, "expected": expected, "most": most}
 
 

@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from distask.figures import tokens
 from distask.llm.latency import Latency
-from distask.llm.prices import cost_of
+from distask.llm.prices import cost_of_usage
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from distask.ledger import Record
     from distask.llm.config_model import Price
     from distask.llm.request import Completion
     from distask.task.steps.flow import Count
 
 PERCENTILES = (0.5, 0.9, 0.99)
+USD_DIGITS = 12
+"""Decimals of a cost that is recorded: less is the error of adding floats."""
 
 
 class Stats(Struct):
@@ -40,10 +45,18 @@ class Stats(Struct):
     """Replies that the store already had (or that an equal request of this run got)."""
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """Input tokens that servers read from their caches."""
+    cache_write_tokens: int = 0
+    """Input tokens that servers wrote to their caches, where they bill that separately."""
+    reasoning_tokens: int = 0
+    """Output tokens that are reasoning."""
     cost: float = 0.0
-    """USD that were spent, as far as prices are known."""
+    """USD that were spent, as far as it is known."""
     priced: bool = False
-    """Whether the price of any model is known."""
+    """Whether the cost of any reply is known: by the price of its model, or because the server sends it."""
+    server_costs: int = 0
+    """Replies that were paid for in this run and whose cost the server sent."""
     calls: int = 0
     """HTTP exchanges, the failed ones among them."""
     retries: int = 0
@@ -112,14 +125,40 @@ class Stats(Struct):
         else:
             self.layout.append([rows_out, 1])
 
-    def paid(self, completions: list[Completion], price: Price | None = None) -> None:
-        """Count the completions of one call; its input is counted once, however many choices came back."""
-        asked, made = completions[0].usage.input_tokens or 0, sum(c.usage.output_tokens or 0 for c in completions)
-        self.completions += len(completions)
-        self.input_tokens += asked
-        self.output_tokens += made
-        if price is not None:
-            self.cost += cost_of(price, asked, made)
+    def paid(self, completions: Iterable[Completion], price: Price | None = None) -> None:
+        """Count completions that this run paid for; a cost that the server sent wins over the price."""
+        for completion in completions:
+            usage = completion.usage
+            self.completions += 1
+            self.input_tokens += usage.input_tokens or 0
+            self.output_tokens += usage.output_tokens or 0
+            self.cached_tokens += usage.cached_tokens
+            self.cache_write_tokens += usage.cache_write_tokens
+            self.reasoning_tokens += usage.reasoning_tokens
+            if usage.cost is not None:
+                self.priced = True
+                self.server_costs += 1
+            self.cost += cost_of_usage(price, usage) or 0.0
+
+    def reused(self, completions: Collection[Completion]) -> None:
+        """Count completions from the store, which cost nothing now."""
+        self.stored += len(completions)
+        self.priced = self.priced or any(c.usage.cost is not None for c in completions)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The cost as it is recorded; None where it is not known."""
+        return round(self.cost, USD_DIGITS) if self.priced else None
+
+    def tokens(self) -> str:
+        """The counts of tokens, for people."""
+        return tokens(
+            self.input_tokens,
+            self.output_tokens,
+            cached=self.cached_tokens,
+            cache_writes=self.cache_write_tokens,
+            reasoning=self.reasoning_tokens,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json` and `OUT.run.json`."""
@@ -136,8 +175,14 @@ class Stats(Struct):
             "calls": self.calls,
             "retries": self.retries,
             "invalid_retries": self.invalid_retries,
-            "tokens": {"input": self.input_tokens, "output": self.output_tokens},
-            "cost_usd": round(self.cost, 6) if self.priced else None,
+            "tokens": {
+                "input": self.input_tokens,
+                "output": self.output_tokens,
+                "cached": self.cached_tokens,
+                "cache_writes": self.cache_write_tokens,
+                "reasoning": self.reasoning_tokens,
+            },
+            "cost_usd": self.cost_usd,
             "seconds": round(self.seconds, 3),
             "latency_seconds": self._latency(),
             **({"steps": [_step(count) for count in self.steps]} if self.steps else {}),

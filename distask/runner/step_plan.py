@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from distask.llm.prices import Known, cost_of
+from distask.llm.prices import Known, most_cost_of
 from distask.llm.schema_dialects import known_dialect, likely_dialect
 from distask.llm.schema_fit import SchemaFitter
 from distask.llm.tokens import estimate_tokens
@@ -100,7 +100,7 @@ class PipelinePlan(Struct):
         for step in self.steps.values():
             if step.known.price is None or step.unlimited:
                 return None
-            total += cost_of(step.known.price, step.input_tokens, step.output_tokens)
+            total += most_cost_of(step.known.price, step.input_tokens, step.output_tokens)
         return self._scaled(total)
 
     def _scaled(self, figure: float) -> float:

@@ -34,8 +34,8 @@ def test_it_shows_chats_and_counts_and_needs_no_key(shell):
         "rows     4, 3 replies each\n"
         "replies  12: 0 in the store, 12 to ask for\n"
         "tokens   about 64 in; out: about 300 (half of max_tokens), 600 at the most\n"
-        "cost     $0.000045 at least, $0.00051 expected, $0.0010 at the most\n"
-        "price    $0.40 in, $1.60 out for a million tokens, says genai-prices; `price` in the config overrules it\n"
+        "cost     $0.000026 at least, $0.00051 expected, $0.0010 at the most\n"
+        "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, says genai-prices; `price` in the config overrules it\n"
         "so far   nothing was asked; distask preview asks for a few rows, distask run for all\n"
     )
 
@@ -85,9 +85,9 @@ CHEAP = "model: m\nbase_url: {url}\nprice: {{input: 1000, output: 10000}}\n"
 """A tenth of a cent for a token in, a cent for one out."""
 
 
-def priced(shell, more=""):
+def priced(shell, more="", *, rates=""):
     """The dry-run of a task whose replies have 4 tokens in its case, for programs."""
-    shell.write("llm.yaml", CHEAP.format(url=shell.server.url) + more)
+    shell.write("llm.yaml", CHEAP.format(url=shell.server.url).replace("{input", f"{{{rates}input") + more)
     case = "cases: [{input: {instruction: q}, reply: 'sixteen letters.', expect: {generation: sixteen letters.}}]\n"
     shell.write("priced.yaml", (shell.folder / "task.yaml").read_text() + case)
     return json.loads(shell("dry-run", "priced.yaml", "-i", "in.jsonl", "-c", "llm.yaml", "--json").out)
@@ -100,6 +100,14 @@ def test_the_cost_is_the_sum_that_a_person_makes(shell):
     assert made["tokens"] == {"input_estimate": 35, "output_expected": 20, "output_limit": 500}
     assert made["cost_usd"] == pytest.approx({"least": 0.035 + 0.05, "expected": 0.035 + 0.2, "most": 0.035 + 5.0})
     assert made["price"] == {"input": 1000.0, "output": 10000.0, "from": "config"}
+
+
+def test_a_cached_chat_costs_least_and_one_that_is_written_to_the_cache_most(shell):
+    """35 tokens of chats at a hundredth of a cent, or at twice the price of input."""
+    made = priced(shell, "generation: {max_tokens: 100}\n", rates="cached_input: 100, cache_write: 2000, ")
+
+    assert made["cost_usd"] == pytest.approx({"least": 0.0035 + 0.05, "expected": 0.035 + 0.2, "most": 0.07 + 5.0})
+    assert made["price"]["cached_input"] == 100.0
 
 
 def test_without_a_limit_the_most_is_not_made_up(shell):
@@ -134,7 +142,7 @@ def test_what_the_store_has_costs_nothing_and_says_how_long_replies_are(shell):
 def test_a_known_model_at_its_own_endpoint_needs_no_price(shell):
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4.1-mini")
 
-    assert "price    $0.40 in, $1.60 out for a million tokens, says genai-prices" in said.out
+    assert "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, says genai-prices" in said.out
 
 
 def test_a_chat_that_is_longer_than_the_context_is_told(shell):

@@ -36,7 +36,7 @@ def test_choices_are_put_in_order():
         ({"prompt_tokens": 7, "completion_tokens": 11}, [(7, 5), (0, 3), (0, 3)]),
         ({"prompt_tokens": 7}, [(7, None), (0, None), (0, None)]),
         ({"input_tokens": 7, "output_tokens": 3}, [(7, 1), (0, 1), (0, 1)]),
-        ({"prompt_tokens": "7", "completion_tokens": -1}, [(None, None)] * 3),
+        ({"prompt_tokens": "7", "completion_tokens": -1}, [(7, None), (0, None), (0, None)]),
         (None, [(None, None)] * 3),
         ([], [(None, None)] * 3),
     ],
@@ -162,19 +162,56 @@ CHOICES = st.fixed_dictionaries(
     {"message": MESSAGES | ODD},
     optional=dict.fromkeys(["finish_reason", "logprobs", "error", "index", "text"], ODD),
 )
-USAGES = st.fixed_dictionaries(
-    {}, optional=dict.fromkeys(["prompt_tokens", "completion_tokens", "input_tokens"], st.floats(-1, 30) | ODD)
+COUNTS = (
+    st.integers(0, 30) | st.floats(-1, 30) | st.floats() | st.sampled_from(["5", "5.0", "NaN", 10**13, 2**70]) | ODD
 )
+DETAILS = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ["cached_tokens", "reasoning_tokens", "cache_write_tokens", "audio_tokens", "other"], COUNTS
+    ),
+)
+USAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(
+            ["prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "reasoning_tokens", "cached_tokens",
+             "prompt_cache_hit_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cost", "other"],
+            COUNTS,
+        ),
+        **dict.fromkeys(["prompt_tokens_details", "completion_tokens_details", "cost_details"], DETAILS | ODD),
+        "is_byok": ODD,
+    },
+) | st.fixed_dictionaries(
+    {
+        "prompt_tokens": st.integers(0, 30),
+        "completion_tokens": st.integers(0, 30),
+        "total_tokens": st.integers(0, 70),
+        "prompt_tokens_details": st.fixed_dictionaries({"cached_tokens": st.integers(0, 31)}) | st.none(),
+        "completion_tokens_details": st.fixed_dictionaries({"reasoning_tokens": st.integers(0, 31)}) | st.none(),
+    },
+    optional={"cost": st.floats(0, 1) | st.integers(0, 2), "is_byok": st.booleans(), "reasoning_tokens": st.integers(0, 31)},
+)  # fmt: skip
 ANSWERS = st.fixed_dictionaries(
     {"choices": st.lists(CHOICES, max_size=2) | ODD},
     optional={"model": ODD, "usage": USAGES | ODD, "id": ODD, "error": ODD},
 )
 
 
-@given(ANSWERS, st.sampled_from([{}, {"x-request-id": "r"}]))
+@given(ANSWERS, st.sampled_from([{}, {"x-request-id": "r"}, {"x-litellm-response-cost": "0.25"}]))
 @example(chat({"content": "a"}, usage={"prompt_tokens": 3, "completion_tokens": 1}, id="i"), {})
 def test_the_short_way_reads_what_patience_reads(data, headers):
     """An answer of one text is read by its types; whatever differs from it is read with patience."""
     body = json.dumps(data).encode()
 
     assert read_completions(Response(200, headers, body)) == completions_in(json.loads(body), headers)
+
+
+@given(USAGES, st.integers(1, 5))
+def test_the_shares_of_a_usage_add_up_to_it(usage, choices):
+    (whole_usage,) = read(chat({"content": "x"}, usage=usage))
+    shares = [c.usage for c in read(chat(*[{"content": "x"}] * choices, usage=usage))]
+
+    for name in whole_usage.usage.__struct_fields__:
+        counts = [getattr(share, name) for share in shares]
+        assert (None if None in counts else sum(counts)) == getattr(whole_usage.usage, name)

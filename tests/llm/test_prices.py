@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from distask.llm.config import load_config
-from distask.llm.prices import NOTHING, cost_of, known_of
+from distask.llm.config_model import Price
+from distask.llm.prices import NOTHING, cost_of, cost_of_usage, known_of
+from distask.llm.request import Usage
 
 
 def known(base_url, model, **more):
@@ -35,6 +37,47 @@ def test_the_price_of_the_config_overrules_the_library_and_the_context_stays_kno
     found = known("https://api.openai.com/v1", "gpt-4o", price={"input": 1, "output": 2})
 
     assert (found.price.input, found.price.output, found.origin, found.context) == (1, 2, "config", 128_000)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "model", "cached", "written"),
+    [
+        ("https://api.openai.com/v1", "gpt-4.1-mini", 0.10, None),
+        ("https://api.anthropic.com/v1", "claude-sonnet-4-5", 0.30, 3.75),
+        ("https://openrouter.ai/api/v1", "anthropic/claude-sonnet-4", 0.30, 3.75),
+    ],
+)
+def test_the_library_knows_what_cached_tokens_cost(base_url, model, cached, written):
+    price = known(base_url, model).price
+
+    assert (price.cached_input, price.cache_write) == (cached, written)
+
+
+def test_in_batches_every_rate_is_less():
+    price = Price(input=4, output=8, cached_input=1, cache_write=5, batch=0.5)
+
+    assert price.in_batches() == Price(input=2, output=4, cached_input=0.5, cache_write=2.5)
+
+
+@pytest.mark.parametrize(
+    ("rates", "usage", "cost"),
+    [
+        ({}, Usage(100, 10, 60, 20), 100 * 4 + 10 * 8),
+        ({"cached_input": 1}, Usage(100, 10, 60, 20), 40 * 4 + 60 * 1 + 10 * 8),
+        ({"cached_input": 1, "cache_write": 5}, Usage(100, 10, 60, 20), 20 * 4 + 60 * 1 + 20 * 5 + 10 * 8),
+        ({}, Usage(None, 10), 10 * 8),
+        ({}, Usage(100, 10, cost=0.5), 500_000),
+        ({}, Usage(100, 10, cost=0.0), 0),
+    ],
+)
+def test_a_reply_costs_what_its_tokens_do_or_what_the_server_says(rates, usage, cost):
+    """Without a rate of their own, cached tokens are input."""
+    assert cost_of_usage(Price(input=4, output=8, **rates), usage) == pytest.approx(cost / 1e6)
+
+
+def test_without_a_price_only_the_servers_cost_is_known():
+    assert cost_of_usage(None, Usage(100, 10)) is None
+    assert cost_of_usage(None, Usage(cost=0.5)) == 0.5
 
 
 @pytest.mark.parametrize(

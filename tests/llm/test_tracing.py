@@ -70,6 +70,24 @@ def test_a_request_is_a_span_below_that_of_the_run(exporter, ask, server):
     }
 
 
+def test_a_span_has_the_parts_of_the_usage(exporter, ask, server):
+    usage = {"prompt_tokens": 20, "completion_tokens": 9, "total_tokens": 29}
+    parts = {"prompt_tokens_details": {"cached_tokens": 10}, "completion_tokens_details": {"reasoning_tokens": 3}}
+    choices = [{"message": {"content": "x"}, "finish_reason": "stop"}]
+    server.reply = lambda body: {"choices": choices, "usage": usage | parts}
+
+    ask()
+
+    call = exporter.get_finished_spans()[0]
+    found = {name: value for name, value in call.attributes.items() if name.startswith("gen_ai.usage.")}
+    assert found == {
+        "gen_ai.usage.input_tokens": 20,
+        "gen_ai.usage.output_tokens": 9,
+        "gen_ai.usage.cache_read.input_tokens": 10,
+        "gen_ai.usage.reasoning.output_tokens": 3,
+    }
+
+
 def test_several_replies_are_one_span_with_their_number(exporter, ask):
     ask(num_generations=3)
 

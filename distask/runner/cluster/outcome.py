@@ -59,6 +59,7 @@ def marked(job: Job) -> Outcome | None:
     stats.stored += stats.completions
     stats.completions = stats.calls = stats.retries = stats.invalid_retries = 0
     stats.input_tokens = stats.output_tokens = stats.in_flight = stats.ceiling = 0
+    stats.cached_tokens = stats.cache_write_tokens = stats.reasoning_tokens = stats.server_costs = 0
     stats.cost = 0.0
     return outcome
 

@@ -97,6 +97,9 @@ function figuresOf(metadata) {
   const sum = (name) => spent.reduce((all, part) => (part?.[name] === undefined || part[name] === null ? all : (all ?? 0) + Number(part[name])), null);
   if (spent.length > 1) told.push(["calls", spent.length]);
   told.push(["tokens in", sum("input_tokens")], ["tokens out", sum("output_tokens")]);
+  told.push(["cached", sum("cached_tokens")], ["written to the cache", sum("cache_write_tokens")], ["reasoning", sum("reasoning_tokens")]);
+  const cost = sum("cost_usd");
+  told.push(["cost", cost === null ? null : `$${cost.toLocaleString("en", { maximumSignificantDigits: 3 })}`]);
   told.push(["ended", metadata?.finish_reason ?? "stop"], ["served by", metadata?.served_model]);
   const known = told.filter(([, value]) => value !== undefined && value !== null);
   return el(

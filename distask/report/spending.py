@@ -1,0 +1,75 @@
+"""Add up what the replies of a result used and cost, as their rows say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from distask.figures import tokens
+from distask.llm.config_model import Price
+from distask.llm.prices import cost_of_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distask.llm.request import Usage
+
+
+class Spending:
+    """The tokens and the cost of all replies of a result, from this run or an earlier one.
+
+    Args:
+        record: of the result, with the price list of its run.
+    """
+
+    def __init__(self, record: Mapping[str, Any] | None) -> None:
+        self._price = _price(record or {})
+        self._usd = 0.0
+        self._is_known = True
+        self.input_tokens = self.output_tokens = self.cached_tokens = 0
+        self.cache_write_tokens = self.reasoning_tokens = 0
+
+    def add(self, usage: Usage) -> None:
+        """Count one reply."""
+        self.input_tokens += usage.input_tokens or 0
+        self.output_tokens += usage.output_tokens or 0
+        self.cached_tokens += usage.cached_tokens
+        self.cache_write_tokens += usage.cache_write_tokens
+        self.reasoning_tokens += usage.reasoning_tokens
+        cost = cost_of_usage(self._price, usage)
+        if cost is not None:
+            self._usd += cost
+        elif usage.input_tokens or usage.output_tokens:
+            self._is_known = False
+
+    @property
+    def tokens(self) -> int:
+        """Of chats and replies together."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def usd(self) -> float | None:
+        """What all replies cost; None where that of any is not known."""
+        return self._usd if self._is_known else None
+
+    def told(self) -> str:
+        """The counts, for people."""
+        return tokens(
+            self.input_tokens,
+            self.output_tokens,
+            cached=self.cached_tokens,
+            cache_writes=self.cache_write_tokens,
+            reasoning=self.reasoning_tokens,
+        )
+
+
+def _price(record: Mapping[str, Any]) -> Price | None:
+    """The price of all replies; None where there is none, or where a step may use another model."""
+    price = record.get("price")
+    if not isinstance(price, dict) or (record.get("counts") or {}).get("steps"):
+        return None
+    try:
+        return Price.model_validate(price)
+    except ValidationError:
+        return None
