@@ -6,6 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from distask.task.parsers.escapes import restored
+
 if TYPE_CHECKING:
     from distask.spec.model import Typed
     from distask.spec.schemas import Schema
@@ -107,7 +109,7 @@ def _from_text(kind: str, text: str) -> Any:
     if kind == "boolean":
         return {"true": True, "false": False}.get(stripped.lower(), text)
     try:
-        value = json.loads(stripped)
+        value = json.loads(restored(stripped))
     except (ValueError, RecursionError):
         return text
     if kind == "integer" and isinstance(value, float) and value.is_integer():
