@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, labels
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class LogprobsParser(Parser):
         choices = self._of(scope)
         tokens = list(_tokens(completion.logprobs or {}))
         if not tokens:
-            raise invalid("the server sent no log probabilities of the reply's tokens")
+            raise invalid("the server sent no log probabilities of the reply's tokens", Progress.UNUSED)
         likely = self._found(tokens, choices)
         total = sum(likely.values())
         shares = {choice: round(likely[choice] / total, _DIGITS) for choice in choices}

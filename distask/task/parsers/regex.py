@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.errors import InvalidReply
+from distask.errors import InvalidReply, Progress
 from distask.spec.patterns import PatternTimeout, compile_pattern
 from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
 from distask.task.parsers.examples import instance, written
@@ -39,7 +39,7 @@ class RegexParser(Parser):
             else:
                 matches = self._pattern.find_all(text)
         except PatternTimeout:
-            raise InvalidReply("parse_timeout", "the pattern took too long on this reply") from None
+            raise InvalidReply("parse_timeout", "the pattern took too long on this reply", Progress.PART) from None
         if not matches and not (self._align_to and scope.get(self._align_to) == []):
             raise invalid("the pattern matches nowhere in the reply")
         if self._find != "all":

@@ -72,10 +72,16 @@ def _answered(ask: Ask, replies: Replies, told: Told) -> list[Made]:
     else:
         for reply in replies(ask):
             try:
-                made.append(Made(task.format_output(reply, ask.values, ask.index), {}, None, failed=False))
+                parsed = task.parse_reply(reply, ask.values, ask.index)
             except RowError as error:
                 told(step, error)
                 made.append(_failed(ask, error))
+            else:
+                if parsed.error is None:
+                    made.append(Made(parsed.columns, {}, None, failed=False))
+                else:
+                    told(step, parsed.error)
+                    made.append(_failed(ask, parsed.error, parsed.columns))
     if not ask.grouped:
         drop = task.spec.on_invalid.then == "drop"
         return [each for each in made if not (drop and each.failed)]
@@ -84,6 +90,6 @@ def _answered(ask: Ask, replies: Replies, told: Told) -> list[Made]:
     return [Made({**lists, **aggregated(task.aggregates, lists)}, {}, None, failed)]
 
 
-def _failed(ask: Ask, error: RowError) -> Made:
+def _failed(ask: Ask, error: RowError, columns: Mapping[str, Any] | None = None) -> Made:
     said = {f"error_{ask.step}": {"kind": error.kind, "message": error.message}}
-    return Made(dict(ask.task.null_output()), said, None, failed=True)
+    return Made(dict(ask.task.null_output() if columns is None else columns), said, None, failed=True)
