@@ -193,6 +193,11 @@ class RegexParser(ParserBase):
     align_to: str | None = Field(
         None, description="A list column; with find: all, as many entries as it has, null where missing"
     )
+    scale: dict[str, int | float | str] | None = Field(
+        None,
+        description="Group to the greatest score of its scale, a number or an expression for one: the group is read as"
+        " a score (`4`, `<4>`, `**4**`, `4/5`, `4 out of 5`), and one of another scale (`8/10`) is refused",
+    )
 
 
 class JsonParser(ParserBase):
@@ -381,7 +386,10 @@ class Case(Model):
         description="The model's reply, or a completion ({text, finish_reason, tool_calls})"
     )
     expect: dict[str, Any] | None = Field(None, description="The columns that the reply becomes")
-    error: str | None = Field(None, description="Words of the error, for a reply that is invalid")
+    error: str | None = Field(
+        None,
+        description="Words of the error, for a reply that is invalid; next to `expect`, for entries of aligned lists",
+    )
 
 
 class Spec(Model):

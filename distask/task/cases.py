@@ -139,6 +139,8 @@ def _run(task: Task, case: Case) -> None:
     try:
         parsed = task.parse_reply(reply, case.input)
     except RowError as error:
+        if case.expect is not None:
+            raise Broken(("reply",), f"the reply is invalid: {error.message}") from None
         _expect_error(case, error, ("reply",), "the reply is invalid")
         return
     if case.error is not None and parsed.error is None:

@@ -99,7 +99,8 @@ def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
     except TooDeepError:
         raise _too_deep() from None
     if search.fault is not None:
-        raise invalid(f"the reply's JSON {search.fault}", Progress.PART)
+        progress = Progress.PART if search.is_json else Progress.NOTHING
+        raise invalid(f"the reply's JSON {search.fault}", progress)
     raise invalid("there is no JSON in the reply")
 
 

@@ -32,6 +32,7 @@ _WINDOW = 100_000
 
 _START = re.compile(r"[{\[]")
 _MENDABLE = re.compile(r"""\{\s*+(?:["'“}]|[A-Za-z_$][\w$]*+\s*+:|//|/\*)|\[\s*+(?:["'“{\[\]]|[-\dTFNtfn]|//|/\*)""")
+_CERTAIN = re.compile(r"""[\[\s]*+(?:\{|["“-]|\d++\s*+,)""")
 _TOKEN = re.compile(
     r"""(?P<space>\s++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)
     |(?P<text>"(?:[^"\\]++|\\.)*+")
@@ -71,7 +72,8 @@ class Search:
     """The JSON values of a text, in order.
 
     Attributes:
-        fault: what is wrong with the first thing that looks like JSON and is none; None where there is no such thing.
+        fault: what is wrong with the first thing that looks like JSON and is not; None where there is no such thing.
+        is_json: whether that thing is JSON for certain, and not another use of brackets.
     """
 
     def __init__(self, text: str) -> None:
@@ -80,6 +82,7 @@ class Search:
         self._left = LEAST + 2 * len(text)
         self._mending = 10 * MAX_MENDED
         self.fault: str | None = None
+        self.is_json = False
 
     def values(self) -> Iterator[tuple[Any, int]]:
         """Each value from each bracket, with where it ends; those inside of another too. Raises `TooDeepError`."""
@@ -109,12 +112,14 @@ class Search:
             if mended is None:
                 if self.fault is None and _MENDABLE.match(text, start) is not None:
                     self.fault = _told(_first_error(error, text[start:]), last - start)
+                    self.is_json = _CERTAIN.match(text, start) is not None
                 return None
             value, end = mended
         except ValueError as error:  # a number that none is, or one of thousands of digits
             self._left -= START
             reason = "it has a number of thousands of digits" if "digits" in str(error) else str(error)
             self.fault = self.fault or f"is broken: {reason}"
+            self.is_json = True
             return None
         else:
             if are_suspect(text, start, end):
