@@ -215,6 +215,8 @@ class _Call(Checker):
         if kind == "list":
             if parser.skip is not None:
                 self._pattern((*path, "skip"), parser.skip)
+            if parser.split is not None:
+                self._pattern((*path, "split"), parser.split)
             if isinstance(parser.max_items, str):
                 self._expression((*path, "max_items"), parser.max_items, self._row)
         if kind == "logprobs":

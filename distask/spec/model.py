@@ -236,7 +236,10 @@ class ListParser(ParserBase):
         None,
         description="A line that stands between items of several lines; for a column of lists their lines are entries",
     )
-    skip: str | None = Field(None, description="Lines in which this regular expression matches are no items")
+    skip: str | None = Field(None, description="Lines in which this regular expression matches are not items")
+    split: str | None = Field(
+        None, description="A line is split where this regular expression matches, so that an item begins there"
+    )
 
 
 class SectionsParser(ParserBase):
