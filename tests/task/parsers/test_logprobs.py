@@ -55,7 +55,8 @@ def test_the_answer_is_looked_for_after_its_marker(make_task):
 
 
 @pytest.mark.parametrize(
-    "tokens", [["8", "/", "10"], ["4", " (", "out", " of", " ", "10", ")"], ["3", ".", "5"], ["3", "-", "4"], ["80", "%"]]
+    "tokens",
+    [["8", "/", "10"], ["4", " (", "out", " of", " ", "10", ")"], ["3", ".", "5"], ["3", "-", "4"], ["80", "%"]],
 )
 @pytest.mark.parametrize("find", ["first", "last"])
 def test_a_number_that_is_not_on_the_scale_is_not_an_answer(make_task, tokens, find):
