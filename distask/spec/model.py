@@ -191,7 +191,9 @@ class RegexParser(ParserBase):
     )
     find: Literal["first", "last", "all"] = Field("first", description="Which match; all makes each column a list")
     align_to: str | None = Field(
-        None, description="A list column; with find: all, as many entries as it has, null where missing"
+        None,
+        description="A list column; with find: all, as many entries as it has, null where one is missing or has a"
+        " wrong type",
     )
     scale: dict[str, int | float | str] | None = Field(
         None,
@@ -201,7 +203,7 @@ class RegexParser(ParserBase):
 
 
 class JsonParser(ParserBase):
-    """The first JSON value in the reply.
+    """The first JSON value in the reply; a backslash that is not escaped, as in LaTeX or a path, is kept.
 
     `columns` are JSON pointers (`/a/0/b`) or, with `{{ }}`, expressions, which see the whole value as `parsed`.
     """
@@ -227,7 +229,9 @@ class ListParser(ParserBase):
 
     parser: Literal["list"]
     column: str | None = Field(None, description="The column; the only output where it is left out")
-    align_to: str | None = Field(None, description="A list column; as many entries as it has, null where missing")
+    align_to: str | None = Field(
+        None, description="A list column; as many entries as it has, null where one is missing or has a wrong type"
+    )
     max_items: Annotated[int, Field(ge=1)] | str | None = Field(
         None, description="Items beyond this are cut; a number, or an expression for one"
     )
@@ -250,7 +254,7 @@ class SectionsParser(ParserBase):
 
 
 class ChoiceParser(ParserBase):
-    """The one label that the reply names."""
+    """The one label that the reply gives: marked (`[[A]]`, `Verdict: A`), or else the only one that it mentions."""
 
     parser: Literal["choice"]
     choices: list[str] | str | None = Field(
