@@ -18,6 +18,7 @@ The number is the exit code of the command line.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from distask.runner.stats import Stats
     from distask.spec.diagnostics import Diagnostic
+    from distask.spec.model import Parser
 
 
 class DistaskError(Exception):
@@ -104,5 +106,24 @@ class RowError(DistaskError):
         super().__init__(message)
 
 
+class Progress(IntEnum):
+    """How far a parser came with a reply that it could not use."""
+
+    UNUSED = 0
+    """The server did not send what the parser reads."""
+    NOTHING = 1
+    """It found nothing of what it looks for."""
+    PART = 2
+    """It found some of it, or something that is broken."""
+    VALUES = 3
+    """It found the values, and their types or a check refuse them."""
+
+
 class InvalidReply(RowError):  # noqa: N818 - a reply is invalid; it is no program error
     """A reply that the parser, a column's type or a check refuses."""
+
+    def __init__(self, kind: str, message: str, progress: Progress = Progress.NOTHING) -> None:
+        super().__init__(kind, message)
+        self.progress = progress
+        self.parser: Parser | None = None
+        """The parser whose message this is, where the spec is known."""

@@ -301,6 +301,58 @@ def test_a_fallback_of_the_same_endpoint_shares_its_limits(bench):
     assert bench.server.most_in_flight <= 2
 
 
+RATINGS = """
+name: rate-each
+inputs: {items: {type: list}}
+format_input:
+  - {role: user, content: "{{ items }}"}
+outputs: {score: {type: "list[integer]", minimum: 1, maximum: 5}}
+format_output: {parser: regex, find: all, align_to: items, pattern: 'Score: (?P<score>\\d+)'}
+"""
+
+
+def test_good_entries_of_an_aligned_list_stay_and_the_metadata_says_why_others_are_null(bench):
+    bench.spec(RATINGS)
+    bench.rows([{"items": ["a", "b"]}])
+    bench.server.reply = lambda body: "Score: 9\nScore: 3"
+
+    (row,) = bench.run()
+
+    assert row["score"] == [None, 3]
+    assert row["distask_metadata"]["error_rate-each"] == {"kind": "type", "message": "score[0]: 9 is more than 5"}
+    assert bench.result.stats.failed == 1
+
+
+@pytest.mark.parametrize(
+    ("replies", "score", "calls"),
+    [
+        (["Score: 9\nScore: 3", "Score: 4\nScore: 3"], [4, 3], 2),
+        (["Score: 9\nScore: 3", "none", "none"], [None, 3], 3),
+        (["none", "Score: 1\nScore: 8", "none"], [1, None], 3),
+    ],
+)
+def test_a_reply_with_an_invalid_entry_is_retried_and_the_good_entries_stay(bench, replies, score, calls):
+    bench.spec(RATINGS, on_invalid={"retry": 2})
+    bench.rows([{"items": ["a", "b"]}])
+    waiting = iter(replies)
+    bench.server.reply = lambda body: next(waiting)
+
+    (row,) = bench.run()
+
+    assert (row["score"], bench.calls) == (score, calls)
+    assert bench.run() == [row]
+    assert bench.calls == 0
+
+
+def test_a_row_with_an_invalid_entry_can_be_dropped(bench):
+    bench.spec(RATINGS, on_invalid={"then": "drop"})
+    bench.rows([{"items": ["a", "b"]}, {"items": ["c"]}])
+    bench.server.reply = lambda body: "Score: 3\nScore: 9"
+
+    assert [row["score"] for row in bench.run()] == [[3]]
+    assert bench.result.stats.dropped == 1
+
+
 @pytest.mark.parametrize(("then", "rows"), [("null", 5), ("drop", 4)])
 def test_what_becomes_of_an_invalid_reply_is_the_specs_to_say(bench, then, rows):
     bench.spec(RATE, on_invalid={"then": then})

@@ -20,6 +20,7 @@ from distask.cli import options as o
 from distask.cli.console import out, plain
 from distask.cli.events import Events
 from distask.cli.setup import job_of
+from distask.errors import InvalidReply
 from distask.figures import duration, money, several
 from distask.llm.prices import cost_of_usage, known_of
 from distask.runner.trial import Trial, Tried, try_rows
@@ -171,7 +172,8 @@ def _came(job: Job, one: Shown, sample: int, *, whole: bool) -> Iterator[Text]:
     if generation.error is not None:
         yield Text.assemble(plain(f"can't be used{number}: ", "bold red"), plain(generation.error.message, "red"))
         yield from _stopped(job, generation)
-        return
+        if generation.columns is None:
+            return
     yield plain(f"columns{number}", "bold")
     for name, value in (generation.columns or {}).items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -204,7 +206,8 @@ def _misfit(job: Job, generation: Generation) -> Misfit | None:
     if completion is None or not completion.text or error is None:
         return None
     assert isinstance(job.task, Task)
-    return misfit(job.task.spec.format_output, completion.text, error.message)
+    parser = error.parser if isinstance(error, InvalidReply) else None
+    return misfit(job.task.spec.format_output if parser is None else [parser], completion.text, error.message)
 
 
 def _totals(job: Job, rows: list[Shown], stats: Stats) -> Iterator[tuple[str, str]]:

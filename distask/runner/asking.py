@@ -159,9 +159,8 @@ class Asking:
             return None
         rows = output_rows(ask.task, shape, 0, generations)
         if ask.grouped or len(rows) == len(generations):
-            failed = (
-                [all(g.error is not None for g in generations)] if ask.grouped else [bool(g.error) for g in generations]
-            )
+            none = [g.columns is None for g in generations]  # with columns, only entries of lists are null
+            failed = [all(none)] if ask.grouped else none
         else:
             failed = [False] * len(rows)  # the others were dropped
         return [

@@ -206,8 +206,10 @@ class Calls:
         if isinstance(answer, Failure):  # the reply from before says more
             return before
         generation = self._read(pending.values, pending.index, asked.request, answer)
-        generation.usage = total(before.usage, generation.usage)
-        generation.paid = before.paid or stored is None
+        usage, paid = total(before.usage, generation.usage), before.paid or stored is None
+        if generation.columns is None and before.columns is not None:  # some entries of its lists can be used
+            generation = before
+        generation.usage, generation.paid = usage, paid
         return generation
 
     async def _ask(
@@ -277,9 +279,11 @@ class Calls:
     def _read(self, values: Mapping[str, Any], index: Index, request: Request, completion: Completion) -> Generation:
         generation = Generation(request.model, request.messages, completion, usage=completion.usage)
         try:
-            generation.columns = self.task.format_output(completion, values, index)
+            parsed = self.task.parse_reply(completion, values, index)
         except RowError as error:
             generation.error = error
+        else:
+            generation.columns, generation.error = parsed.columns, parsed.error
         return generation
 
 

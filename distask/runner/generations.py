@@ -36,6 +36,7 @@ class Generation(Struct):
     columns: dict[str, Any] | None = None
     """The output columns; None where the generation failed."""
     error: RowError | None = None
+    """Why it failed; with columns, why entries of aligned lists are null in them."""
     usage: Usage = field(default_factory=Usage)
     """All that was spent on it, the replies that were asked for again included."""
     paid: bool = False

@@ -215,6 +215,8 @@ class _Call(Checker):
         if kind == "list":
             if parser.skip is not None:
                 self._pattern((*path, "skip"), parser.skip)
+            if parser.split is not None:
+                self._pattern((*path, "split"), parser.split)
             if isinstance(parser.max_items, str):
                 self._expression((*path, "max_items"), parser.max_items, self._row)
         if kind == "logprobs":
@@ -263,6 +265,12 @@ class _Call(Checker):
             told = f"the group `{group}` is no output"
             hint = did_you_mean(group, self.spec.outputs)
             self._tell((*path, "pattern"), told, hint, offset=found.start(1) if found else None, length=len(group))
+        for group, greatest in (parser.scale or {}).items():
+            if group not in groups:
+                told = f"the pattern has no group `{group}`"
+                self._tell((*path, "scale", group), told, did_you_mean(group, groups), key=True)
+            elif isinstance(greatest, str):
+                self._expression((*path, "scale", group), greatest, self._row)
         if not groups:
             only = next(iter(self.spec.outputs))
             self._tell((*path, "pattern"), "the pattern has no named group", f"name one so: (?P<{only}>…)")
@@ -405,8 +413,10 @@ class _Call(Checker):
     def _case(self, path: Place, case: Case) -> None:
         if case.expect is None and case.error is None:
             self._tell(path, "the case expects nothing", "give it `expect`, or `error` for a reply that is invalid")
-        if case.expect is not None and case.error is not None:
-            self._tell((*path, "error"), "a case has `expect` or `error`, not both", key=True)
+        is_aligned = any(getattr(parser, "align_to", None) is not None for parser in self.spec.format_output)
+        if case.expect is not None and case.error is not None and not is_aligned:
+            hint = "an invalid reply has no columns, unless a parser has `align_to`"
+            self._tell((*path, "error"), "a case has `expect` or `error`, not both", hint, key=True)
         mappings = self.spec.output_mappings
         known = [*dict.fromkeys([*(mappings.get(name, name) for name in self.spec.outputs), *mappings.values()])]
         for name in case.expect or {}:

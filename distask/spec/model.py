@@ -191,12 +191,19 @@ class RegexParser(ParserBase):
     )
     find: Literal["first", "last", "all"] = Field("first", description="Which match; all makes each column a list")
     align_to: str | None = Field(
-        None, description="A list column; with find: all, as many entries as it has, null where missing"
+        None,
+        description="A list column; with find: all, as many entries as it has, null where one is missing or has a"
+        " wrong type",
+    )
+    scale: dict[str, int | float | str] | None = Field(
+        None,
+        description="Group to the greatest score of its scale, a number or an expression for one: the group is read as"
+        " a score (`4`, `<4>`, `**4**`, `4/5`, `4 out of 5`), and one of another scale (`8/10`) is refused",
     )
 
 
 class JsonParser(ParserBase):
-    """The first JSON value in the reply.
+    """The first JSON value in the reply; a backslash that is not escaped, as in LaTeX or a path, is kept.
 
     `columns` are JSON pointers (`/a/0/b`) or, with `{{ }}`, expressions, which see the whole value as `parsed`.
     """
@@ -222,7 +229,9 @@ class ListParser(ParserBase):
 
     parser: Literal["list"]
     column: str | None = Field(None, description="The column; the only output where it is left out")
-    align_to: str | None = Field(None, description="A list column; as many entries as it has, null where missing")
+    align_to: str | None = Field(
+        None, description="A list column; as many entries as it has, null where one is missing or has a wrong type"
+    )
     max_items: Annotated[int, Field(ge=1)] | str | None = Field(
         None, description="Items beyond this are cut; a number, or an expression for one"
     )
@@ -231,7 +240,10 @@ class ListParser(ParserBase):
         None,
         description="A line that stands between items of several lines; for a column of lists their lines are entries",
     )
-    skip: str | None = Field(None, description="Lines in which this regular expression matches are no items")
+    skip: str | None = Field(None, description="Lines in which this regular expression matches are not items")
+    split: str | None = Field(
+        None, description="A line is split where this regular expression matches, so that an item begins there"
+    )
 
 
 class SectionsParser(ParserBase):
@@ -242,7 +254,7 @@ class SectionsParser(ParserBase):
 
 
 class ChoiceParser(ParserBase):
-    """The one label that the reply names."""
+    """The one label that the reply gives: marked (`[[A]]`, `Verdict: A`), or else the only one that it mentions."""
 
     parser: Literal["choice"]
     choices: list[str] | str | None = Field(
@@ -384,7 +396,10 @@ class Case(Model):
         description="The model's reply, or a completion ({text, finish_reason, tool_calls})"
     )
     expect: dict[str, Any] | None = Field(None, description="The columns that the reply becomes")
-    error: str | None = Field(None, description="Words of the error, for a reply that is invalid")
+    error: str | None = Field(
+        None,
+        description="Words of the error, for a reply that is invalid; next to `expect`, for entries of aligned lists",
+    )
 
 
 class Spec(Model):

@@ -54,6 +54,10 @@ class Schema:
             return None
         return next(self._validator.iter_errors(value))
 
+    def errors_of(self, value: Any) -> Iterator[jsonschema_rs.ValidationError]:
+        """Everything that is wrong with a value that is no deeper than `error_of` allows."""
+        return self._validator.iter_errors(value)
+
 
 def check_schema(schema: Any) -> int | None:
     """Raise `SchemaError` for a schema that reads other files or grows beyond its bounds.

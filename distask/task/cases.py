@@ -137,13 +137,17 @@ def _run(task: Task, case: Case) -> None:
         _expect_error(case, error, ("input",), "the row makes no chat")
         return
     try:
-        columns = task.format_output(reply, case.input)
+        parsed = task.parse_reply(reply, case.input)
     except RowError as error:
+        if case.expect is not None:
+            raise Broken(("reply",), f"the reply is invalid: {error.message}") from None
         _expect_error(case, error, ("reply",), "the reply is invalid")
         return
-    if case.error is not None:
-        raise Broken(("error",), f"expected an error with {_shown(case.error)}, got {_shown(columns)}")
-    compare(case, columns)
+    if case.error is not None and parsed.error is None:
+        raise Broken(("error",), f"expected an error with {_shown(case.error)}, got {_shown(parsed.columns)}")
+    if case.error is not None and parsed.error is not None:
+        _expect_error(case, parsed.error, ("reply",), "the reply is invalid")
+    compare(case, parsed.columns)
 
 
 def compare(case: Case, columns: Mapping[str, Any]) -> None:

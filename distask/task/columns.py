@@ -6,6 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from distask.task.parsers.escapes import restored
+
 if TYPE_CHECKING:
     from distask.spec.model import Typed
     from distask.spec.schemas import Schema
@@ -32,8 +34,16 @@ class ColumnType:
         self._bounds = _bounds(self.schema)
         self._validator: Schema | None = None
 
-    def read(self, value: Any) -> Any:
-        """The value, converted where that is lossless; raises `ValueError` with what is wrong, where."""
+    def has_entries(self, value: Any) -> bool:
+        """Whether an aligned list has an entry that its type might have refused."""
+        typed = self.schema.get("items") not in (None, True, {}, {"type": "string"})
+        return self.padded and typed and isinstance(value, list) and any(entry is not None for entry in value)
+
+    def read(self, value: Any, refused: list[str] | None = None) -> Any:
+        """The value, converted where that is lossless; raises `ValueError` with what is wrong, where.
+
+        With `refused`, an entry of an aligned list that has a wrong type becomes null, and the message is added there.
+        """
         if value is None:
             if self.nullable or self.type == "any":
                 return None
@@ -46,8 +56,7 @@ class ColumnType:
         if self.type in _BARE and not self._bounds:
             self._check_bare(value)
             return value
-        self._check(value)
-        return value
+        return self._checked(value, refused)
 
     def _convert(self, kind: str, value: Any) -> Any:
         if isinstance(value, str) and kind not in ("string", "any", "enum"):
@@ -76,7 +85,7 @@ class ColumnType:
         if not good or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(f"{self.name}: {_shown(value)} is not {_article(self.type)}")
 
-    def _check(self, value: Any) -> None:
+    def _checked(self, value: Any, refused: list[str] | None) -> Any:
         if self._validator is None:
             from distask.spec.schemas import Schema
 
@@ -94,12 +103,24 @@ class ColumnType:
         except ValueError as unfit:
             raise ValueError(f"{self.name}: {unfit}") from None
         if error is None:
-            return
-        steps = list(error.instance_path)
-        if kept is not None and steps:
-            steps[0] = kept[int(steps[0])]
+            return value
+        if kept is None:
+            raise ValueError(self._message(error, list(error.instance_path)))
+        faults: dict[Any, str] = {}
+        for error in self._validator.errors_of(checked):
+            steps = list(error.instance_path)
+            if steps:
+                steps[0] = kept[int(steps[0])]
+            if not steps or refused is None:
+                raise ValueError(self._message(error, steps))
+            faults.setdefault(steps[0], self._message(error, steps))
+        if refused is not None:
+            refused += faults.values()
+        return [None if index in faults else entry for index, entry in enumerate(value)]
+
+    def _message(self, error: Any, steps: list[Any]) -> str:
         path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
-        raise ValueError(f"{self.name}{path}: {_said(error)}")
+        return f"{self.name}{path}: {_said(error)}"
 
 
 def _from_text(kind: str, text: str) -> Any:
@@ -107,7 +128,7 @@ def _from_text(kind: str, text: str) -> Any:
     if kind == "boolean":
         return {"true": True, "false": False}.get(stripped.lower(), text)
     try:
-        value = json.loads(stripped)
+        value = json.loads(restored(stripped))
     except (ValueError, RecursionError):
         return text
     if kind == "integer" and isinstance(value, float) and value.is_integer():

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from distask.spec.model import ChoiceParser, JsonParser, RegexParser, SectionsParser, TagsParser
 from distask.spec.patterns import PatternTimeout, compile_pattern
+from distask.task.parsers.escapes import without_escapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,7 +70,7 @@ def _json(reply: str, message: str) -> Misfit | None:
     if start is None:
         return Misfit(0, 0, "a JSON object")
     try:
-        _, end = json.JSONDecoder().raw_decode(reply, start)
+        _, end = json.JSONDecoder(strict=False).raw_decode(without_escapes(reply), start)
     except json.JSONDecodeError as error:
         return Misfit(error.pos, 1, f"{error.msg[:1].lower()}{error.msg[1:]}")
     except RecursionError:

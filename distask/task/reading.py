@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from distask.errors import InvalidReply, RowError
+from distask.errors import InvalidReply, Progress, RowError
 from distask.task.meter import LimitError
 from distask.task.plain import plain
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from distask.task.columns import ColumnType
     from distask.task.parsers.base import Parser
     from distask.task.templates import Expression
+
+
+MAX_MESSAGES = 5
+"""Entries of aligned lists that one error lists."""
 
 
 class RowScope(Mapping[str, Any]):
@@ -59,10 +63,10 @@ class Reader:
         self.name = name
         self.parser = parser
         self._computed = tuple(computed.items())
-        self._converts = tuple((name, column.read) for name, column in columns.items())
+        self._columns = tuple(columns.items())
 
-    def read(self, completion: Completion, scope: RowScope) -> dict[str, Any]:
-        """The columns, of the right types; raises `InvalidReply`."""
+    def read(self, completion: Completion, scope: RowScope) -> tuple[dict[str, Any], InvalidReply | None]:
+        """The columns, of the right types, and why entries of aligned lists are null; raises `InvalidReply`."""
         try:
             values = self.parser.parse(completion, scope)
         except InvalidReply:
@@ -70,25 +74,42 @@ class Reader:
         except RowError as error:  # an expression of the parser's, for its choices
             raise InvalidReply("invalid", error.message) from None
         except LimitError as error:
-            raise InvalidReply("parse_timeout", f"the reply can't be read: {error}") from None
+            raise InvalidReply("parse_timeout", f"the reply can't be read: {error}", Progress.PART) from None
+        refused: list[str] = []
         try:
             if self._computed:
-                values = self._compute(values, completion, scope)
-            return {name: convert(_plain(name, values.get(name))) for name, convert in self._converts}
+                values = self._compute(values, completion, scope, refused)
+            made = {name: column.read(_plain(name, values.get(name)), refused) for name, column in self._columns}
         except ValueError as error:
-            raise InvalidReply("type", str(error)) from None
+            raise InvalidReply("type", str(error), Progress.VALUES) from None
+        if not refused:
+            return made, None
+        partial = InvalidReply("type", _listed(refused), Progress.VALUES)
+        if not any(column.has_entries(made[name]) for name, column in self._columns):
+            raise partial
+        return made, partial
 
-    def _compute(self, values: dict[str, Any], completion: Completion, scope: RowScope) -> dict[str, Any]:
+    def _compute(
+        self, values: dict[str, Any], completion: Completion, scope: RowScope, refused: list[str]
+    ) -> dict[str, Any]:
         done = {name for name, _ in self._computed}
-        converted = {name: convert(values[name]) for name, convert in self._converts if name in values.keys() - done}
+        converted = {
+            name: column.read(values[name], refused) for name, column in self._columns if name in values.keys() - done
+        }
         seen = {**reply_scope(completion, scope), **values, **converted}
         made = {**values, **converted}
         for name, expression in self._computed:
             try:
                 made[name] = seen[name] = expression(seen)
             except RowError as error:
-                raise InvalidReply("invalid", f"{name}: {error.message}") from None
+                raise InvalidReply("invalid", f"{name}: {error.message}", Progress.VALUES) from None
         return made
+
+
+def _listed(messages: list[str]) -> str:
+    """The first messages of several, and how many more there are."""
+    more = f"; and {len(messages) - MAX_MESSAGES} more" if len(messages) > MAX_MESSAGES else ""
+    return "; ".join(messages[:MAX_MESSAGES]) + more
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -115,6 +136,7 @@ class Check:
         try:
             holds = self._holds(scope)
         except RowError as error:
-            raise InvalidReply("check", f"check failed: {self._source} ({error.message})") from None
+            told = f"check failed: {self._source} ({error.message})"
+            raise InvalidReply("check", told, Progress.VALUES) from None
         if not holds:
-            raise InvalidReply("check", f"check failed: {self._source}")
+            raise InvalidReply("check", f"check failed: {self._source}", Progress.VALUES)

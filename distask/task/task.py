@@ -8,6 +8,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from distask.errors import InvalidReply, RowError, UsageError
@@ -57,6 +58,15 @@ def _needed(spec: TaskSpec, parsers: Sequence[Parser]) -> dict[str, str]:
 def compiler_of(loaded: Loaded) -> Compiler:
     """What compiles a spec's templates; tasks of the same spec with other params may share it."""
     return Compiler(Sandbox(loaded.path.resolve().parent), loaded.document)
+
+
+class Parsed(Struct, frozen=True):
+    """What a reply becomes."""
+
+    columns: dict[str, Any]
+    """The output columns, under the data's names."""
+    error: InvalidReply | None = None
+    """Why entries of lists that are aligned to another column are null; None where nothing was refused."""
 
 
 class Task:
@@ -132,6 +142,7 @@ class Task:
         self._drawn = tuple(name for name in outputs if name in spec.draw)
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
         self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
+        self._options = tuple(of_reply)
         self._readers = tuple(self._reader(p, place, filled, folder, allow_code) for p, place in parsers)
         self.needed = _needed(spec, of_reply)
         self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p, _ in parsers)
@@ -219,16 +230,25 @@ class Task:
         Raises:
             InvalidReply: the reply can't be used; `kind` and `message` say why.
         """
+        return self.parse_reply(reply, row, index).columns
+
+    @together
+    def parse_reply(self, reply: str | Completion | None, row: Mapping[str, Any], index: Index = 0) -> Parsed:
+        """The output columns that a reply becomes, and why entries of aligned lists are null in them.
+
+        Raises:
+            InvalidReply: none of the reply can be used.
+        """
         completion = reply if isinstance(reply, Completion) else Completion(reply)
         self._refuse_nothing(completion)
         scope = RowScope(lambda: self._scope(row, index, strict=False))
         drawn = self._draws.of(index) if self._drawn else {}
         held = self._held_to(scope)
         completion, fault = (completion, None) if held is None else held.read(completion)
-        columns = self._read(completion, scope, {name: drawn[name] for name in self._drawn})
+        columns, error = self._read(completion, scope, {name: drawn[name] for name in self._drawn})
         if fault is not None and self._checks_schema:
             raise fault
-        return {data: columns[name] for name, data in self._names}
+        return Parsed({data: columns[name] for name, data in self._names}, error)
 
     def null_output(self) -> dict[str, None]:
         """The output columns of a generation that failed."""
@@ -260,10 +280,11 @@ class Task:
             write = writers[max(0, attempt - EXAMPLES_TRIED // 2) % len(writers)]
             try:
                 replies.append(write(rng))
-                self.format_output(Completion(replies[-1], logprobs=certain_logprobs(replies[-1])), row, index)
+                made = self.parse_reply(Completion(replies[-1], logprobs=certain_logprobs(replies[-1])), row, index)
             except Exception:  # noqa: BLE001, S112 - an invalid reply, or a row's schema that nothing fits
                 continue
-            return replies[-1]
+            if made.error is None:
+                return replies[-1]
         return replies[0] if replies else ""
 
     def _writers(self, scope: RowScope) -> list[Callable[[random.Random], str]]:
@@ -320,27 +341,38 @@ class Task:
             return None
         return None if asked is None else reply_schema(asked["json_schema"]["schema"])
 
-    def _read(self, completion: Completion, scope: RowScope, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns of the first parser that fits: it parses, the types are right, the checks hold."""
+    def _read(
+        self, completion: Completion, scope: RowScope, drawn: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], InvalidReply | None]:
+        """The columns of the first parser that fits: it parses, the types are right, the checks hold.
+
+        Where none fits, those of the first whose only fault is entries of aligned lists; else the error of the parser
+        that came furthest is raised, the first of them where several came as far.
+        """
         errors: list[InvalidReply] = []
-        for reader in self._readers:
+        partial: tuple[dict[str, Any], InvalidReply] | None = None
+        for reader, options in zip(self._readers, self._options, strict=True):
             try:
                 METER.step()
-                columns = {**reader.read(completion, scope), **drawn}
+                columns, refused = reader.read(completion, scope)
+                columns |= drawn
                 if self._checks:
                     names = {**reply_scope(completion, scope), **columns}
                     for check in self._checks:
                         check(names)
             except InvalidReply as error:
+                error.parser = options
                 errors.append(error)
+                continue
             except LimitError as error:
                 raise InvalidReply("parse_timeout", f"the reply can't be read: {error}") from None
-            else:
-                return columns
-        if len(errors) == 1:
-            raise errors[0]
-        told = "; ".join(f"{r.name}: {e.message}" for r, e in zip(self._readers, errors, strict=True))
-        raise InvalidReply(errors[0].kind, told)
+            if refused is None:
+                return columns, None
+            refused.parser = options
+            partial = partial or (columns, refused)
+        if partial is not None:
+            return partial
+        raise max(errors, key=lambda error: error.progress)
 
     # Making ready
 

@@ -112,6 +112,7 @@ MISREAD = {
         "open thinking with a marker in it": "the revision is that of the thinking",
     },
     "complexity-scorer": {
+        "a 9 on a scale of 6 is invalid": "the 9 is a score",
         "in another order": "each instruction has the other's score",
         "one is left out": "the third one's score is the second one's",
     },
@@ -141,6 +142,8 @@ MISREAD = {
         "more solutions than were asked for": "there are more than `M`",
     },
     "quality-scorer": {
+        "a 10 on a scale of 6 is invalid": "the 10 is a score",
+        "a range is no score": "the range's first number is a score",
         "the last one first, and a line between": "the second one's score is the first one's",
         "one is left out": "the third one's score is the second one's",
         "cut after the first": "there are two scores for three responses",
@@ -158,6 +161,10 @@ MISREAD = {
         "a single string where several may be given is a list of one": "the column is a text where others are lists",
     },
     "ultrafeedback": {
+        "a 9 on a scale of 5 is invalid": "the 9 is a rating",
+        "a rating on another scale is invalid": "the 4 of 4/10 is a rating",
+        "half a point is no whole number": "the 4 of 4.5 is a rating",
+        "a type that there is not is invalid": "the 7 is a type",
         "instruction-following, with heading lines and prose before": "there are five ratings of two texts",
         "a block without its type keeps its place": "its rating is gone",
         "fewer blocks than texts leave nulls": "there is one rating of three texts",

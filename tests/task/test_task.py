@@ -267,12 +267,67 @@ def test_the_first_parser_that_fits_wins(make_task):
     assert task.format_output('{"rating": 1} or Rating: 2', {"question": "q"}) == {"rating": 2}
 
 
-def test_where_no_parser_fits_each_says_why(make_task):
-    """The kind is the first one's."""
-    with pytest.raises(InvalidReply, match=r"json: .*; regex: ") as failed:
-        make_task(SEVERAL).format_output("none", {"question": "q"})
+@pytest.mark.parametrize(
+    ("reply", "kind", "message", "parser"),
+    [
+        ("none", "invalid", "there is no JSON in the reply", "json"),
+        ('{"ratin": 3}', "invalid", "the reply's JSON has no `rating`", "json"),
+        ('{"rating": 3', "invalid", "the reply's JSON does not end", "json"),
+        ("Rating: 9", "type", "rating: 9 is more than 5", "regex"),
+        ("Rating: 1", "check", "check failed: rating > 1", "regex"),
+        ('{"rating": 8}, so Rating: 9', "type", "rating: 8 is more than 5", "json"),
+        ("{Rating: 9", "type", "rating: 9 is more than 5", "regex"),
+    ],
+)
+def test_where_no_parser_fits_the_one_that_came_furthest_says_why(make_task, reply, kind, message, parser):
+    """The first of those that came as far."""
+    with pytest.raises(InvalidReply) as failed:
+        make_task(SEVERAL).format_output(reply, {"question": "q"})
 
-    assert failed.value.kind == "invalid"
+    assert (failed.value.kind, failed.value.message) == (kind, message)
+    assert failed.value.parser.parser == parser
+
+
+ALIGNED = """
+    inputs: {items: {type: list}}
+    format_input: [{role: user, content: "{{ items }}"}]
+    outputs: {score: {type: "list[integer]", minimum: 1, maximum: 5}, why: {type: "list[string]"}}
+    format_output: {parser: regex, find: all, align_to: items, pattern: 'Score: (?P<score>\\S+)(?: (?P<why>.+))?'}
+"""
+
+
+@pytest.mark.parametrize(
+    ("reply", "scores", "message"),
+    [
+        ("Score: 9 x\nScore: 3 y", [None, 3, None], "score[0]: 9 is more than 5"),
+        (
+            "Score: 9\nScore: 3\nScore: no",
+            [None, 3, None],
+            'score[0]: 9 is more than 5; score[2]: "no" is not an integer',
+        ),
+        ("Score: 4\nScore: 3\nScore: 2", [4, 3, 2], None),
+    ],
+)
+def test_an_entry_of_an_aligned_list_with_a_wrong_type_is_null_with_its_reason(make_task, reply, scores, message):
+    """The others stay."""
+    parsed = make_task(ALIGNED).parse_reply(reply, {"items": ["a", "b", "c"]})
+
+    assert parsed.columns["score"] == scores
+    assert (parsed.error and parsed.error.message) == message
+
+
+def test_an_aligned_list_without_a_good_entry_is_invalid(make_task):
+    """Plain text that no type refuses is not a good entry."""
+    with pytest.raises(InvalidReply, match=r"score\[0\]: 9 is more than 5; .*; and 1 more$"):
+        make_task(ALIGNED).parse_reply("Score: 9 why\n" * 6, {"items": [1, 2, 3, 4, 5, 6]})
+
+
+def test_a_parser_that_fits_wins_over_entries_that_are_null(make_task):
+    """An entry becomes null only where no other parser reads it."""
+    task = make_task(ALIGNED.replace("format_output: {", "format_output: [{").replace("?'}", "?'}, {parser: json}]"))
+    reply = 'Score: 9\nScore: 3 {"score": [5, 3], "why": ["", ""]}'
+
+    assert task.parse_reply(reply, {"items": ["a", "b"]}).columns["score"] == [5, 3]
 
 
 def test_columns_are_computed_from_what_was_parsed(make_task):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from distask.errors import InvalidReply
+from distask.errors import InvalidReply, Progress
 
 if TYPE_CHECKING:
     import random
@@ -62,9 +62,9 @@ def text_of(completion: Completion) -> str:
     return text
 
 
-def invalid(message: str) -> InvalidReply:
-    """A reply that does not parse."""
-    return InvalidReply("invalid", message)
+def invalid(message: str, progress: Progress = Progress.NOTHING) -> InvalidReply:
+    """A reply that does not parse; `progress` is how much of it did."""
+    return InvalidReply("invalid", message, progress)
 
 
 def labels(value: Any) -> list[str | int | float]:

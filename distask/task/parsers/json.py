@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 from distask.task.parsers.examples import instance
 from distask.task.parsers.lenient import MAX_DEPTH, Search, TooDeepError
@@ -37,18 +38,18 @@ class JsonParser(Parser):
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
         text = text_of(completion)
         if self._whole and not is_whole(text):
-            raise invalid("the reply is not JSON alone")
+            raise invalid("the reply is not JSON alone", Progress.PART)
         value = first_json(text, wanted=(list, dict) if self._list else (dict,))
         if isinstance(value, list):
             if not self._list:
-                raise invalid("the reply's JSON is a list, not an object")
+                raise invalid("the reply's JSON is a list, not an object", Progress.PART)
             return {"parsed": value, **dict.fromkeys(self._pointers, value)}
         value = self._named(value)
         missing = [
             c for c, p in self._pointers.items() if p is None and c not in value and not self._columns[c].nullable
         ]
         if missing:
-            raise invalid(f"the reply's JSON has no `{missing[0]}`")
+            raise invalid(f"the reply's JSON has no `{missing[0]}`", Progress.PART)
         columns = {c: value.get(c) if p is None else pointed(value, p) for c, p in self._pointers.items()}
         return {"parsed": value, **columns}
 
@@ -89,7 +90,7 @@ def _folded(key: str) -> str:
 
 
 def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
-    """The first JSON value of a wanted kind; mended where nothing has to be made up. Raises `InvalidReply`."""
+    """The first JSON value of a wanted kind; repaired where nothing has to be made up. Raises `InvalidReply`."""
     search = Search(text)
     try:
         for value, _ in search.values():
@@ -98,12 +99,13 @@ def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
     except TooDeepError:
         raise _too_deep() from None
     if search.fault is not None:
-        raise invalid(f"the reply's JSON {search.fault}")
+        progress = Progress.PART if search.is_json else Progress.NOTHING
+        raise invalid(f"the reply's JSON {search.fault}", progress)
     raise invalid("there is no JSON in the reply")
 
 
 def _too_deep() -> InvalidReply:
-    return invalid(f"the reply's JSON is nested deeper than {MAX_DEPTH} levels")
+    return invalid(f"the reply's JSON is nested deeper than {MAX_DEPTH} levels", Progress.PART)
 
 
 def pointed(value: Any, pointer: str) -> Any:

@@ -1,8 +1,9 @@
-"""Read JSON as models write it: what can mean one thing only is mended, nothing is made up.
+"""Read JSON as models write it: what can mean only one thing is repaired, and nothing is made up.
 
-Mended are single and curly quotes, Python's `True`, `False` and `None`, keys without quotes, commas before a closing
-bracket, comments, and line ends inside of a text. What is cut, or lacks a value or a comma, is no JSON.
-Each search costs no more than the length of its text, whatever a model looped into.
+Repaired are single and curly quotes, Python's `True`, `False` and `None`, keys without quotes, commas before a closing
+bracket, comments, line ends inside of a string, and backslashes that are not escaped (see `escapes`). What is cut, or
+lacks a value or a comma, is not JSON. Each search costs no more than the length of its text, whatever a model looped
+into.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+
+from distask.task.parsers.escapes import are_suspect, restored, restored_string, without_escapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +32,7 @@ _WINDOW = 100_000
 
 _START = re.compile(r"[{\[]")
 _MENDABLE = re.compile(r"""\{\s*+(?:["'“}]|[A-Za-z_$][\w$]*+\s*+:|//|/\*)|\[\s*+(?:["'“{\[\]]|[-\dTFNtfn]|//|/\*)""")
+_CERTAIN = re.compile(r"""[\[\s]*+(?:\{|["“-]|\d++\s*+,)""")
 _TOKEN = re.compile(
     r"""(?P<space>\s++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)
     |(?P<text>"(?:[^"\\]++|\\.)*+")
@@ -68,7 +72,8 @@ class Search:
     """The JSON values of a text, in order.
 
     Attributes:
-        fault: what is wrong with the first thing that looks like JSON and is none; None where there is no such thing.
+        fault: what is wrong with the first thing that looks like JSON and is not; None where there is no such thing.
+        is_json: whether that thing is JSON for certain, and not another use of brackets.
     """
 
     def __init__(self, text: str) -> None:
@@ -77,6 +82,7 @@ class Search:
         self._left = LEAST + 2 * len(text)
         self._mending = 10 * MAX_MENDED
         self.fault: str | None = None
+        self.is_json = False
 
     def values(self) -> Iterator[tuple[Any, int]]:
         """Each value from each bracket, with where it ends; those inside of another too. Raises `TooDeepError`."""
@@ -105,14 +111,19 @@ class Search:
             mended = self._mended(text, start)
             if mended is None:
                 if self.fault is None and _MENDABLE.match(text, start) is not None:
-                    self.fault = _told(error, last)
+                    self.fault = _told(_first_error(error, text[start:]), last - start)
+                    self.is_json = _CERTAIN.match(text, start) is not None
                 return None
             value, end = mended
         except ValueError as error:  # a number that none is, or one of thousands of digits
             self._left -= START
             reason = "it has a number of thousands of digits" if "digits" in str(error) else str(error)
             self.fault = self.fault or f"is broken: {reason}"
+            self.is_json = True
             return None
+        else:
+            if are_suspect(text, start, end):
+                value = _DECODER.decode(restored(text[start:end]))
         self._left -= END + end - start
         if text.count("{", start, end) + text.count("[", start, end) > MAX_DEPTH and _depth(value) > MAX_DEPTH:
             raise TooDeepError
@@ -132,14 +143,25 @@ class Search:
 
 
 def loads(text: str) -> Any:
-    """The value of a text that is JSON and nothing else, but for line ends in its texts. Raises `ValueError`."""
+    """The value of a text that is JSON and nothing else, but for line ends and backslashes. Raises `ValueError`."""
     try:
-        value = _DECODER.decode(text)
+        value = _DECODER.decode(restored(text))
     except RecursionError:
         raise TooDeepError from None
     if _depth(value) > MAX_DEPTH:
         raise TooDeepError
     return value
+
+
+def _first_error(error: json.JSONDecodeError, text: str) -> json.JSONDecodeError:
+    """What is wrong with a text from its bracket on, apart from escapes that JSON does not have."""
+    try:
+        _DECODER.raw_decode(without_escapes(text))
+    except json.JSONDecodeError as other:
+        return other
+    except (ValueError, RecursionError):
+        pass
+    return error
 
 
 def _told(error: json.JSONDecodeError, last: int) -> str:
@@ -158,8 +180,10 @@ def _written(text: str, start: int) -> tuple[str, int, bool]:
         part = token[0]
         if kind == "space":
             continue
-        if kind in ("single", "curly"):
-            part = _quoted(token[kind])
+        if kind == "text":
+            part = restored_string(part)
+        elif kind in ("single", "curly"):
+            part = restored_string(_quoted(token[kind]))
         elif kind == "word":
             part = _WORDS.get(part, part)
         elif kind == "open":

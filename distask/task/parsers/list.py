@@ -32,6 +32,7 @@ class ListParser(Parser):
         self._lines = options.lines
         self._separator = options.separator
         self._skip = compile_pattern(options.skip, "i") if options.skip is not None else None
+        self._split = compile_pattern(options.split) if options.split is not None else None
         self._schema = context.columns[self._column].schema
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
@@ -50,6 +51,8 @@ class ListParser(Parser):
     def _items(self, text: str) -> list[Any]:
         if self._skip is not None:
             text = "\n".join(line for line in text.splitlines() if not self._skips(line))
+        if self._split is not None:
+            text = "\n".join(part for line in text.splitlines() for part in self._split_line(line))
         if self._separator is None:
             return one_a_line(text) if self._lines else items(text)
         parts = [part for part in _parted(text, self._separator) if part]
@@ -63,6 +66,17 @@ class ListParser(Parser):
             return self._skip.find(line) is not None
         except PatternTimeout:
             return False
+
+    def _split_line(self, line: str) -> list[str]:
+        """The parts of a line: each match that does not continue a word begins one."""
+        assert self._split is not None
+        try:
+            places = [found.start() for found in self._split.find_all(line)]
+        except PatternTimeout:
+            return [line]
+        indent = len(line) - len(line.lstrip())
+        places = [at for at in places if at > indent and not line[at - 1].isalnum()]
+        return [line[start:end] for start, end in zip([0, *places], [*places, len(line)], strict=True)]
 
     def example(self, rng: random.Random, scope: Scope) -> str:
         value = instance(self._schema, rng)

@@ -7,9 +7,12 @@ drawn (G-Eval, arXiv:2303.16634).
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
+from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, labels
+from distask.task.parsers.scores import score_of
 
 if TYPE_CHECKING:
     import random
@@ -21,6 +24,13 @@ if TYPE_CHECKING:
 _AROUND = " \t\n\r.\"'`*_()[]{}:,;!?#ĠĊ▁"
 """What may stand around an answer in its token, the marks of some tokenizers among it."""
 _DIGITS = 6
+_NUMBER_BEFORE = re.compile(r"\d[.,]?\Z|[/-]\s*\Z")
+"""What precedes an answer that is a part of another number: the 5 of `3.5`, `4-5` and `4/5`."""
+_MOST_BEFORE = 10
+_MOST_AFTER = 1_000
+"""Characters around an answer that are looked at."""
+_MOST_TOLD = 30
+"""Characters of a reply in a message."""
 
 
 class LogprobsParser(Parser):
@@ -40,7 +50,7 @@ class LogprobsParser(Parser):
         choices = self._of(scope)
         tokens = list(_tokens(completion.logprobs or {}))
         if not tokens:
-            raise invalid("the server sent no log probabilities of the reply's tokens")
+            raise invalid("the server sent no log probabilities of the reply's tokens", Progress.UNUSED)
         likely = self._found(tokens, choices)
         total = sum(likely.values())
         shares = {choice: round(likely[choice] / total, _DIGITS) for choice in choices}
@@ -66,27 +76,41 @@ class LogprobsParser(Parser):
         """The probability of each choice at the token that gives the answer."""
         folded = {_folded(choice): choice for choice in choices}
         begin = 0
+        text = "".join(token for token, _ in tokens)
         if self._after:
-            text = "".join(token for token, _ in tokens).casefold()
-            place = text.rfind(self._after.casefold())
+            place = text.casefold().rfind(self._after.casefold())
             if place < 0:
                 raise invalid(f"the reply has no `{self._after}`")
             begin = place + len(self._after)
+        scale = _scale(choices)
         answers = []
         end = 0
         for token, likely in tokens:
             end += len(token)
-            if end > begin and _folded(token) in folded:
-                answers.append(likely)
+            answer = folded.get(_folded(token)) if end > begin else None
+            if answer is not None:
+                at = end - len(token.lstrip(_AROUND))
+                if scale is None or _NUMBER_BEFORE.search(text, max(0, at - _MOST_BEFORE), at) is None:
+                    answers.append((at, answer, likely))
         if not answers:
             raise invalid(f"no token of the reply is one of {', '.join(choices)}")
+        at, answer, likelihoods = answers[0 if self._find == "first" else -1]
+        if scale is not None and score_of(text[at : at + _MOST_AFTER], scale) != _number(answer):
+            told = text[at : at + _MOST_TOLD].partition("\n")[0]
+            raise invalid(f"`{told}` is not one of {', '.join(choices)}", Progress.PART)
         found = dict.fromkeys(choices, 0.0)
-        for token, probability in answers[0 if self._find == "first" else -1].items():
+        for token, probability in likelihoods.items():
             if (choice := folded.get(_folded(token))) is not None:
                 found[choice] += probability
         if not sum(found.values()) > 0:
             raise invalid("the log probabilities of the answer's token are no numbers")
         return found
+
+
+def _scale(choices: Mapping[str, Any]) -> float | None:
+    """The greatest of the answers; None where one of them is not a number."""
+    numbers = [number for number in map(_number, choices) if number is not None]
+    return max(numbers) if len(numbers) == len(choices) else None
 
 
 def _folded(text: str) -> str:

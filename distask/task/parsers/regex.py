@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.errors import InvalidReply
+from distask.errors import InvalidReply, Progress
 from distask.spec.patterns import PatternTimeout, compile_pattern
 from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
 from distask.task.parsers.examples import instance, written
+from distask.task.parsers.scores import score_of
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from distask.llm.request import Completion
     from distask.spec.model import RegexParser as Options
@@ -28,6 +30,10 @@ class RegexParser(Parser):
         self._find = options.find
         self._align_to = options.align_to
         self._columns = [g for g in self._pattern.groups if g in context.outputs]
+        self._scale = {
+            group: context.expression(greatest) if isinstance(greatest, str) else greatest
+            for group, greatest in (options.scale or {}).items()
+        }
         self._context = context
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
@@ -39,19 +45,35 @@ class RegexParser(Parser):
             else:
                 matches = self._pattern.find_all(text)
         except PatternTimeout:
-            raise InvalidReply("parse_timeout", "the pattern took too long on this reply") from None
+            raise InvalidReply("parse_timeout", "the pattern took too long on this reply", Progress.PART) from None
         if not matches and not (self._align_to and scope.get(self._align_to) == []):
             raise invalid("the pattern matches nowhere in the reply")
+        read = self._values(scope)
         if self._find != "all":
-            return {c: matches[-1].group(c) for c in self._columns}
+            return {c: read(c, matches[-1].group(c)) for c in self._columns}
         if self._align_to and POSITION in self._pattern.groups:
-            return self._placed(matches, scope)
-        columns = {c: [m.group(c) for m in matches] for c in self._columns}
+            return self._placed(matches, scope, read)
+        columns = {c: [read(c, m.group(c)) for m in matches] for c in self._columns}
         if self._align_to:
             columns = {c: aligned(values, self._align_to, scope) for c, values in columns.items()}
         return columns
 
-    def _placed(self, matches: list[Any], scope: Scope) -> dict[str, Any]:
+    def _values(self, scope: Scope) -> Callable[[str, str | None], Any]:
+        """What turns a group's text into a value: a score where it is one, or else the text, for its type to refuse."""
+        greatest = {c: limit(scope) if callable(limit) else limit for c, limit in self._scale.items()}
+        for column, limit in greatest.items():
+            if isinstance(limit, bool) or not isinstance(limit, int | float):
+                raise invalid(f"`scale` of `{column}` is {limit}, which is not a number")
+
+        def read(column: str, text: str | None) -> Any:
+            if text is None or column not in greatest:
+                return text
+            score = score_of(text, greatest[column])
+            return text.strip() if score is None else score
+
+        return read
+
+    def _placed(self, matches: list[Any], scope: Scope, read: Callable[[str, str | None], Any]) -> dict[str, Any]:
         assert self._align_to is not None
         columns = {c: aligned([], self._align_to, scope) for c in self._columns}
         for match in matches:
@@ -59,7 +81,7 @@ class RegexParser(Parser):
             at = int(said) - 1 if said.isdecimal() and len(said) < 10 else -1
             for column, values in columns.items():
                 if 0 <= at < len(values):
-                    values[at] = match.group(column)
+                    values[at] = read(column, match.group(column))
         return columns
 
     def example(self, rng: random.Random, scope: Scope) -> str:

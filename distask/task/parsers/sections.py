@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 from distask.task.parsers.examples import instance, written
 
@@ -30,7 +31,7 @@ class SectionsParser(Parser):
             if at >= 0:
                 places[column] = (at, at + len(marker))
             elif not self._columns[column].nullable:
-                raise invalid(f"the reply has no `{marker}`")
+                raise invalid(f"the reply has no `{marker}`", Progress.PART if places else Progress.NOTHING)
         starts = sorted(start for start, _ in places.values())
         return {
             c: text[places[c][1] : next((s for s in starts if s >= places[c][1]), len(text))].strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 from distask.task.parsers.examples import instance, written
 
@@ -33,7 +34,8 @@ class TagsParser(Parser):
         for column, tag in self._tags.items():
             found = blocks(text, lowered, tag.lower())
             if not found and not self._columns[column].nullable:
-                raise invalid(f"the reply has no <{tag}>…</{tag}>")
+                progress = Progress.PART if any(columns.values()) else Progress.NOTHING
+                raise invalid(f"the reply has no <{tag}>…</{tag}>", progress)
             one = 0 if self._find == "first" else -1
             columns[column] = found if self._find == "all" else found[one] if found else None
         return columns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 from distask.task.parsers.json import first_json
 from distask.task.parsers.lenient import loads
@@ -33,11 +34,13 @@ class ToolCallsParser(Parser):
 def _call(call: Any) -> dict[str, Any]:
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise invalid("a tool call has no name")
+        raise invalid("a tool call has no name", Progress.PART)
     arguments = function.get("arguments", {})
     if isinstance(arguments, str):
         try:
             arguments = loads(arguments or "{}")
         except ValueError:
-            raise invalid(f"the arguments of the call of {function['name']} are no JSON") from None
+            raise invalid(
+                f"the arguments of the call of {function['name']} are not valid JSON", Progress.PART
+            ) from None
     return {"name": function["name"], "arguments": arguments}

@@ -72,18 +72,26 @@ def _answered(ask: Ask, replies: Replies, told: Told) -> list[Made]:
     else:
         for reply in replies(ask):
             try:
-                made.append(Made(task.format_output(reply, ask.values, ask.index), {}, None, failed=False))
+                parsed = task.parse_reply(reply, ask.values, ask.index)
             except RowError as error:
                 told(step, error)
                 made.append(_failed(ask, error))
+            else:
+                if parsed.error is not None:
+                    told(step, parsed.error)
+                said = {} if parsed.error is None else _said(ask, parsed.error)
+                made.append(Made(parsed.columns, said, None, failed=False))
     if not ask.grouped:
         drop = task.spec.on_invalid.then == "drop"
-        return [each for each in made if not (drop and each.failed)]
+        return [each for each in made if not (drop and each.metadata)]
     lists = {name: [each.columns.get(name) for each in made] for name in task.output_columns}
     failed = all(each.failed for each in made)
     return [Made({**lists, **aggregated(task.aggregates, lists)}, {}, None, failed)]
 
 
+def _said(ask: Ask, error: RowError) -> dict[str, Any]:
+    return {f"error_{ask.step}": {"kind": error.kind, "message": error.message}}
+
+
 def _failed(ask: Ask, error: RowError) -> Made:
-    said = {f"error_{ask.step}": {"kind": error.kind, "message": error.message}}
-    return Made(dict(ask.task.null_output()), said, None, failed=True)
+    return Made(dict(ask.task.null_output()), _said(ask, error), None, failed=True)

@@ -48,3 +48,25 @@ def test_a_list_of_nothing_is_invalid(read, reply):
 def test_a_list_is_cut_or_aligned(read, more, reply, items):
     """As many entries as the other list has, null where one is missing."""
     assert read(SPEC.replace("list}", f"list, {more}}}"), reply, {"items": [1, 2]}) == {"answer": items}
+
+
+SPLIT = (
+    r"outputs: {steps: {type: 'list[string]'}}"
+    "\n"
+    r"format_output: {parser: list, lines: true, split: 'Step \d+:|The answer is'}"
+)
+
+
+@pytest.mark.parametrize(
+    ("reply", "steps"),
+    [
+        ("Step 1: a. The answer is: 2", ["Step 1: a.", "The answer is: 2"]),
+        ("Step 1: é 一。Step 2: b.\nThe answer is: 2", ["Step 1: é 一。", "Step 2: b.", "The answer is: 2"]),
+        ("  The answer is: 2", ["The answer is: 2"]),
+        ("- The answer is: 2", ["The answer is: 2"]),
+        ("OneStep 1: a", ["OneStep 1: a"]),
+    ],
+)
+def test_an_item_may_begin_inside_of_a_line(read, steps, reply):
+    """At each match of `split` that does not continue a word."""
+    assert read(SPLIT, reply) == {"steps": steps}

@@ -50,8 +50,21 @@ def test_the_answer_is_looked_for_after_its_marker(make_task):
         reply(*said[5:], entry(" 2", **{" 2": 0.75, " 1": 0.25}), entry("/"), entry("5")), {}
     )
 
-    assert columns["score"] == 5
+    assert columns["score"] == pytest.approx(1.75)
     assert first["score"] == pytest.approx(1.75)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [["8", "/", "10"], ["4", " (", "out", " of", " ", "10", ")"], ["3", ".", "5"], ["3", "-", "4"], ["80", "%"]],
+)
+@pytest.mark.parametrize("find", ["first", "last"])
+def test_a_number_that_is_not_on_the_scale_is_not_an_answer(make_task, tokens, find):
+    """A part of another number, and a score on another scale."""
+    task = make_task(RATE % f', after: "score:", find: {find}')
+
+    with pytest.raises(InvalidReply):
+        task.format_output(reply(entry("Score: "), *map(entry, tokens)), {})
 
 
 def test_answers_may_be_words_with_a_worth(make_task):

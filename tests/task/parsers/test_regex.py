@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from distask.errors import SpecError
+
 ONE = "outputs: {score: {type: integer}, why: {nullable: true, description: x}}\nformat_output: {parser: regex, pattern: 'Score: (?P<score>[0-9]+)(?: since (?P<why>.+))?', find: FIND}"
 ALL = "outputs: {score: {type: 'list[integer]'}}\nformat_output: {parser: regex, pattern: 'Score: (?P<score>[0-9]+)', find: all, align_to: items}"
 PLACED = "outputs: {score: {type: 'list[integer]'}}\nformat_output: {parser: regex, pattern: '(?P<position>[0-9]+): (?P<score>[0-9]+)', find: all, align_to: items}"
@@ -47,6 +49,30 @@ def test_a_match_may_say_its_own_place(read, reply, scores):
 def test_a_place_of_thousands_of_digits_is_no_place(read):
     """Python refuses to read it as a number; that is no reason to end a run."""
     assert read(PLACED, "9" * 5000 + ": 1\n1: 4", {"items": ["a", "b"]}) == {"score": [4, None]}
+
+
+SCALE = "params: {top: {type: integer, default: 5}}\noutputs: {score: {type: number}}\nformat_output: {parser: regex, pattern: 'Score: (?P<score>.+)', scale: {score: TOP}}"
+
+
+@pytest.mark.parametrize("top", ["5", "top", "'{{ top }}'"])
+def test_a_group_on_a_scale_is_read_as_a_score(read, top):
+    """`scale` is a number, or an expression for one; anything else in its place is for the type to refuse."""
+    spec = SCALE.replace("TOP", top)
+
+    assert read(spec, "Score: **4** out of 5") == {"score": 4}
+    assert read(spec, "Score: 4,5") == {"score": 4.5}
+    assert read(spec, "Score: 8/10 ") == 'score: "8/10" is not a number'
+
+
+def test_a_scale_that_is_not_a_number_is_the_replys_failure(read):
+    spec = SCALE.replace("TOP", "\"['x']\"")
+
+    assert read(spec, "Score: 4") == "`scale` of `score` is ['x'], which is not a number"
+
+
+def test_a_scale_names_a_group(make_task):
+    with pytest.raises(SpecError, match="the pattern has no group `scor`"):
+        make_task(SCALE.replace("{score: TOP}", "{scor: 5}"))
 
 
 def test_flags_are_letters(read):
