@@ -178,6 +178,11 @@ class TextParser(ParserBase):
 
     parser: Literal["text"]
     strip: bool = Field(False, description="Whether white space around the reply is taken off")
+    reasoning: Literal["keep", "drop"] = Field(
+        "keep",
+        description="keep: reasoning that the model writes into the reply (`<think>…</think>` and the like) stays in"
+        " the column; drop: it goes to `reasoning_<task>` in the metadata, as reasoning does that the server sends apart",
+    )
     column: str | None = Field(None, description="The column; the only output where it is left out")
 
 

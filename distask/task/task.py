@@ -15,7 +15,7 @@ from distask.llm.request import Completion
 from distask.llm.tokens import certain_logprobs
 from distask.spec.aggregation import OF_NUMBERS, aggregate_columns, holds_numbers, is_aligned, is_entrywise
 from distask.spec.load import Loaded, LoadedSpec, load_spec
-from distask.spec.model import Input, JsonParser, Output, PythonParser
+from distask.spec.model import Input, JsonParser, Output, PythonParser, TextParser
 from distask.task.aggregate import REDUCERS, Aggregate, entrywise
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
@@ -25,8 +25,9 @@ from distask.task.media import Media
 from distask.task.meter import METER, LimitError, together
 from distask.task.params import param_template, param_values
 from distask.task.parsers import Context, parser_class
+from distask.task.parsers.reasoning import split_reasoning
 from distask.task.prompt import GO_ON, asked_of
-from distask.task.reading import Check, Reader, RowScope, reply_scope
+from distask.task.reading import Check, Reader, RowScope
 from distask.task.sandbox import GLOBALS, Sandbox
 from distask.task.templates import Compiler, Expression, Place, Scope
 
@@ -121,6 +122,7 @@ class Task:
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
         self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
         self._readers = tuple(self._reader(p, place, filled, folder, allow_code) for p, place in parsers)
+        self._drops_reasoning = any(isinstance(p, TextParser) and p.reasoning == "drop" for p, _ in parsers)
         self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p, _ in parsers)
         self._checks = tuple(Check(c, self._expression(c, ("checks", i))) for i, c in enumerate(spec.checks))
         self._keywords = compile_keywords(spec, *self._asked(parsers), self._compiler)
@@ -204,6 +206,13 @@ class Task:
         drawn = self._draws.of(index) if self._drawn else {}
         columns = self._read(completion, scope, {name: drawn[name] for name in self._drawn})
         return {data: columns[name] for name, data in self._names}
+
+    def reasoning_of(self, completion: Completion) -> str | None:
+        """The model's reasoning: what the server sent apart, and what the task's `text` parser drops from the reply."""
+        written = None
+        if self._drops_reasoning and completion.text:
+            written = split_reasoning(completion.text).reasoning
+        return "\n\n".join(filter(None, (completion.reasoning, written))) or None
 
     def null_output(self) -> dict[str, None]:
         """The output columns of a generation that failed."""
@@ -293,7 +302,7 @@ class Task:
                 METER.step()
                 columns = {**reader.read(completion, scope), **drawn}
                 if self._checks:
-                    names = {**reply_scope(completion, scope), **columns}
+                    names = {**reader.names(completion, scope), **columns}
                     for check in self._checks:
                         check(names)
             except InvalidReply as error:

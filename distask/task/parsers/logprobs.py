@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from distask.task.parsers.base import Context, Parser, Scope, invalid, labels
+from distask.task.parsers.base import Context, Parser, Scope, invalid, labels, text_of
 
 if TYPE_CHECKING:
     import random
@@ -41,7 +41,7 @@ class LogprobsParser(Parser):
         tokens = list(_tokens(completion.logprobs or {}))
         if not tokens:
             raise invalid("the server sent no log probabilities of the reply's tokens")
-        likely = self._found(tokens, choices)
+        likely = self._found(_answer(completion, tokens), choices)
         total = sum(likely.values())
         shares = {choice: round(likely[choice] / total, _DIGITS) for choice in choices}
         columns: dict[str, Any] = {}
@@ -87,6 +87,22 @@ class LogprobsParser(Parser):
         if not sum(found.values()) > 0:
             raise invalid("the log probabilities of the answer's token are no numbers")
         return found
+
+
+def _answer(
+    completion: Completion, tokens: list[tuple[str, dict[str, float]]]
+) -> list[tuple[str, dict[str, float]]]:
+    """The tokens behind the model's reasoning; raises `InvalidReply` where there are none."""
+    text, answer = completion.text or "", text_of(completion)
+    before = len(text) - len(answer)
+    if not before or not text.endswith(answer) or text != "".join(token for token, _ in tokens):
+        return tokens
+    end = 0
+    for place, (token, _) in enumerate(tokens):
+        end += len(token)
+        if end > before:
+            return tokens[place:]
+    return tokens
 
 
 def _folded(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply
 from distask.spec.patterns import PatternTimeout, compile_pattern
-from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
+from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, tags_beside, text_of
 from distask.task.parsers.examples import instance, written
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ class RegexParser(Parser):
         self._align_to = options.align_to
         self._columns = [g for g in self._pattern.groups if g in context.outputs]
         self._context = context
+        self.reasoning_tags = tags_beside(options.pattern)
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
-        text = text_of(completion)
+        text = text_of(completion, self.reasoning_tags)
         try:
             if self._find == "first":
                 found = self._pattern.find(text)
