@@ -337,6 +337,7 @@ class StepsDryRunResult(Result):
     tokens: StepTokens
     cost_usd: float | None = Field(description="at the most, as the rehearsed rows went")
     steps: list[PlannedStep]
+    failed: int = Field(description="steps of all rows that fail whatever the model replies; if any, the exit code is 3")
     failures: dict[str, int] = Field(description="steps of rehearsed rows that can't be done, by kind")
     chats: list[StepChat]
 

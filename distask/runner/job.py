@@ -167,6 +167,10 @@ class Job(Struct, frozen=True):
     governor: Governor | None = None
     """Who keeps it within its share of the limits, where it is a part of a larger run."""
 
+    def __post_init__(self) -> None:
+        """Bound the task's prompts by the config."""
+        self.task.limit_prompts(self.llm.config.limits.prompt_characters)
+
     def run(self, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None) -> Result:
         """Do it; see `run` for what it raises. `tell` is given, once each, sentences that the user should know."""
         if self.engine == "ray":

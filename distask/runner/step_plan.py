@@ -63,8 +63,11 @@ class PipelinePlan(Struct):
     """Replies that the store has, as far as the rows can be followed with them."""
     done: int = 0
     """Rows whose replies the store has all, up to the first step that waits for all rows."""
+    failed: int = 0
+    """Steps that fail without another reply: no template, column or stored reply fits."""
     steps: dict[str, StepPlan] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
+    """Kind of fault to the number of steps of the rehearsed rows, some of them with simulated replies."""
 
     @property
     def most(self) -> int | None:
@@ -116,7 +119,7 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
         for row in job.open_input():
             made.rows += 1
             made.done += all(isinstance(begun, list) for begun in work.begin([row]))
-    made.stored = stats.stored
+    made.stored, made.failed = stats.stored, stats.failed
     _rehearse(job, made, targets, chats)
     for count in made.counts:  # of the walk, not of a run
         count.came = count.went = count.asked = count.failed = count.skipped = 0

@@ -99,7 +99,7 @@ class Pipeline:
     def again(self) -> Pipeline:
         """The same, as if no row had gone through it."""
         settings = self._settings
-        return Pipeline(
+        made = Pipeline(
             self._loaded,
             self.params,
             allow_code=settings.allow_code,
@@ -107,6 +107,8 @@ class Pipeline:
             seed=self.seed,
             compilers=settings.compilers,
         )
+        made.limit_prompts(self._builder.prompt_characters)
+        return made
 
     @property
     def asked(self) -> Sequence[tuple[StepLLM, LLM]]:
@@ -122,6 +124,12 @@ class Pipeline:
         """Let rows name files of this folder and below."""
         for task in self._builder.tasks:
             task.allow(folder)
+
+    def limit_prompts(self, characters: int) -> None:
+        """Set how long the text of a row's chat may be, for every task of its steps, and a text that a step makes."""
+        self._builder.prompt_characters = characters
+        for compiler in self._settings.compilers.values():
+            compiler.sandbox.prompt_characters = characters
 
     def dataset_name(self, name: str) -> str:
         """What an input column is called in the data."""

@@ -14,7 +14,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from jinja2.visitor import NodeTransformer
 
 from distask.task.filters import FILTERS, OPERATORS, PLAIN, check_method, readable, text_of
-from distask.task.meter import MAX_RANGE, METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
+from distask.task.meter import MAX_RANGE, METER, PROMPT_CHARACTERS, VALUE, LimitError, check_number, counted, fits, joined, weighed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -169,6 +169,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, folder: Path) -> None:
         self._files = _Loader(folder)
+        self.prompt_characters = PROMPT_CHARACTERS
+        """Characters that a rendered text may have (`limits.prompt_characters`)."""
         super().__init__(
             undefined=StrictUndefined,
             autoescape=False,

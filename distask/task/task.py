@@ -22,8 +22,9 @@ from distask.task.columns import ColumnType
 from distask.task.draws import Draws, Index
 from distask.task.keywords import compile_keywords, held_reply
 from distask.task.media import Media
+from distask.task.messages import chat_inputs
 from distask.task.meter import METER, LimitError, together
-from distask.task.params import param_template, param_values
+from distask.task.params import param_template, param_values, params_of_parsers
 from distask.task.parsers import Context, parser_class
 from distask.task.parsers.reasoning import split_reasoning
 from distask.task.prompt import GO_ON, asked_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from distask.llm.request import Message
     from distask.spec.model import Parser, TaskSpec
+    from distask.task.messages import ChatInput
 
 EXAMPLES_TRIED = 20
 """Replies that are made up before one is given that a check refuses."""
@@ -91,7 +93,11 @@ class Task:
             name: column for name, column in spec.inputs.items() if self._holds(column.when, ("inputs", name, "when"))
         }
         self._base |= dict.fromkeys(spec.inputs.keys() - self.input_columns.keys())
-        self._inputs = tuple(_Column(n, self.dataset_name(n), column) for n, column in self.input_columns.items())
+        self._chat_inputs = chat_inputs(spec, self.input_columns)
+        self._inputs = tuple(
+            _Column(n, self.dataset_name(n), column, self._chat_inputs.get(n))
+            for n, column in self.input_columns.items()
+        )
         self.route, self._prompt = asked_of(spec, lambda source, place: self._expression(source, place)(self._base))
         opens_turn = self._prompt is not None and self._prompt.opened is not None
         self._chat = Chat(spec.format_input, self._compiler, self._media, may_be_empty=opens_turn)
@@ -102,6 +108,7 @@ class Task:
             for name, param in spec.params.items()
             if param.template
         }
+        self._column_first = params_of_parsers(spec) if self._templates else frozenset()
         self._draws = Draws(spec.draw, self._expression, self._base, f"{seed}/{self.name}")
         outputs = {
             name: self._resolved(name, output)
@@ -164,6 +171,10 @@ class Task:
         """Let rows name files of this folder and below."""
         self._media.allow(folder)
 
+    def limit_prompts(self, characters: int) -> None:
+        """Set how long the text of a row's chat may be."""
+        self._compiler.sandbox.prompt_characters = characters
+
     def dataset_name(self, name: str) -> str:
         """What an input column is called in the data."""
         return self.spec.input_mappings.get(name, name)
@@ -175,6 +186,13 @@ class Task:
         for _, names in self._templates.values():
             needed += [name for name in names if name not in needed]
         return [name for name in needed if name not in known]
+
+    def stand_in(self, column: str, row: Mapping[str, Any]) -> str | None:
+        """What the task reads in a row instead of a column that it lacks, for people; None for nothing."""
+        for name, chat in self._chat_inputs.items():
+            if self.dataset_name(name) == column and self.input_columns[name].required:
+                return chat.stand_in(row)
+        return None
 
     def fingerprint(self) -> str:
         """A hash of all of the task that can change a result: the spec, the files that it reads, params and seed."""
@@ -271,7 +289,7 @@ class Task:
         for column in self._inputs:
             scope[column.name] = column.of(row) if strict else column.roughly_of(row)
         if strict and self._templates:
-            seen = {**row, **scope}
+            seen = {**row, **scope, **{name: row[name] for name in self._column_first if name in row}}
             scope |= {name: render(seen) for name, (render, _) in self._templates.items()}
         return scope
 
@@ -410,10 +428,11 @@ def _remade(
 class _Column:
     """An input as its task reads it from a row."""
 
-    __slots__ = ("_any", "_convert", "_default", "_plain", "key", "name", "required")
+    __slots__ = ("_any", "_chat", "_convert", "_default", "_plain", "key", "name", "required")
 
-    def __init__(self, name: str, key: str, column: Input) -> None:
+    def __init__(self, name: str, key: str, column: Input, chat: ChatInput | None = None) -> None:
         self.name = name
+        self._chat = chat
         self.key = key
         self.required = column.required
         self._default = column.default
@@ -427,6 +446,8 @@ class _Column:
         value = row.get(self.key)
         if self._plain and type(value) is str:
             return value
+        if self._chat is not None and (self.required or value is not None):
+            value = self._chat.read(row)
         if value is None:
             if not self.required:
                 return self._default

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from distask.errors import RowError, UsageError
 from distask.task.columns import ColumnType
 from distask.task.draws import Draws
+from distask.task.meter import PROMPT_CHARACTERS
 from distask.task.params import param_values
 from distask.task.sandbox import GLOBALS
 from distask.task.steps.calls import Enter, Frame, Leave
@@ -61,6 +62,8 @@ class Builder:
         self._names: set[str] = set()
         self._asked: set[str] = set()
         self.asked: list[tuple[StepLLM, LLM]] = []
+        self.prompt_characters = PROMPT_CHARACTERS
+        """Characters that a rendered text may have."""
 
     def body(
         self,
@@ -131,6 +134,7 @@ class Builder:
         key = id(loaded.document)
         if key not in known:
             known[key] = compiler_of(loaded)
+            known[key].sandbox.prompt_characters = self.prompt_characters
         return known[key]
 
     def _frame(
