@@ -70,6 +70,8 @@ def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:
     yield "model", f"{made.model} at {made.endpoint}"
     each = f", {made.num_generations} times each" if made.num_generations > 1 else ""
     yield "rows", f"{made.rows:,}{each}"
+    for note in made.notes:
+        yield "note", note
     if made.failed:
         yield "fail", f"{several(made.failed, 'step')} of all rows can't be done, whatever the model replies"
     for kind, count in made.failures.most_common():
@@ -112,6 +114,7 @@ def _as_json(made: PipelinePlan) -> dict[str, Any]:
         ],
         "failed": made.failed,
         "failures": dict(made.failures),
+        "notes": made.notes,
         "chats": [
             {"step": step, "place": chat.place, "messages": chat.messages, "keywords": chat.keywords}
             for step, chat in made.chats

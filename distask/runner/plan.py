@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from distask.errors import RowError
 from distask.llm.prices import known_of
+from distask.runner.columns import stand_in_notes
 from distask.runner.reckoning import Reckoning, tokens_of_cases
 from distask.runner.requests import Requests
 from distask.runner.targets import target
@@ -46,6 +47,8 @@ class Plan(Struct):
     """What the missing ones may cost."""
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of fault to the number of rows that can't be rendered."""
+    notes: list[str] = field(default_factory=list)
+    """What else the user should know."""
 
     @property
     def missing(self) -> int:
@@ -62,7 +65,9 @@ def plan(job: Job, chats: int = 3) -> Plan:
     made = Plan(whom.model, whom.endpoint, job.shape.num_generations, reckoning=reckoning)
     requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
     with job.open_existing_store() or nullcontext() as store:
-        for row in job.open_input():
+        rows = job.open_input()
+        made.notes = stand_in_notes(rows)
+        for row in rows:
             made.rows += 1
             try:
                 asked = requests.of(row.values, row.index)

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from distask.llm.prices import Known, cost_of
 from distask.llm.tokens import estimate_tokens
 from distask.runner.asking import Asking, Targets
+from distask.runner.columns import stand_in_notes
 from distask.runner.plan import Chat
 from distask.runner.shared import Shared
 from distask.runner.stats import Stats
@@ -68,6 +69,8 @@ class PipelinePlan(Struct):
     steps: dict[str, StepPlan] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of fault to the number of steps of the rehearsed rows, some of them with simulated replies."""
+    notes: list[str] = field(default_factory=list)
+    """What else the user should know."""
 
     @property
     def most(self) -> int | None:
@@ -116,7 +119,9 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
     made = PipelinePlan(job.llm.config.model or "", job.llm.endpoint(), pipeline.counts, job.shape.num_generations)
     with job.open_existing_store() or nullcontext() as store:
         work = Steps(pipeline, 0, Asking(targets, store, shared), job.shape, shared)
-        for row in job.open_input():
+        rows = job.open_input()
+        made.notes = stand_in_notes(rows)
+        for row in rows:
             made.rows += 1
             made.done += all(isinstance(begun, list) for begun in work.begin([row]))
     made.stored, made.failed = stats.stored, stats.failed

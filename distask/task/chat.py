@@ -15,7 +15,6 @@ from distask.errors import RowError, SpecError
 from distask.spec.model import FileContent
 from distask.task.media import Bound, within
 from distask.task.messages import ROLES, kind_of, messages_of
-from distask.task.templates import Compiler, Place, Scope, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from distask.spec.model import Message as MessageSpec
     from distask.spec.model import Part
     from distask.task.media import Media
+    from distask.task.templates import Compiler, Place, Scope, Text
 
 _KEYS = {"role", "content", "name", "tool_calls", "tool_call_id"}
 """The keys of a message that a row brings."""
@@ -169,9 +169,7 @@ class Chat:
         """Messages that a row brings in any known shape, checked: no key that the API lacks, and no file's name."""
         if value is None:
             return []
-        return (
-            self._checked(message, f"`{name}[{index}]`") for index, message in enumerate(messages_of(value, name))
-        )
+        return (self._checked(message, f"`{name}[{index}]`") for index, message in enumerate(messages_of(value, name)))
 
     def _checked(self, message: Any, place: str) -> Message:
         if not isinstance(message, Mapping):

@@ -1,8 +1,8 @@
 """Read a chat in any of the shapes that datasets use, as messages of the OpenAI API.
 
 Known shapes are OpenAI messages, ShareGPT turns (`from`, `value`), both as JSON text or in a mapping that holds them,
-ChatML text, and Alpaca columns (`instruction`, `input`, `output`). Only what a task reads as a chat is looked at: a text
-in a message stays text. Whether a message may be sent is checked by `chat`.
+ChatML text, and Alpaca columns (`instruction`, `input`, `output`). Only what a task reads as a chat is converted: text in
+a message stays text. `chat` checks which messages may be sent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NOTES = frozenset({"weight", "loss", "train", "mask", "loss_mask"})
 _MESSAGE_KEYS = ("name", "tool_calls", "tool_call_id")
 CHAT_COLUMNS = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
 """What datasets call a column, and mappings a key, that holds a chat."""
-_CHATML = re.compile(r"\s*<\|im_start\|>(\w+)\n((?:(?!<\|im_(?:start|end)\|>).)*)(?:<\|im_end\|>|\Z)", re.DOTALL)
+_CHATML = re.compile(r"\s*<\|im_start\|>(\w+)(?:\n|\Z)((?:(?!<\|im_(?:start|end)\|>).)*)(?:<\|im_end\|>|\Z)", re.DOTALL)
 SHARE_GPT = "ShareGPT"
 _LONGEST_SHOWN = 60
 _NEEDED = "a message needs `role` and `content`, or `from` and `value`"
@@ -246,7 +246,9 @@ def _read_text(text: str, name: str) -> Any:
         return _chatml(bare, name)
     if not bare.startswith(("[", "{", '"')):
         shown = bare if len(bare) <= _LONGEST_SHOWN else f"{bare[: _LONGEST_SHOWN - 1]}…"
-        raise RowError("splice", f"`{name}` needs a list of messages, and got the text {json.dumps(shown, ensure_ascii=False)}")
+        raise RowError(
+            "splice", f"`{name}` needs a list of messages, and got the text {json.dumps(shown, ensure_ascii=False)}"
+        )
     try:
         value = json.loads(bare)
     except RecursionError:
@@ -262,7 +264,9 @@ def _chatml(text: str, name: str) -> list[dict[str, Any]]:
     while (match := _CHATML.match(text, at)) is not None:
         role = _ROLE_OF.get(match[1].lower())
         if role is None or role == FUNCTION_CALL:
-            raise RowError("splice", f"`{name}` is ChatML with the role `{match[1]}`, which is none of {', '.join(ROLES)}")
+            raise RowError(
+                "splice", f"`{name}` is ChatML with the role `{match[1]}`, which is none of {', '.join(ROLES)}"
+            )
         at = match.end()
         if at == len(text) and not match[2].strip() and role == "assistant":
             break  # the turn that the model is to fill

@@ -30,7 +30,7 @@ MAX_SECONDS_TOGETHER = 1.0
 VALUE = 32
 """The work that is in a value beside its characters."""
 _LARGEST = 16 << 20
-"""The least bound on the work in one value, and so on the characters of an intermediate text (a data URL of an image)."""
+"""The least bound on the work in one value, so on the characters of an intermediate text (a data URL of an image)."""
 _LOOK_EVERY = 20_000
 """Work after which the clock is looked at."""
 _BITS = 100_000

@@ -30,7 +30,10 @@ def param_values(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def params_of_parsers(spec: TaskSpec) -> frozenset[str]:
-    """The params that only choose a parser; no prompt reads them, so a column of the same name is what a template means."""
+    """The params that only choose a parser.
+
+    The spec's own prompts do not read them, so a template that a run gives means the data's column of that name.
+    """
     choosing = {name.name for p in spec.format_output if p.when for name in read_expression(p.when).names}
     others = spec.model_dump(include={"inputs", "draw", "format_input", "outputs", "checks", "tools", "completion"})
     words = set(re.findall(r"\w+", str(others)))

@@ -141,6 +141,11 @@ class Pipeline:
         needed = [self.dataset_name(n) for n, c in self.input_columns.items() if c.required and c.when is None]
         return [name for name in needed if name not in known]
 
+    def stand_in(self, column: str, row: Mapping[str, Any]) -> str | None:
+        """What its tasks read in a row instead of a column that it lacks, for people; None for nothing."""
+        chat = self._builder.chat_input(column)
+        return None if chat is None else chat.stand_in(row)
+
     def fingerprint(self) -> str:
         """A hash of all that can change a result: the specs, the files that they read, params and seed."""
         told = json.dumps([_told(self._loaded), self.params, self.seed], sort_keys=True, default=str)

@@ -14,7 +14,18 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from jinja2.visitor import NodeTransformer
 
 from distask.task.filters import FILTERS, OPERATORS, PLAIN, check_method, readable, text_of
-from distask.task.meter import MAX_RANGE, METER, PROMPT_CHARACTERS, VALUE, LimitError, check_number, counted, fits, joined, weighed
+from distask.task.meter import (
+    MAX_RANGE,
+    METER,
+    PROMPT_CHARACTERS,
+    VALUE,
+    LimitError,
+    check_number,
+    counted,
+    fits,
+    joined,
+    weighed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

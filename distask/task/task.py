@@ -93,10 +93,9 @@ class Task:
             name: column for name, column in spec.inputs.items() if self._holds(column.when, ("inputs", name, "when"))
         }
         self._base |= dict.fromkeys(spec.inputs.keys() - self.input_columns.keys())
-        self._chat_inputs = chat_inputs(spec, self.input_columns)
+        self._chats = chat_inputs(spec, self.input_columns)
         self._inputs = tuple(
-            _Column(n, self.dataset_name(n), column, self._chat_inputs.get(n))
-            for n, column in self.input_columns.items()
+            _Column(n, self.dataset_name(n), column, self._chats.get(n)) for n, column in self.input_columns.items()
         )
         self.route, self._prompt = asked_of(spec, lambda source, place: self._expression(source, place)(self._base))
         opens_turn = self._prompt is not None and self._prompt.opened is not None
@@ -187,12 +186,17 @@ class Task:
             needed += [name for name in names if name not in needed]
         return [name for name in needed if name not in known]
 
+    def chat_input(self, column: str) -> ChatInput | None:
+        """The required input that reads a chat from a column of the data; None for any other."""
+        for name, chat in self._chats.items():
+            if self.dataset_name(name) == column and self.input_columns[name].required:
+                return chat
+        return None
+
     def stand_in(self, column: str, row: Mapping[str, Any]) -> str | None:
         """What the task reads in a row instead of a column that it lacks, for people; None for nothing."""
-        for name, chat in self._chat_inputs.items():
-            if self.dataset_name(name) == column and self.input_columns[name].required:
-                return chat.stand_in(row)
-        return None
+        chat = self.chat_input(column)
+        return None if chat is None else chat.stand_in(row)
 
     def fingerprint(self) -> str:
         """A hash of all of the task that can change a result: the spec, the files that it reads, params and seed."""

@@ -186,7 +186,9 @@ def _printed(name: str, line: int, sandbox: Sandbox, longest: int | None) -> Tex
 
 def too_long(most: int, what: str = "the text is") -> str:
     """What is said of a text that is longer than a prompt may be."""
-    return f"{what} longer than {most:,} characters (limits.prompt_characters; --set limits.prompt_characters=N sets it)"
+    return (
+        f"{what} longer than {most:,} characters (limits.prompt_characters; --set limits.prompt_characters=N sets it)"
+    )
 
 
 def _name(name: str, line: int) -> Expression:

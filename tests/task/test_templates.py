@@ -16,8 +16,8 @@ from distask.errors import RowError
 from distask.spec import expressions
 from distask.spec.document import Document
 from distask.task.filters import FILTERS
-from distask.task.sandbox import GLOBALS, Sandbox
 from distask.task.meter import PROMPT_CHARACTERS
+from distask.task.sandbox import GLOBALS, Sandbox
 from distask.task.templates import CompileError, Compiler, compile_expression, compile_template
 
 
@@ -409,10 +409,10 @@ def test_compiling_computes_nothing(sandbox):
 
 
 def test_a_text_beyond_the_limit_is_the_rows_failure(render):
-    """No prompt is longer than a mebibyte, whichever way it comes about."""
+    """However the text is made, the message names the limit."""
     assert len(render("{{ a }}", a="x" * PROMPT_CHARACTERS)) == PROMPT_CHARACTERS
     for source in ("{{ a }}", "- {{ a }}", "{% if true %}{{ a }}{% endif %}"):
-        with pytest.raises(RowError, match="the text is longer than 1,048,576 characters"):
+        with pytest.raises(RowError, match=r"longer than 16,777,216 characters \(limits.prompt_characters"):
             render(source, a="x" * (PROMPT_CHARACTERS + 1))
 
 

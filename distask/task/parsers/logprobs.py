@@ -89,9 +89,7 @@ class LogprobsParser(Parser):
         return found
 
 
-def _answer(
-    completion: Completion, tokens: list[tuple[str, dict[str, float]]]
-) -> list[tuple[str, dict[str, float]]]:
+def _answer(completion: Completion, tokens: list[tuple[str, dict[str, float]]]) -> list[tuple[str, dict[str, float]]]:
     """The tokens behind the model's reasoning; raises `InvalidReply` where there are none."""
     text, answer = completion.text or "", text_of(completion)
     before = len(text) - len(answer)

@@ -1,8 +1,8 @@
 """Split a reply into the model's reasoning and its answer.
 
-Reasoning models write their reasoning into the reply where the server has no parser for it: in tags of their family, with
-the opening tag left out where the chat template already wrote it, or in a channel of the harmony format (gpt-oss).
-Tags in code, and tags that prose mentions, are part of the answer.
+Reasoning models write their reasoning into the reply if the server has no parser for it: in tags of their family, the
+opening tag left out if the chat template already wrote it, or in a channel of the harmony format (gpt-oss). Tags in
+code, and tags that prose mentions, are part of the answer.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from distask.spec.load import Loaded, LoadedPipeline, LoadedSpec
     from distask.spec.model import LLM
     from distask.spec.steps import StepLLM
+    from distask.task.messages import ChatInput
     from distask.task.templates import Compiler, Place
 
 _RAW = ("add_raw_input", "add_raw_output")
@@ -119,6 +120,11 @@ class Builder:
         self.tasks.append(made)
         return made
 
+    def chat_input(self, column: str) -> ChatInput | None:
+        """The input of a step's task that reads a chat from a column; None where no task does."""
+        found = (task.chat_input(column) for task in self.tasks)
+        return next((chat for chat in found if chat is not None), None)
+
     @property
     def allow_code(self) -> bool:
         """Whether functions of the spec's own may run."""
@@ -177,4 +183,5 @@ class Builder:
             tuple(spec.draw),
             outputs if spec.outputs else None,
             {name: outside(name) for name in (*spec.output_mappings, *makes)},
+            self.chat_input,
         )
