@@ -1,8 +1,8 @@
 """Read a chat in any of the shapes that datasets use, as messages of the OpenAI API.
 
 Known shapes are OpenAI messages, ShareGPT turns (`from`, `value`), both as JSON text or in a mapping that holds them,
-ChatML text, and Alpaca columns (`instruction`, `input`, `output`). Only what a task reads as a chat is converted: text in
-a message stays text. `chat` checks which messages may be sent.
+ChatML text, and Alpaca columns (`instruction`, `input`, `output`). Only what a task reads as a chat is converted: text
+in a message stays text. `chat` checks which messages may be sent.
 """
 
 from __future__ import annotations
