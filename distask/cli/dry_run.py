@@ -51,12 +51,15 @@ def command(
     verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
-    """Show the chats that a run would send, and count what it would ask for. It asks no model and needs no key."""
-    _dry_run(o.Choice.of(locals()), shown, whole=verbose > 0, as_json=json_)
+    """Show the chats that a run would send, and count its requests. It calls no model and needs no key.
+
+    Exits with 3 if any row fails before its request is sent, as `run` does.
+    """
+    raise typer.Exit(_dry_run(o.Choice.of(locals()), shown, whole=verbose > 0, as_json=json_))
 
 
-def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> None:
-    """Print the first chats, and what a run would ask for.
+def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> int:
+    """Print the first chats, and what a run would ask for; returns the exit code.
 
     Args:
         choice: what was chosen.
@@ -69,15 +72,16 @@ def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> Non
         from distask.cli import dry_run_steps
         from distask.runner.step_plan import plan_steps
 
-        dry_run_steps.show(plan_steps(job, shown), whole=whole, as_json=as_json)
-        return
+        return dry_run_steps.show(plan_steps(job, shown), whole=whole, as_json=as_json)
     made = plan(job, shown)
+    code = 3 if made.failures else 0
     if as_json:
-        Events("dry-run").result(**_as_json(made))
-        return
+        Events("dry-run").result(code, **_as_json(made))
+        return code
     _print_chats(made, whole=whole)
     for name, text in _counts(made):
         say((f"{name:<9}", "dim"), (text, "red" if name in ("fail", "too long") else ""))
+    return code
 
 
 def _print_chats(made: Plan, *, whole: bool) -> None:
@@ -107,6 +111,8 @@ def _counts(made: Plan) -> Iterator[tuple[str, str]]:
     yield "model", f"{made.model} at {made.endpoint}"
     each = f", {made.num_generations} replies each" if made.num_generations > 1 else ""
     yield "rows", f"{made.rows:,}{each}"
+    for note in made.notes:
+        yield "note", note
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'row')} can't be rendered ({kind}), and would be written with the reason"
     for note in made.notes:

@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 BRANCH, LAST, THROUGH, NOTHING = "├─ ", "└─ ", "│  ", "   "
 
 
-def show(made: PipelinePlan, *, whole: bool, as_json: bool) -> None:
-    """Print the plan.
+def show(made: PipelinePlan, *, whole: bool, as_json: bool) -> int:
+    """Print the plan; returns the exit code.
 
     Args:
         made: the plan.
         whole: print long texts whole.
         as_json: print all of it as JSON.
     """
+    code = 3 if made.failed else 0
     if as_json:
-        Events("dry-run").result(**_as_json(made))
-        return
+        Events("dry-run").result(code, **_as_json(made))
+        return code
     for step, chat in made.chats:
         say((f"── {chat.place}", "bold"), (f"  step {step}", "dim"))
         chats.draw(chat.messages or [], whole=whole)
@@ -39,6 +40,7 @@ def show(made: PipelinePlan, *, whole: bool, as_json: bool) -> None:
     say()
     for name, text in _figures(made):
         say((f"{name:<9}", "dim"), (text, "red" if name == "fail" else ""))
+    return code
 
 
 def tree(made: PipelinePlan) -> Iterator[str]:
@@ -68,6 +70,10 @@ def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:
     yield "model", f"{made.model} at {made.endpoint}"
     each = f", {made.num_generations} times each" if made.num_generations > 1 else ""
     yield "rows", f"{made.rows:,}{each}"
+    for note in made.notes:
+        yield "note", note
+    if made.failed:
+        yield "fail", f"{several(made.failed, 'step')} of all rows can't be done, whatever the model replies"
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'step')} of the first {several(made.rehearsed, 'row')} can't be done ({kind})"
     for note in made.notes:
@@ -108,6 +114,7 @@ def _as_json(made: PipelinePlan) -> dict[str, Any]:
             }
             for count in made.counts
         ],
+        "failed": made.failed,
         "failures": dict(made.failures),
         "notes": made.notes,
         "chats": [

@@ -287,8 +287,10 @@ class DryRunResult(Result):
     cost_usd: dict[Literal["least", "expected", "most"], float | None] | None
     price: dict[str, Any] | None
     too_long: int = Field(description="rows longer than the model's context")
-    failures: dict[str, int] = Field(description="rows that can't be rendered, by kind")
-    notes: list[str] = Field(description="how JSON Schemas are fitted to the server")
+    failures: dict[str, int] = Field(description="rows that can't be rendered, by kind; if any, the exit code is 3")
+    notes: list[str] = Field(
+        description="how JSON Schemas are fitted to the server; columns that are read instead of missing ones"
+    )
     chats: list[Chat]
 
 
@@ -342,8 +344,13 @@ class StepsDryRunResult(Result):
     tokens: StepTokens
     cost_usd: float | None = Field(description="at the most, as the rehearsed rows went")
     steps: list[PlannedStep]
+    failed: int = Field(
+        description="steps of all rows that fail whatever the model replies; if any, the exit code is 3"
+    )
     failures: dict[str, int] = Field(description="steps of rehearsed rows that can't be done, by kind")
-    notes: list[str] = Field(description="how JSON Schemas are fitted to the server")
+    notes: list[str] = Field(
+        description="how JSON Schemas are fitted to the server; columns that are read instead of missing ones"
+    )
     chats: list[StepChat]
 
 

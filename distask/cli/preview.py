@@ -17,12 +17,13 @@ from rich.text import Text
 
 from distask.cli import chats, preview_steps
 from distask.cli import options as o
-from distask.cli.console import out, plain
+from distask.cli.console import err, out, plain
 from distask.cli.events import Events
 from distask.cli.setup import job_of
 from distask.errors import InvalidReply
 from distask.figures import duration, money, several
 from distask.llm.prices import cost_of_usage, known_of
+from distask.runner.columns import stand_in_notes
 from distask.runner.trial import Trial, Tried, try_rows
 from distask.spec.diagnostics import Diagnostic
 from distask.task.misfit import Misfit, misfit
@@ -30,12 +31,13 @@ from distask.task.pipeline import Pipeline
 from distask.task.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console, RenderableType
 
     from distask.data.row import Row
     from distask.llm.config_model import Price
+    from distask.llm.request import Completion
     from distask.runner.generations import Generation
     from distask.runner.job import Job
     from distask.runner.stats import Stats
@@ -84,8 +86,8 @@ def command(
     """
     job = job_of(replace(o.Choice.of(locals()), limit=shown))
     if isinstance(job.task, Pipeline):
-        raise typer.Exit(preview_steps.show(job, whole=verbose > 0, as_json=json_))
-    tried, stats = _asked(job)
+        raise typer.Exit(preview_steps.show(job, None if json_ else _note, whole=verbose > 0, as_json=json_))
+    tried, stats = _asked(job, None if json_ else _note)
     code = 3 if any(g.error is not None for one in tried for g in one.tried.generations) else 0
     if json_:
         Events("preview").result(code, **_as_json(job, tried, stats))
@@ -94,8 +96,16 @@ def command(
     raise typer.Exit(code)
 
 
-def _asked(job: Job) -> tuple[list[Shown], Stats]:
-    rows = [row for row in islice(job.open_input(), job.selection.limit) if row.error is None]
+def _note(sentence: str) -> None:
+    err().print(plain(sentence, "yellow"))
+
+
+def _asked(job: Job, tell: Callable[[str], None] | None) -> tuple[list[Shown], Stats]:
+    data = job.open_input()
+    if tell is not None:
+        for note in stand_in_notes(data):
+            tell(note)
+    rows = [row for row in islice(data, job.selection.limit) if row.error is None]
     assert isinstance(job.task, Task)
     trials = [Trial(job.task, row.values, row.index) for row in rows]
     try:
@@ -161,9 +171,9 @@ def _came(job: Job, one: Shown, sample: int, *, whole: bool) -> Iterator[Text]:
     number = f" {sample}" if len(one.tried.generations) > 1 else ""
     if (completion := generation.completion) is not None:
         ended = "" if completion.finish_reason == "stop" else f" ({completion.finish_reason})"
-        if completion.reasoning and whole:
+        if whole and (reasoning := _reasoning(job, completion)):
             yield plain(f"reasoning{number}", "bold")
-            yield from _texts(completion.reasoning, "dim")
+            yield from _texts(reasoning, "dim")
         yield Text.assemble(plain(f"reply{number}", "bold green"), plain(ended, "yellow"))
         text = completion.text if completion.text is not None else completion.refusal or "(no text)"
         yield from _texts(text if whole else chats.folded(text))
@@ -245,12 +255,17 @@ def _as_json(job: Job, rows: list[Shown], stats: Stats) -> dict[str, Any]:
     }
 
 
+def _reasoning(job: Job, completion: Completion) -> str | None:
+    assert isinstance(job.task, Task)
+    return job.task.reasoning_of(completion)
+
+
 def _generation(job: Job, generation: Generation, price: Price | None) -> dict[str, Any]:
     completion, usage, place = generation.completion, generation.usage, _misfit(job, generation)
     return {
         "reply": completion and completion.text,
         "finish_reason": completion and completion.finish_reason,
-        "reasoning": completion and completion.reasoning,
+        "reasoning": completion and _reasoning(job, completion),
         "tool_calls": completion and completion.tool_calls,
         "columns": generation.columns,
         "error": generation.error and {"kind": generation.error.kind, "message": generation.error.message},

@@ -10,7 +10,7 @@ import typer
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
 from distask.cli.events import Events
-from distask.errors import InputError, SpecError, UsageError
+from distask.errors import InputError, RowError, SpecError, UsageError
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest, visible, visible_json
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ class _Columns:
     """Holds rows against a spec's columns, and tells each fault once, at its first row, with how many rows have it."""
 
     def __init__(self, loaded: Loaded, source: str, params: dict[str, Any]) -> None:
+        from distask.spec.model import TaskSpec
         from distask.task.columns import ColumnType
+        from distask.task.messages import chat_inputs
 
         self._loaded = loaded
         self._source = source
@@ -126,6 +128,10 @@ class _Columns:
             (name, mappings.get(name, name), typed.required, ColumnType(typed, name))
             for name, typed in loaded.spec.inputs.items()
         ]
+        spec = loaded.spec
+        self._chats = chat_inputs(spec, spec.inputs) if isinstance(spec, TaskSpec) else {}
+        self._stood_in: set[str] = set()
+        """Inputs for whose column other columns stand in."""
         self._columns: dict[str, None] = {}
         self._first: dict[tuple[str, str], tuple[Row, str]] = {}
         self._count: dict[tuple[str, str], int] = {}
@@ -143,7 +149,15 @@ class _Columns:
         return [*self._spec_faults(self._columns), *self._row_faults(self._columns)]
 
     def _value(self, row: Row, name: str, column: str, required: bool, read: Callable[[Any], Any]) -> None:
-        value = row.values.get(column)
+        value, chat = row.values.get(column), self._chats.get(name)
+        if chat is not None and (required or value is not None):
+            try:
+                value = chat.read(row.values)
+            except RowError as error:
+                self._note(row, column, "type", error.message)
+                return
+            if value is not None and column not in row.values:
+                self._stood_in.add(name)
         if value is None:
             if required:
                 self._note(row, column, "null" if column in row.values else "missing", "")
@@ -163,7 +177,7 @@ class _Columns:
         document = self._loaded.document
         found = []
         for name, column, required, _ in self._inputs:
-            if required and column not in columns:
+            if required and column not in columns and name not in self._stood_in:
                 mapped = name in self._loaded.spec.input_mappings
                 path = ("input_mappings", name) if mapped else ("inputs", name)
                 hint = self._mend(name, column, columns)

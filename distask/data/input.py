@@ -29,7 +29,8 @@ class Input:
     """Rows that can be gone through again and again.
 
     `offset` and `limit` choose first, then the shard (i, k) takes every k-th row from the i-th, then `sample` draws
-    from those, keeping their order. `first` is the place of the first row that is read, in the whole input.
+    from those, keeping their order. `first` is the place of the first row that is read, in the whole input. `stand_in`
+    takes a needed column and a row that lacks it, and names what is read instead, if anything is.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Input:
         shard: tuple[int, int] | None = None,
         first: int = 0,
         columns_needed: Collection[str] = (),
+        stand_in: Callable[[str, Mapping[str, Any]], str | None] | None = None,
         on_bad_row: Literal["stop", "skip"] = "stop",
     ) -> None:
         self.name = name
@@ -55,6 +57,8 @@ class Input:
         """A needed column to how many rows lack it, and where the first one is."""
         self.nulls: dict[str, tuple[int, str]] = {}
         """A needed column to how many rows hold null there, and where the first one is."""
+        self.stand_ins: dict[str, str] = {}
+        """A needed column that rows lack to what is read instead, as the first of them has it."""
         self.skipped = 0
         self._read = read
         self._files = files
@@ -62,7 +66,7 @@ class Input:
         self._limit, self._offset, self._shard, self._first = limit, offset, shard, first
         self._sample, self._seed = sample, seed
         self._chosen: set[int] | None = None
-        self._needed = columns_needed
+        self._needed, self._stand_in = columns_needed, stand_in
         self._on_bad_row = on_bad_row
         self._states: list[tuple[int, int]] = []
 
@@ -125,6 +129,10 @@ class Input:
     def _note_needs(self, row: Row) -> None:
         for name in self._needed:
             if row.values.get(name) is None:
+                instead = None if self._stand_in is None else self._stand_in(name, row.values)
+                if instead is not None:
+                    self.stand_ins.setdefault(name, instead)
+                    continue
                 noted = self.nulls if name in row.values else self.missing
                 seen, place = noted.get(name, (0, row.place))
                 noted[name] = (seen + 1, place)
@@ -142,7 +150,8 @@ def open_input(source: str, **choice: Any) -> Input:
 
     Args:
         source: what `--input` takes.
-        choice: `limit`, `offset`, `sample`, `seed`, `shard`, `columns_needed` and `on_bad_row`, as `Input` has them.
+        choice: `limit`, `offset`, `sample`, `seed`, `shard`, `columns_needed`, `stand_in` and
+            `on_bad_row`, as `Input` has them.
 
     Raises:
         InputError: there is no such thing, or its format is not known.

@@ -22,10 +22,17 @@ class Limits(Model):
     tokens_per_minute: float | None = Field(None, gt=0, description="Tokens asked for in a minute, spread evenly")
     timeout: float = Field(600, gt=0, description="Seconds that a call may take, to the last byte of its reply")
     max_retries: int = Field(
-        8, ge=0, description="How often a call is retried at most: a 429 does not count, a time-out is retried twice, "
-        "a 200 that can't be used once"
+        8,
+        ge=0,
+        description="How often a call is retried at most: a 429 does not count, a time-out is retried twice, "
+        "a 200 that can't be used once",
     )
-    max_retry_seconds: float = Field(900, ge=0, description="How long a call is retried; 429s and time-outs do not count")
+    max_retry_seconds: float = Field(
+        900, ge=0, description="How long a call is retried; 429s and time-outs do not count"
+    )
+    prompt_characters: int = Field(
+        16_777_216, ge=1, description="Maximum length of the text of a row's chat; a row with a longer one fails"
+    )
     batch_requests: int = Field(50_000, ge=1, description="Requests that one batch holds at the most")
     batch_megabytes: float = Field(200, gt=0, description="How large a batch's file of requests is at the most")
     batch_poll: float = Field(30, gt=0, description="Seconds between looks at batches that are waited for")

@@ -38,6 +38,11 @@ def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> N
         raise InputError("\n".join(faults))
 
 
+def stand_in_notes(rows: Input) -> list[str]:
+    """What is read instead of columns that the data lacks, a sentence each."""
+    return [f"{rows.name} has no column `{name}`: {what} is read instead" for name, what in rows.stand_ins.items()]
+
+
 def _way(task: Task | Pipeline, name: str) -> str:
     if isinstance(task, Task) or name in task.output_columns:
         return f"give it another name: --set output_mappings.{name}=NEW"

@@ -92,11 +92,9 @@ def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Gene
         made[f"error_{name}"] = {"kind": generation.error.kind, "message": generation.error.message}
     if completion is not None:
         if spec.add_raw_output:
-            made |= {
-                f"{part}_{name}": value
-                for part in ("reasoning", "refusal", "tool_calls", "logprobs")
-                if (value := getattr(completion, part))
-            }
+            parts = {part: getattr(completion, part) for part in ("refusal", "tool_calls", "logprobs")}
+            parts = {"reasoning": task.reasoning_of(completion), **parts}
+            made |= {f"{part}_{name}": value for part, value in parts.items() if value}
         if completion.finish_reason != "stop":
             made["finish_reason"] = completion.finish_reason
         if completion.model and completion.model != generation.model:

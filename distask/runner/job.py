@@ -167,6 +167,10 @@ class Job(Struct, frozen=True):
     governor: Governor | None = None
     """Who keeps it within its share of the limits, where it is a part of a larger run."""
 
+    def __post_init__(self) -> None:
+        """Bound the task's prompts by the config."""
+        self.task.limit_prompts(self.llm.config.limits.prompt_characters)
+
     def run(self, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None) -> Result:
         """Do it; see `run` for what it raises. `tell` is given, once each, sentences that the user should know."""
         if self.engine == "ray":
@@ -203,13 +207,18 @@ class Job(Struct, frozen=True):
                 seed=self.task.seed,
                 shard=chosen.shard,
                 columns_needed=needed,
+                stand_in=self.task.stand_in,
                 on_bad_row=self.on_bad_row,
             )
             if not is_remote(str(self.source)):
                 self.task.allow(Path(self.source).parent)
         elif (part := _part(self.source)) is not None:
             rows = part.open(
-                limit=chosen.limit, offset=chosen.offset, columns_needed=needed, on_bad_row=self.on_bad_row
+                limit=chosen.limit,
+                offset=chosen.offset,
+                columns_needed=needed,
+                stand_in=self.task.stand_in,
+                on_bad_row=self.on_bad_row,
             )
             for span in part.spans:
                 self.task.allow(Path(span.file).parent)
@@ -222,6 +231,7 @@ class Job(Struct, frozen=True):
                 seed=self.task.seed,
                 shard=chosen.shard,
                 columns_needed=needed,
+                stand_in=self.task.stand_in,
             )
         rows.scan(look)
         check_columns(self.task, rows, self.shape.metadata_column)

@@ -13,6 +13,7 @@ from distask.ledger import Ledger
 from distask.llm.prices import known_of
 from distask.runner.batch import Desk, gather, refuse_to_ask_twice
 from distask.runner.calls import Calls
+from distask.runner.columns import stand_in_notes
 from distask.runner.deferred import Nowhere
 from distask.runner.engine import Engine
 from distask.runner.job import Result
@@ -76,7 +77,7 @@ def run_here(
         if isinstance(error, RunError):
             error.stats, error.partial = stats, writer.partial
         raise
-    notes = list(writer.notes)
+    notes = [*(stand_in_notes(rows) if tell is None else ()), *writer.notes]
     if damaged:
         were = "was" if damaged == 1 else "were"
         notes.append(f"{several(damaged, 'reply')} in the store {were} damaged, and asked for again")
@@ -107,6 +108,9 @@ def examine(job: Job, tell: Callable[[str], None] | None = None) -> Input:
         UsageError: what is wrong.
     """
     rows = _looked_through(job, tell)
+    if tell is not None:
+        for note in stand_in_notes(rows):
+            tell(note)
     path, far = job.output_path(), job.destination()
     if far is not None:
         far.check(overwrite=job.overwrite)

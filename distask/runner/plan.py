@@ -12,6 +12,7 @@ from distask.errors import RowError
 from distask.llm.prices import known_of
 from distask.llm.schema_dialects import known_dialect, likely_dialect
 from distask.llm.schema_fit import SchemaFitter
+from distask.runner.columns import stand_in_notes
 from distask.runner.reckoning import Reckoning, tokens_of_cases
 from distask.runner.requests import Requests
 from distask.runner.targets import target
@@ -49,7 +50,7 @@ class Plan(Struct):
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of fault to the number of rows that can't be rendered."""
     notes: list[str] = field(default_factory=list)
-    """How the schemas that are sent differ from those that are asked for."""
+    """What else the user should know."""
 
     @property
     def missing(self) -> int:
@@ -68,7 +69,9 @@ def plan(job: Job, chats: int = 3) -> Plan:
     schemas = SchemaFitter(known_dialect(config) or likely_dialect(config.base_url or ""), made.notes.append)
     requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
     with job.open_existing_store() or nullcontext() as store:
-        for row in job.open_input():
+        rows = job.open_input()
+        made.notes += stand_in_notes(rows)
+        for row in rows:
             made.rows += 1
             try:
                 asked = requests.of(row.values, row.index)

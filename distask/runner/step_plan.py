@@ -18,6 +18,7 @@ from distask.llm.schema_dialects import known_dialect, likely_dialect
 from distask.llm.schema_fit import SchemaFitter
 from distask.llm.tokens import estimate_tokens
 from distask.runner.asking import Asking, Targets
+from distask.runner.columns import stand_in_notes
 from distask.runner.plan import Chat
 from distask.runner.shared import Shared
 from distask.runner.stats import Stats
@@ -65,10 +66,13 @@ class PipelinePlan(Struct):
     """Replies that the store has, as far as the rows can be followed with them."""
     done: int = 0
     """Rows whose replies the store has all, up to the first step that waits for all rows."""
+    failed: int = 0
+    """Steps that fail without another reply: no template, column or stored reply fits."""
     steps: dict[str, StepPlan] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
+    """Kind of fault to the number of steps of the rehearsed rows, some of them with simulated replies."""
     notes: list[str] = field(default_factory=list)
-    """How the schemas that are sent differ from those that are asked for."""
+    """What else the user should know."""
 
     @property
     def most(self) -> int | None:
@@ -117,10 +121,12 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
     made = PipelinePlan(job.llm.config.model or "", job.llm.endpoint(), pipeline.counts, job.shape.num_generations)
     with job.open_existing_store() or nullcontext() as store:
         work = Steps(pipeline, 0, Asking(targets, store, shared), job.shape, shared)
-        for row in job.open_input():
+        rows = job.open_input()
+        made.notes += stand_in_notes(rows)
+        for row in rows:
             made.rows += 1
             made.done += all(isinstance(begun, list) for begun in work.begin([row]))
-    made.stored = stats.stored
+    made.stored, made.failed = stats.stored, stats.failed
     _rehearse(job, made, targets, chats)
     for count in made.counts:  # of the walk, not of a run
         count.came = count.went = count.asked = count.failed = count.skipped = 0

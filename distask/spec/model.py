@@ -178,6 +178,12 @@ class TextParser(ParserBase):
 
     parser: Literal["text"]
     strip: bool = Field(False, description="Whether white space around the reply is taken off")
+    reasoning: Literal["keep", "drop"] = Field(
+        "keep",
+        description="What becomes of reasoning that the model writes into the reply (`<think>…</think>` and the like)."
+        " keep: it stays in the column; drop: it goes to `reasoning_<task>` in the metadata, like reasoning that the"
+        " server sends separately",
+    )
     column: str | None = Field(None, description="The column; the only output where it is left out")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import RowError, SpecError
 from distask.spec.model import FileContent
 from distask.task.media import Bound, within
-from distask.task.templates import MAX_TEXT, Compiler, Place, Scope, Text
+from distask.task.messages import ROLES, kind_of, messages_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from distask.spec.model import Message as MessageSpec
     from distask.spec.model import Part
     from distask.task.media import Media
+    from distask.task.templates import Compiler, Place, Scope, Text
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
-"""Who may speak."""
 _KEYS = {"role", "content", "name", "tool_calls", "tool_call_id"}
 """The keys of a message that a row brings."""
 _LONGEST_URL = 96 << 20
@@ -36,9 +35,9 @@ _FOR_EACH = re.compile(r"\s*([^\W\d]\w*)\s+in\s+(.+)", re.DOTALL)
 class _Messages(list[dict[str, Any]]):
     """A chat in the making."""
 
-    def __init__(self) -> None:
+    def __init__(self, prompt_characters: int) -> None:
         super().__init__()
-        self.bound = Bound()
+        self.bound = Bound(prompt_characters)
 
     def append(self, message: dict[str, Any]) -> None:
         """Add a message; raises `RowError`."""
@@ -74,7 +73,7 @@ class Chat:
 
     def render(self, scope: dict[str, Any]) -> list[Message]:
         """The chat of one row; raises `RowError`."""
-        chat = _Messages()
+        chat = _Messages(self._compiler.sandbox.prompt_characters)
         for write in self._writers:
             write(scope, chat)
         if not chat and not self._may_be_empty:
@@ -102,7 +101,7 @@ class Chat:
         def write(scope: dict[str, Any], chat: _Messages) -> None:
             values = items(scope)
             if not isinstance(values, Iterable) or isinstance(values, str | bytes):
-                raise RowError("template", f"`for_each: {for_each}` needs a list, and got {_kind(values)}")
+                raise RowError("template", f"`for_each: {for_each}` needs a list, and got {kind_of(values)}")
             for index, value in enumerate(values, 1):
                 inner = {**scope, name: value, "loop_index": index}
                 for each in writers:
@@ -167,16 +166,14 @@ class Chat:
         return write
 
     def _messages(self, value: Any, name: str) -> Iterable[Message]:
-        """Messages that a row brings, checked: none of them has more than the API knows, none names a file."""
+        """Messages that a row brings in any known shape, checked: no key that the API lacks, and no file's name."""
         if value is None:
             return []
-        if not isinstance(value, list | tuple):
-            raise RowError("splice", f"`{name}` needs a list of messages, and got {_kind(value)}")
-        return (self._checked(message, f"`{name}[{index}]`") for index, message in enumerate(value))
+        return (self._checked(message, f"`{name}[{index}]`") for index, message in enumerate(messages_of(value, name)))
 
     def _checked(self, message: Any, place: str) -> Message:
         if not isinstance(message, Mapping):
-            raise RowError("splice", f"{place} needs to be {{role, content}}, and is {_kind(message)}")
+            raise RowError("splice", f"{place} needs to be {{role, content}}, and is {kind_of(message)}")
         made = {key: value for key, value in message.items() if value is not None}
         if unknown := set(made) - _KEYS:
             raise RowError("splice", f"{place} has a key `{min(map(str, unknown))}`, which is not part of a message")
@@ -187,16 +184,14 @@ class Chat:
             raise RowError("splice", f"{place} has `tool_calls` that are no list of calls")
         for key in ("name", "tool_call_id"):
             if not isinstance(made.get(key, ""), str):
-                raise RowError("splice", f"{place} has a `{key}` that is {_kind(made[key])}")
+                raise RowError("splice", f"{place} has a `{key}` that is {kind_of(made[key])}")
         content = made.get("content")
         if isinstance(content, list | tuple):
             made["content"] = [self._checked_part(part, place) for part in content]
         elif content is None and calls:
             made["content"] = None
         elif not isinstance(content, str):
-            raise RowError("splice", f"{place} has content that is {_kind(content)}, not text")
-        elif len(content) > MAX_TEXT:
-            raise RowError("splice", f"{place} has content of more than {MAX_TEXT:,} characters")
+            raise RowError("splice", f"{place} has content that is {kind_of(content)}, not text")
         return made
 
     def _checked_part(self, part: Any, place: str) -> dict[str, Any]:
@@ -217,8 +212,3 @@ class Chat:
 
 def _text(render: Text) -> Callable[[Scope, Bound], str]:
     return lambda scope, _bound: render(scope)
-
-
-def _kind(value: Any) -> str:
-    names = {str: "text", int: "a number", float: "a number", bool: "true or false", dict: "a mapping", list: "a list"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
+from distask.task.meter import PROMPT_CHARACTERS
+from distask.task.templates import too_long
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,9 +23,8 @@ MAX_BYTES = 64 << 20
 MAX_PARTS = 10_000
 """Messages of a chat, the parts of their contents counted too."""
 MAX_CHAT = 128 << 20
-"""Characters of all that a chat holds, images and the like in base64: servers take less."""
-MAX_CHAT_TEXT = 16 << 20
-"""Characters of the texts of a chat, which is more than any model reads."""
+"""Characters of all that a chat holds, images and the like in base64: servers take less. A higher bound on its text
+raises it."""
 _START = 32
 """Characters of base64 that are enough to tell what an image is."""
 
@@ -39,11 +40,16 @@ _IMAGES = (
 
 
 class Bound:
-    """What a chat holds so far: one that would hold more than servers take fails before it fills the memory."""
+    """What a chat holds so far: one that would hold more than servers take fails before it fills the memory.
 
-    __slots__ = ("characters", "count", "text")
+    Args:
+        prompt_characters: characters that its texts may have.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("characters", "count", "prompt_characters", "text")
+
+    def __init__(self, prompt_characters: int = PROMPT_CHARACTERS) -> None:
+        self.prompt_characters = prompt_characters
         self.count = self.characters = self.text = 0
 
     def take(self, characters: int, *, text: bool = True) -> None:
@@ -53,10 +59,10 @@ class Bound:
         self.text += characters if text else 0
         if self.count > MAX_PARTS:
             raise RowError("template", f"the chat has more than {MAX_PARTS:,} messages and parts")
-        if self.text > MAX_CHAT_TEXT:
-            raise RowError("template", f"the texts of the chat are longer than {MAX_CHAT_TEXT:,} characters")
-        if self.characters > MAX_CHAT:
-            raise RowError("template", f"the chat holds more than {MAX_CHAT >> 20} MiB")
+        if self.text > self.prompt_characters:
+            raise RowError("template", too_long(self.prompt_characters, "the texts of the chat are"))
+        if self.characters > (most := max(MAX_CHAT, self.prompt_characters)):
+            raise RowError("template", f"the chat holds more than {most >> 20} MiB")
 
 
 def within(parts: Iterable[dict[str, Any]], bound: Bound) -> list[dict[str, Any]]:

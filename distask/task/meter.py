@@ -19,8 +19,10 @@ MAX_RANGE = 10_000
 """Numbers that `range` gives in one render, over all its calls."""
 MAX_DEPTH = 64
 """Levels of lists and mappings in each other."""
-MAX_WORK = 32 << 20
-"""What a render may make: a character counts 1, a value `VALUE`."""
+PROMPT_CHARACTERS = 16 << 20
+"""Default of `limits.prompt_characters`: characters of the text of a row's chat."""
+WORK_PER_CHARACTER = 2
+"""What a render may make for each character that its text may have: a character counts 1, a value `VALUE`."""
 MAX_SECONDS = 0.5
 """Seconds of its thread's own time that a render may take; waiting for other threads does not count."""
 MAX_SECONDS_TOGETHER = 1.0
@@ -28,7 +30,7 @@ MAX_SECONDS_TOGETHER = 1.0
 VALUE = 32
 """The work that is in a value beside its characters."""
 _LARGEST = 16 << 20
-"""The work that is in one value, and so the characters of a text that is made on the way (a data URL of an image)."""
+"""The least bound on the work in one value, so on the characters of an intermediate text (a data URL of an image)."""
 _LOOK_EVERY = 20_000
 """Work after which the clock is looked at."""
 _BITS = 100_000
@@ -49,8 +51,13 @@ class Meter(threading.local):
         self.first: float | None = None
         self.start()
 
-    def start(self) -> None:
-        """A new render begins; its clock starts when it is looked at first, so that a small one costs no look."""
+    def start(self, prompt_characters: int = PROMPT_CHARACTERS) -> None:
+        """Start a new render; its clock starts at the first look, so that a small render costs no look.
+
+        Args:
+            prompt_characters: characters that the rendered text may have; the bounds on its values grow with it.
+        """
+        self.largest = max(_LARGEST, prompt_characters)
         self.work = self.ticks = self.ranged = 0
         self.next_look = _LOOK_EVERY
         self.since: float | None = None
@@ -75,7 +82,7 @@ class Meter(threading.local):
 
     def look(self) -> None:
         """Raise `LimitError` where the render has used all that it may."""
-        if self.work > MAX_WORK:
+        if self.work > WORK_PER_CHARACTER * self.largest:
             raise LimitError("the template makes too much")
         now = time.thread_time()
         if self.since is None:
@@ -147,7 +154,7 @@ def _weigh(value: Any, depth: int, work: int = 0) -> int:
             work += len(child)
         elif isinstance(child, list | tuple | dict | set | frozenset):
             work = _weigh(child, depth + 1, work)
-        if work > _LARGEST:
+        if work > METER.largest:
             raise LimitError("the template makes too large a list")
     return work
 
@@ -161,7 +168,7 @@ def counted(values: Iterable[Any]) -> Iterator[Any]:
 
 def fits(length: int) -> None:
     """Raise `LimitError` for a text that would be longer than any may be."""
-    if length > _LARGEST:
+    if length > METER.largest:
         raise LimitError("the template makes too large a value")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import UsageError
 from distask.spec.diagnostics import did_you_mean
-from distask.spec.expressions import read_template
+from distask.spec.expressions import read_expression, read_template
 from distask.task.columns import ColumnType
 from distask.task.filters import text_of
 from distask.task.templates import CompileError, compile_template
@@ -14,7 +15,7 @@ from distask.task.templates import CompileError, compile_template
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from distask.spec.model import Param, Spec
+    from distask.spec.model import Param, Spec, TaskSpec
     from distask.task.sandbox import Sandbox
     from distask.task.templates import Text
 
@@ -26,6 +27,17 @@ def param_values(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
             hint = did_you_mean(name, spec.params) or "it has none"
             raise UsageError(f"the task {spec.name} has no param `{name}`; {hint}")
     return {name: _param(spec.name, name, param, given) for name, param in spec.params.items()}
+
+
+def params_of_parsers(spec: TaskSpec) -> frozenset[str]:
+    """The params that only choose a parser.
+
+    The spec's own prompts do not read them, so a template that a run gives means the data's column of that name.
+    """
+    choosing = {name.name for p in spec.format_output if p.when for name in read_expression(p.when).names}
+    others = spec.model_dump(include={"inputs", "draw", "format_input", "outputs", "checks", "tools", "completion"})
+    words = set(re.findall(r"\w+", str(others)))
+    return frozenset(choosing & spec.params.keys() - words)
 
 
 def _param(task: str, name: str, param: Param, given: Mapping[str, Any]) -> Any:

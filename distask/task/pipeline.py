@@ -99,7 +99,7 @@ class Pipeline:
     def again(self) -> Pipeline:
         """The same, as if no row had gone through it."""
         settings = self._settings
-        return Pipeline(
+        made = Pipeline(
             self._loaded,
             self.params,
             allow_code=settings.allow_code,
@@ -107,6 +107,8 @@ class Pipeline:
             seed=self.seed,
             compilers=settings.compilers,
         )
+        made.limit_prompts(self._builder.prompt_characters)
+        return made
 
     @property
     def asked(self) -> Sequence[tuple[StepLLM, LLM]]:
@@ -123,6 +125,12 @@ class Pipeline:
         for task in self._builder.tasks:
             task.allow(folder)
 
+    def limit_prompts(self, characters: int) -> None:
+        """Set how long the text of a row's chat may be, for every task of its steps, and a text that a step makes."""
+        self._builder.prompt_characters = characters
+        for compiler in self._settings.compilers.values():
+            compiler.sandbox.prompt_characters = characters
+
     def dataset_name(self, name: str) -> str:
         """What an input column is called in the data."""
         return self.spec.input_mappings.get(name, name)
@@ -132,6 +140,11 @@ class Pipeline:
         known = set(columns)
         needed = [self.dataset_name(n) for n, c in self.input_columns.items() if c.required and c.when is None]
         return [name for name in needed if name not in known]
+
+    def stand_in(self, column: str, row: Mapping[str, Any]) -> str | None:
+        """What its tasks read in a row instead of a column that it lacks, for people; None for nothing."""
+        chat = self._builder.chat_input(column)
+        return None if chat is None else chat.stand_in(row)
 
     def fingerprint(self) -> str:
         """A hash of all that can change a result: the specs, the files that they read, params and seed."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply, Progress, RowError
 from distask.task.meter import LimitError
+from distask.task.parsers.reasoning import split_reasoning
 from distask.task.plain import plain
 
 if TYPE_CHECKING:
@@ -89,6 +90,13 @@ class Reader:
             raise partial
         return made, partial
 
+    def names(self, completion: Completion, scope: RowScope) -> dict[str, Any]:
+        """The names of a row and of its reply; `reply` is what the parser read, so without reasoning that it skips."""
+        reply = completion.text
+        if reply is not None and self.parser.reasoning_tags is not None:
+            reply = split_reasoning(reply, self.parser.reasoning_tags).answer
+        return {**scope.names(), "reply": reply, "finish_reason": completion.finish_reason}
+
     def _compute(
         self, values: dict[str, Any], completion: Completion, scope: RowScope, refused: list[str]
     ) -> dict[str, Any]:
@@ -96,7 +104,7 @@ class Reader:
         converted = {
             name: column.read(values[name], refused) for name, column in self._columns if name in values.keys() - done
         }
-        seen = {**reply_scope(completion, scope), **values, **converted}
+        seen = {**self.names(completion, scope), **values, **converted}
         made = {**values, **converted}
         for name, expression in self._computed:
             try:
@@ -117,11 +125,6 @@ def _plain(name: str, value: Any) -> Any:
         return plain(value)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def reply_scope(completion: Completion, scope: RowScope) -> dict[str, Any]:
-    """The names of a row, and those of its reply."""
-    return {**scope.names(), "reply": completion.text, "finish_reason": completion.finish_reason}
 
 
 class Check:

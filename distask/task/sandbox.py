@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import types
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,18 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from jinja2.visitor import NodeTransformer
 
 from distask.task.filters import FILTERS, OPERATORS, PLAIN, check_method, readable, text_of
-from distask.task.meter import MAX_RANGE, METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
+from distask.task.meter import (
+    MAX_RANGE,
+    METER,
+    PROMPT_CHARACTERS,
+    VALUE,
+    LimitError,
+    check_number,
+    counted,
+    fits,
+    joined,
+    weighed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +36,8 @@ if TYPE_CHECKING:
 
 MAX_FILE = 1 << 20
 """Bytes of a file that is included."""
+_KEYS_SHOWN = 10
+_LONGEST_KEY = 40
 MAX_NODES = 20_000
 """Parts of speech in a template."""
 
@@ -68,6 +82,21 @@ class _Formatter(SandboxedFormatter):
         self._length += len(made)
         fits(self._length)
         return made
+
+
+class _Undefined(StrictUndefined):
+    """A name or an attribute that is missing; the message names the keys that a mapping has."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        message, owner = super()._undefined_message, self._undefined_obj
+        if not isinstance(owner, dict) or isinstance(self._undefined_name, int):
+            return message
+        keys = ", ".join(f"`{str(key)[:_LONGEST_KEY]}`" for key in itertools.islice(owner, _KEYS_SHOWN))
+        more = ", …" if len(owner) > _KEYS_SHOWN else ""
+        return f"{message}; its keys are {keys}{more}" if keys else f"{message}; it has no keys"
 
 
 class _Metering(NodeTransformer):
@@ -169,8 +198,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, folder: Path) -> None:
         self._files = _Loader(folder)
+        self.prompt_characters = PROMPT_CHARACTERS
+        """Characters that a rendered text may have (`limits.prompt_characters`)."""
         super().__init__(
-            undefined=StrictUndefined,
+            undefined=_Undefined,
             autoescape=False,
             trim_blocks=True,
             lstrip_blocks=True,

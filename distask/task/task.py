@@ -16,18 +16,20 @@ from distask.llm.request import Completion
 from distask.llm.tokens import certain_logprobs
 from distask.spec.aggregation import OF_NUMBERS, aggregate_columns, holds_numbers, is_aligned, is_entrywise
 from distask.spec.load import Loaded, LoadedSpec, load_spec
-from distask.spec.model import Input, JsonParser, Output, PythonParser
+from distask.spec.model import Input, JsonParser, Output, PythonParser, TextParser
 from distask.task.aggregate import REDUCERS, Aggregate, entrywise
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
 from distask.task.draws import Draws, Index
 from distask.task.keywords import compile_keywords, fixed_schema, held_reply
 from distask.task.media import Media
+from distask.task.messages import chat_inputs
 from distask.task.meter import METER, LimitError, together
-from distask.task.params import param_template, param_values
+from distask.task.params import param_template, param_values, params_of_parsers
 from distask.task.parsers import Context, parser_class
+from distask.task.parsers.reasoning import split_reasoning
 from distask.task.prompt import GO_ON, asked_of
-from distask.task.reading import Check, Reader, RowScope, reply_scope
+from distask.task.reading import Check, Reader, RowScope
 from distask.task.sandbox import GLOBALS, Sandbox
 from distask.task.structured_reply import ReplySchema, reply_schema
 from distask.task.templates import Compiler, Expression, Place, Scope
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from distask.llm.request import Message
     from distask.spec.model import Parser, TaskSpec
+    from distask.task.messages import ChatInput
 
 EXAMPLES_TRIED = 20
 """Replies that are made up before one is given that a check refuses."""
@@ -112,7 +115,10 @@ class Task:
             name: column for name, column in spec.inputs.items() if self._holds(column.when, ("inputs", name, "when"))
         }
         self._base |= dict.fromkeys(spec.inputs.keys() - self.input_columns.keys())
-        self._inputs = tuple(_Column(n, self.dataset_name(n), column) for n, column in self.input_columns.items())
+        self._chats = chat_inputs(spec, self.input_columns)
+        self._inputs = tuple(
+            _Column(n, self.dataset_name(n), column, self._chats.get(n)) for n, column in self.input_columns.items()
+        )
         self.route, self._prompt = asked_of(spec, lambda source, place: self._expression(source, place)(self._base))
         opens_turn = self._prompt is not None and self._prompt.opened is not None
         self._chat = Chat(spec.format_input, self._compiler, self._media, may_be_empty=opens_turn)
@@ -123,6 +129,7 @@ class Task:
             for name, param in spec.params.items()
             if param.template
         }
+        self._column_first = params_of_parsers(spec) if self._templates else frozenset()
         self._draws = Draws(spec.draw, self._expression, self._base, f"{seed}/{self.name}")
         outputs = {
             name: self._resolved(name, output)
@@ -145,6 +152,7 @@ class Task:
         self._options = tuple(of_reply)
         self._readers = tuple(self._reader(p, place, filled, folder, allow_code) for p, place in parsers)
         self.needed = _needed(spec, of_reply)
+        self._drops_reasoning = any(isinstance(p, TextParser) and p.reasoning == "drop" for p, _ in parsers)
         self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p, _ in parsers)
         self._checks = tuple(Check(c, self._expression(c, ("checks", i))) for i, c in enumerate(spec.checks))
         asked = self._asked(parsers)
@@ -194,6 +202,10 @@ class Task:
         """Let rows name files of this folder and below."""
         self._media.allow(folder)
 
+    def limit_prompts(self, characters: int) -> None:
+        """Set how long the text of a row's chat may be."""
+        self._compiler.sandbox.prompt_characters = characters
+
     def dataset_name(self, name: str) -> str:
         """What an input column is called in the data."""
         return self.spec.input_mappings.get(name, name)
@@ -205,6 +217,18 @@ class Task:
         for _, names in self._templates.values():
             needed += [name for name in names if name not in needed]
         return [name for name in needed if name not in known]
+
+    def chat_input(self, column: str) -> ChatInput | None:
+        """The required input that reads a chat from a column of the data; None for any other."""
+        for name, chat in self._chats.items():
+            if self.dataset_name(name) == column and self.input_columns[name].required:
+                return chat
+        return None
+
+    def stand_in(self, column: str, row: Mapping[str, Any]) -> str | None:
+        """What the task reads in a row instead of a column that it lacks, for people; None for nothing."""
+        chat = self.chat_input(column)
+        return None if chat is None else chat.stand_in(row)
 
     def fingerprint(self) -> str:
         """A hash of all of the task that can change a result: the spec, the files that it reads, params and seed."""
@@ -249,6 +273,13 @@ class Task:
         if fault is not None and self._checks_schema:
             raise fault
         return Parsed({data: columns[name] for name, data in self._names}, error)
+
+    def reasoning_of(self, completion: Completion) -> str | None:
+        """The model's reasoning: what the server sent apart, and what the task's `text` parser drops from the reply."""
+        written = None
+        if self._drops_reasoning and completion.text:
+            written = split_reasoning(completion.text).reasoning
+        return "\n\n".join(filter(None, (completion.reasoning, written))) or None
 
     def null_output(self) -> dict[str, None]:
         """The output columns of a generation that failed."""
@@ -308,7 +339,7 @@ class Task:
         for column in self._inputs:
             scope[column.name] = column.of(row) if strict else column.roughly_of(row)
         if strict and self._templates:
-            seen = {**row, **scope}
+            seen = {**row, **scope, **{name: row[name] for name in self._column_first if name in row}}
             scope |= {name: render(seen) for name, (render, _) in self._templates.items()}
         return scope
 
@@ -357,7 +388,7 @@ class Task:
                 columns, refused = reader.read(completion, scope)
                 columns |= drawn
                 if self._checks:
-                    names = {**reply_scope(completion, scope), **columns}
+                    names = {**reader.names(completion, scope), **columns}
                     for check in self._checks:
                         check(names)
             except InvalidReply as error:
@@ -468,10 +499,11 @@ def _remade(
 class _Column:
     """An input as its task reads it from a row."""
 
-    __slots__ = ("_any", "_convert", "_default", "_plain", "key", "name", "required")
+    __slots__ = ("_any", "_chat", "_convert", "_default", "_plain", "key", "name", "required")
 
-    def __init__(self, name: str, key: str, column: Input) -> None:
+    def __init__(self, name: str, key: str, column: Input, chat: ChatInput | None = None) -> None:
         self.name = name
+        self._chat = chat
         self.key = key
         self.required = column.required
         self._default = column.default
@@ -485,6 +517,8 @@ class _Column:
         value = row.get(self.key)
         if self._plain and type(value) is str:
             return value
+        if self._chat is not None and (self.required or value is not None):
+            value = self._chat.read(row)
         if value is None:
             if not self.required:
                 return self._default

@@ -38,8 +38,6 @@ Place = tuple[str | int, ...]
 """Keys and indices that lead to a value in a spec."""
 T = TypeVar("T")
 
-MAX_TEXT = 1 << 20
-"""Characters of the text that a template gives."""
 MAX_SOURCE = 256 << 10
 """Characters of a template."""
 _LONGEST_MESSAGE = 500
@@ -55,30 +53,36 @@ class CompileError(Exception):
         super().__init__(message)
 
 
-def compile_template(sandbox: Sandbox, source: str, *, longest: int = MAX_TEXT) -> Text:
-    """A template as a function of a scope. Raises `CompileError`; the function raises `RowError`."""
+def compile_template(sandbox: Sandbox, source: str, *, longest: int | None = None) -> Text:
+    """A template as a function of a scope. Raises `CompileError`; the function raises `RowError`.
+
+    Args:
+        sandbox: the environment of the spec.
+        source: the template.
+        longest: characters that the text may have; `sandbox.prompt_characters` if None.
+    """
     if "{" not in source:
         return _constant(_without_last_newline(source))
     tree = _parsed(sandbox, source)
-    simple = _simple(tree, longest)
+    simple = _simple(tree, sandbox, longest)
     if simple is not None:
         return simple
     template = _compiled(sandbox, tree)
     root, blocks = template.root_render_func, template.blocks
 
     def render(scope: Scope) -> str:
-        pieces, length = [], 0
+        pieces, length, most = [], 0, _most(sandbox, longest)
         try:
-            METER.start()
+            METER.start(sandbox.prompt_characters)
             for piece in root(Context(sandbox, scope, None, blocks)):  # type: ignore[arg-type]
                 length += len(piece)
-                if length > longest:
+                if length > most:
                     break
                 pieces.append(piece)
         except Exception as error:  # noqa: BLE001 - whatever a template does is its row's own failure
             raise _row_error(error) from None
-        if length > longest:
-            raise RowError("template", _too_long(longest))
+        if length > most:
+            raise RowError("template", too_long(most))
         return "".join(pieces)
 
     return render
@@ -102,7 +106,7 @@ def compile_expression(sandbox: Sandbox, source: str) -> Expression:
 
     def evaluate(scope: Scope) -> Any:
         try:
-            METER.start()
+            METER.start(sandbox.prompt_characters)
             context = Context(sandbox, scope, None, {})  # type: ignore[arg-type]
             for _ in root(context):
                 pass
@@ -127,7 +131,11 @@ def _without_last_newline(source: str) -> str:
     return text.removesuffix("\n")
 
 
-def _simple(tree: nodes.Template, longest: int) -> Text | None:
+def _most(sandbox: Sandbox, longest: int | None) -> int:
+    return sandbox.prompt_characters if longest is None else longest
+
+
+def _simple(tree: nodes.Template, sandbox: Sandbox, longest: int | None) -> Text | None:
     """A template of text and plain names, which needs no engine."""
     if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
         return None
@@ -135,17 +143,19 @@ def _simple(tree: nodes.Template, longest: int) -> Text | None:
     if not all(isinstance(part, nodes.TemplateData) or _reads_a_name(part) for part in parts):
         return None
     if len(parts) == 1 and isinstance(parts[0], nodes.Name):
-        return _printed(parts[0].name, parts[0].lineno, longest)
+        return _printed(parts[0].name, parts[0].lineno, sandbox, longest)
     pieces = [
-        _constant(part.data) if isinstance(part, nodes.TemplateData) else _printed(part.name, part.lineno, longest)
+        _constant(part.data)
+        if isinstance(part, nodes.TemplateData)
+        else _printed(part.name, part.lineno, sandbox, longest)
         for part in parts
         if isinstance(part, nodes.TemplateData | nodes.Name)
     ]
 
     def render(scope: Scope) -> str:
-        text = "".join([piece(scope) for piece in pieces])
-        if len(text) > longest:
-            raise RowError("template", _too_long(longest))
+        text, most = "".join([piece(scope) for piece in pieces]), _most(sandbox, longest)
+        if len(text) > most:
+            raise RowError("template", too_long(most))
         return text
 
     return render
@@ -155,26 +165,30 @@ def _reads_a_name(node: nodes.Expr) -> bool:
     return isinstance(node, nodes.Name) and node.name not in GLOBALS and node.name != "self"
 
 
-def _printed(name: str, line: int, longest: int) -> Text:
+def _printed(name: str, line: int, sandbox: Sandbox, longest: int | None) -> Text:
     read = _name(name, line)
 
     def render(scope: Scope) -> str:
         value = read(scope)
         if type(value) is not str:
             try:
-                METER.start()
+                METER.start(sandbox.prompt_characters)
                 value = text_of(value)
             except Exception as error:  # noqa: BLE001 - as above
                 raise RowError("template", f"line {line}: {_cut(_said(error))}") from None
-        if len(value) > longest:
-            raise RowError("template", f"line {line}: {_too_long(longest)}")
+        most = _most(sandbox, longest)
+        if len(value) > most:
+            raise RowError("template", f"line {line}: {too_long(most)}")
         return str(value)
 
     return render
 
 
-def _too_long(longest: int) -> str:
-    return f"the text is longer than {longest:,} characters"
+def too_long(most: int, what: str = "the text is") -> str:
+    """What is said of a text that is longer than a prompt may be."""
+    return (
+        f"{what} longer than {most:,} characters (limits.prompt_characters; --set limits.prompt_characters=N sets it)"
+    )
 
 
 def _name(name: str, line: int) -> Expression:
@@ -300,9 +314,9 @@ class Compiler:
     def __init__(self, sandbox: Sandbox, document: Document) -> None:
         self.sandbox = sandbox
         self._document = document
-        self._compiled: dict[tuple[str, str, int], Callable[[Scope], Any]] = {}
+        self._compiled: dict[tuple[str, str, int | None], Callable[[Scope], Any]] = {}
 
-    def template(self, source: str, path: Place, *, longest: int = MAX_TEXT) -> Text:
+    def template(self, source: str, path: Place, *, longest: int | None = None) -> Text:
         """A template; raises `SpecError`."""
         return self._once(
             ("template", source, longest),
@@ -328,7 +342,7 @@ class Compiler:
             lambda: self._placed(lambda: compile_expression(self.sandbox, source), source, path),
         )
 
-    def value(self, source: str, path: Place, *, longest: int = MAX_TEXT) -> Expression:
+    def value(self, source: str, path: Place, *, longest: int | None = None) -> Expression:
         """A template that gives the value itself where it is one expression in braces, and text otherwise."""
         if self._placed(lambda: is_expression(self.sandbox, source), source, path):
             return self.expression(source, path)
@@ -339,7 +353,7 @@ class Compiler:
         return self._document.diagnostic(path, message)
 
     def _once(
-        self, key: tuple[str, str, int], compile_it: Callable[[], Callable[[Scope], Any]]
+        self, key: tuple[str, str, int | None], compile_it: Callable[[], Callable[[Scope], Any]]
     ) -> Callable[[Scope], Any]:
         if key not in self._compiled:
             self._compiled[key] = compile_it()

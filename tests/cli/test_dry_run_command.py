@@ -64,6 +64,62 @@ def test_a_row_that_can_not_be_rendered_is_shown_and_counted(shell):
 
     assert "── in.jsonl:1\ncan't be rendered: " in said.out
     assert "fail     1 row can't be rendered (null_input)" in said.out
+    assert said.code == 3
+
+
+STEPS = """
+inputs: {instruction: The instruction.}
+steps:
+  - {name: ask, task: task.yaml}
+outputs: {generation: The reply.}
+"""
+
+
+@pytest.mark.parametrize("template", ["{{ instruction.missing }}", "{% for i in range(9999) %}{{ 'x' * 9999 }}{% endfor %}"])
+@pytest.mark.parametrize("steps", [False, True])
+def test_it_exits_as_the_run_does_if_rows_can_not_be_rendered(shell, template, steps):
+    """All rows fail, or some: the exit code is 3."""
+    spec = (shell.folder / "task.yaml").read_text().replace("{{ instruction }}", template)
+    shell.write("task.yaml", spec)
+    shell.write("steps.yaml", STEPS)
+    task = "steps.yaml" if steps else "task.yaml"
+    asked = [task, "-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
+
+    assert shell("dry-run", *asked).code == 3
+    assert shell("dry-run", *asked, "--json").code == 3
+    assert shell("preview", *asked).code == 3
+    assert shell("run", *asked).code == 3
+    assert shell.server.requests == []
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_one_row_that_fails_behind_the_shown_ones_is_enough(shell, steps):
+    """As one failed generation is for a run."""
+    shell.write("steps.yaml", STEPS)
+    shell.rows([*({"instruction": f"question {i}"} for i in range(30)), {"instruction": None}])
+    task = "steps.yaml" if steps else "task.yaml"
+    asked = [task, "-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
+
+    said = shell("dry-run", *asked)
+
+    assert (said.code, "fail     1 " in said.out) == (3, True)
+    assert shell("run", *asked).code == 3
+
+
+def test_it_names_the_column_that_a_chat_is_read_from(shell):
+    """In `run`, `preview` and `validate` too."""
+    shell.rows([{"conversations": [{"from": "human", "value": f"question {i}"}]} for i in range(5)])
+    note = "in.jsonl has no column `messages`: the column `conversations` (ShareGPT) is read instead"
+    asked = ["chat-generation", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
+
+    said = shell("dry-run", *asked)
+
+    assert (said.code, f"note     {note}\n" in said.out) == (0, True)
+    assert json.loads(shell("dry-run", *asked, "--json").out)["notes"] == [note]
+    assert note in " ".join(shell("preview", *asked).err.split())
+    assert note in " ".join(shell("run", *asked).err.split())
+    assert shell("validate", "chat-generation", "--input", "in.jsonl").code == 0
+    assert len(shell.server.requests) == 5
 
 
 def test_it_tells_programs_the_same_as_json(shell):

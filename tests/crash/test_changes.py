@@ -111,7 +111,7 @@ OF_THE_CONFIG = {
 }  # fmt: skip
 OF_LIMITS = {
     "concurrency": 2, "requests_per_minute": 1e6, "tokens_per_minute": 1e9, "timeout": 30, "max_retries": 0, "max_retry_seconds": 1,
-    "batch_requests": 10, "batch_megabytes": 1, "batch_poll": 30,
+    "batch_requests": 10, "batch_megabytes": 1, "batch_poll": 30, "prompt_characters": 1_000_000,
 }  # fmt: skip
 
 

@@ -182,20 +182,24 @@ def test_what_parquet_fills_up_with_null_is_not_part_of_a_message(make_task):
 @pytest.mark.parametrize(
     ("chat", "words"),
     [
-        ("text", "needs a list of messages, and got text"),
+        ("text", 'needs a list of messages, and got the text "text"'),
         ([1], r"`chat\[0\]` needs to be .* and is a number"),
         ([{"role": "root", "content": "q"}], "the role 'root', which is none of system"),
-        ([{"content": "q"}], "the role None"),
+        ([{"content": "q"}], "has the key `content`; a message needs `role` and `content`"),
+        ([{"role": None, "content": "q"}], "the role None"),
         ([{"role": ["user"], "content": "q"}], "role"),
         ([{"role": "user"}], "content that is null"),
         ([{"role": "user", "content": 5}], "content that is a number"),
-        ([{"role": "user", "content": "q", "weight": 1}], "a key `weight`"),
+        ([{"role": "user", "content": "q", "model": 1}], "a key `model`"),
         ([{"role": "user", "content": "q", "name": 5}], "`name` that is a number"),
         ([{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": "x"}], r"`chat\[1\]`.*tool_calls"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "/etc/passwd"}}]}], "outside"),
         ([{"role": "user", "content": [{"type": "exec", "exec": "id"}]}], "none of text"),
         ([{"role": "user", "content": ["text"]}], "none of text"),
-        ([{"role": "user", "content": "x" * 2_000_000}], "more than 1,048,576"),
+        (
+            [{"role": "user", "content": "x" * 9_000_000}] * 2,
+            "longer than 16,777,216 characters .limits.prompt_characters",
+        ),
     ],
 )
 def test_a_column_of_messages_is_checked(make_task, chat, words):
@@ -203,7 +207,7 @@ def test_a_column_of_messages_is_checked(make_task, chat, words):
     with pytest.raises(RowError, match=words) as failed:
         make_task(CONVERSATION).format_input({"chat": chat})
 
-    assert failed.value.kind in ("splice", "image")
+    assert failed.value.kind in ("splice", "image", "template")
 
 
 HOSTILE = st.one_of(

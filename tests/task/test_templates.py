@@ -16,8 +16,9 @@ from distask.errors import RowError
 from distask.spec import expressions
 from distask.spec.document import Document
 from distask.task.filters import FILTERS
+from distask.task.meter import PROMPT_CHARACTERS
 from distask.task.sandbox import GLOBALS, Sandbox
-from distask.task.templates import MAX_TEXT, CompileError, Compiler, compile_expression, compile_template
+from distask.task.templates import CompileError, Compiler, compile_expression, compile_template
 
 
 @pytest.fixture
@@ -408,11 +409,11 @@ def test_compiling_computes_nothing(sandbox):
 
 
 def test_a_text_beyond_the_limit_is_the_rows_failure(render):
-    """No prompt is longer than a mebibyte, whichever way it comes about."""
-    assert len(render("{{ a }}", a="x" * MAX_TEXT)) == MAX_TEXT
+    """However the text is made, the message names the limit."""
+    assert len(render("{{ a }}", a="x" * PROMPT_CHARACTERS)) == PROMPT_CHARACTERS
     for source in ("{{ a }}", "- {{ a }}", "{% if true %}{{ a }}{% endif %}"):
-        with pytest.raises(RowError, match="the text is longer than 1,048,576 characters"):
-            render(source, a="x" * (MAX_TEXT + 1))
+        with pytest.raises(RowError, match=r"longer than 16,777,216 characters \(limits.prompt_characters"):
+            render(source, a="x" * (PROMPT_CHARACTERS + 1))
 
 
 def test_a_render_that_used_up_its_budget_leaves_the_next_one_its_own(render):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from distask.errors import InvalidReply, Progress
+from distask.task.parsers.reasoning import MODEL_TAGS, PROMPTED_TAGS, TAGS, Split, split_reasoning
 
 if TYPE_CHECKING:
     import random
@@ -40,6 +41,9 @@ class Context(Struct, frozen=True):
 class Parser(ABC):
     """Made once for a spec, used for each reply."""
 
+    reasoning_tags: Collection[str] | None = TAGS
+    """The opening tags of the reasoning that the parser skips; None where it reads the complete reply."""
+
     @abstractmethod
     def __init__(self, options: Any, context: Context) -> None:
         """Compile the options of the spec."""
@@ -53,13 +57,27 @@ class Parser(ABC):
         """A reply that `parse` accepts, and whose values fit the columns' types."""
 
 
-def text_of(completion: Completion) -> str:
-    """The reply's text without the model's open thinking before it; the chat template may have written `<think>`."""
-    text = completion.text or ""
-    end = text.find("</think>")
-    if end >= 0 and (text.lstrip().startswith("<think>") or "<think>" not in text[:end]):
-        return text[end + len("</think>") :]
-    return text
+def text_of(completion: Completion, tags: Collection[str] | None = TAGS) -> str:
+    """The reply without the reasoning in `tags`; raises `InvalidReply` where the reply is nothing else."""
+    if tags is None:
+        return completion.text or ""
+    split = split_reasoning(completion.text or "", tags)
+    if split.reasoning is not None and not split.answer.strip():
+        raise InvalidReply("empty", _no_answer(completion, split))
+    return split.answer
+
+
+def tags_beside(*read: str) -> tuple[str, ...]:
+    """The tags that mark reasoning for a parser that reads these tags, markers or patterns itself."""
+    known = " ".join(read).lower()
+    return (*MODEL_TAGS, *(tag for tag in PROMPTED_TAGS if tag.strip("<>") not in known))
+
+
+def _no_answer(completion: Completion, split: Split) -> str:
+    if completion.finish_reason == "length":
+        return "the reply has no answer: max_tokens were used up by the model's reasoning"
+    how = "" if split.closed else ", which never ends"
+    return f"the reply has no answer, only the model's reasoning{how}"
 
 
 def invalid(message: str, progress: Progress = Progress.NOTHING) -> InvalidReply:

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
-from distask.task.parsers.base import Context, Parser, Scope, invalid, labels
+from distask.task.parsers.base import Context, Parser, Scope, invalid, labels, text_of
 from distask.task.parsers.scores import score_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class LogprobsParser(Parser):
         tokens = list(_tokens(completion.logprobs or {}))
         if not tokens:
             raise invalid("the server sent no log probabilities of the reply's tokens", Progress.UNUSED)
-        likely = self._found(tokens, choices)
+        likely = self._found(_answer(completion, tokens), choices)
         total = sum(likely.values())
         shares = {choice: round(likely[choice] / total, _DIGITS) for choice in choices}
         columns: dict[str, Any] = {}
@@ -111,6 +111,20 @@ def _scale(choices: Mapping[str, Any]) -> float | None:
     """The greatest of the answers; None where one of them is not a number."""
     numbers = [number for number in map(_number, choices) if number is not None]
     return max(numbers) if len(numbers) == len(choices) else None
+
+
+def _answer(completion: Completion, tokens: list[tuple[str, dict[str, float]]]) -> list[tuple[str, dict[str, float]]]:
+    """The tokens behind the model's reasoning; raises `InvalidReply` where there are none."""
+    text, answer = completion.text or "", text_of(completion)
+    before = len(text) - len(answer)
+    if not before or not text.endswith(answer) or text != "".join(token for token, _ in tokens):
+        return tokens
+    end = 0
+    for place, (token, _) in enumerate(tokens):
+        end += len(token)
+        if end > before:
+            return tokens[place:]
+    return tokens
 
 
 def _folded(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import InvalidReply, UsageError
 from distask.task.code import function_of
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+from distask.task.parsers.reasoning import MODEL_TAGS
 
 if TYPE_CHECKING:
     import random
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 class PythonParser(Parser):
     """Calls `module:function(reply, row)`, the module beside the spec or installed."""
 
+    reasoning_tags = tuple(MODEL_TAGS)  # what a prompt asks for is the function's business
+
     def __init__(self, options: Options, context: Context) -> None:
         self._name = options.function
         self._function: Callable[..., Any] | None = None
@@ -29,7 +32,7 @@ class PythonParser(Parser):
         if self._function is None:
             raise UsageError(f"the parser runs code, {self._name}; read it, and allow it with --allow-code")
         try:
-            made = self._function(text_of(completion), dict(scope["row"]))
+            made = self._function(text_of(completion, self.reasoning_tags), dict(scope["row"]))
         except InvalidReply:
             raise
         except Exception as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply, Progress
 from distask.spec.patterns import PatternTimeout, compile_pattern
-from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
+from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, tags_beside, text_of
 from distask.task.parsers.examples import instance, written
 from distask.task.parsers.scores import score_of
 
@@ -35,9 +35,10 @@ class RegexParser(Parser):
             for group, greatest in (options.scale or {}).items()
         }
         self._context = context
+        self.reasoning_tags = tags_beside(options.pattern)
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
-        text = text_of(completion)
+        text = text_of(completion, self.reasoning_tags)
         try:
             if self._find == "first":
                 found = self._pattern.find(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
-from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+from distask.task.parsers.base import Context, Parser, Scope, invalid, tags_beside, text_of
 from distask.task.parsers.examples import instance, written
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ class SectionsParser(Parser):
     def __init__(self, options: Options, context: Context) -> None:
         self._markers = {c: m for c, m in options.markers.items() if c in context.outputs}
         self._columns = context.columns
+        self.reasoning_tags = tags_beside(*self._markers.values())
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
-        text = text_of(completion)
+        text = text_of(completion, self.reasoning_tags)
         lowered = text.lower() if len(text.lower()) == len(text) else text
         places: dict[str, tuple[int, int]] = {}
         for column, marker in self._markers.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
-from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+from distask.task.parsers.base import Context, Parser, Scope, invalid, tags_beside, text_of
 from distask.task.parsers.examples import instance, written
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ class TagsParser(Parser):
         self._tags = {c: t for c, t in self._tags.items() if c in context.outputs}
         self._find = options.find
         self._columns = context.columns
+        self.reasoning_tags = tags_beside(*self._tags.values())
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
-        text = text_of(completion)
+        text = text_of(completion, self.reasoning_tags)
         lowered = text.lower()
         columns: dict[str, Any] = {}
         for column, tag in self._tags.items():

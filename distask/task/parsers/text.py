@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.task.parsers.base import Context, Parser, Scope
+from distask.task.parsers.base import Context, Parser, Scope, text_of
 from distask.task.parsers.examples import instance, written
+from distask.task.parsers.reasoning import TAGS, without_blank_start
 
 if TYPE_CHECKING:
     import random
@@ -15,15 +16,18 @@ if TYPE_CHECKING:
 
 
 class TextParser(Parser):
-    """The reply as it is, white space too unless `strip` is set."""
+    """The reply as it is, with its white space unless `strip` is set, and its reasoning unless that is dropped."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._strip = options.strip
+        self.reasoning_tags = TAGS if options.reasoning == "drop" else None
         self._column = context.only(options.column)
         self._schema = context.columns[self._column].schema
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
-        text = completion.text or ""
+        text = text_of(completion, self.reasoning_tags)
+        if len(text) < len(completion.text or ""):
+            text = without_blank_start(text)
         return {self._column: text.strip() if self._strip else text}
 
     def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002

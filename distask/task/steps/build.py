@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from distask.errors import RowError, UsageError
 from distask.task.columns import ColumnType
 from distask.task.draws import Draws
+from distask.task.meter import PROMPT_CHARACTERS
 from distask.task.params import param_values
 from distask.task.sandbox import GLOBALS
 from distask.task.steps.calls import Enter, Frame, Leave
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from distask.spec.load import Loaded, LoadedPipeline, LoadedSpec
     from distask.spec.model import LLM
     from distask.spec.steps import StepLLM
+    from distask.task.messages import ChatInput
     from distask.task.templates import Compiler, Place
 
 _RAW = ("add_raw_input", "add_raw_output")
@@ -61,6 +63,8 @@ class Builder:
         self._names: set[str] = set()
         self._asked: set[str] = set()
         self.asked: list[tuple[StepLLM, LLM]] = []
+        self.prompt_characters = PROMPT_CHARACTERS
+        """Characters that a rendered text may have."""
 
     def body(
         self,
@@ -116,6 +120,11 @@ class Builder:
         self.tasks.append(made)
         return made
 
+    def chat_input(self, column: str) -> ChatInput | None:
+        """The input of a step's task that reads a chat from a column; None where no task does."""
+        found = (task.chat_input(column) for task in self.tasks)
+        return next((chat for chat in found if chat is not None), None)
+
     @property
     def allow_code(self) -> bool:
         """Whether functions of the spec's own may run."""
@@ -131,6 +140,7 @@ class Builder:
         key = id(loaded.document)
         if key not in known:
             known[key] = compiler_of(loaded)
+            known[key].sandbox.prompt_characters = self.prompt_characters
         return known[key]
 
     def _frame(
@@ -173,4 +183,5 @@ class Builder:
             tuple(spec.draw),
             outputs if spec.outputs else None,
             {name: outside(name) for name in (*spec.output_mappings, *makes)},
+            self.chat_input,
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distask.spec.model import LLM
     from distask.task.columns import ColumnType
     from distask.task.draws import Draws
+    from distask.task.messages import ChatInput
     from distask.task.steps.flow import Flow, Made, Step
     from distask.task.steps.item import Item
     from distask.task.steps.scope import Value
@@ -104,10 +105,11 @@ class Call:
         return item
 
 
-def _check(inputs: Sequence[tuple[str, ColumnType, bool]], values: Mapping[str, Any]) -> None:
+def _check(frame: Frame, values: Mapping[str, Any]) -> None:
     """Raise `RowError` where a row lacks a column that it must have, or has one of a wrong type."""
-    for name, kind, required in inputs:
-        value = values.get(name)
+    for name, kind, required in frame.inputs:
+        chat = frame.chat_input(name) if required else None
+        value = values.get(name) if chat is None else chat.read(values)
         if value is None and required:
             raise RowError("null_input", f"the column `{kind.name}` is null")
         try:
@@ -170,6 +172,8 @@ class Frame(Struct, frozen=True):
     """Column inside to its name outside and its type; None where all that the steps made is left."""
     renamed: Mapping[str, str]
     """Column inside to its name outside, where there are no outputs."""
+    chat_input: Callable[[str], ChatInput | None]
+    """The input of a step's task that reads a chat from a column."""
 
 
 class Enter:
@@ -195,7 +199,7 @@ class Enter:
             if frame.drawn:
                 item.values |= frame.draws.of(int(index) if index.isdigit() else index)
             if not item.failed:
-                _check(frame.inputs, values)
+                _check(frame, values)
         except RowError as error:
             self._task.failed += 1
             return (yield from fail(self._task.name, item, error))
