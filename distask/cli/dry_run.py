@@ -28,6 +28,8 @@ LONGEST_KEYWORD = 400
 def command(
     spec: o.Spec,
     source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
     rows: o.RowCount = None,
     param: o.Param = None,
     num_generations: o.NumGenerations = None,
@@ -107,6 +109,7 @@ def _counts(made: Plan) -> Iterator[tuple[str, str]]:
     yield "model", f"{made.model} at {made.endpoint}"
     each = f", {made.num_generations} replies each" if made.num_generations > 1 else ""
     yield "rows", f"{made.rows:,}{each}"
+    yield from (("read", note) for note in made.notes)
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'row')} can't be rendered ({kind}), and would be written with the reason"
     yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to ask for"
@@ -170,6 +173,7 @@ def _as_json(made: Plan) -> dict[str, Any]:
         "price": price and {**price.model_dump(exclude_defaults=True), "from": reckoning.known.origin},
         "too_long": reckoning.too_long,
         "failures": dict(made.failures),
+        "notes": made.notes,
         "chats": [
             {"place": c.place, "messages": c.messages, "keywords": c.keywords, "error": c.error} for c in made.chats
         ],

@@ -68,6 +68,7 @@ def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:
     yield "model", f"{made.model} at {made.endpoint}"
     each = f", {made.num_generations} times each" if made.num_generations > 1 else ""
     yield "rows", f"{made.rows:,}{each}"
+    yield from (("read", note) for note in made.notes)
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'step')} of the first {several(made.rehearsed, 'row')} can't be done ({kind})"
     most = "as many as the rows ask for" if made.most is None else f"{made.most:,} at the most"
@@ -107,6 +108,7 @@ def _as_json(made: PipelinePlan) -> dict[str, Any]:
             for count in made.counts
         ],
         "failures": dict(made.failures),
+        "notes": made.notes,
         "chats": [
             {"step": step, "place": chat.place, "messages": chat.messages, "keywords": chat.keywords}
             for step, chat in made.chats

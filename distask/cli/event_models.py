@@ -199,6 +199,7 @@ class ExportBatchResult(Result):
     stored: int = Field(description="replies that the store has, which are not asked for")
     waiting: int = Field(description="batches that requests of this run are in; those are not written")
     failures: dict[str, int] = Field(description="generations that can't be asked for, by kind")
+    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
 
 
 class BatchRequests(Model):
@@ -284,6 +285,7 @@ class DryRunResult(Result):
     price: dict[str, Any] | None
     too_long: int = Field(description="rows longer than the model's context")
     failures: dict[str, int] = Field(description="rows that can't be rendered, by kind")
+    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
     chats: list[Chat]
 
 
@@ -338,6 +340,7 @@ class StepsDryRunResult(Result):
     cost_usd: float | None = Field(description="at the most, as the rehearsed rows went")
     steps: list[PlannedStep]
     failures: dict[str, int] = Field(description="steps of rehearsed rows that can't be done, by kind")
+    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
     chats: list[StepChat]
 
 
@@ -373,6 +376,7 @@ class PreviewResult(Result):
     model: str | None
     rows: list[Previewed]
     counts: Counts
+    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
 
 
 class StepsPreviewResult(Result):
@@ -383,6 +387,7 @@ class StepsPreviewResult(Result):
     model: str | None
     rows_out: list[dict[str, Any]] = Field(description="the rows that came out, metadata and all")
     counts: Counts
+    notes: list[str]
 
 
 class Check(Model):
@@ -450,6 +455,7 @@ class ValidateResult(Result):
     ok: bool
     specs: list[Validated]
     diagnostics: list[Diagnostic]
+    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
 
 
 class Listed(Model):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def command(
     spec: o.Spec,
     source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
     rows: o.RowCount = None,
     param: o.Param = None,
     num_generations: o.NumGenerations = None,
@@ -54,7 +56,7 @@ def command(
     if json_:
         files = [{"file": str(path), "requests": count} for path, count in made.files]
         counts = {"rows": made.rows, "stored": made.stored, "waiting": made.waiting}
-        Events("export-batch").result(files=files, failures=dict(made.failures), **counts)
+        Events("export-batch").result(files=files, failures=dict(made.failures), notes=made.notes, **counts)
         return
     for name, text in _lines(made):
         out().print(Text.assemble((f"{name:<9}", "dim"), plain(text)))
@@ -66,6 +68,7 @@ def _default(spec: str, source: str | None) -> Path:
 
 def _lines(made: Exported) -> Iterator[tuple[str, str]]:
     yield "rows", f"{made.rows:,}"
+    yield from (("read", note) for note in made.notes)
     if made.stored:
         yield "replies", f"{made.stored:,} are in the store, and not asked for"
     if made.waiting:

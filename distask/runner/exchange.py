@@ -44,6 +44,8 @@ class Exported(Struct):
     """Batches that requests of this run are in; those are not written."""
     failures: Counter[str] = field(default_factory=lambda: Stats().failures)
     """Kind of fault to the rows that can't be asked for."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about how the data is read."""
 
 
 def export(job: Job, output: Path) -> Exported:
@@ -78,7 +80,7 @@ def export(job: Job, output: Path) -> Exported:
     for path, _ in made.files:
         path.with_name(path.name + ".partial").replace(path)
     made.rows, made.stored, made.waiting = stats.rows, stats.stored, len(deferred.waiting)
-    made.failures = stats.failures
+    made.failures, made.notes = stats.failures, rows.notes
     del made.failures[WAITS.kind]
     return made
 

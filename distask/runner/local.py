@@ -60,6 +60,7 @@ def run_here(
 ) -> Result:
     """See `Job.run`. Where something is to `bring` the replies, as batches do, the endpoint is not asked."""
     rows = examine(job, tell)
+    told_before = rows.notes if tell is not None else []
     path, far = job.output_path(), job.destination()
     stats = Stats(total=rows.count, layout=[] if job.selection.shard else None)
     writer = Collected() if job.output is None else _open_output(job, path)
@@ -75,7 +76,7 @@ def run_here(
         if isinstance(error, RunError):
             error.stats, error.partial = stats, writer.partial
         raise
-    notes = list(writer.notes)
+    notes = [*writer.notes, *(note for note in rows.notes if note not in told_before)]
     if damaged:
         were = "was" if damaged == 1 else "were"
         notes.append(f"{several(damaged, 'reply')} in the store {were} damaged, and asked for again")
@@ -106,6 +107,9 @@ def examine(job: Job, tell: Callable[[str], None] | None = None) -> Input:
         UsageError: what is wrong.
     """
     rows = _looked_through(job, tell)
+    if tell is not None:
+        for note in rows.notes:
+            tell(note)
     path, far = job.output_path(), job.destination()
     if far is not None:
         far.check(overwrite=job.overwrite)

@@ -46,6 +46,8 @@ class Plan(Struct):
     """What the missing ones may cost."""
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of fault to the number of rows that can't be rendered."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about how the data is read."""
 
     @property
     def missing(self) -> int:
@@ -62,7 +64,8 @@ def plan(job: Job, chats: int = 3) -> Plan:
     made = Plan(whom.model, whom.endpoint, job.shape.num_generations, reckoning=reckoning)
     requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
     with job.open_existing_store() or nullcontext() as store:
-        for row in job.open_input():
+        rows = job.open_input()
+        for row in rows:
             made.rows += 1
             try:
                 asked = requests.of(row.values, row.index)
@@ -88,4 +91,5 @@ def plan(job: Job, chats: int = 3) -> Plan:
             made.stored += len(samples) - missing
             if missing:
                 reckoning.ask(request, missing, row.place)
+    made.notes = rows.notes
     return made

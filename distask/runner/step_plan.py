@@ -65,6 +65,8 @@ class PipelinePlan(Struct):
     """Rows whose replies the store has all, up to the first step that waits for all rows."""
     steps: dict[str, StepPlan] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about how the data is read."""
 
     @property
     def most(self) -> int | None:
@@ -113,10 +115,11 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
     made = PipelinePlan(job.llm.config.model or "", job.llm.endpoint(), pipeline.counts, job.shape.num_generations)
     with job.open_existing_store() or nullcontext() as store:
         work = Steps(pipeline, 0, Asking(targets, store, shared), job.shape, shared)
-        for row in job.open_input():
+        rows = job.open_input()
+        for row in rows:
             made.rows += 1
             made.done += all(isinstance(begun, list) for begun in work.begin([row]))
-    made.stored = stats.stored
+    made.stored, made.notes = stats.stored, rows.notes
     _rehearse(job, made, targets, chats)
     for count in made.counts:  # of the walk, not of a run
         count.came = count.went = count.asked = count.failed = count.skipped = 0
