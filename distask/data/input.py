@@ -160,10 +160,13 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
     if source == "-":
         spool, read_lines = _spooled(), reader_of(".jsonl", options)
         return Input("<stdin>", lambda: told_faults(read_lines(spool, "<stdin>"), "<stdin>"), **choice)
-    folder = Path(source.partition("@")[0])
-    if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
-        return Input(source, lambda: read_folder(source), **choice)
-    files = source_files(source)
+    try:
+        folder = Path(source.partition("@")[0])
+        if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+            return Input(source, lambda: read_folder(source), **choice)
+        files = source_files(source)
+    except PermissionError as error:
+        raise InputError(f"{source}: can't be opened: {error.strerror}") from None
     notes: dict[str, None] = {}
     readers = [(_reader(file, options, lambda note: notes.update({note: None})), file) for file in files]
 

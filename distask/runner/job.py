@@ -250,7 +250,10 @@ class Job(Struct, frozen=True):
     def open_existing_store(self) -> Store | None:
         """The store where there is one already: a plan makes none."""
         path = self._store_path()
-        return _opened(path) if isinstance(path, Path) and path.exists() else None
+        try:
+            return _opened(path) if isinstance(path, Path) and path.exists() else None
+        except PermissionError:  # of a folder that can't be searched
+            return None
 
     def store_file(self) -> Path | StorePlace | Literal[False] | None:
         """The store's file, as `store` takes it: another output of this job would have the same one."""
