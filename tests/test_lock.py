@@ -12,8 +12,11 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
 LOCKED = {canonicalize_name(n): v for n, v in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", LOCK, re.MULTILINE)}
+EXTRAS = {name: [Requirement(r) for r in said] for name, said in PROJECT["project"]["optional-dependencies"].items()}
+TEST_EXTRAS = sorted(next(r for r in EXTRAS["test"] if r.name == "distask").extras)
 DECLARED = [
-    Requirement(r) for r in [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["test"]]
+    *map(Requirement, PROJECT["project"]["dependencies"]),
+    *(requirement for name in ("test", *TEST_EXTRAS) for requirement in EXTRAS[name]),
 ]
 
 
@@ -24,6 +27,12 @@ def test_what_is_declared_is_locked_at_a_version_that_fits(requirement):
 
     assert locked is not None, f"{requirement.name} is not in requirements.lock"
     assert requirement.specifier.contains(locked)
+
+
+def test_what_alpine_linux_has_no_wheel_of_is_optional():
+    """`pip install distask` would try to build it there."""
+    assert "google-re2" not in {canonicalize_name(Requirement(r).name) for r in PROJECT["project"]["dependencies"]}
+    assert "re2" in TEST_EXTRAS
 
 
 def test_every_dependency_has_a_lower_and_an_upper_bound():

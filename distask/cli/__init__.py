@@ -130,16 +130,30 @@ def _interrupted(given: Sequence[str]) -> int:
 def _told(error: Exception, given: Sequence[str]) -> int:
     """Tell an error, in words or as an event; the exit code."""
     from distask.cli import console, events, misuse
-    from distask.errors import DistaskError, OutputError
+    from distask.errors import DistaskError
 
-    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
-        error = OutputError(f"{error.filename or 'stdout'}: can't be written: {error.strerror}")
+    error = _explained(error)
     told = events.wanted(given)
     if isinstance(error, DistaskError):
         return console.tell_error(error) if told is None else told.failed(error)
     if isinstance(error, _MISUSE):
         return misuse.tell_misuse(error) if told is None else misuse.as_event(error, told)
     return console.tell_bug(error) if told is None else told.bug(error)
+
+
+def _explained(error: Exception) -> Exception:
+    """A fault of the disk or of a folder as an error of ours; any other error as it is."""
+    from distask.errors import OutputError, UsageError
+
+    if not isinstance(error, OSError):
+        return error
+    if error.errno in _OF_THE_DISK:
+        return OutputError(f"{error.filename or 'stdout'}: can't be written: {error.strerror}")
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return UsageError(f"{error.filename}: {(error.strerror or '').lower()}")
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # of os.getcwd
+        return UsageError("the current folder no longer exists; change to another one")
+    return error
 
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)

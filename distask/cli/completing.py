@@ -83,10 +83,17 @@ def _files(incomplete: str) -> list[str]:
         return []
     named = [path for path in found if not path.name.startswith(".") or tail.startswith(".")]
     return [
-        f"{head}{slash}{path.name}{'/' if path.is_dir() else ''}"
+        f"{head}{slash}{path.name}{'/' if _is_folder(path) else ''}"
         for path in named
-        if path.is_dir() or path.suffix in YAML
+        if _is_folder(path) or path.suffix in YAML
     ]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except PermissionError:  # its folder can be listed, but not searched
+        return False
 
 
 def _spec(ctx: typer.Context) -> TaskSpec | PipelineSpec | None:

@@ -28,6 +28,8 @@ LONGEST_KEYWORD = 400
 def command(
     spec: o.Spec,
     source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
     rows: o.RowCount = None,
     param: o.Param = None,
     num_generations: o.NumGenerations = None,
@@ -111,12 +113,9 @@ def _counts(made: Plan) -> Iterator[tuple[str, str]]:
     yield "model", f"{made.model} at {made.endpoint}"
     each = f", {made.num_generations} replies each" if made.num_generations > 1 else ""
     yield "rows", f"{made.rows:,}{each}"
-    for note in made.notes:
-        yield "note", note
+    yield from (("note", note) for note in made.notes)
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'row')} can't be rendered ({kind}), and would be written with the reason"
-    for note in made.notes:
-        yield "schema", note
     yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to ask for"
     yield "tokens", _tokens(made.reckoning)
     yield from _costs(made.reckoning)

@@ -70,14 +70,11 @@ def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:
     yield "model", f"{made.model} at {made.endpoint}"
     each = f", {made.num_generations} times each" if made.num_generations > 1 else ""
     yield "rows", f"{made.rows:,}{each}"
-    for note in made.notes:
-        yield "note", note
+    yield from (("note", note) for note in made.notes)
     if made.failed:
         yield "fail", f"{several(made.failed, 'step')} of all rows can't be done, whatever the model replies"
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'step')} of the first {several(made.rehearsed, 'row')} can't be done ({kind})"
-    for note in made.notes:
-        yield "schema", note
     most = "as many as the rows ask for" if made.most is None else f"{made.most:,} at the most"
     yield (
         "replies",

@@ -202,7 +202,7 @@ class ExportBatchResult(Result):
     stored: int = Field(description="replies that the store has, which are not asked for")
     waiting: int = Field(description="batches that requests of this run are in; those are not written")
     failures: dict[str, int] = Field(description="generations that can't be asked for, by kind")
-    notes: list[str] = Field(description="how JSON Schemas are fitted to the server")
+    notes: list[str] = Field(description="how the data is read and how JSON Schemas are fitted to the server")
 
 
 class BatchRequests(Model):
@@ -288,9 +288,7 @@ class DryRunResult(Result):
     price: dict[str, Any] | None
     too_long: int = Field(description="rows longer than the model's context")
     failures: dict[str, int] = Field(description="rows that can't be rendered, by kind; if any, the exit code is 3")
-    notes: list[str] = Field(
-        description="how JSON Schemas are fitted to the server; columns that are read instead of missing ones"
-    )
+    notes: list[str] = Field(description="how the data is read and how JSON Schemas are fitted to the server")
     chats: list[Chat]
 
 
@@ -348,9 +346,7 @@ class StepsDryRunResult(Result):
         description="steps of all rows that fail whatever the model replies; if any, the exit code is 3"
     )
     failures: dict[str, int] = Field(description="steps of rehearsed rows that can't be done, by kind")
-    notes: list[str] = Field(
-        description="how JSON Schemas are fitted to the server; columns that are read instead of missing ones"
-    )
+    notes: list[str] = Field(description="how the data is read and how JSON Schemas are fitted to the server")
     chats: list[StepChat]
 
 
@@ -386,6 +382,7 @@ class PreviewResult(Result):
     model: str | None
     rows: list[Previewed]
     counts: Counts
+    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
 
 
 class StepsPreviewResult(Result):
@@ -396,6 +393,7 @@ class StepsPreviewResult(Result):
     model: str | None
     rows_out: list[dict[str, Any]] = Field(description="the rows that came out, metadata and all")
     counts: Counts
+    notes: list[str]
 
 
 class Check(Model):
@@ -463,6 +461,7 @@ class ValidateResult(Result):
     ok: bool
     specs: list[Validated]
     diagnostics: list[Diagnostic]
+    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
 
 
 class Listed(Model):

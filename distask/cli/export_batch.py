@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def command(
     spec: o.Spec,
     source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
     rows: o.RowCount = None,
     param: o.Param = None,
     num_generations: o.NumGenerations = None,
@@ -66,14 +68,13 @@ def _default(spec: str, source: str | None) -> Path:
 
 def _lines(made: Exported) -> Iterator[tuple[str, str]]:
     yield "rows", f"{made.rows:,}"
+    yield from (("note", note) for note in made.notes)
     if made.stored:
         yield "replies", f"{made.stored:,} are in the store, and not asked for"
     if made.waiting:
         yield "waiting", f"requests that are in {several(made.waiting, 'batch')} are not written"
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'generation')} can't be asked for ({kind})"
-    for note in made.notes:
-        yield "schema", note
     for path, count in made.files:
         yield "written", f"{several(count, 'request')}, in {path}"
     if not made.files:

@@ -26,6 +26,8 @@ def command(
         typer.Argument(metavar="RESULTS...", help="Files of results: OpenAI's outputs and errors, vllm run-batch's."),
     ],
     source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
     rows: o.RowCount = None,
     param: o.Param = None,
     num_generations: o.NumGenerations = None,

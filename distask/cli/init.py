@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -18,6 +18,9 @@ from distask.cli.schema import schema_text
 from distask.cli.starter import Start, from_columns, from_nothing, from_task
 from distask.errors import OutputError, UsageError
 from distask.spec.faults import slugified
+
+if TYPE_CHECKING:
+    from distask.data.readers import ReadOptions
 
 SCHEMA = Path(".distask", "task.schema.json")
 """Where an editor finds the schema, beside the task: it is that of the distask that wrote it, and needs no network."""
@@ -39,6 +42,9 @@ def command(
     source: Annotated[
         str | None, typer.Option("--input", "-i", metavar="DATA", help="Make this data's columns the inputs.")
     ] = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
     json_: o.Json = False,
 ) -> None:
     """Write a task to begin with: it validates, has a case, and an editor completes and checks it.
@@ -50,7 +56,7 @@ def command(
     path = task_path(name or _named_after(from_))
     if path.exists():
         raise UsageError(f"{path} is there already, and is left as it is; choose another name")
-    start = _start(path, from_, source)
+    start = _start(path, from_, source, o.read_options(on_nan, delimiter), skip=on_bad_row is o.BadRow.SKIP)
     files = {path: start.text, **{path.parent / file: data for file, data in start.files.items()}}
     schema = path.parent / SCHEMA
     taken = [str(file) for file in files if file.exists()]
@@ -81,11 +87,11 @@ def _named_after(task: str | None) -> str:
     return Path(task).stem
 
 
-def _start(path: Path, task: str | None, source: str | None) -> Start:
+def _start(path: Path, task: str | None, source: str | None, options: ReadOptions, *, skip: bool) -> Start:
     name = slugified(path.stem)
     if task is not None:
         return from_task(task, name, path)
-    return from_nothing(name, path) if source is None else from_columns(source, name, path)
+    return from_nothing(name, path) if source is None else from_columns(source, name, path, options, skip=skip)
 
 
 def write(path: Path, text: str, *, new: bool = False) -> None:

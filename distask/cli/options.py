@@ -15,6 +15,8 @@ from distask.cli import completing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from distask.data.readers import ReadOptions
+
 
 def _begin_log(verbosity: int) -> int:
     """Log what so many `-v` ask for; without one nothing is loaded for it."""
@@ -51,6 +53,13 @@ class BadRow(Enum):
     SKIP = "skip"
 
 
+class OnNaN(Enum):
+    """How NaN and infinities in JSON are read."""
+
+    STOP = "stop"
+    NULL = "null"
+
+
 Spec = Annotated[
     str,
     typer.Argument(metavar="SPEC", help="A task: its file, or a built-in one's name.", autocompletion=completing.tasks),
@@ -67,6 +76,24 @@ Source = Annotated[
         metavar="DATA",
         help="Rows: .jsonl .json .csv .parquet (also .gz, .zst), a glob, a folder of `datasets`, "
         "hf://owner/name@split, s3://…, or - for JSON Lines on stdin.",
+        rich_help_panel=_IN,
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter",
+        metavar="CHAR",
+        help="What separates the columns of CSV; `tab` for a tab. [found by the header: , ; | or a tab]",
+        rich_help_panel=_IN,
+    ),
+]
+OnNan = Annotated[
+    OnNaN,
+    typer.Option(
+        "--on-nan",
+        metavar="stop|null",
+        help="NaN and Infinity in JSON make their row unreadable, or are read as null. [stop]",
         rich_help_panel=_IN,
     ),
 ]
@@ -293,11 +320,21 @@ ShowConfig = Annotated[
 ]
 
 
+def read_options(on_nan: OnNaN, delimiter: str | None) -> ReadOptions:
+    """How files are read, from `--on-nan` and `--delimiter`; raises `UsageError` for a wrong delimiter."""
+    from distask.data.readers import ReadOptions
+    from distask.data.readers.delimiter import parse_delimiter
+
+    return ReadOptions(on_nan.value, None if delimiter is None else parse_delimiter(delimiter))
+
+
 class Choice(Struct, frozen=True):
     """What was chosen on the command line, as it was written."""
 
     spec: str
     source: str | None = None
+    delimiter: str | None = None
+    on_nan: OnNaN = OnNaN.STOP
     rows: int | None = None
     param: list[str] | None = None
     num_generations: int | None = None

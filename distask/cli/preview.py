@@ -23,7 +23,6 @@ from distask.cli.setup import job_of
 from distask.errors import InvalidReply
 from distask.figures import duration, money, several
 from distask.llm.prices import cost_of_usage, known_of
-from distask.runner.columns import stand_in_notes
 from distask.runner.trial import Trial, Tried, try_rows
 from distask.spec.diagnostics import Diagnostic
 from distask.task.misfit import Misfit, misfit
@@ -58,6 +57,8 @@ class Shown(Struct, frozen=True):
 def command(
     spec: o.Spec,
     source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
     rows: o.RowCount = None,
     param: o.Param = None,
     num_generations: o.NumGenerations = None,
@@ -86,26 +87,22 @@ def command(
     """
     job = job_of(replace(o.Choice.of(locals()), limit=shown))
     if isinstance(job.task, Pipeline):
-        raise typer.Exit(preview_steps.show(job, None if json_ else _note, whole=verbose > 0, as_json=json_))
-    tried, stats = _asked(job, None if json_ else _note)
+        raise typer.Exit(preview_steps.show(job, whole=verbose > 0, as_json=json_))
+    tried, stats, notes = _asked(job)
     code = 3 if any(g.error is not None for one in tried for g in one.tried.generations) else 0
     if json_:
-        Events("preview").result(code, **_as_json(job, tried, stats))
+        Events("preview").result(code, **_as_json(job, tried, stats), notes=notes)
     else:
         _draw(job, tried, stats, out(), whole=verbose > 0)
+        for note in notes:
+            out().print(Text.assemble(("note     ", "dim"), plain(note)))
     raise typer.Exit(code)
 
 
-def _note(sentence: str) -> None:
-    err().print(plain(sentence, "yellow"))
-
-
-def _asked(job: Job, tell: Callable[[str], None] | None) -> tuple[list[Shown], Stats]:
-    data = job.open_input()
-    if tell is not None:
-        for note in stand_in_notes(data):
-            tell(note)
-    rows = [row for row in islice(data, job.selection.limit) if row.error is None]
+def _asked(job: Job) -> tuple[list[Shown], Stats, list[str]]:
+    """The rows with what came of them, the counts, and what the user should know about how the data is read."""
+    source = job.open_input()
+    rows = [row for row in islice(source, job.selection.limit) if row.error is None]
     assert isinstance(job.task, Task)
     trials = [Trial(job.task, row.values, row.index) for row in rows]
     try:
@@ -116,7 +113,7 @@ def _asked(job: Job, tell: Callable[[str], None] | None) -> tuple[list[Shown], S
 
         kept = "" if job.store is False else "; the replies that came are in the store, and are not asked for again"
         raise Interrupted(f"interrupted{kept}") from None
-    return [Shown(row, one) for row, one in zip(rows, tried, strict=True)], stats
+    return [Shown(row, one) for row, one in zip(rows, tried, strict=True)], stats, source.notes
 
 
 # What is drawn

@@ -29,7 +29,7 @@ def show(job: Job, tell: Callable[[str], None] | None, *, whole: bool, as_json: 
     rows = result.rows or []
     if as_json:
         told = {"task": job.task.name, "model": job.llm.config.model, "rows_out": rows}
-        Events("preview").result(result.exit_code, **told, counts=result.stats.to_json())
+        Events("preview").result(result.exit_code, **told, counts=result.stats.to_json(), notes=result.notes)
         return result.exit_code
     for number, row in enumerate(rows, 1):
         say((f"── row {number} out", "bold"))
@@ -108,5 +108,6 @@ def _totals(job: Job, result: Result) -> Iterator[tuple[str, str]]:
         yield "tokens", stats.tokens()
     if stats.priced:
         yield "cost", money(stats.cost)
+    yield from (("note", note) for note in result.notes)
     for failed in result.failures:
         yield "failed", f"{failed.place}: {failed.message}"

@@ -28,6 +28,8 @@ def command(
     context: typer.Context,
     spec: o.Spec,
     source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
     rows: o.RowCount = None,
     param: o.Param = None,
     num_generations: o.NumGenerations = None,

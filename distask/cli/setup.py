@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from distask.cli.options import Where
+from distask.cli.options import Where, read_options
 from distask.data.compression import SUFFIXES
 from distask.data.input import Nothing
 from distask.errors import UsageError
@@ -63,6 +63,7 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
         private=choice.private,
         escape_formulas=choice.escape_formulas,
         on_bad_row=choice.on_bad_row.value,
+        reading=read_options(choice.on_nan, choice.delimiter),
         max_cost=choice.max_cost,
         batch=choice.batch,
         wait=not choice.no_wait,

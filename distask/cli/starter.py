@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from distask.data.readers import DEFAULT_OPTIONS
 from distask.errors import InputError
 from distask.spec.load import find_spec, load_text, read_text
 from distask.task.cases import run_cases
@@ -17,6 +18,8 @@ from distask.task.cases import run_cases
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from distask.data.readers import ReadOptions
 
 EDITOR = "# yaml-language-server: $schema=.distask/task.schema.json\n"
 """The first line: editors with a YAML language server complete and check the file by it."""
@@ -84,12 +87,23 @@ def _files_read(text: str, found: Path) -> list[Path]:
     return list(dict.fromkeys(p for p in paths if p.is_file() and found.parent in p.parents))
 
 
-def from_columns(source: str, name: str, path: Path) -> Start:
-    """A task that reads the columns of some data; its case is the data's first row."""
+def from_columns(
+    source: str, name: str, path: Path, options: ReadOptions = DEFAULT_OPTIONS, *, skip: bool = False
+) -> Start:
+    """A task that reads the columns of some data; its case is the data's first row.
+
+    Args:
+        source: the data.
+        name: the task's name.
+        path: where the task is written.
+        options: how the data's files are read.
+        skip: whether rows that can't be read are left out; else the first one is raised.
+    """
     from distask.data.input import open_input
 
+    data = open_input(source, options, limit=ROWS_READ, on_bad_row="skip" if skip else "stop")
     rows = []
-    for row in islice(open_input(source, limit=ROWS_READ), ROWS_READ):
+    for row in islice(data, ROWS_READ):
         if row.error is not None:
             raise row.error
         rows.append(row.values)
@@ -98,7 +112,8 @@ def from_columns(source: str, name: str, path: Path) -> Start:
     columns, left_out = _columns(rows)
     if not columns:
         raise InputError(f"{source}: no column holds text, numbers or lists; make a task by hand: distask init NAME")
-    notes = [f"`{c}` holds bytes and is left out; an image is a part of a message, {{image: ...}}" for c in left_out]
+    notes = data.notes
+    notes += [f"`{c}` holds bytes and is left out; an image is a part of a message, {{image: ...}}" for c in left_out]
     told = f"reads {', '.join(c.name for c in columns)}; say what is to be done with them"
     return _checked(Start(_spec(name, columns), told, notes), path)
 

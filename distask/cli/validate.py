@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from msgspec import Struct, field
 
-from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
+from distask.cli import options as o
 from distask.cli.events import Events
 from distask.errors import InputError, RowError, SpecError, UsageError
 from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest, visible, visible_json
@@ -16,6 +17,7 @@ from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest, visible,
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from distask.data.readers import ReadOptions
     from distask.data.row import Row
     from distask.spec.load import Loaded
 
@@ -28,6 +30,9 @@ def command(
     source: Annotated[
         str | None, typer.Option("--input", "-i", metavar="DATA", help="Check this data's columns and types too.")
     ] = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
     param: o.Param = None,
     format_: Annotated[str, typer.Option("--format", metavar="text|json|github", help="How errors are told.")] = "text",
     json_: o.Json = False,
@@ -36,16 +41,30 @@ def command(
     if format_ not in PRINTERS:
         raise typer.BadParameter(f"{format_!r} is not one of {', '.join(PRINTERS)}", param_hint="--format")
     params = _params(param or [])
-    checked = {spec: check(spec, source, params) for spec in dict.fromkeys(specs)}
+    data = None if source is None else Data(source, o.read_options(on_nan, delimiter), on_bad_row.value)
+    checked = {spec: check(spec, data, params) for spec in dict.fromkeys(specs)}
+    notes = [] if data is None else list(data.notes)
     code = 2 if any(_errors(found) for found in checked.values()) else 0
     if json_:
-        Events("validate").result(code, **_facts(checked))
+        Events("validate").result(code, **_facts(checked), notes=notes)
     else:
+        for note in notes:
+            typer.echo(note, err=True)
         typer.echo(PRINTERS[format_](checked))
     raise typer.Exit(code)
 
 
-def check(source: str, data: str | None = None, params: dict[str, Any] | None = None) -> list[Diagnostic]:
+class Data(Struct, frozen=True):
+    """The data that specs are checked with."""
+
+    source: str
+    options: ReadOptions
+    on_bad_row: Literal["stop", "skip"]
+    notes: dict[str, None] = field(default_factory=dict)
+    """What the user should know about how it is read, once it has been."""
+
+
+def check(source: str, data: Data | None = None, params: dict[str, Any] | None = None) -> list[Diagnostic]:
     """All that is wrong with a spec: its text, its golden cases, the params, and the data where there is some."""
     from distask.spec.load import load_spec
 
@@ -96,20 +115,22 @@ def _params_faults(loaded: Loaded, params: dict[str, Any]) -> list[Diagnostic]:
     return []
 
 
-def _data_faults(loaded: Loaded, source: str, params: dict[str, Any]) -> list[Diagnostic]:
+def _data_faults(loaded: Loaded, data: Data, params: dict[str, Any]) -> list[Diagnostic]:
     """What of the data does not fit: missing columns, columns in the way, null and values of a wrong type."""
     from distask.data.input import open_input
 
     try:
-        rows = open_input(source)
-        held = _Columns(loaded, source, params)
+        rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row)
+        held = _Columns(loaded, data.source, params)
         rows.scan(held.look)
         if rows.columns is None:  # a far source, which is not gone through
-            for row in open_input(source, limit=REMOTE_ROWS):
+            rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row, limit=REMOTE_ROWS)
+            for row in rows:
                 held.look(row)
+        data.notes.update(dict.fromkeys(rows.notes))
         return held.faults()
     except InputError as error:
-        return _input_faults(source, error)
+        return _input_faults(data.source, error)
 
 
 class _Columns:
@@ -195,9 +216,13 @@ class _Columns:
         return found
 
     def _mend(self, name: str, column: str, columns: dict[str, None]) -> str | None:
+        from distask.data.readers.delimiter import delimiter_hint
+
         close = nearest(column, columns)
         if close is not None:
             return f"did you mean `{close}`? `input_mappings: {{{name}: {close}}}`"
+        if (hint := delimiter_hint(self._source, columns)) is not None:
+            return hint
         return did_you_mean(column, columns) and f"its columns: {', '.join(f'`{c}`' for c in list(columns)[:8])}"
 
     def _row_faults(self, columns: dict[str, None]) -> list[Diagnostic]:

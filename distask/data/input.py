@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from distask.data.compression import kind_of
 from distask.data.objects import is_object, object_files
-from distask.data.readers import READERS, reader_of
+from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, reader_of
 from distask.data.readers.hub import PREFIX, read_folder, read_hub
 from distask.data.row import Row
 from distask.errors import InputError
@@ -49,6 +49,7 @@ class Input:
         columns_needed: Collection[str] = (),
         stand_in: Callable[[str, Mapping[str, Any]], str | None] | None = None,
         on_bad_row: Literal["stop", "skip"] = "stop",
+        notes: Mapping[str, None] | None = None,
     ) -> None:
         self.name = name
         self.count: int | None = None
@@ -69,6 +70,13 @@ class Input:
         self._needed, self._stand_in = columns_needed, stand_in
         self._on_bad_row = on_bad_row
         self._states: list[tuple[int, int]] = []
+        self._notes = {} if notes is None else notes
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about how the rows are read, as far as they have been."""
+        stand_ins = (f"{self.name} has no column `{name}`: {what} is read instead" for name, what in self.stand_ins.items())
+        return [*stand_ins, *self._notes]
 
     def __iter__(self) -> Iterator[Row]:
         for index, row in enumerate(self._selected()):
@@ -145,11 +153,12 @@ class Input:
             return True
 
 
-def open_input(source: str, **choice: Any) -> Input:
+def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
     """Open a source: a file, a glob, a folder of `datasets`, `hf://…`, or `-` for JSON Lines on stdin.
 
     Args:
         source: what `--input` takes.
+        options: how files are read.
         choice: `limit`, `offset`, `sample`, `seed`, `shard`, `columns_needed`, `stand_in` and
             `on_bad_row`, as `Input` has them.
 
@@ -159,22 +168,24 @@ def open_input(source: str, **choice: Any) -> Input:
     if source.startswith(PREFIX):
         return Input(source, lambda: read_hub(source), remote=True, **choice)
     if source == "-":
-        from distask.data.readers.jsonl import read_jsonl
-
-        spool = _spooled()
-        return Input("<stdin>", lambda: told_faults(read_jsonl(spool, "<stdin>"), "<stdin>"), **choice)
-    folder = Path(source.partition("@")[0])
-    if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
-        return Input(source, lambda: read_folder(source), **choice)
-    files = source_files(source)
-    readers = [(_reader(file), file) for file in files]
+        spool, read_lines = _spooled(), reader_of(".jsonl", options)
+        return Input("<stdin>", lambda: told_faults(read_lines(spool, "<stdin>"), "<stdin>"), **choice)
+    try:
+        folder = Path(source.partition("@")[0])
+        if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+            return Input(source, lambda: read_folder(source), **choice)
+        files = source_files(source)
+    except PermissionError as error:
+        raise InputError(f"{source}: can't be opened: {error.strerror}") from None
+    notes: dict[str, None] = {}
+    readers = [(_reader(file, options, lambda note: notes.update({note: None})), file) for file in files]
 
     def read() -> Iterator[Row]:
         for reader, file in readers:
             yield from told_faults(reader(file, str(file)), str(file))
 
     remote = is_object(source)
-    return Input(source, read, files=() if remote else files, remote=remote, **choice)
+    return Input(source, read, files=() if remote else files, remote=remote, notes=notes, **choice)
 
 
 def source_files(source: str) -> list[Path]:
@@ -231,11 +242,11 @@ def _files(source: str) -> list[Path]:
     raise InputError(f"{source}: there is no such file" + (f"; did you mean {path.parent / close}?" if close else ""))
 
 
-def _reader(file: Path) -> Callable[[Path, str], Iterator[Row]]:
+def _reader(file: Path, options: ReadOptions, notify: Callable[[str], None]) -> Callable[[Path, str], Iterator[Row]]:
     kind = kind_of(file)
     if kind not in READERS:
         raise InputError(f"{file}: the format `{kind}` is not known; {did_you_mean(kind, READERS)}")
-    return reader_of(kind)
+    return reader_of(kind, options, notify)
 
 
 def _spooled() -> Path:

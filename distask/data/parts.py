@@ -18,12 +18,12 @@ from msgspec.structs import replace
 from distask.data.compression import is_compressed, kind_of, open_binary
 from distask.data.input import Input, source_files, told_faults
 from distask.data.objects import is_object, object_path
-from distask.data.readers import READERS, reader_of
+from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, reader_of
 from distask.data.readers.jsonl import read_lines
 from distask.data.readers.parquet import read_parquet, row_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from distask.data.row import Row
 
@@ -61,15 +61,16 @@ class Part(Struct, frozen=True):
             told.append([span.file, span.start, span.stop, stat.st_size, getattr(stat, "st_mtime_ns", None)])
         return told
 
-    def open(self, **choice: Any) -> Input:
+    def open(self, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
         """Its rows, with the places that they have in the whole; `choice` as `Input` has it."""
+        notes: dict[str, None] = {}
 
         def read() -> Iterator[Row]:
             for span in self.spans:
-                yield from told_faults(_read(span), span.file)
+                yield from told_faults(_read(span, options, lambda note: notes.update({note: None})), span.file)
 
         local = [Path(span.file) for span in self.spans if not is_object(span.file)]
-        return Input(self.name, read, files=local, first=self.index, **choice)
+        return Input(self.name, read, files=local, first=self.index, notes=notes, **choice)
 
 
 class Counted(Struct, frozen=True):
@@ -97,7 +98,7 @@ def cut(source: str) -> list[Part]:
     return [Part(f"{source} (part {number})", number, tuple(spans)) for number, spans in enumerate(parts)]
 
 
-def count(part: Part) -> Counted:
+def count(part: Part, options: ReadOptions = DEFAULT_OPTIONS) -> Counted:
     """Read through a part for its numbers of rows and lines."""
     rows, lines = 0, list[int]()
     for span in part.spans:
@@ -105,7 +106,7 @@ def count(part: Part) -> Counted:
             rows, lines = rows + span.stop - span.start, [*lines, 0]
             continue
         if not _is_lines(span.file):
-            rows, lines = rows + sum(1 for _ in _read(span)), [*lines, 0]
+            rows, lines = rows + sum(1 for _ in _read(span, options)), [*lines, 0]
             continue
         seen = 0
         with _opened(span) as stream:
@@ -160,18 +161,18 @@ def _line_end(stream: BinaryIO, at: int, length: int) -> int:
     return min(stream.tell(), length)
 
 
-def _read(span: Span) -> Iterator[Row]:
+def _read(span: Span, options: ReadOptions, notify: Callable[[str], None] | None = None) -> Iterator[Row]:
     path, kind = _path(span.file), _kind(span.file)
     if span.stop is None:
-        return reader_of(kind)(path, span.file)
+        return reader_of(kind, options, notify)(path, span.file)
     if kind == ".parquet":
         return read_parquet(path, span.file, span.start, span.stop)
-    return _read_slice(span)
+    return _read_slice(span, options)
 
 
-def _read_slice(span: Span) -> Iterator[Row]:
+def _read_slice(span: Span, options: ReadOptions) -> Iterator[Row]:
     with _opened(span) as stream:
-        yield from read_lines(stream, span.file, span.line)
+        yield from read_lines(stream, span.file, span.line, on_nan=options.on_nan)
 
 
 @contextmanager

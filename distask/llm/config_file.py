@@ -31,8 +31,11 @@ def find_config(source: str | Path) -> Path:
     if str(source) in known:
         return known[str(source)]
     path = Path(source)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the config {source} can't be opened: {getattr(error, 'strerror', None) or error}") from None
     close = nearest(str(source), known)
     hint = f"did you mean `{close}`?" if close else f"built-in configs: {', '.join(known)}"
     raise ConfigError(f"there is no config `{source}`: it is neither a file nor a built-in one ({hint})")

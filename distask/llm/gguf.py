@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from distask.errors import ConfigError
@@ -24,7 +25,7 @@ def model_file(model: str, *, fetch: bool = True) -> Path | None:
         if found is None:
             return None
     else:
-        found = Path(model).expanduser()
+        found = Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises where there is no home folder
     try:
         with found.open("rb") as file:
             magic = file.read(len(_MAGIC))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from distask.data.readers.delimiter import delimiter_hint
 from distask.errors import InputError, RowError
 from distask.runner.generations import MODEL_COLUMN
 from distask.spec.diagnostics import nearest
@@ -24,7 +25,7 @@ def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> N
     """Raise `InputError` where the data lacks a column that the task needs, or has one that it would add."""
     faults = [
         f"{place}: column `{name}` is missing here{_elsewhere(count)}; "
-        f"the task {task.name} needs it{_did_you_mean(name, rows)}"
+        f"the task {task.name} needs it{_did_you_mean(name, rows, place)}"
         for name, (count, place) in rows.missing.items()
     ]
     faults += [
@@ -38,11 +39,6 @@ def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> N
         raise InputError("\n".join(faults))
 
 
-def stand_in_notes(rows: Input) -> list[str]:
-    """What is read instead of columns that the data lacks, a sentence each."""
-    return [f"{rows.name} has no column `{name}`: {what} is read instead" for name, what in rows.stand_ins.items()]
-
-
 def _way(task: Task | Pipeline, name: str) -> str:
     if isinstance(task, Task) or name in task.output_columns:
         return f"give it another name: --set output_mappings.{name}=NEW"
@@ -53,12 +49,13 @@ def _elsewhere(count: int) -> str:
     return f" and in {count - 1:,} rows more" if count > 1 else ""
 
 
-def _did_you_mean(name: str, rows: Input) -> str:
+def _did_you_mean(name: str, rows: Input, place: str) -> str:
     known = [c for c in rows.columns or () if c != name]
     close = nearest(name, known)
     if close is not None:
         return f" (is it `{close}`? --set input_mappings.{name}={close})"
-    return f" (the data has {', '.join(f'`{c}`' for c in known)})" if known else ""
+    hint = delimiter_hint(place.rpartition(":")[0], known)
+    return f" (the data has {', '.join(f'`{c}`' for c in known)}{'; ' + hint if hint else ''})" if known else ""
 
 
 def faulty_rows(task: Task, rows: Iterable[Row]) -> list[tuple[Row, str]]:

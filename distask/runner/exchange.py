@@ -42,10 +42,10 @@ class Exported(Struct):
     """Replies that the store has already."""
     waiting: int = 0
     """Batches that requests of this run are in; those are not written."""
-    notes: list[str] = field(default_factory=list)
-    """What the user should know of the requests."""
     failures: Counter[str] = field(default_factory=lambda: Stats().failures)
     """Kind of fault to the rows that can't be asked for."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about the data and the requests."""
 
 
 def export(job: Job, output: Path) -> Exported:
@@ -81,6 +81,7 @@ def export(job: Job, output: Path) -> Exported:
         path.with_name(path.name + ".partial").replace(path)
     made.rows, made.stored, made.waiting = stats.rows, stats.stored, len(deferred.waiting)
     made.failures = stats.failures
+    made.notes += rows.notes
     del made.failures[WAITS.kind]
     return made
 

@@ -15,6 +15,8 @@ from msgspec import Struct, field
 from distask.data.destination import destination
 from distask.data.input import open_input, rows_input
 from distask.data.objects import is_object
+from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
+from distask.data.readers.delimiter import parse_delimiter
 from distask.errors import UsageError
 from distask.llm.config import Resolved, load_config
 from distask.runner.columns import check_columns
@@ -82,6 +84,8 @@ def run(
     overwrite: bool = False,
     private: bool = False,
     on_bad_row: Literal["stop", "skip"] = "stop",
+    on_nan: Literal["stop", "null"] = "stop",
+    delimiter: str | None = None,
     max_cost: float | None = None,
     batch: bool = False,
     wait: bool = True,
@@ -105,6 +109,9 @@ def run(
         overwrite: whether an output of another run is replaced.
         private: whether a dataset that is made on the Hub is private.
         on_bad_row: "stop" raises at a row that can't be read, before any call; "skip" leaves it out and counts it.
+        on_nan: NaN, Infinity and -Infinity in JSON, which Python's `json.dumps` writes: "stop" makes their row one that
+            can't be read; "null" reads them as null, and writes null.
+        delimiter: what separates the columns of CSV; None finds it.
         max_cost: USD that may be spent; the run ends before a call that might pass it. Needs the model's price.
         batch: whether replies come by the endpoint's Batches, in a day and mostly for half the price.
         wait: whether batches are waited for; else `RunError` is raised while they are under way. Run again to go on.
@@ -130,6 +137,7 @@ def run(
         overwrite=overwrite,
         private=private,
         on_bad_row=on_bad_row,
+        reading=ReadOptions(on_nan, None if delimiter is None else parse_delimiter(delimiter)),
         max_cost=max_cost,
         batch=batch,
         wait=wait,
@@ -154,6 +162,8 @@ class Job(Struct, frozen=True):
     escape_formulas: bool = False
     """Whether texts of a CSV that a spreadsheet would run begin with `'`."""
     on_bad_row: Literal["stop", "skip"] = "stop"
+    reading: ReadOptions = DEFAULT_OPTIONS
+    """How files are read."""
     max_cost: float | None = None
     """USD that may be spent."""
     batch: bool = False
@@ -201,6 +211,7 @@ class Job(Struct, frozen=True):
         if isinstance(self.source, str | Path):
             rows = open_input(
                 str(self.source),
+                self.reading,
                 limit=chosen.limit,
                 offset=chosen.offset,
                 sample=chosen.sample,
@@ -214,6 +225,7 @@ class Job(Struct, frozen=True):
                 self.task.allow(Path(self.source).parent)
         elif (part := _part(self.source)) is not None:
             rows = part.open(
+                self.reading,
                 limit=chosen.limit,
                 offset=chosen.offset,
                 columns_needed=needed,
@@ -245,7 +257,10 @@ class Job(Struct, frozen=True):
     def open_existing_store(self) -> Store | None:
         """The store where there is one already: a plan makes none."""
         path = self._store_path()
-        return _opened(path) if isinstance(path, Path) and path.exists() else None
+        try:
+            return _opened(path) if isinstance(path, Path) and path.exists() else None
+        except PermissionError:  # of a folder that can't be searched
+            return None
 
     def store_file(self) -> Path | StorePlace | Literal[False] | None:
         """The store's file, as `store` takes it: another output of this job would have the same one."""

@@ -13,7 +13,6 @@ from distask.ledger import Ledger
 from distask.llm.prices import known_of
 from distask.runner.batch import Desk, gather, refuse_to_ask_twice
 from distask.runner.calls import Calls
-from distask.runner.columns import stand_in_notes
 from distask.runner.deferred import Nowhere
 from distask.runner.engine import Engine
 from distask.runner.job import Result
@@ -62,6 +61,7 @@ def run_here(
 ) -> Result:
     """See `Job.run`. Where something is to `bring` the replies, as batches do, the endpoint is not asked."""
     rows = examine(job, tell)
+    told_before = rows.notes if tell is not None else []
     path, far = job.output_path(), job.destination()
     stats = Stats(total=rows.count, layout=[] if job.selection.shard else None)
     writer = Collected() if job.output is None else _open_output(job, path)
@@ -77,7 +77,7 @@ def run_here(
         if isinstance(error, RunError):
             error.stats, error.partial = stats, writer.partial
         raise
-    notes = [*(stand_in_notes(rows) if tell is None else ()), *writer.notes]
+    notes = [*writer.notes, *(note for note in rows.notes if note not in told_before)]
     if damaged:
         were = "was" if damaged == 1 else "were"
         notes.append(f"{several(damaged, 'reply')} in the store {were} damaged, and asked for again")
@@ -109,7 +109,7 @@ def examine(job: Job, tell: Callable[[str], None] | None = None) -> Input:
     """
     rows = _looked_through(job, tell)
     if tell is not None:
-        for note in stand_in_notes(rows):
+        for note in rows.notes:
             tell(note)
     path, far = job.output_path(), job.destination()
     if far is not None:

@@ -12,7 +12,6 @@ from distask.errors import RowError
 from distask.llm.prices import known_of
 from distask.llm.schema_dialects import known_dialect, likely_dialect
 from distask.llm.schema_fit import SchemaFitter
-from distask.runner.columns import stand_in_notes
 from distask.runner.reckoning import Reckoning, tokens_of_cases
 from distask.runner.requests import Requests
 from distask.runner.targets import target
@@ -50,7 +49,7 @@ class Plan(Struct):
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of fault to the number of rows that can't be rendered."""
     notes: list[str] = field(default_factory=list)
-    """What else the user should know."""
+    """What the user should know about how the data is read."""
 
     @property
     def missing(self) -> int:
@@ -70,7 +69,6 @@ def plan(job: Job, chats: int = 3) -> Plan:
     requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
     with job.open_existing_store() or nullcontext() as store:
         rows = job.open_input()
-        made.notes += stand_in_notes(rows)
         for row in rows:
             made.rows += 1
             try:
@@ -98,4 +96,5 @@ def plan(job: Job, chats: int = 3) -> Plan:
             made.stored += len(samples) - missing
             if missing:
                 reckoning.ask(request, missing, row.place)
+    made.notes += rows.notes
     return made

@@ -18,7 +18,6 @@ from distask.llm.schema_dialects import known_dialect, likely_dialect
 from distask.llm.schema_fit import SchemaFitter
 from distask.llm.tokens import estimate_tokens
 from distask.runner.asking import Asking, Targets
-from distask.runner.columns import stand_in_notes
 from distask.runner.plan import Chat
 from distask.runner.shared import Shared
 from distask.runner.stats import Stats
@@ -72,7 +71,7 @@ class PipelinePlan(Struct):
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of fault to the number of steps of the rehearsed rows, some of them with simulated replies."""
     notes: list[str] = field(default_factory=list)
-    """What else the user should know."""
+    """What the user should know about how the data is read."""
 
     @property
     def most(self) -> int | None:
@@ -122,11 +121,11 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
     with job.open_existing_store() or nullcontext() as store:
         work = Steps(pipeline, 0, Asking(targets, store, shared), job.shape, shared)
         rows = job.open_input()
-        made.notes += stand_in_notes(rows)
         for row in rows:
             made.rows += 1
             made.done += all(isinstance(begun, list) for begun in work.begin([row]))
     made.stored, made.failed = stats.stored, stats.failed
+    made.notes += rows.notes
     _rehearse(job, made, targets, chats)
     for count in made.counts:  # of the walk, not of a run
         count.came = count.went = count.asked = count.failed = count.skipped = 0

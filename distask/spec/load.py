@@ -103,14 +103,16 @@ def find_spec(source: str | Path) -> Path:
     """The file of a spec: a path, or a built-in task's name. Raises `SpecError` that names the nearest."""
     name = str(source)
     path = Path(source)
+    known = gallery()
     try:
         if path.is_file():
             return path
         is_folder, exists = path.is_dir(), path.exists()
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
     except (OSError, ValueError) as error:
+        if name in known:  # a folder that can't be searched holds no file that could be meant instead
+            return known[name]
         raise _no_file(name, f"this can't be opened: {getattr(error, 'strerror', None) or error}") from None
-    known = gallery()
     if name in known:
         return known[name]
     if is_folder:

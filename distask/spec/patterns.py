@@ -1,7 +1,8 @@
 r"""Regular expressions that can't be made to hang.
 
 A pattern runs on RE2, in linear time, wherever RE2 can say what it means in Python; else on `regex`, with a limit of
-time.
+time. RE2 (`google-re2`) is optional, as it has no wheel for Alpine Linux (musl): without it all patterns run on
+`regex`, and match the same.
 
 RE2 reads some of Python's syntax in another way: `\w`, `\d`, `\s` and `\b` know ASCII only, `$` is the very end, `\Z`
 is not known and there is no verbose flag. So a pattern is rewritten for it, twice: as it stands for texts in ASCII,
@@ -114,16 +115,21 @@ class Pattern:
         """Every match, none over another; raises `PatternTimeout`."""
         engine = self._linear(text)
         if engine is None:
-            try:
-                return list(self._backtracking.finditer(text, timeout=TIMEOUT))
-            except (TimeoutError, MemoryError):
-                raise PatternTimeout from None
+            return self._find_all_backtracking(text)
         found, end = [], monotonic() + TIMEOUT
         for match in engine.finditer(_whole(text)):  # one search is linear, one from each place is not
+            if match.start() == match.end():  # RE2 does not continue from an empty match as Python does
+                return self._find_all_backtracking(text)
             found.append(match)
             if monotonic() > end:
                 raise PatternTimeout
         return found
+
+    def _find_all_backtracking(self, text: str) -> list[Match]:
+        try:
+            return list(self._backtracking.finditer(text, timeout=TIMEOUT))
+        except (TimeoutError, MemoryError):
+            raise PatternTimeout from None
 
     def _linear(self, text: str) -> Any:
         """The RE2 program that reads this text as Python would; None where there is none."""
@@ -155,8 +161,11 @@ def _whole(text: str) -> str:
 
 
 def _re2(pattern: str) -> Any:
-    import re2
-
+    """A pattern compiled by RE2; None where RE2 refuses it, or is not installed."""
+    try:
+        import re2
+    except ImportError:
+        return None
     options = re2.Options()
     options.log_errors = False
     try:

@@ -118,6 +118,14 @@ def patterns_run_on_re() -> None:
 
 
 @mutant
+def re2_is_missing() -> None:
+    """The engine that runs in linear time is not installed, as on Alpine Linux. No lock: `regex` and its clock hold."""
+    import sys
+
+    sys.modules["re2"] = None
+
+
+@mutant
 def code_runs() -> None:
     """A parser of the spec's own is loaded without being allowed."""
     from distask.task import task

@@ -318,6 +318,47 @@ def test_no_pattern_explodes(cage, folder, pattern):
     attack(cage, folder, ["validate"])
 
 
+@pytest.fixture(scope="module")
+def cage_without_re2():
+    with Cage("re2_is_missing") as made:
+        yield made
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_no_pattern_explodes_without_re2(cage_without_re2, folder, pattern):
+    """The engine that is left has a clock."""
+    folder.task(
+        format_output={"parser": "regex", "pattern": pattern},
+        cases=[{"input": {"x": 1, "q": "a"}, "reply": LONG, "expect": {"a": "hi"}}],
+    )
+
+    attack(cage_without_re2, folder, ["validate"])
+
+
+def test_a_pattern_that_skips_lines_has_one_bound_for_all_of_them(cage_without_re2, folder):
+    """Each line has a clock of its own; together they take no longer than one pattern may."""
+    folder.task(
+        format_output={"parser": "list", "column": "a", "skip": "^(a|aa)+$"},
+        outputs={"a": {"type": "list[string]"}},
+        cases=[{"input": {"x": 1, "q": "a"}, "reply": ("a" * 60 + "b\n") * 300, "error": "took too long"}],
+    )
+
+    said = cage_without_re2("validate", "t.yaml", cwd=folder.path)
+
+    assert said.code == 0, said.text
+
+
+def test_all_commands_run_without_re2(cage_without_re2, folder):
+    folder.task(
+        format_output={"parser": "regex", "find": "last", "pattern": r"(?P<a>\w+)"},
+        cases=[{"input": {"x": [3, 4], "q": "a"}, "reply": "oh hi!", "expect": {"a": "hi"}}],
+    )
+
+    for command in COMMANDS.values():
+        said = cage_without_re2(*command, cwd=folder.path)
+        assert said.code == 0, said.text
+
+
 def test_a_row_whose_reply_takes_all_the_time_stops_no_other(cage, folder, server):
     """Eight rows get a reply that their pattern can't read in time; the others come out as ever."""
     rows = "".join(f'{{"x": 1, "q": "{"slow" if i % 5 == 0 else "fast"} {i}"}}\n' for i in range(40))

@@ -1,4 +1,4 @@
-"""CSV: a header, then rows; every value is text, and nothing is guessed."""
+"""CSV: a header, then rows; every value is text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from distask.data.compression import kind_of, no_text, open_binary
 from distask.data.faults import fault
+from distask.data.readers.delimiter import delimiter_hint, find_delimiter, named_delimiter, shown
 from distask.data.readers.lines import MAX_LINE, lines_of
 from distask.data.row import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -20,14 +21,28 @@ if TYPE_CHECKING:
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_csv(path: Path, file: str) -> Iterator[Row]:
-    """The rows of a `.csv` (commas) or `.tsv` (tabs) file; a row that can't be read has its `error`."""
+def read_csv(
+    path: Path, file: str, *, delimiter: str | None = None, notify: Callable[[str], None] | None = None
+) -> Iterator[Row]:
+    """The rows of a `.csv` or `.tsv` file; a row that can't be read has its `error`.
+
+    Args:
+        path: the file.
+        file: its name in messages.
+        delimiter: what separates the columns; None finds it, from a comma for `.csv` and a tab for `.tsv`.
+        notify: called with the delimiter that was found, in a sentence, where it is not the usual one.
+    """
     csv.field_size_limit(MAX_LINE)
-    delimiter = "\t" if kind_of(path) == ".tsv" else ","
+    if delimiter is None:
+        usual = "\t" if kind_of(path) == ".tsv" else ","
+        delimiter = find_delimiter(path, usual)
+        if delimiter != usual and notify is not None:
+            notify(f"CSV: the columns are separated by `{shown(delimiter)}` (--delimiter sets another)")
     with open_binary(path) as raw:
         texts = _Texts(raw, file)
         lines = csv.reader(texts, delimiter=delimiter, strict=True)
         header: list[str] | None = None
+        first = 1  # the line that the header begins in
         while True:
             error, values = None, list[str]()
             try:
@@ -39,7 +54,10 @@ def read_csv(path: Path, file: str) -> Iterator[Row]:
             error, texts.error = texts.error or error, None
             number = lines.line_num
             if header is None:
-                error = error or _wrong_header(values, file)
+                if number == 1 and error is None and named_delimiter(delimiter.join(values)) is not None:
+                    first = 2
+                    continue
+                error = error or _wrong_header(values, file, first)
                 header = values
                 if error is not None:  # without the names, no row can be read
                     yield Row({}, file, number, error=error)
@@ -48,16 +66,18 @@ def read_csv(path: Path, file: str) -> Iterator[Row]:
                 yield Row({}, file, number, error=error)
             elif values and len(values) != len(header):
                 there = "there is 1 value" if len(values) == 1 else f"there are {len(values)} values"
-                told = f"{there}, and {len(header)} columns in the header"
+                hint = delimiter_hint(file, header)
+                told = f"{there}, and {len(header)} columns in the header{'; ' + hint if hint else ''}"
                 yield Row({}, file, number, error=fault(file, number, told))
             elif values:
                 yield Row(dict(zip(header, values, strict=True)), file, number)
 
 
-def _wrong_header(names: list[str], file: str) -> InputError | None:
+def _wrong_header(names: list[str], file: str, line: int) -> InputError | None:
     double = {name for name in names if names.count(name) > 1}
     if double or "" in names:
-        return fault(file, 1, f"the column `{min(double)}` is there twice" if double - {""} else "a column has no name")
+        told = f"the column `{min(double)}` is there twice" if double - {""} else "a column has no name"
+        return fault(file, line, told)
     return None
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from distask.data.readers.jsonl import OnNan
+
 _SPACE = " \t\r\n"
 _BREAKS = re.compile(r"[\r\n]+")
 """Line ends between values; in a string of JSON there are none, but for those that are no line ends elsewhere."""
@@ -29,13 +31,16 @@ _LONGEST_WORD = 32
 """Characters: an error that is nearer to the end of a part may be one of a word that was cut there."""
 
 
-def read_json(path: Path, file: str) -> Iterator[Row]:
-    """The array's objects, each with its own bytes and the line that it begins in; one object alone is a row."""
+def read_json(path: Path, file: str, *, on_nan: OnNan = "stop") -> Iterator[Row]:
+    """The array's objects, each with its own bytes and the line that it begins in; one object alone is a row.
+
+    `on_nan` as for JSON Lines.
+    """
     with open_binary(path) as stream:
         if (why := no_text(stream.peek(4)[:4] if hasattr(stream, "peek") else b"")) is not None:
             yield Row({}, file, 1, error=fault(file, 1, why))
             return
-        yield from _Array(stream, file).rows()
+        yield from _Array(stream, file, on_nan).rows()
 
 
 class _Wrong(Exception):  # noqa: N818 - it carries a fault of the file to the row that tells it
@@ -47,9 +52,10 @@ class _Wrong(Exception):  # noqa: N818 - it carries a fault of the file to the r
 class _Array:
     """An array's text, taken apart into its objects; what is behind is let go."""
 
-    def __init__(self, stream: BinaryIO, file: str) -> None:
+    def __init__(self, stream: BinaryIO, file: str, on_nan: OnNan) -> None:
         self._stream = stream
         self._file = file
+        self._on_nan = on_nan
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._text = ""
         self._line, self._column = 1, 0  # where the text begins that is kept
@@ -81,7 +87,7 @@ class _Array:
         while self._at(at) and not (many and self._at(at) == "]"):
             at, end = self._value(at)
             raw = _BREAKS.sub(" ", self._text[at:end]).encode()
-            yield read_line(raw, self._file, self._place(at)[0], "entry")
+            yield read_line(raw, self._file, self._place(at)[0], "entry", on_nan=self._on_nan)
             at = self._skip(end)
             if not many:
                 break

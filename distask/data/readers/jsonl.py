@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import orjson
 
@@ -20,20 +21,26 @@ if TYPE_CHECKING:
 
     from distask.errors import InputError
 
+    OnNan = Literal["stop", "null"]
+
 MAX_DEPTH = 512
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _SHORT = 10**18
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity|-?[0-9][0-9.eE+-]*+')
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_jsonl(path: Path, file: str) -> Iterator[Row]:
-    """The rows of a file; a line that can't be read is a row with its `error`."""
+def read_jsonl(path: Path, file: str, *, on_nan: OnNan = "stop") -> Iterator[Row]:
+    """The rows of a file; a line that can't be read is a row with its `error`.
+
+    NaN, Infinity and numbers that are too large for a float are errors, or null where `on_nan` is "null".
+    """
     with open_binary(path) as stream:
-        yield from read_lines(stream, file)
+        yield from read_lines(stream, file, on_nan=on_nan)
 
 
-def read_lines(stream: BinaryIO, file: str, first: int = 1) -> Iterator[Row]:
+def read_lines(stream: BinaryIO, file: str, first: int = 1, *, on_nan: OnNan = "stop") -> Iterator[Row]:
     """The rows of a stream that begins with line `first` of a file."""
     for number, line in lines_of(stream, first):
         if line is None:
@@ -48,21 +55,21 @@ def read_lines(stream: BinaryIO, file: str, first: int = 1) -> Iterator[Row]:
         raw = raw.strip(b" \t\r\n")
         if not raw:
             continue
-        yield read_line(raw, file, number)
+        yield read_line(raw, file, number, on_nan=on_nan)
 
 
-def read_line(raw: bytes, file: str, number: int, what: str = "line") -> Row:
+def read_line(raw: bytes, file: str, number: int, what: str = "line", *, on_nan: OnNan = "stop") -> Row:
     """One line as a row, or one entry of an array; `what` is what messages call it."""
     try:
         values = orjson.loads(raw)
     except ValueError:
-        return _slowly(raw, file, number, what)
+        return _slowly(raw, file, number, what, on_nan)
     if type(values) is not dict:
         return Row({}, file, number, error=_no_object(values, raw, file, number, what))
     if raw.count(b'":') + raw.count(b'" :') != len(values) or raw.count(b"[") > MAX_DEPTH:
-        return _slowly(raw, file, number, what)  # nested, or with keys twice: the slower parser sees them
+        return _slowly(raw, file, number, what, on_nan)  # nested, or with keys twice: the slower parser sees them
     if not _is_exact(values) and _LONG_NUMBER.search(raw):
-        return _slowly(raw, file, number, what)
+        return _slowly(raw, file, number, what, on_nan)
     return Row(values, file, number, raw)
 
 
@@ -94,30 +101,56 @@ def _second(text: str, key: str) -> int | None:
     return next((match.start() + 1 for match in islice(found, 1, None)), None)
 
 
-def _refuse_constant(name: str) -> Any:
-    raise _ConstantError(name)
+class _NotFiniteError(ValueError):
+    """A number that JSON does not have, or that a float can't hold, as it is written."""
 
 
-class _ConstantError(ValueError):
-    pass
+def _refuse(written: str) -> Any:
+    raise _NotFiniteError(written)
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise _ConstantError(text)
+def _finite(written: str) -> float:
+    value = float(written)
+    if math.isinf(value):
+        raise _NotFiniteError(written)
     return value
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+def _finite_or_none(written: str) -> float | None:
+    value = float(written)
+    return None if math.isinf(value) else value
 
 
-def _slowly(raw: bytes, file: str, number: int, what: str) -> Row:
+_DECODERS = {
+    "stop": json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite),
+    "null": json.JSONDecoder(
+        object_pairs_hook=_unique,
+        parse_constant=lambda _: None,
+        parse_float=_finite_or_none,
+    ),
+}
+"""By `on_nan`."""
+
+
+def _with_nulls(raw: bytes) -> bytes:
+    """A JSON value with null in place of its numbers that are not finite; all other bytes stay as they are."""
+    return _STRING_OR_NUMBER.sub(_null_if_not_finite, raw.decode()).encode()
+
+
+def _null_if_not_finite(match: re.Match[str]) -> str:
+    written = match[0]
+    if written.startswith('"') or written.lstrip("-").isdigit():
+        return written
+    return written if math.isfinite(float(written)) else "null"
+
+
+def _slowly(raw: bytes, file: str, number: int, what: str, on_nan: OnNan) -> Row:
     """Read with the standard library: exact numbers of any size, keys that are there twice, and what is wrong where."""
     try:
-        return Row(_exactly(raw, file, number, what), file, number, raw)
+        values = _exactly(raw, file, number, what, on_nan)
     except _Fault as error:
         return Row({}, file, number, error=error.error)
+    return Row(values, file, number, _with_nulls(raw) if on_nan == "null" else raw)
 
 
 class _Fault(Exception):  # noqa: N818 - it carries an error of ours to the row
@@ -125,7 +158,7 @@ class _Fault(Exception):  # noqa: N818 - it carries an error of ours to the row
         self.error = error
 
 
-def _exactly(raw: bytes, file: str, number: int, what: str) -> dict[str, Any]:
+def _exactly(raw: bytes, file: str, number: int, what: str, on_nan: OnNan) -> dict[str, Any]:
     def refuse(message: str, column: int | None = None) -> _Fault:
         return _Fault(fault(file, number, message, raw, column))
 
@@ -140,11 +173,11 @@ def _exactly(raw: bytes, file: str, number: int, what: str) -> dict[str, Any]:
             f"the {what} is not UTF-8: byte {error.start + 1} is 0x{raw[error.start]:02x}", error.start + 1
         ) from None
     try:
-        values = _DECODER.decode(text)
+        values = _DECODERS[on_nan].decode(text)
     except _TwiceError as error:
         raise refuse(f'the key "{error}" is there twice', _second(text, str(error))) from None
-    except _ConstantError as error:
-        raise refuse(f"{error} is no number of JSON", max(1, text.find(str(error)) + 1)) from None
+    except _NotFiniteError as error:
+        raise refuse(_not_finite(str(error)), _column_of(str(error), text)) from None
     except RecursionError:
         raise refuse("the values are nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -163,6 +196,22 @@ def _exactly(raw: bytes, file: str, number: int, what: str) -> dict[str, Any]:
         except UnicodeEncodeError:
             raise refuse("a \\ud8xx escape has no second half", text.lower().index("\\ud") + 1) from None
     return values
+
+
+def _not_finite(written: str) -> str:
+    is_number = written.lstrip("-")[:1].isdigit()
+    told = f"{_cut(written)} is too large for a number" if is_number else f"{written} is not a JSON number"
+    return f"{told}; --on-nan null reads it as null, --on-bad-row skip leaves the row out"
+
+
+def _cut(written: str) -> str:
+    return written if len(written) <= 40 else f"{written[:39]}…"
+
+
+def _column_of(number: str, text: str) -> int | None:
+    """The column of a number; its letters may be in a string too."""
+    found = _STRING_OR_NUMBER.finditer(text)
+    return next((match.start() + 1 for match in found if match[0] == number), None)
 
 
 def _depth(text: str) -> int:

@@ -11,6 +11,7 @@ import orjson
 from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
+from distask.data.readers import DEFAULT_OPTIONS
 from distask.runner.record import record_path
 from distask.runner.stats import Stats
 
@@ -80,6 +81,7 @@ def _told(job: Job) -> str:
         job.on_bad_row,
         config,
         job.source.state(),
+        *([] if job.reading == DEFAULT_OPTIONS else [asdict(job.reading)]),
     ]
     data = orjson.dumps(told, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -309,7 +309,7 @@ def _parts(ray: Any, job: Job) -> list[_CountedPart]:
     """The parts that hold chosen rows."""
     found = cut(str(Path(job.source).absolute()))
     counting = ray.remote(num_cpus=1, max_retries=5)(count)
-    counts: list[Counted] = ray.get([counting.remote(part) for part in found])
+    counts: list[Counted] = ray.get([counting.remote(part, job.reading) for part in found])
     first, limit = job.selection.offset, job.selection.limit
     last = None if limit is None else first + limit
     chosen = []

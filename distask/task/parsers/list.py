@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from time import thread_time
 from typing import TYPE_CHECKING, Any
 
-from distask.spec.patterns import PatternTimeout, compile_pattern
+from distask.errors import InvalidReply
+from distask.spec.patterns import TIMEOUT, PatternTimeout, compile_pattern
 from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
 from distask.task.parsers.examples import instance, written
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from distask.llm.request import Completion
     from distask.spec.model import ListParser as Options
+    from distask.spec.patterns import Pattern
 
 _NUMBERED = re.compile(r"\s{0,8}(?:\*\*)?\d{1,4}[.):](?:\*\*)?(?:\s+|$)")
 _BULLET = re.compile(r"\s{0,8}[-*•\u2013+]\s+")
@@ -50,7 +53,7 @@ class ListParser(Parser):
 
     def _items(self, text: str) -> list[Any]:
         if self._skip is not None:
-            text = "\n".join(line for line in text.splitlines() if not self._skips(line))
+            text = self._without_skipped(self._skip, text)
         if self._split is not None:
             text = "\n".join(part for line in text.splitlines() for part in self._split_line(line))
         if self._separator is None:
@@ -60,12 +63,18 @@ class ListParser(Parser):
             return parts
         return [one_a_line(part) if self._lines else items(part) for part in parts]
 
-    def _skips(self, line: str) -> bool:
-        assert self._skip is not None
+    def _without_skipped(self, skip: Pattern, text: str) -> str:
+        """The lines that are not skipped; raises `InvalidReply` where all of them together take too long."""
+        kept, end = [], thread_time() + TIMEOUT
         try:
-            return self._skip.find(line) is not None
+            for line in text.splitlines():
+                if skip.find(line) is None:
+                    kept.append(line)
+                if thread_time() > end:
+                    raise PatternTimeout
         except PatternTimeout:
-            return False
+            raise InvalidReply("parse_timeout", "the pattern `skip` took too long on this reply") from None
+        return "\n".join(kept)
 
     def _split_line(self, line: str) -> list[str]:
         """The parts of a line: each match that does not continue a word begins one."""
