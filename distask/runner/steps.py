@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from distask.data.row import Row
+from distask.data.row import Row, identical
 from distask.errors import RowError
 from distask.runner.calls import together
 from distask.runner.engine import Later
@@ -199,7 +199,9 @@ async def _or_left_out(later: MadeLater) -> Any:
 
 
 def _carrying(row: Row, item: Item, sample: int) -> Carrying:
-    return Carrying(row.values, row.file, row.line, row.raw, None, row.index, item, sample)
+    return Carrying(
+        row.values, row.file, row.line, row.raw, index=row.index, cells=row.cells, item=item, sample=sample
+    )
 
 
 def _added(row: Row, values: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
@@ -207,4 +209,8 @@ def _added(row: Row, values: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
     own = row.values
     if all(name in values and values[name] is value for name, value in own.items()):
         return row, {name: value for name, value in values.items() if name not in own}
-    return replace(row, values={}, raw=None), values
+    cells = row.cells
+    if cells is not None:
+        names = {name: name for name, value in values.items() if name in own and identical(own[name], value)}
+        cells = cells.renamed(names)
+    return replace(row, values={}, raw=None, cells=cells), values
