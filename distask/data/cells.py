@@ -36,21 +36,23 @@ class Cells(Struct):
         """Column of the output to the source's column, for a row of `values` to which `new` columns are added."""
         return {name: name for name in values if name not in new} if self.names is None else self.names
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """One row alone. Its schema is pickled as an object, which the pickler may replace by a reference."""
+    def packed(self) -> bytes:
+        """The row without the metadata of its schema, which may be larger than the row."""
         import pyarrow as pa
 
         batch = self.batch.slice(self.place, 1).replace_schema_metadata(None)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as stream:
             stream.write_batch(batch)
-        return _unpickled, (self.schema, sink.getvalue().to_pybytes(), self.names)
+        data: bytes = sink.getvalue().to_pybytes()
+        return data
 
+    @classmethod
+    def unpacked(cls, schema: Any, data: bytes) -> Cells:
+        """What `packed` packed."""
+        import pyarrow as pa
 
-def _unpickled(schema: Any, data: bytes, names: dict[str, str] | None) -> Cells:
-    import pyarrow as pa
-
-    return Cells(schema, pa.ipc.open_stream(data).read_next_batch(), 0, names)
+        return cls(schema, pa.ipc.open_stream(data).read_next_batch(), 0)
 
 
 def rows_of(batches: Iterable[Any], schema: Any, file: str, before: int = 0) -> Iterator[Row]:

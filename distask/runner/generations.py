@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from distask.errors import RowError
     from distask.llm.request import Completion, Message
+    from distask.task.pipeline import Pipeline
     from distask.task.task import Task
 
 MODEL_COLUMN = "model_name"
@@ -106,6 +107,39 @@ def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Gene
     if shape.num_generations > 1:
         made |= {"row": index, "sample": sample}
     return made
+
+
+def output_schemas(task: Task | Pipeline, shape: Shape) -> dict[str, Any]:
+    """The JSON Schemas of all columns that a run adds, but for nulls: what a table's columns have their types by."""
+    from distask.task.task import Task
+
+    is_task = isinstance(task, Task)
+    grouped = shape.grouped and (is_task or shape.num_generations > 1)
+    schemas = {**task.output_schemas(grouped=grouped), MODEL_COLUMN: {"type": "string"}}
+    if is_task:
+        metadata_of_one = _metadata_schema(task, shape)
+        schemas[shape.metadata_column] = {"type": "array", "items": metadata_of_one} if grouped else metadata_of_one
+    return schemas
+
+
+def _metadata_schema(task: Task, shape: Shape) -> dict[str, Any]:
+    """What `metadata` always says, and what it says of a generation that failed or was cut."""
+    text, count = {"type": "string"}, {"type": "integer"}
+
+    def mapping(properties: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "object", "properties": properties}
+
+    name, said = task.name, dict[str, Any]()
+    if task.spec.add_raw_input:
+        said[f"raw_input_{name}"] = {"type": "array", "items": mapping({"role": text, "content": text})}
+    if task.spec.add_raw_output:
+        said[f"raw_output_{name}"] = text
+    said[f"statistics_{name}"] = mapping({"input_tokens": count, "output_tokens": count})
+    said[f"error_{name}"] = mapping({"kind": text, "message": text})
+    said["finish_reason"] = text
+    if shape.num_generations > 1:
+        said |= {"row": count, "sample": count}
+    return mapping(said)
 
 
 def total(first: Usage, second: Usage) -> Usage:

@@ -164,7 +164,7 @@ class Seen:
             if self.unlike_floats:
                 raise MixedError
             return pa.float64()
-        if -(2**63) <= self.low and self.high < 2**63:
+        if self.low >= -(2**63) and self.high < 2**63:
             return pa.int64()
         if self.low >= 0 and self.high < 2**64:
             return pa.uint64()

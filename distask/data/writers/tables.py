@@ -44,7 +44,7 @@ class TableWriter(ABC):
             self._convert(made)
         except OSError as error:
             raise self._file.explained(error) from None
-        except Exception as error:  # noqa: BLE001 - whatever it is: the rows are paid for
+        except Exception as error:
             made.unlink(missing_ok=True)
             self.partial = rows = self._file.keep_rows()
             raise OutputError(
