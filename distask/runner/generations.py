@@ -113,10 +113,9 @@ def output_schemas(task: Task | Pipeline, shape: Shape) -> dict[str, Any]:
     """The JSON Schemas of all columns that a run adds, but for nulls: what a table's columns have their types by."""
     from distask.task.task import Task
 
-    is_task = isinstance(task, Task)
-    grouped = shape.grouped and (is_task or shape.num_generations > 1)
+    grouped = shape.grouped and (isinstance(task, Task) or shape.num_generations > 1)
     schemas = {**task.output_schemas(grouped=grouped), MODEL_COLUMN: {"type": "string"}}
-    if is_task:
+    if isinstance(task, Task):
         metadata_of_one = _metadata_schema(task, shape)
         schemas[shape.metadata_column] = {"type": "array", "items": metadata_of_one} if grouped else metadata_of_one
     return schemas
