@@ -49,9 +49,7 @@ class TableWriter(ABC):
             self.partial = rows = self._file.keep_rows()
             raise OutputError(
                 f"{self._file.path}: the table can't be made: {_words(error)}\n"
-                f"All rows are complete in {rows}, as JSON Lines. To write a file of JSON Lines instead, run the same "
-                f"command with --output {self._file.path.with_suffix('.jsonl').name}: replies in the store are not "
-                "requested again."
+                f"All rows are complete in {rows}, as JSON Lines. Use that file, or run again with another --output."
             ) from error
         self.sha256 = self._file.commit(made)
 
