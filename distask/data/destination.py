@@ -1,4 +1,4 @@
-"""Where an output goes that is no file of this machine: it is written here first, and sent when it is whole.
+"""Where an output goes that is not one file of this machine: it is written to a file first, and sent when complete.
 
 What is sent is the finished file, so that a far place never shows half a result, and so that nothing is asked again
 where only the sending failed: the same command sends again what is in the store.
@@ -43,4 +43,8 @@ def destination(output: str | None, *, private: bool = False) -> Destination | N
         return HubRepository.named(output, OUTPUTS, private=private)
     if is_object(output):
         return ObjectStore(output, OUTPUTS)
+    if output.endswith("/"):
+        from distask.data.folder import DatasetFolder
+
+        return DatasetFolder.named(output)
     return None

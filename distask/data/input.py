@@ -79,9 +79,13 @@ class Input:
         return [*stand_ins, *self._notes]
 
     def __iter__(self) -> Iterator[Row]:
+        sparse = self._chosen is not None or self._shard is not None
         for index, row in enumerate(self._selected()):
-            if self._chosen is None or index in self._chosen:
-                yield row
+            if self._chosen is not None and index not in self._chosen:
+                continue
+            if sparse and row.cells is not None:  # a row must not keep its neighbours in memory
+                row.cells = row.cells.copied()
+            yield row
 
     def _selected(self) -> Iterator[Row]:
         self.skipped, taken = 0, 0

@@ -8,8 +8,8 @@ import orjson
 from msgspec import Struct
 
 if TYPE_CHECKING:
+    from distask.data.cells import Cells
     from distask.errors import InputError
-
 
 _ANY = 16
 """Bytes of a number, or of whatever else."""
@@ -30,11 +30,15 @@ class Row(Struct):
     error: InputError | None = None
     index: int = 0
     """Its place in the whole input, from 0, whichever rows are chosen: drawn values hang on it. `Input` counts."""
+    cells: Cells | None = None
+    """Its values as Arrow has them, where the source is typed: tables are written from these."""
 
     @property
     def size(self) -> int:
         """About how many bytes it holds."""
-        return weight(self.values) if self.raw is None else len(self.raw)
+        if self.raw is not None:
+            return len(self.raw)
+        return weight(self.values) * (1 if self.cells is None else 2)
 
     @property
     def place(self) -> str:
@@ -68,3 +72,16 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool | bytes):
         return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def identical(one: Any, other: Any) -> bool:
+    """Whether two values are the same JSON: 1, 1.0 and true all differ."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(identical(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(identical, one, other))
+    return bool(one == other) or (one != one and other != other)  # noqa: PLR0124 - NaN

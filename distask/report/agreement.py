@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+
+from distask.report.columns import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +50,8 @@ class AgreementTally:
         self._same[most] += 1
         self._distinct[len(counted)] += 1
         self._share_sum += share
-        numbers = [v for v in given if isinstance(v, int | float) and not isinstance(v, bool)]
-        if len(numbers) == len(given):
+        numbers = [drawn(v) for v in given if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(numbers) == len(given) and not any(map(math.isnan, numbers)):
             self._ranged += 1
             self._range_sum += max(numbers) - min(numbers)
 

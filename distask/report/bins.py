@@ -16,6 +16,8 @@ LONG_TAIL = 2.5
 """How many times the 99th percentile the greatest must be for all above that to share the last bin."""
 SMALLEST_SPAN = 1e-200
 """Numbers that lie closer together are one number."""
+_EXACT = 2**53
+"""Every integer up to here is a float64."""
 _ROUND = (1, 2, 5, 10)
 
 
@@ -39,7 +41,7 @@ def histogram(ordered: Sequence[float], *, whole: bool) -> dict[str, Any]:
     end = (top if is_open else most) / width
     last = math.floor(end) + 1 if single else max(first + 1, math.ceil(end))
     digits = max(0, -math.floor(math.log10(width)))
-    edges = [round(i * width, digits) for i in range(first, last + 1)]
+    edges = [_edge(round(i * width, digits)) for i in range(first, last + 1)]
     is_open = is_open and most > edges[-1]  # beside far negative numbers, a round bound may lie above all of the tail
     at = [bisect_left(ordered, edge) for edge in edges]
     at[0], at[-1] = 0, len(ordered) if not is_open else at[-1]
@@ -48,6 +50,11 @@ def histogram(ordered: Sequence[float], *, whole: bool) -> dict[str, Any]:
         counts.append(len(ordered) - at[-1])
         edges.append(most)
     return {"edges": edges, "counts": counts, "open": is_open, "single": single}
+
+
+def _edge(value: float) -> float:
+    """A bound as JSON holds it: an integer of more than 64 bits is a float."""
+    return float(value) if abs(value) > _EXACT else value
 
 
 def _width(least: float, most: float, wanted: int, *, whole: bool) -> float:

@@ -56,8 +56,7 @@ class ChangeTally:
         """Count a pair's values; where rows are grouped, they are lists with an item for each reply."""
         for tally, value in zip(self.sides, (before, after), strict=True):
             tally.add(value)
-        was, now = _number(before), _number(after)
-        difference = math.nan if was is None or now is None else now - was
+        difference = _difference(before, after)
         self._differences.append(difference)
         self._transitions.append(self._transition(before, after, grouped=grouped))
         self._ways.append(self._way(before, after, difference))
@@ -146,6 +145,14 @@ def _matrix(names: Sequence[str], counted: Counter[tuple[str, str]]) -> list[dic
 
 def _is_null(value: Any) -> bool:
     return all(leaf is None for leaf in leaves(value)) if isinstance(value, list) and value else value is None
+
+
+def _difference(before: Any, after: Any) -> float:
+    """By how much the number of a value grew; NaN where one of them has none."""
+    if type(before) is int and type(after) is int:  # exact, where a float64 does not tell them apart
+        return drawn(after - before)
+    was, now = _number(before), _number(after)
+    return math.nan if was is None or now is None else now - was
 
 
 def _number(value: Any) -> float | None:

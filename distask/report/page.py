@@ -17,7 +17,7 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from distask.data.writers.base import unwritable
+from distask.data.writers.base import json_bytes, unwritable
 from distask.errors import UsageError
 from distask.report.blocks import element, packed
 
@@ -87,7 +87,7 @@ def write_page(path: Path, template: str, page: Mapping[str, Any], index: Mappin
         with partial.open("wb") as file:
             file.write(head)
             file.write(b'<script type="application/json" id="page">%s</script>\n' % as_data(told))
-            file.write(element("index", packed(orjson.dumps(index))))
+            file.write(element("index", packed(json_bytes(index))))
             for piece in blocks.elements():
                 file.write(piece)
             file.write(tail)
@@ -102,7 +102,10 @@ def write_page(path: Path, template: str, page: Mapping[str, Any], index: Mappin
 
 def as_data(value: Any) -> bytes:
     """JSON that can stand inside of a `<script>`: no character of it begins a tag, a comment or an entity."""
-    made = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=str)
+    try:
+        made = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=str)
+    except TypeError:  # an integer of more than 64 bits
+        made = json_bytes(value)
     return made.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from distask.errors import RowError
     from distask.llm.request import Completion, Message
+    from distask.task.pipeline import Pipeline
     from distask.task.task import Task
 
 MODEL_COLUMN = "model_name"
@@ -113,6 +114,38 @@ def statistics(usage: Usage) -> dict[str, int | float | None]:
     if usage.cost is not None:
         made["cost_usd"] = usage.cost
     return made
+
+
+def output_schemas(task: Task | Pipeline, shape: Shape) -> dict[str, Any]:
+    """The JSON Schemas of all columns that a run adds, but for nulls: what a table's columns have their types by."""
+    from distask.task.task import Task
+
+    grouped = shape.grouped and (isinstance(task, Task) or shape.num_generations > 1)
+    schemas = {**task.output_schemas(grouped=grouped), MODEL_COLUMN: {"type": "string"}}
+    if isinstance(task, Task):
+        metadata_of_one = _metadata_schema(task, shape)
+        schemas[shape.metadata_column] = {"type": "array", "items": metadata_of_one} if grouped else metadata_of_one
+    return schemas
+
+
+def _metadata_schema(task: Task, shape: Shape) -> dict[str, Any]:
+    """What `metadata` always says, and what it says of a generation that failed or was cut."""
+    text, count = {"type": "string"}, {"type": "integer"}
+
+    def mapping(properties: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "object", "properties": properties}
+
+    name, said = task.name, dict[str, Any]()
+    if task.spec.add_raw_input:
+        said[f"raw_input_{name}"] = {"type": "array", "items": mapping({"role": text, "content": text})}
+    if task.spec.add_raw_output:
+        said[f"raw_output_{name}"] = text
+    said[f"statistics_{name}"] = mapping({"input_tokens": count, "output_tokens": count})
+    said[f"error_{name}"] = mapping({"kind": text, "message": text})
+    said["finish_reason"] = text
+    if shape.num_generations > 1:
+        said |= {"row": count, "sample": count}
+    return mapping(said)
 
 
 def total(first: Usage, second: Usage) -> Usage:

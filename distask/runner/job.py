@@ -100,7 +100,7 @@ def run(
         rows: what `--input` takes (a file, a glob, a folder, `hf://owner/name@split`), or the rows themselves.
         llm: a config: its file or built-in name, its keys, or one that is resolved. None takes the environment's.
         output: `.jsonl`, `.csv`, `.parquet`, also in an object store (`s3://…`); `hf://owner/name`, a dataset of the
-            Hub; "-" for stdout; None returns the rows.
+            Hub; `folder/`, a folder of `datasets`; "-" for stdout; None returns the rows.
         num_generations: replies for each row, instead of the spec's.
         group_generations: one row with lists instead of a row each, instead of the spec's.
         selection: which rows are done; all of them where it is left out.
@@ -194,8 +194,8 @@ class Job(Struct, frozen=True):
             return run_here(self, observe, tell)
 
     def destination(self) -> Destination | None:
-        """The far place that the output goes to, None for none."""
-        return destination(self.output, private=self.private)
+        """The place that the output is sent to, None for none; a folder of Ray's is filled by its parts."""
+        return None if self.engine == "ray" else destination(self.output, private=self.private)
 
     def output_path(self) -> Path | None:
         """The file that is written; None for stdout, and for rows that the caller gets."""

@@ -15,6 +15,7 @@ from distask.runner.batch import Desk, gather, refuse_to_ask_twice
 from distask.runner.calls import Calls
 from distask.runner.deferred import Nowhere
 from distask.runner.engine import Engine
+from distask.runner.generations import output_schemas
 from distask.runner.job import Result
 from distask.runner.length import LongRows
 from distask.runner.loop import run_loop
@@ -198,7 +199,10 @@ def _open_output(job: Job, path: Path | None) -> Writer:
     if path is None:
         return open_output("-")
     return open_output(
-        str(path), lambda sha256: claim(path, job.identity(), sha256), escape_formulas=job.escape_formulas
+        str(path),
+        lambda sha256: claim(path, job.identity(), sha256),
+        escape_formulas=job.escape_formulas,
+        schemas=output_schemas(job.task, job.shape),
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from distask.data.cells import Cells
 from distask.errors import OutputError, UsageError
 from distask.runner.asking import Asking, Targets
 from distask.runner.engine import Engine
@@ -91,6 +92,8 @@ class Spool:
         self._barrier = barrier
         self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
         self._offsets = array("Q")
+        self._schemas: list[Any] = []
+        """Arrow schemas of the rows' sources: each may be as large as a row, so it is kept once."""
 
     def write(self, row: Row, _new: Mapping[str, Any]) -> None:
         """Keep a row, and let the barrier look at it."""
@@ -98,7 +101,8 @@ class Spool:
         assert row.item is not None
         try:
             self._offsets.append(self._file.tell())
-            pickle.dump(row, self._file, protocol=pickle.HIGHEST_PROTOCOL)
+            packed = self._packed(row.cells)
+            pickle.dump((replace(row, cells=None), packed), self._file, protocol=pickle.HIGHEST_PROTOCOL)
         except OSError as error:
             folder = tempfile.gettempdir()
             told = f"rows that wait for the step {self._barrier.count.name} can't be kept in {folder}: {error.strerror}"
@@ -123,5 +127,18 @@ class Spool:
 
     def _read(self, number: int) -> Carrying:
         self._file.seek(self._offsets[number])
-        row: Carrying = pickle.load(self._file)  # noqa: S301 - a file of this process, that it wrote itself
+        row: Carrying
+        row, packed = pickle.load(self._file)  # noqa: S301 - a file of this process, that it wrote itself
+        if packed is not None:
+            schema, data = packed
+            row.cells = Cells.unpacked(self._schemas[schema], data)
         return row
+
+    def _packed(self, cells: Cells | None) -> tuple[int, bytes] | None:
+        """A row's Arrow values, with the number of their schema."""
+        if cells is None:
+            return None
+        number = next((n for n, schema in enumerate(self._schemas) if schema is cells.schema), len(self._schemas))
+        if number == len(self._schemas):
+            self._schemas.append(cells.schema)
+        return number, cells.packed()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from distask.data.row import Row
+from distask.data.row import Row, identical
 from distask.errors import RowError
 from distask.runner.calls import together
 from distask.runner.engine import Later
@@ -128,7 +128,7 @@ class Steps:
         metadata = item.metadata
         if self._shape.num_generations > 1:
             metadata = {**metadata, "row": row.index, "sample": sample}
-        kept, new = _added(row, item.values)
+        kept, new = _added(row, item)
         return kept, {**new, self._shape.metadata_column: metadata, MODEL_COLUMN: item.model}
 
     def _grouped(self, row: Row, made: Sequence[tuple[int, list[Item]]]) -> list[Out]:
@@ -199,12 +199,16 @@ async def _or_left_out(later: MadeLater) -> Any:
 
 
 def _carrying(row: Row, item: Item, sample: int) -> Carrying:
-    return Carrying(row.values, row.file, row.line, row.raw, None, row.index, item, sample)
+    return Carrying(row.values, row.file, row.line, row.raw, index=row.index, cells=row.cells, item=item, sample=sample)
 
 
-def _added(row: Row, values: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
+def _added(row: Row, item: Item) -> tuple[Row, dict[str, Any]]:
     """The row as it came in with its new columns; a row of its own where the steps changed what came in."""
-    own = row.values
+    own, values = row.values, item.values
     if all(name in values and values[name] is value for name, value in own.items()):
         return row, {name: value for name, value in values.items() if name not in own}
-    return replace(row, values={}, raw=None), values
+    cells = row.cells
+    if cells is not None:
+        origins = {name: item.origins.get(name, name) for name in values}
+        cells = cells.renamed({n: of for n, of in origins.items() if of in own and identical(own[of], values[n])})
+    return replace(row, values={}, raw=None, cells=cells), values

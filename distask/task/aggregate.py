@@ -102,6 +102,13 @@ class Aggregate(Struct, frozen=True):
     of: str
     """The column whose values it is made of, under the data's name."""
     reduce: Reducer
+    schema: dict[str, Any] = {}
+    """The JSON Schema of its values, but for nulls."""
+
+
+def schema_of_reduced(how: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of what a reducer makes of values of a schema."""
+    return schema if how in ("min", "max", "majority") else {"type": "number"}
 
 
 def aggregated(aggregates: Sequence[Aggregate], columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

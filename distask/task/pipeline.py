@@ -72,6 +72,7 @@ class Pipeline:
         self.input_columns: dict[str, Input] = dict(loaded.spec.inputs)
         self.output_columns = body.outputs
         self.added_columns = body.added
+        self._schemas = body.schemas or self._builder.schemas
         self.segments = _segments(body.nodes)
         self.counts: list[Count] = self._builder.counts
 
@@ -150,6 +151,16 @@ class Pipeline:
         """A hash of all that can change a result: the specs, the files that they read, params and seed."""
         told = json.dumps([_told(self._loaded), self.params, self.seed], sort_keys=True, default=str)
         return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+    def output_schemas(self, *, grouped: bool) -> dict[str, Any]:
+        """The JSON Schemas of the columns that it adds, but for nulls, as far as they are known before there are rows.
+
+        Args:
+            grouped: whether a row holds lists, an item for each generation.
+        """
+        if not grouped:
+            return dict(self._schemas)
+        return {name: {"type": "array", "items": schema} for name, schema in self._schemas.items()}
 
     def null_output(self) -> dict[str, None]:
         """The output columns of a row that failed."""

@@ -17,7 +17,7 @@ from distask.llm.tokens import certain_logprobs
 from distask.spec.aggregation import OF_NUMBERS, aggregate_columns, holds_numbers, is_aligned, is_entrywise
 from distask.spec.load import Loaded, LoadedSpec, load_spec
 from distask.spec.model import Input, JsonParser, Output, PythonParser, TextParser
-from distask.task.aggregate import REDUCERS, Aggregate, entrywise
+from distask.task.aggregate import REDUCERS, Aggregate, entrywise, schema_of_reduced
 from distask.task.chat import Chat
 from distask.task.columns import ColumnType
 from distask.task.draws import Draws, Index
@@ -281,6 +281,23 @@ class Task:
             written = split_reasoning(completion.text).reasoning
         return "\n\n".join(filter(None, (completion.reasoning, written))) or None
 
+    def output_schemas(self, *, grouped: bool) -> dict[str, Any]:
+        """The JSON Schemas of the columns that it adds, but for nulls; of drawn values, those that the spec types.
+
+        Args:
+            grouped: whether a row holds lists, an item for each generation.
+        """
+        schemas: dict[str, Any] = {}
+        for name, column in self._names:
+            if name in self._columns:
+                schemas[column] = self._columns[name].schema
+            elif (output := self.spec.outputs[name]).type or output.choices:
+                schemas[column] = ColumnType(output, name).schema
+        if not grouped:
+            return schemas
+        lists = {name: {"type": "array", "items": schema} for name, schema in schemas.items()}
+        return {**lists, **{a.column: a.schema for a in self.aggregates}}
+
     def null_output(self) -> dict[str, None]:
         """The output columns of a generation that failed."""
         return dict.fromkeys(self.output_columns)
@@ -445,8 +462,12 @@ class Task:
             output = outputs[name]
             if how in OF_NUMBERS and not holds_numbers(output):
                 raise UsageError(f"{self.path}: with these params `{name}` holds no numbers, which `{how}` needs")
-            reduce = REDUCERS[how]
-            yield Aggregate(column, names[name], entrywise(reduce) if is_entrywise(name, output, parsers) else reduce)
+            reduce, schema = REDUCERS[how], ColumnType(output, name).schema
+            if not is_entrywise(name, output, parsers):
+                yield Aggregate(column, names[name], reduce, schema_of_reduced(how, schema))
+            else:
+                entries = schema_of_reduced(how, schema.get("items") or {})
+                yield Aggregate(column, names[name], entrywise(reduce), {"type": "array", "items": entries})
 
     def _parsers(self) -> list[tuple[Parser, Place]]:
         """The parsers in force, with where they stand."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.data.readers.parquet import plain_row
-from distask.data.row import Row
+from distask.data.cells import rows_of
+from distask.data.row import Row, plain
 from distask.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PREFIX = "hf://"
+MEDIA = frozenset({"Image", "Audio", "Video", "Pdf", "Nifti"})
+"""Features of `datasets` whose values are files. They are read as their bytes, not decoded."""
+BATCH = 64
+BATCH_OF_MEDIA = 4
 
 
 def read_hub(source: str) -> Iterator[Row]:
@@ -49,11 +53,14 @@ def _rows(data: Any, source: str) -> Iterator[Row]:
                 f"{source}: there are several splits ({', '.join(data)}); name one: {source}@{next(iter(data))}"
             )
         data = next(iter(data.values()))
-    for name, feature in (data.features or {}).items():
-        if type(feature).__name__ in ("Image", "Audio"):
-            data = data.cast_column(name, type(feature)(decode=False))
-    for number, values in enumerate(data, 1):
-        yield Row(plain_row(values), source, number)
+    if data.features is None:  # of a stream whose types nobody knows: JSON, CSV
+        for number, values in enumerate(data, 1):
+            yield Row({name: plain(value) for name, value in values.items()}, source, number)
+        return
+    schema = data.features.arrow_schema
+    large = any(type(feature).__name__ in MEDIA for feature in data.features.values())
+    tables = data.with_format("arrow").iter(batch_size=BATCH_OF_MEDIA if large else BATCH)
+    yield from rows_of((batch for table in tables for batch in table.to_batches()), schema, source)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distask.data.cells import duplicate_name, rows_of
 from distask.data.faults import fault
-from distask.data.row import Row, plain
+from distask.data.row import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 BATCH = 256
+BATCH_BYTES = 4 << 20
+"""Uncompressed bytes of a batch, estimated from the footer; a single row may be larger."""
 
 
 def read_parquet(path: Path, file: str, start: int = 0, stop: int | None = None) -> Iterator[Row]:
@@ -22,14 +25,18 @@ def read_parquet(path: Path, file: str, start: int = 0, stop: int | None = None)
     number = 0
     try:
         with path.open("rb") as opened, parquet.ParquetFile(opened) as source:
+            schema = source.schema_arrow
+            if (name := duplicate_name(schema)) is not None:
+                yield Row({}, file, 1, error=fault(file, 1, f"the column `{name}` is there twice"))
+                return
             groups, number = _groups(source, start, stop)
-            for batch in source.iter_batches(batch_size=BATCH, row_groups=groups):
-                for values in batch.to_pylist():
-                    number += 1
-                    if stop is not None and number > stop:
-                        return
-                    if number > start:
-                        yield Row(plain_row(values), file, number)
+            batches = source.iter_batches(batch_size=_batch_rows(source), row_groups=groups)
+            for row in rows_of(batches, schema, file, number):
+                number = row.line
+                if stop is not None and number > stop:
+                    return
+                if number > start:
+                    yield row
     except (pa.ArrowException, OSError) as error:
         yield Row({}, file, number + 1, error=fault(file, number + 1, f"this is not Parquet: {error}"))
 
@@ -46,6 +53,13 @@ def row_count(path: Path) -> int:
         return 0
 
 
+def _batch_rows(source: Any) -> int:
+    metadata = source.metadata
+    size: int = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    rows: int = metadata.num_rows
+    return max(1, min(BATCH, BATCH_BYTES * rows // max(1, size)))
+
+
 def _groups(source: Any, start: int, stop: int | None) -> tuple[list[int], int]:
     """The row groups that hold rows from `start` to before `stop`, and how many rows stand before the first of them."""
     groups: list[int] = []
@@ -57,8 +71,3 @@ def _groups(source: Any, start: int, stop: int | None) -> tuple[list[int], int]:
             groups.append(group)
         begin = end
     return groups, first
-
-
-def plain_row(values: dict[str, Any]) -> dict[str, Any]:
-    """Dates and decimals as text, the rest as it is."""
-    return {name: plain(value) for name, value in values.items()}

@@ -11,24 +11,33 @@ from distask.errors import UsageError
 from distask.spec.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from distask.data.writers.base import OnWhole
 
 WRITERS = {
     ".jsonl": "jsonl:JsonlWriter",
     ".ndjson": "jsonl:JsonlWriter",
     ".csv": "tables:CsvWriter",
-    ".parquet": "tables:ParquetWriter",
+    ".parquet": "parquet:ParquetWriter",
 }
 """What a name ends with to the writer: its module here, and its name."""
 
 __all__ = ["Writer", "open_output"]
 
 
-def open_output(output: str, on_whole: OnWhole | None = None, *, escape_formulas: bool = False) -> Writer:
+def open_output(
+    output: str,
+    on_whole: OnWhole | None = None,
+    *,
+    escape_formulas: bool = False,
+    schemas: Mapping[str, Any] | None = None,
+) -> Writer:
     """Open an output: a file by its ending, or `-` for JSON Lines on stdout.
 
     What is there under the name stays until the new output is whole. `on_whole` is given the SHA-256 of a file that is
     whole, before it gets its name. `escape_formulas` writes `'` before what a spreadsheet would run in a CSV.
+    `schemas` are the JSON Schemas of columns, by which a Parquet file's columns have their types.
 
     Raises:
         UsageError: the format is not known, the file can't be written, or another run is writing it.
@@ -45,4 +54,6 @@ def open_output(output: str, on_whole: OnWhole | None = None, *, escape_formulas
     writer: Any = getattr(import_module(f"{__name__}.{module}"), name)(path, on_whole)
     if kind == ".csv":
         writer.escapes_formulas = escape_formulas
+    if kind == ".parquet":
+        writer.schemas = schemas or {}
     return cast("Writer", writer)

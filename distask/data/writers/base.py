@@ -71,6 +71,8 @@ class PartialFile:
             self._lock.release()
             raise UsageError(f"{path}: can't be written: {error.strerror}") from None
         self._hash = hashlib.sha256()
+        self.size = 0
+        """Bytes written so far."""
 
     def write(self, data: bytes) -> None:
         """Write, and hash what is written."""
@@ -79,6 +81,7 @@ class PartialFile:
         except OSError as error:
             raise self.explained(error) from None
         self._hash.update(data)
+        self.size += len(data)
 
     def commit(self, made: Path | None = None) -> str:
         """Sync, rename, sync the folder; the SHA-256 of the output. `made` is another file to rename instead."""
@@ -111,9 +114,19 @@ class PartialFile:
         """Close the file and leave it; an empty one says nothing, and goes."""
         with contextlib.suppress(OSError):  # the disk that is full was told already
             self._file.close()
-            if self.partial.stat().st_size == 0:
+            if self.partial.stat().st_size == 0:  # there is none where the rows were kept under another name
                 self.partial.unlink()
         self._lock.release()
+
+    def keep_rows(self) -> Path:
+        """Rename the complete rows, JSON Lines, to a name of their own that no file has; the path."""
+        self._file.close()
+        number, rows = 1, self.path.with_name(f"{self.path.name}.jsonl")
+        while rows.exists():
+            number += 1
+            rows = self.path.with_name(f"{self.path.name}.{number}.jsonl")
+        self.partial.rename(rows)
+        return rows
 
     def explained(self, error: OSError) -> OutputError:
         """What the user can do about a fault of the disk."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+FEATURES = b"huggingface"
+"""Where a schema's metadata holds what `datasets` knows of its columns."""
 SOUNDS = (b"ID3", b"fLaC", b"OggS", b"\xff\xfb", b"\xff\xf3")
 """How files of sounds begin; `RIFF` is one where `WAVE` follows."""
 
@@ -28,15 +30,17 @@ def with_bytes(value: Any) -> Any:
     return {**value, "bytes": base64.b64decode(value["bytes"])}
 
 
-def with_features(schema: Any, media: Mapping[str, str]) -> Any:
-    """An Arrow schema that says which columns are files, in the way that `datasets` reads it."""
-    import datasets
+def media_type() -> Any:
+    """The Arrow type of images and sounds."""
+    import pyarrow as pa
 
-    files = {name: getattr(datasets, feature)() for name, feature in media.items()}
-    for name, feature in files.items():
-        place = schema.get_field_index(name)
-        schema = schema.set(place, schema.field(place).with_type(feature.pa_type))
-    features = datasets.Features.from_arrow_schema(schema)
-    features.update(files)
-    told = {"info": {"features": features.to_dict()}}
-    return schema.with_metadata({"huggingface": json.dumps(told)})
+    return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def features_in(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """What `datasets` says of each column in a schema's metadata."""
+    try:
+        features = json.loads(metadata[FEATURES])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return features if isinstance(features, dict) else {}

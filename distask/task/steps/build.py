@@ -51,6 +51,8 @@ class Body(Struct, frozen=True):
     """The columns that the spec says it adds, under the data's names; none where it leaves that to its steps."""
     added: tuple[str, ...]
     """Those that are new: data that has one of them already is refused."""
+    schemas: Mapping[str, Any]
+    """The JSON Schemas of `outputs`."""
 
 
 class Builder:
@@ -65,6 +67,8 @@ class Builder:
         self.asked: list[tuple[StepLLM, LLM]] = []
         self.prompt_characters = PROMPT_CHARACTERS
         """Characters that a rendered text may have."""
+        self.schemas: dict[str, Any] = {}
+        """The JSON Schemas of columns that steps make; `{}` where steps differ."""
 
     def body(
         self,
@@ -89,7 +93,13 @@ class Builder:
         nodes = (Enter(count, frame), *inner.nodes(spec.steps, ("steps",)), Leave(count, frame))
         outputs = tuple(outside for outside, _ in (frame.outputs or {}).values())
         added = outputs if frame.outputs is not None else tuple(inner.new)
-        return Body(nodes, values, outputs, added)
+        schemas = {outside: column.schema for outside, column in (frame.outputs or {}).values()}
+        return Body(nodes, values, outputs, added, schemas)
+
+    def note_schemas(self, schemas: Mapping[str, Any]) -> None:
+        """Take note of the JSON Schemas of columns that a step makes."""
+        for name, schema in schemas.items():
+            self.schemas[name] = schema if self.schemas.get(name, schema) == schema else {}
 
     def name(self, wanted: str) -> str:
         """A name that no step has yet."""

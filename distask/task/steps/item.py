@@ -86,6 +86,8 @@ class Item(Struct):
     """The columns around the task that it is in, the outermost first."""
     turns: tuple[int, ...] = ()
     """Which turn of each loop it is in."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """A column that a step renamed to what the input calls it."""
     spent: Spent = field(default_factory=Spent)
     """What it has used, together with all rows that come from the same one."""
 

@@ -162,6 +162,7 @@ class StepMaker:
         args = self._scope.value(step.args, (*place, "args"))
         columns = {name: ColumnType(output, name) for name, output in step.outputs.items()}
         self.new |= dict.fromkeys(columns)
+        self._builder.note_schemas({name: column.schema for name, column in columns.items()})
         return Compute(count, step.python, function_of(step.python, path.resolve().parent), args, columns)
 
     def _dedup(self, step: language.DedupStep, place: Place, count: Count) -> Node:
@@ -259,6 +260,7 @@ class StepMaker:
         if all(map(scope.is_fixed, computed.values())):
             task = builder.task(mapped, self._fixed_params(given, computed, place), count.name)
             added = list(task.added_columns)
+            builder.note_schemas(task.output_schemas(grouped=grouped))
             make: Callable[[Any], Task] = lambda _item: task  # noqa: E731
         else:
             params = scope.value(computed, (*place, "params"))
@@ -313,6 +315,7 @@ class StepMaker:
         around = replace(self._around, llm=llm, depth=count.depth + 1, times=times)
         params = self._fixed_params(given, step.params, place)
         body = self._builder.body(loaded, params, around, (step.input_mappings, step.output_mappings), count)
+        self._builder.note_schemas(body.schemas if n == 1 or not grouped else {})
         if n == 1:
             return list(body.nodes)
         return [Several(count, all_steps(body.nodes, self._loaded), n, grouped=grouped)]

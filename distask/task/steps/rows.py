@@ -121,6 +121,8 @@ class Columns:
             item.values = {name: values.get(name) for name in self._keep}
         else:
             item.values = {self._rename.get(n, n): value for n, value in values.items() if n not in self._drop}
+            if self._rename:
+                item.origins = item.origins | {new: item.origins.get(n, n) for n, new in self._rename.items()}
         return just([item])
 
 

@@ -25,10 +25,23 @@ class Exact {
   }
 }
 
-function exactly(key, value, context) {
-  if (typeof value !== "number" || context?.source === undefined) return value;
-  return String(value) === context.source ? value : new Exact(context.source);
+/** A string of JSON, or a number. */
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.]*(?:[eE][-+]?\d+)?/g;
+/** Begins a string that stands for a number while a line is parsed; it is drawn, so that no row can hold it. */
+const NUMBER = `number ${Math.random()} `;
+
+/** The value of a line of JSON. Numbers that JavaScript would round, or write in another way, are `Exact`. */
+function exactly(line) {
+  const told = line.replace(STRING_OR_NUMBER, (text) => {
+    return text[0] === '"' || String(Number(text)) === text ? text : `"${NUMBER}${text}"`;
+  });
+  return JSON.parse(told, (key, value) => {
+    return typeof value === "string" && value.startsWith(NUMBER) ? new Exact(value.slice(NUMBER.length)) : value;
+  });
 }
+
+/** The same where speed counts: only lines that hold long numbers are parsed with care. */
+const parsed = (line) => (/[\d.]{16}/.test(line) ? exactly(line) : JSON.parse(line));
 
 class Rows {
   /** `starts`: the place of each block's first row; `total`: rows that are on the page. */
@@ -80,12 +93,12 @@ class Rows {
   atHand(place) {
     const which = this.blockOf(place);
     const lines = this.kept.get(which);
-    return lines ? JSON.parse(lines[place - this.starts[which]]) : null;
+    return lines ? parsed(lines[place - this.starts[which]]) : null;
   }
 
   /** A row with its numbers as they are written. */
   async row(place) {
-    return JSON.parse(await this.line(place), exactly);
+    return exactly(await this.line(place));
   }
 
   /**

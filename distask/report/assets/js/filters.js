@@ -34,7 +34,7 @@ const FILTERS = {
   contains: {
     line: (column, { text }) => {
       const sought = text.toLowerCase();
-      return (line) => holds(valueIn(JSON.parse(line), column), sought);
+      return (line) => holds(valueIn(parsed(line), column), sought);
     },
     words: ({ text }) => `contains “${text}”`,
   },
@@ -53,7 +53,7 @@ function testOf(filter) {
 /** The search looks into every text of a row, its chat and raw replies among them. */
 function searchTest(query) {
   const sought = query.toLowerCase();
-  return readingTest(query, (line) => holds(JSON.parse(line), sought));
+  return readingTest(query, (line) => holds(parsed(line), sought));
 }
 
 /** A test of a row's line; letters that JSON writes as they are can be looked for before anything is parsed. */
@@ -69,6 +69,7 @@ function holds(value, sought) {
   if (typeof value === "string") return value.toLowerCase().includes(sought);
   if (typeof value === "number" || typeof value === "boolean") return String(value).includes(sought);
   if (value === null || value === undefined) return false;
+  if (value instanceof Exact) return value.source.includes(sought);
   return Object.values(value).some((part) => holds(part, sought));
 }
 

@@ -91,7 +91,7 @@ async function keysOf(sort, goesOn) {
   const texts = new Array(rows.total).fill(null);
   const every = Int32Array.from({ length: rows.total }, (_, row) => row);
   const look = (line, row) => {
-    const value = valueIn(JSON.parse(line), column);
+    const value = valueIn(parsed(line), column);
     if (value !== null && value !== undefined) texts[row] = plainText(value).slice(0, 80);
   };
   await rows.scan(every, look, { goesOn, tell: tellProgress });

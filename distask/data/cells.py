@@ -1,0 +1,101 @@
+"""The Arrow values of an input row, and the plain values that templates see of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from distask.data.row import Row, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+class Cells(Struct):
+    """One row of an Arrow table. A writer of tables takes the row's values from here, with their types."""
+
+    schema: Any
+    """The source's schema: one object for all rows of a source."""
+    batch: Any
+    place: int
+    """The row's index in `batch`."""
+    names: dict[str, str] | None = None
+    """Column of the output to the source's column that it is; None for all of the row's columns under their names."""
+
+    def renamed(self, names: dict[str, str]) -> Cells:
+        """The same row with these columns only."""
+        return replace(self, names=names)
+
+    def copied(self) -> Cells:
+        """The same row in a batch of its own, so that it keeps no other rows in memory."""
+        return replace(self, batch=self.batch.take([self.place]), place=0)
+
+    def columns(self, values: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
+        """Column of the output to the source's column, for a row of `values` to which `new` columns are added."""
+        return {name: name for name in values if name not in new} if self.names is None else self.names
+
+    def packed(self) -> bytes:
+        """The row without the metadata of its schema, which may be larger than the row."""
+        import pyarrow as pa
+
+        batch = self.batch.slice(self.place, 1).replace_schema_metadata(None)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch)
+        data: bytes = sink.getvalue().to_pybytes()
+        return data
+
+    @classmethod
+    def unpacked(cls, schema: Any, data: bytes) -> Cells:
+        """What `packed` packed."""
+        import pyarrow as pa
+
+        return cls(schema, pa.ipc.open_stream(data).read_next_batch(), 0)
+
+
+def rows_of(batches: Iterable[Any], schema: Any, file: str, before: int = 0) -> Iterator[Row]:
+    """The rows of record batches; a row's `line` is its number in the source, of which `before` precede the first."""
+    number = before
+    for batch in batches:
+        for place, values in enumerate(plain_rows(batch)):
+            number += 1
+            yield Row(values, file, number, cells=Cells(schema, batch, place))
+
+
+def duplicate_name(schema: Any) -> str | None:
+    """A column's name that a schema has twice; None where there is none."""
+    names: list[str] = schema.names
+    return next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+
+
+def plain_rows(batch: Any) -> list[dict[str, Any]]:
+    """The rows of a record batch as JSON has them: dates and decimals as text, bytes as they are."""
+    try:
+        return [{name: plain(value) for name, value in values.items()} for values in batch.to_pylist()]
+    except (OverflowError, ValueError, NotImplementedError):  # such as dates that Python's calendar does not reach
+        columns = [[_plain(scalar) for scalar in column] for column in batch.columns]
+        return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _plain(scalar: Any) -> Any:
+    """One value; what Python has no type for becomes the text that Arrow writes."""
+    import pyarrow as pa
+
+    if not scalar.is_valid:
+        return None
+    try:
+        return plain(scalar.as_py())
+    except (OverflowError, ValueError, NotImplementedError):
+        pass
+    if isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar):
+        return _plain(scalar.value)
+    if isinstance(scalar, pa.StructScalar):
+        return {name: _plain(scalar[index]) for index, name in enumerate(scalar.type.names)}
+    if isinstance(scalar, pa.ListScalar):  # also maps, whose items are pairs
+        return [_plain(item) for item in scalar.values]
+    try:
+        return str(scalar.cast(pa.string()).as_py()).replace(" ", "T")
+    except pa.ArrowException:
+        return str(scalar.value)

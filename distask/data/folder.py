@@ -1,0 +1,109 @@
+"""Write an output as a folder that `datasets.load_from_disk` reads."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from msgspec import Struct
+
+from distask.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+RECORD = "distask.run.json"
+"""The run's record in the folder: a folder that has it was made by distask."""
+
+
+class DatasetFolder(Struct, frozen=True):
+    """A folder of `datasets`, and the Parquet file that is written first."""
+
+    folder: Path
+    local: Path
+
+    @classmethod
+    def named(cls, output: str) -> DatasetFolder:
+        """Of a path that ends with a slash."""
+        folder = Path(output)
+        return cls(folder, folder.parent / ".distask" / f"{folder.name}.parquet")
+
+    def check(self, *, overwrite: bool) -> None:
+        """Raise `UsageError` where something else has the name."""
+        if self.folder.is_file():
+            raise UsageError(f"{self.folder} is a file; leave out the slash at the end, or name a folder")
+        if not self.folder.parent.is_dir():
+            raise UsageError(f"{self.folder}: there is no folder {self.folder.parent}")
+        is_ours = (self.folder / RECORD).is_file()
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not is_ours and not overwrite:
+            raise UsageError(
+                f"the folder {self.folder} exists, and distask did not make it. No requests were sent.\n"
+                "Name another folder with --output, or replace it with --overwrite."
+            )
+        self.local.parent.mkdir(mode=0o700, exist_ok=True)
+
+    def send(self, record: Path, run: Mapping[str, Any]) -> str:  # noqa: ARG002 - the record names paths of this machine
+        """Make the folder, and put it in the place of an earlier one; gives its path."""
+        try:
+            with tempfile.TemporaryDirectory(dir=self.local.parent, prefix="folder-") as temporary:
+                made = Path(temporary) / "made"
+                _save(self.local, made, Path(temporary) / "rows.arrow")
+                told = orjson.dumps(run, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
+                (made / RECORD).write_bytes(told)
+                if self.folder.exists():
+                    self.folder.rename(Path(temporary) / "earlier")
+                made.rename(self.folder)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rows are complete in the Parquet file
+            rows = self.folder.with_name(f"{self.folder.name}.parquet")
+            where = self.local
+            if not rows.exists():
+                where = Path(shutil.copyfile(self.local, rows))
+            raise OutputError(
+                f"{self.folder}: the folder can't be made: {(str(error) or type(error).__name__).splitlines()[0]}\n"
+                f"All rows are complete in {where}."
+            ) from None
+        return str(self.folder)
+
+
+def _save(rows: Path, folder: Path, stream: Path) -> None:
+    """Save a Parquet file as a folder of `datasets`, a row group at a time."""
+    import datasets
+    import pyarrow as pa
+    from datasets.table import table_cast
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(rows) as source:
+        schema = _features(source.schema_arrow).arrow_schema
+        with stream.open("wb") as file, pa.ipc.new_stream(file, schema) as writer:
+            for number in range(source.num_row_groups):
+                writer.write_table(table_cast(source.read_row_group(number), schema))
+    with _without_progress():
+        datasets.Dataset.from_file(str(stream)).save_to_disk(str(folder))
+
+
+def _features(schema: Any) -> Any:
+    """The features that the input had, also those that Parquet has no type for (times in seconds); the others by type."""
+    import datasets
+
+    from distask.data.writers.media import features_in
+
+    kept = features_in(schema.metadata or {})
+    by_type = datasets.Features.from_arrow_schema(schema)
+    return datasets.Features({**by_type, **datasets.Features.from_dict({n: kept[n] for n in by_type if n in kept})})
+
+
+@contextmanager
+def _without_progress() -> Iterator[None]:
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    was_disabled = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not was_disabled:
+            enable_progress_bars()
