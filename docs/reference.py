@@ -67,8 +67,10 @@ def spec_reference() -> str:
         INTRODUCTION,
         *(_section(title, of) for title, of in SECTIONS),
         "## Parsers\n",
-        "`format_output` is one of these, or a list of them: the first that fits the reply wins. Where"
-        " none fits, the error is that of the parser that came furthest.\n",
+        (
+            "`format_output` is one of these, or a list of them: the first that fits the reply wins. Where"
+            " none fits, the error is that of the parser that came furthest.\n"
+        ),
         *(_section(f"`{_name(parser)}`", parser, "###") for parser in parsers),
     ]
     pieces += ["## Steps\n", STEPS_INTRODUCTION, *(_section(title, of, "###") for title, of in STEP_SECTIONS)]

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from distask.cli import chats, preview_steps
 from distask.cli import options as o
-from distask.cli.console import err, out, plain
+from distask.cli.console import out, plain
 from distask.cli.events import Events
 from distask.cli.setup import job_of
 from distask.errors import InvalidReply
@@ -30,7 +30,7 @@ from distask.task.pipeline import Pipeline
 from distask.task.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from rich.console import Console, RenderableType
 

@@ -14,7 +14,7 @@ from distask.figures import money, several
 from distask.runner.generations import MODEL_COLUMN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from distask.runner.job import Job, Result
     from distask.task.steps.flow import Count
@@ -23,9 +23,9 @@ LONGEST_VALUE = 1_000
 """Characters of a column's value that are shown."""
 
 
-def show(job: Job, tell: Callable[[str], None] | None, *, whole: bool, as_json: bool) -> int:
+def show(job: Job, *, whole: bool, as_json: bool) -> int:
     """Run the rows and print what became of them; gives the exit code. The replies are in the run's store."""
-    result = replace(job, output=None, store=job.store_file()).run(None, tell)
+    result = replace(job, output=None, store=job.store_file()).run()
     rows = result.rows or []
     if as_json:
         told = {"task": job.task.name, "model": job.llm.config.model, "rows_out": rows}

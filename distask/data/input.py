@@ -75,7 +75,9 @@ class Input:
     @property
     def notes(self) -> list[str]:
         """What the user should know about how the rows are read, as far as they have been."""
-        stand_ins = (f"{self.name} has no column `{name}`: {what} is read instead" for name, what in self.stand_ins.items())
+        stand_ins = (
+            f"{self.name} has no column `{name}`: {what} is read instead" for name, what in self.stand_ins.items()
+        )
         return [*stand_ins, *self._notes]
 
     def __iter__(self) -> Iterator[Row]:

@@ -21,7 +21,7 @@ LEAST_START = 4
 RAMP_STEP_S = 0.1
 """While nothing is known of the server, the level doubles this often: 16 become 256 in 0.4 s."""
 BLIND_TIMEOUT_S = 600.0
-"""The time-out with which `BLIND` calls may be in flight before any reply has come; with half of it, a quarter of them."""
+"""The time-out with which `BLIND` calls may be in flight before any reply; with half of it, a quarter of them."""
 BLIND = 300
 LATE_SHARE = 0.1
 """Share of an epoch's calls that must time out before that says something about the level and not about the rows."""

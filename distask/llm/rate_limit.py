@@ -9,7 +9,7 @@ SMOOTHING_SECONDS = 1.0
 FIRST_PROBE_S, PROBE_GROWTH, MAX_PROBE_S = 0.2, 1.5, 60.0
 """Waits between probes of a server that refuses everything."""
 MIN_DECISION_S, MAX_DECISION_S = 0.05, 2.0
-"""A call counts as accepted once it was not refused for four times the time that a refusal takes, within these bounds."""
+"""A call counts as accepted after four times the time that a refusal takes, within these bounds."""
 GROWTH_PER_S = 0.05
 """How fast a learned rate grows at first while nothing is refused."""
 MAX_GROWTH = 0.02

@@ -9,7 +9,6 @@ from random import Random
 from distask.llm.client import Client
 from distask.llm.pace import Pace
 from distask.llm.request import CallFailed, Completion, Failure, Request
-from tests.llm import virtual
 
 LIMITED = Failure("rate_limit", "slow down", "retry", 429)
 LATE = Failure("timeout", "the server did not answer in time", "retry", max_retries=2)
@@ -94,7 +93,9 @@ class Window:
             self.refused += 1
             await asyncio.sleep(0.01)
             wait = (self.accepted[0] if self.slides else since) + self.window - now
-            raise CallFailed(Failure("rate_limit", "slow down", "retry", 429, retry_after=wait if self.retry_after else None))
+            raise CallFailed(
+                Failure("rate_limit", "slow down", "retry", 429, retry_after=wait if self.retry_after else None)
+            )
         self.accepted.append(now)
         await asyncio.sleep(self.seconds)
 
@@ -117,7 +118,18 @@ class Provider:
         pass
 
 
-async def send_rows(server, rows, timeout=600.0, limit=256, whose=None, read_ahead=2, delay=0.0, is_fixed=False, is_local=True, on_start=None):
+async def send_rows(
+    server,
+    rows,
+    timeout=600.0,
+    limit=256,
+    whose=None,
+    read_ahead=2,
+    delay=0.0,
+    is_fixed=False,
+    is_local=True,
+    on_start=None,
+):
     """Send rows as the engine does; the client, and how many rows ended well."""
     await asyncio.sleep(delay)
     pace = Pace(limit, timeout=None if is_fixed else timeout, is_local=is_local)

@@ -84,7 +84,8 @@ def test_a_server_that_queues_is_not_driven_into_collapse(slots, seconds, rows, 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "is_local"), [(0.01, False), (0.4, False), (2, False), (30, False), (0.01, True), (0.1, True), (0.4, True)]
+    ("seconds", "is_local"),
+    [(0.01, False), (0.4, False), (2, False), (30, False), (0.01, True), (0.1, True), (0.4, True)],
 )
 def test_a_server_that_keeps_up_gets_all_calls_within_a_second(seconds, is_local):
     """A far server whatever a reply takes; a server of the own network once it has answered."""
@@ -140,9 +141,7 @@ def test_two_runs_share_a_server(slots, later):
     async def main():
         server = Queue(slots, 0.4)
         rows = slots * 400
-        await asyncio.gather(
-            send_rows(server, rows, whose="a"), send_rows(server, rows, whose="b", delay=later)
-        )
+        await asyncio.gather(send_rows(server, rows, whose="a"), send_rows(server, rows, whose="b", delay=later))
         return server
 
     server = virtual.run(main())

@@ -71,7 +71,7 @@ class ListParser(Parser):
                 if skip.find(line) is None:
                     kept.append(line)
                 if thread_time() > end:
-                    raise PatternTimeout
+                    raise PatternTimeout  # noqa: TRY301 - as one pattern that takes too long
         except PatternTimeout:
             raise InvalidReply("parse_timeout", "the pattern `skip` took too long on this reply") from None
         return "\n".join(kept)
