@@ -111,7 +111,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help=".jsonl, .csv, .parquet, also s3://…; hf://owner/name; FOLDER/ for `datasets`; or - for stdout. [TASK.DATA.jsonl]",
+        help=".jsonl, .csv, .parquet, also s3://…; hf://owner/name; FOLDER/ of datasets; - is stdout [TASK.DATA.jsonl]",
         rich_help_panel=_OUT,
     ),
 ]

@@ -86,7 +86,7 @@ def _save(rows: Path, folder: Path, stream: Path) -> None:
 
 
 def _features(schema: Any) -> Any:
-    """The features that the input had, also those that Parquet has no type for (times in seconds); the others by type."""
+    """The features that the input had, also those that Parquet has no type for, such as times in seconds."""
     import datasets
 
     from distask.data.writers.media import features_in

@@ -10,6 +10,7 @@ import pyarrow as pa
 from msgspec import Struct
 from pyarrow import parquet
 
+from distask.data.cells import taken
 from distask.data.writers.cell_spool import CellSpool
 from distask.data.writers.column_types import (
     MixedError,
@@ -215,7 +216,7 @@ class ParquetWriter(TableWriter):
                     continue
                 piece = tables[group.schema].column(of)
                 if len(group.rows) < piece.length():
-                    piece = piece.take(pa.array(chunk.places(group)))
+                    piece = taken(piece, chunk.places(group))
                 pieces.append(_cast(piece, kind))
                 order += group.rows
             if without := chunk.without(name, self._spool.layouts):
@@ -223,8 +224,8 @@ class ParquetWriter(TableWriter):
                 order += without
             if len(pieces) == 1:
                 return pieces[0]
-            joined = pa.concat_arrays([array for piece in pieces for array in piece.chunks])
-            return joined.take(pa.array(sorted(range(len(order)), key=order.__getitem__)))
+            joined = pa.chunked_array([array for piece in pieces for array in piece.chunks], kind)
+            return taken(joined, sorted(range(len(order)), key=order.__getitem__))
         except _FAULTS as error:
             raise _Unfit(name, error) from None
 
