@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from distask.data.row import Row, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 class Cells(Struct):
@@ -30,7 +30,7 @@ class Cells(Struct):
 
     def copied(self) -> Cells:
         """The same row in a batch of its own, so that it keeps no other rows in memory."""
-        return replace(self, batch=self.batch.take([self.place]), place=0)
+        return replace(self, batch=copy_of(self.batch, self.place, 1), place=0)
 
     def columns(self, values: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
         """Column of the output to the source's column, for a row of `values` to which `new` columns are added."""
@@ -38,13 +38,7 @@ class Cells(Struct):
 
     def packed(self) -> bytes:
         """The row without the metadata of its schema, which may be larger than the row."""
-        import pyarrow as pa
-
-        batch = self.batch.slice(self.place, 1).replace_schema_metadata(None)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as stream:
-            stream.write_batch(batch)
-        data: bytes = sink.getvalue().to_pybytes()
+        data: bytes = _streamed(self.batch.slice(self.place, 1)).to_pybytes()
         return data
 
     @classmethod
@@ -53,6 +47,36 @@ class Cells(Struct):
         import pyarrow as pa
 
         return cls(schema, pa.ipc.open_stream(data).read_next_batch(), 0)
+
+
+def copy_of(batch: Any, first: int, rows: int) -> Any:
+    """Some rows of a record batch in memory of their own."""
+    import pyarrow as pa
+
+    try:
+        return batch.take(list(range(first, first + rows)))
+    except pa.ArrowNotImplementedError:  # string views, among others
+        return pa.ipc.open_stream(_streamed(batch.slice(first, rows))).read_next_batch()
+
+
+def taken(column: Any, places: Sequence[int]) -> Any:
+    """Some values of a chunked array, in the order of their places."""
+    import pyarrow as pa
+
+    try:
+        return column.take(pa.array(places, pa.int64()))
+    except pa.ArrowNotImplementedError:
+        return pa.chunked_array([array for place in places for array in column.slice(place, 1).chunks], column.type)
+
+
+def _streamed(batch: Any) -> Any:
+    import pyarrow as pa
+
+    batch = batch.replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return sink.getvalue()
 
 
 def rows_of(batches: Iterable[Any], schema: Any, file: str, before: int = 0) -> Iterator[Row]:

@@ -116,7 +116,9 @@ def test_parquet_finds_the_types_over_all_rows_and_says_where_there_are_none(tmp
     assert len(table) == 1500
     assert table[0] == {"a": None, "n": [0], "m": '{"k": 0}'}
     assert table[1400]["a"] == 700.0
-    assert writer.notes == ["in the Parquet file these columns are JSON text, their types differ: m"]
+    assert writer.notes == [
+        "in the Parquet file these columns are JSON text, because their values have no common type: m"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from distask.data.cells import copy_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -71,7 +73,7 @@ class _Run(Struct):
         """The rows, without the others of a batch that is mostly not needed."""
         if self.rows * 2 >= self.batch.num_rows:
             return self.batch.slice(self.first, self.rows)
-        return self.batch.take(list(range(self.first, self.first + self.rows)))
+        return copy_of(self.batch, self.first, self.rows)
 
 
 class CellSpool:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from msgspec import Struct
 from pyarrow import parquet
 
+from distask.data.cells import taken
 from distask.data.writers.cell_spool import CellSpool
 from distask.data.writers.column_types import (
     MixedError,
@@ -20,7 +21,7 @@ from distask.data.writers.column_types import (
     has_decimals,
     json_text,
 )
-from distask.data.writers.media import FEATURES, feature_of, features_in, media_type, with_bytes
+from distask.data.writers.media import FEATURES, feature_of, features_in, holds_files, media_type, with_bytes
 from distask.data.writers.tables import TableWriter
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class ParquetWriter(TableWriter):
         """Write a row."""
         columns = {} if row.cells is None else row.cells.columns(row.values, new)
         for name, value in row.values.items():
-            if name not in columns and name not in self._media and (feature := feature_of(value)) is not None:
+            if name not in self._media and (feature := feature_of(value, is_typed=name in columns)) is not None:
                 self._media[name] = feature
         size = self._file.size
         super().write(row, new)
@@ -169,6 +170,8 @@ class ParquetWriter(TableWriter):
                 kind = common_type([*(field.type for field in fields), *([] if seen.nothing else [seen.type()])])
         except MixedError:
             pass
+        if name in self._media and all(holds_files(field.type) for field in fields):
+            kind = media_type()
         if kind is None or not _is_writable(kind):
             self._plain.add(name)
             return _Column(fields[0], from_source=True, is_text=False)
@@ -215,7 +218,7 @@ class ParquetWriter(TableWriter):
                     continue
                 piece = tables[group.schema].column(of)
                 if len(group.rows) < piece.length():
-                    piece = piece.take(pa.array(chunk.places(group)))
+                    piece = taken(piece, chunk.places(group))
                 pieces.append(_cast(piece, kind))
                 order += group.rows
             if without := chunk.without(name, self._spool.layouts):
@@ -223,8 +226,8 @@ class ParquetWriter(TableWriter):
                 order += without
             if len(pieces) == 1:
                 return pieces[0]
-            joined = pa.concat_arrays([array for piece in pieces for array in piece.chunks])
-            return joined.take(pa.array(sorted(range(len(order)), key=order.__getitem__)))
+            joined = pa.chunked_array([array for piece in pieces for array in piece.chunks], kind)
+            return taken(joined, sorted(range(len(order)), key=order.__getitem__))
         except _FAULTS as error:
             raise _Unfit(name, error) from None
 
@@ -246,11 +249,9 @@ class ParquetWriter(TableWriter):
                 is_same = column.from_source and column.field.type.equals(self._spool.schemas[schema].field(of).type)
                 if is_same and of in of_source:
                     features.setdefault(name, of_source[of])
-        features |= {
-            name: {"_type": feature}
-            for name, feature in self._media.items()
-            if not columns[name].is_text and not columns[name].from_source
-        }
+        for name, feature in self._media.items():
+            if columns[name].field.type.equals(media_type()):
+                features.setdefault(name, {"_type": feature})
         if features:
             made[FEATURES] = json.dumps({"info": {"features": features}}).encode()
         return made
