@@ -58,6 +58,11 @@ Made from the models that read a task; `distask schema` prints the same for edit
 error, with the nearest one that is.
 """
 
+PARSERS_INTRODUCTION = """\
+`format_output` is one of these, or a list of them: the first that fits the reply wins. Where none fits, the error is
+that of the parser that came furthest.
+"""
+
 
 def spec_reference() -> str:
     """The page of all keys of a task."""
@@ -67,8 +72,7 @@ def spec_reference() -> str:
         INTRODUCTION,
         *(_section(title, of) for title, of in SECTIONS),
         "## Parsers\n",
-        "`format_output` is one of these, or a list of them: the first that fits the reply wins. Where"
-        " none fits, the error is that of the parser that came furthest.\n",
+        PARSERS_INTRODUCTION,
         *(_section(f"`{_name(parser)}`", parser, "###") for parser in parsers),
     ]
     pieces += ["## Steps\n", STEPS_INTRODUCTION, *(_section(title, of, "###") for title, of in STEP_SECTIONS)]
