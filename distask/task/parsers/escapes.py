@@ -6,8 +6,9 @@ can't mean anything else:
 - An escape that JSON does not have (`\alpha`, `\(`, `\%`, `\d`) is a backslash.
 - `\b` or `\f` before a letter is a backslash: a backspace or a form feed is never meant there.
 - `\n`, `\r` or `\t` is a backslash where it begins a LaTeX command. A command such as `\nabla` or `\theta` always
-  counts, because `abla` is no word. A command such as `\nu` or `\to` counts inside of math, in `\nu_1` or `\text{`, and
-  next to other LaTeX in a string without math delimiters.
+  counts, because `abla` is no word. A command such as `\nu` or `\to` counts inside of math, in `\nu_1` or `\text{`,
+  where it is the complete string, and next to other LaTeX in a string without math delimiters. A tab does not follow a space,
+  so `x \to y` counts too.
 - In a Windows path with an escape of the first two kinds, `\n`, `\r` or `\t` before a small letter begins a folder.
 """
 
@@ -25,8 +26,8 @@ _CERTAIN = frozenset(
     """
     nabla natural nearrow negthinspace neq newcommand newline nexists ngeq ngtr nicefrac nleftarrow nleq nobreak
     nocite noindent nolimits nolinebreak nonumber normalsize notag notin nprec nsubseteq nsucc nsupseteq nwarrow
-    rangle rbrace rbrack rceil renewcommand rfloor rgroup rho right rightarrow rightharpoonup rightleftarrows
-    rightleftharpoons rightrightarrows rightsquigarrow rmoustache rtimes rvert
+    rangle rbrace rbrack rceil ref renewcommand rfloor rgroup rho right rightarrow rightharpoonup rightleftarrows
+    rightleftharpoons rightrightarrows rightsquigarrow rm rmoustache root rtimes rule rvert
     tanh tbinom textbf textcolor textit textnormal textrm textsc textsf textstyle textsubscript textsuperscript texttt
     tfrac therefore theta thetasym thickapprox thicksim thinspace tilde times triangle triangledown triangleleft
     triangleq triangleright twoheadleftarrow twoheadrightarrow
@@ -35,13 +36,14 @@ _CERTAIN = frozenset(
 """Commands that are no word, abbreviation or variable without their first letter."""
 _POSSIBLE = frozenset(
     """
-    ncong ne neg ni nless nmid not nparallel nrightarrow nsim nu num ref rm root rule tag tan tau text tiny to top tt
+    ncong ne neg ni nless nmid not nparallel nrightarrow nsim nu num tag tan tau text tiny to top tt
     """.split()  # noqa: SIM905
 )
 """Commands that are one without it: after a line break, `\\nu` may be the variable `u`."""
 _FOLLOWED_BY = {
-    **dict.fromkeys(("nu", "tau"), ("_", "^")),
-    **dict.fromkeys(("num", "ref", "root", "rule", "tag", "text"), ("{",)),
+    "nu": re.compile(r"[_^]"),
+    "tau": re.compile(r"[_^]|\s*[=+<>]"),
+    **dict.fromkeys(("num", "tag", "text"), re.compile(r"\{")),
 }
 """What such a command has after it that other text does not."""
 _SUSPECT = re.compile(rf"\\(?:[bf][A-Za-z]|(?:{'|'.join(sorted(_CERTAIN | _POSSIBLE))})(?![A-Za-z]))")
@@ -96,9 +98,7 @@ class _String:
         self._paths = _holding(_PATH.finditer(text), certain) if certain else []
         self._escaped = any(self._is_escaped_command(token) for token in self._tokens)
         self._environment = any(text.startswith("begin{", at + 1) for at in certain)
-        self._latex = any(_LATEX.match(text, at + 1) for at in certain) or any(
-            token["word"] in _CERTAIN for token in self._tokens
-        )
+        self._latex = any(_LATEX.match(text, at + 1) for at in certain) or any(map(self._is_clear, self._tokens))
 
     def restored(self) -> str:
         """The string with each unescaped backslash escaped."""
@@ -127,13 +127,21 @@ class _String:
         return False
 
     def _is_command(self, token: re.Match[str], *, in_math: bool | None) -> bool:
-        if token["word"] in _CERTAIN:
+        if self._is_clear(token):
             return True
         if token["word"] not in _POSSIBLE or self._escaped:
             return False
-        if self._text[token.end() : token.end() + 1] in _FOLLOWED_BY.get(token["word"], ()):
-            return True
         return self._latex if in_math is None else in_math
+
+    def _is_clear(self, token: re.Match[str]) -> bool:
+        """Whether an escape is a command, whatever else is in the string."""
+        if token["word"] not in _POSSIBLE or self._escaped:
+            return token["word"] in _CERTAIN
+        followed_by = _FOLLOWED_BY.get(token["word"])
+        if followed_by is not None and followed_by.match(self._text, token.end()):
+            return True
+        is_alone = self._text.strip('"') == token[0]
+        return is_alone or (token["word"][0] == "t" and self._text[token.start() - 1].isspace())
 
     def _in_path(self, token: re.Match[str]) -> bool:
         """Whether a line break or a tab begins a folder's name."""

@@ -2,9 +2,9 @@ r"""Find the label that a reply gives as its verdict.
 
 The signs of a verdict, the strongest first: the reply or its last line is a label; a label in `[[A]]`, `\boxed{A}` or
 `<answer>A</answer>`; one that is announced ("Verdict: A", "the better answer is B", "I choose B"); a line that is a
-label, or ends with one after a colon; one in bold at the end of a clause; one at the beginning with its reason ("B,
-because"). Without any, the only label that the text mentions counts. A label after "not" or before "is not" is not
-mentioned, and neither is the English article "a" for a label A or the pronoun "I" for a label I.
+label, or ends with one after a colon; one in bold at the end of a clause; "A is better than B"; one at the beginning
+with its reason ("B, because"). Without any, the only label that the text mentions counts. A label after "not" or before
+"is not" is not mentioned, and neither is the English article "a" for a label A or the pronoun "I" for a label I.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from distask.task.meter import METER
@@ -54,8 +55,8 @@ _FILLER = re.compile(
 _ARTICLE = re.compile(r"an?\s+", re.IGNORECASE)
 _CLOSING = r"[*_`\"')\]}>\u201d\u2019\u300d]*+"
 _ENDS = re.compile(
-    rf"{_CLOSING}(?!,?\s+(?:but|yet|however)\b)[ \t]*+(?:$|\n|[\u3002\u2014]|[,;!?)](?!\d)|[.:\u2013-](?!\w)"
-    r"|(?:because|since|as|over|for|with|instead|rather|due|here|wins)\b"
+    rf"{_CLOSING}(?!,?\s+(?:but|yet|however)\b)[ \t]*+(?:$|\n|[\u3002\u2014]|[,;!?()](?!\d)|[.:\u2013-](?!\w)"
+    r"|(?:because|since|as|over|for|with|instead|rather|due|here|wins|between)\b"
     r"|is\s+(?:the\s+|clearly\s+|slightly\s+|much\s+)*(?:better|best|correct|right|winner|superior)\b)",
     re.IGNORECASE,
 )
@@ -84,6 +85,13 @@ _DENIED = re.compile(
     r"|cannot\b|is\s+(?:clearly\s+|simply\s+|plainly\s+)?(?:wrong|incorrect|worse|false|weaker)\b)",
     re.IGNORECASE,
 )
+_BETTER = re.compile(
+    r"(?<!\s)\s++(?:is|was)\s+(?:(?:clearly|slightly|much|far|significantly|somewhat)\s+)?(?:better\s+than|superior\s+to)\s+"
+    rf"(?:the\s+)?(?:{_KIND}\s+)?{_OPENING}",
+    re.IGNORECASE,
+)
+_SENTENCE_ENDS = re.compile(rf"{_CLOSING}[ \t]*+(?:$|\n|[.!](?!\w)|,?\s*(?:because|since|as)\b)", re.IGNORECASE)
+_BETWEEN = re.compile(r"\bbetween\s+[^.,;:\n]*\Z", re.IGNORECASE)
 _COMPARED = re.compile(rf"\bthan\s+(?:the\s+)?(?:{_KIND}\s+)?{_OPENING}\Z", re.IGNORECASE)
 _AFTER_KIND = re.compile(rf"\b{_KIND}\s+{_OPENING}\Z", re.IGNORECASE)
 _SENTENCE_START = re.compile(rf"(?:^|[.!?:\n]){_OPENING}\Z")
@@ -136,6 +144,7 @@ class Labels:
             {self.named(line) for line in lines},
             {self.named(_after_colon(line)) for line in lines},
             set(reading.bold()),
+            set(reading.better()),
         ):
             if len(given := labels - {None}) == 1:
                 return [label for label in given if label is not None]
@@ -182,6 +191,14 @@ class Labels:
                     return start + len(name), label
                 best = best or (len(name), label)
         return None if best is None else (start + best[0], best[1])
+
+    def before(self, reading: _Reading, end: int) -> str | None:
+        """The label that ends at a place."""
+        for name, label in self._longest:
+            start = end - len(name)
+            if name and start >= 0 and reading.folded.startswith(name, start) and reading.is_word(start, end):
+                return label
+        return None
 
     def each(self) -> Iterator[tuple[str, str]]:
         """Folded name and label, the longest first, so that `not spam` is not `spam`."""
@@ -234,6 +251,16 @@ class _Reading:
             label = self._labels.named(found["label"] or found["under"])
             after = self.text[found.end() : found.end() + _LOOK]
             if label is not None and _BOLD_ENDS.match(after) and not self._is_negated(found.start()):
+                yield label
+
+    def better(self) -> Iterator[str]:
+        """The labels that a sentence says are better than another, and nothing else."""
+        for found in islice(_BETTER.finditer(self.text), MOST_SIGNS):
+            other = self._labels.at(self, found.end())
+            label = self._labels.before(self, found.start())
+            if label is None or other is None or self._is_negated(found.start() - len(label)):
+                continue
+            if other[1] != label and _SENTENCE_ENDS.match(self.text, other[0]):
                 yield label
 
     def first_with_reason(self) -> str | None:
@@ -328,7 +355,7 @@ class _Reading:
             if label in "aA" and word and word[1].endswith("ly") and self._begins_sentence(start):
                 return False
         before = self._before(start)
-        if _NEGATED.search(before) or _DENIED.match(self.text[end : end + _LOOK]):
+        if _NEGATED.search(before) or _BETWEEN.search(before) or _DENIED.match(self.text[end : end + _LOOK]):
             return None
         return _COMPARED.search(before) is None
 
