@@ -75,7 +75,9 @@ outputs: {generation: The reply.}
 """
 
 
-@pytest.mark.parametrize("template", ["{{ instruction.missing }}", "{% for i in range(9999) %}{{ 'x' * 9999 }}{% endfor %}"])
+@pytest.mark.parametrize(
+    "template", ["{{ instruction.missing }}", "{% for i in range(9999) %}{{ 'x' * 9999 }}{% endfor %}"]
+)
 @pytest.mark.parametrize("steps", [False, True])
 def test_it_exits_as_the_run_does_if_rows_can_not_be_rendered(shell, template, steps):
     """All rows fail, or some: the exit code is 3."""

@@ -136,7 +136,9 @@ def test_a_parser_reads_the_tags_that_its_spec_names(read):
 
 def test_expressions_see_the_answer_as_reply(read):
     """So no check or computed column reads reasoning; with `keep` they see the complete reply."""
-    spec = "outputs: {score: {type: integer}, why: x}\nformat_output:\n  {parser: regex, pattern: 'Score: (?P<score>\\d)',"
+    spec = (
+        "outputs: {score: {type: integer}, why: x}\nformat_output:\n  {parser: regex, pattern: 'Score: (?P<score>\\d)',"
+    )
     spec += " columns: {why: '{{ reply.partition(\"Score\")[0] | trim }}'}}\nchecks: ['\"10\" not in reply']"
     assert read(spec, "<think>of 10? Score: 9</think>Good. Score: 4") == {"score": 4, "why": "Good."}
 
