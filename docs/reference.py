@@ -230,7 +230,7 @@ EXIT_CODES = """\
 | 0 | done, every generation good |
 | 1 | the endpoint, the key, the store or the disk ended the run; nothing that was paid for is lost |
 | 2 | the usage, the task or the data is wrong; nothing was asked |
-| 3 | done, but some generations failed: they are counted, and each has its reason in the metadata |
+| 3 | done, but some generations failed, each with its reason in the metadata; `dry-run`: some would fail |
 | 130 | stopped with Ctrl-C; the same command goes on |
 """
 

@@ -43,7 +43,12 @@ OWN_ROWS = [
     (path.stem, case.params or {}) for path in CALLS if path.stem not in EXAMPLES for case in load_spec(path).spec.cases
 ]
 SETTINGS += list({json.dumps(setting): setting for setting in OWN_ROWS}.values())
-UNTOLD = {("format-prm", "format"), ("text-generation-with-image", "image_type")}
+UNTOLD = {
+    ("format-prm", "format"),
+    ("text-generation-with-image", "image_type"),
+    ("text-generation", "reasoning"),
+    ("chat-generation", "reasoning"),
+}
 """Params that change something else than the words of a prompt."""
 
 

@@ -163,7 +163,11 @@ class Message(Model):
     name: str | None = Field(None, description="The speaker's name, a template")
     when: str | None = Field(None, description="An expression; the message is left out where it is false")
     for_each: str | None = Field(None, description='"name in expression": the message is repeated for each item')
-    splice: str | None = Field(None, description="An expression for a list of {role, content} messages, put in here")
+    splice: str | None = Field(
+        None,
+        description="An expression for a chat whose messages are put in here: a list of {role, content}, or another"
+        " shape that datasets use (ShareGPT, JSON text, ChatML)",
+    )
 
 
 class ParserBase(Model):

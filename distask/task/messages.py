@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
+from distask.task.media import MAX_PARTS
 
 if TYPE_CHECKING:
     from distask.spec.model import Input, TaskSpec
@@ -39,7 +40,8 @@ _NOTES = frozenset({"weight", "loss", "train", "mask", "loss_mask"})
 _MESSAGE_KEYS = ("name", "tool_calls", "tool_call_id")
 CHAT_COLUMNS = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
 """What datasets call a column, and mappings a key, that holds a chat."""
-_CHATML = re.compile(r"\s*<\|im_start\|>(\w+)(?:\n|\Z)((?:(?!<\|im_(?:start|end)\|>).)*)(?:<\|im_end\|>|\Z)", re.DOTALL)
+_BEGIN, _END = "<|im_start|>", "<|im_end|>"
+_CHATML_ROLE = re.compile(r"\s*<\|im_start\|>(\w+)(?:\n|\Z)")
 SHARE_GPT = "ShareGPT"
 _LONGEST_SHOWN = 60
 _NEEDED = "a message needs `role` and `content`, or `from` and `value`"
@@ -63,6 +65,8 @@ def messages_of(value: Any, name: str) -> Sequence[Any]:
         raise RowError("splice", f"`{name}` needs a list of messages, and got {kind_of(value)}")
     if all(_is_message(message) for message in value):
         return value
+    if len(value) > MAX_PARTS:
+        raise RowError("splice", f"`{name}` has more than {MAX_PARTS:,} messages")
     calls = _Calls()
     return [made for index, turn in enumerate(value) for made in _turn(turn, f"`{name}[{index}]`", calls)]
 
@@ -222,13 +226,13 @@ def _is_chat(value: Any) -> bool:
 
 
 def _looks_like_chat(text: str) -> bool:
-    return text.lstrip().startswith(("[", "{", "<|im_start|>"))
+    return text.lstrip().startswith(("[", "{", _BEGIN))
 
 
 def _shape(value: Any) -> str:
     """What a chat's shape is called."""
     if isinstance(value, str):
-        return "ChatML" if value.lstrip().startswith("<|im_start|>") else "JSON text"
+        return "ChatML" if value.lstrip().startswith(_BEGIN) else "JSON text"
     if isinstance(value, Mapping):
         inner = next((value[key] for key in CHAT_COLUMNS if isinstance(value.get(key), list | tuple)), [value])
         return _shape(inner)
@@ -242,7 +246,7 @@ def _contents(role_key: str) -> tuple[str, ...]:
 
 def _read_text(text: str, name: str) -> Any:
     bare = text.strip()
-    if bare.startswith("<|im_start|>"):
+    if bare.startswith(_BEGIN):
         return _chatml(bare, name)
     if not bare.startswith(("[", "{", '"')):
         shown = bare if len(bare) <= _LONGEST_SHOWN else f"{bare[: _LONGEST_SHOWN - 1]}…"
@@ -261,16 +265,21 @@ def _read_text(text: str, name: str) -> Any:
 def _chatml(text: str, name: str) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     at = 0
-    while (match := _CHATML.match(text, at)) is not None:
+    while (match := _CHATML_ROLE.match(text, at)) is not None:
         role = _ROLE_OF.get(match[1].lower())
-        if role is None or role == FUNCTION_CALL:
+        if role not in ROLES:
             raise RowError(
-                "splice", f"`{name}` is ChatML with the role `{match[1]}`, which is none of {', '.join(ROLES)}"
+                "splice",
+                f"`{name}` is ChatML with the role `{match[1][:_LONGEST_SHOWN]}`, which is none of {', '.join(ROLES)}",
             )
-        at = match.end()
-        if at == len(text) and not match[2].strip() and role == "assistant":
+        end, following = text.find(_END, match.end()), text.find(_BEGIN, match.end())
+        if following >= 0 and not 0 <= end < following:
+            break
+        content = text[match.end() :] if end < 0 else text[match.end() : end]
+        at = len(text) if end < 0 else end + len(_END)
+        if end < 0 and role == "assistant" and not content.strip():
             break  # the turn that the model is to fill
-        made.append({"role": role, "content": match[2]})
+        made.append({"role": role, "content": content})
     if text[at:].strip() or not made:
         raise RowError("splice", f"`{name}` is ChatML with text outside of its turns, at character {at + 1:,}")
     return made

@@ -652,6 +652,21 @@ def test_a_param_may_be_a_template_of_the_row(make_task):
         make_task(text, {"template": "{{ question"})
 
 
+def test_a_template_reads_the_column_and_not_the_param_that_only_chooses_a_parser(make_task):
+    """A param that no prompt of the spec reads hides no column of the data."""
+    text = """
+    inputs: {question: {when: '"question" in template', description: What is asked.}}
+    params: {template: {template: true, default: "{{ question }}"}, reasoning: {default: keep}, tone: {default: dry}}
+    format_input: [{role: user, content: "{{ template }} {{ tone }}"}]
+    format_output:
+      - {parser: text, when: reasoning == "keep" or tone == "dry"}
+    """
+    task = make_task(text, {"template": "{{ reasoning }} {{ tone }}"})
+
+    assert task.format_input({"reasoning": "because", "tone": "wet"})[0]["content"] == "because dry dry"
+    assert task.format_input({})[0]["content"] == "keep dry dry"
+
+
 def test_a_schema_may_come_from_a_param(make_task):
     text = """
     params: {schema: {type: object}}
