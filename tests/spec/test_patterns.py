@@ -44,7 +44,7 @@ def test_what_python_takes_all_engines_take(pattern, flags):
     assert sorted(made._backtracking.groupindex) == sorted(made.groups)
 
 
-TEXTS = st.text(st.sampled_from("ab1 é\n_.:{}\u2028ſK•"), max_size=8)
+TEXTS = st.text(st.sampled_from("ab1 é\n_.:{}\u2028\u017fK•"), max_size=8)
 
 
 def without_re2(pattern, flags=""):
@@ -80,7 +80,9 @@ def test_a_pattern_matches_the_same_without_re2(pattern, flags, text):
     assert matches(other, text) == matches(made, text)
 
 
-@pytest.mark.parametrize(("pattern", "text"), [(r"$", "a"), (r"\d*", "a12"), (r"|\w", "ab"), (r"^|x", "x\nx"), (r"\b", "a b")])
+@pytest.mark.parametrize(
+    ("pattern", "text"), [(r"$", "a"), (r"\d*", "a12"), (r"|\w", "ab"), (r"^|x", "x\nx"), (r"\b", "a b")]
+)
 def test_empty_matches_are_those_of_python(pattern, text):
     """RE2 reports some of them twice, and misses what begins where one is."""
     expected = [match.span() for match in re.finditer(pattern, text)]
