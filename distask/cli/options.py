@@ -84,7 +84,7 @@ Delimiter = Annotated[
     typer.Option(
         "--delimiter",
         metavar="CHAR",
-        help="What separates the columns of CSV; `tab` for a tab. [found by the header: , ; | or a tab]",
+        help="What separates the columns of CSV: one character, or `tab`. [found by the header]",
         rich_help_panel=_IN,
     ),
 ]
