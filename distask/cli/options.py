@@ -74,7 +74,7 @@ Source = Annotated[
         "--input",
         "-i",
         metavar="DATA",
-        help="Rows: .jsonl .json .csv .parquet (also .gz, .zst), a glob, a folder of `datasets`, "
+        help="Rows: .jsonl .json .csv .tsv .parquet (also .gz, .zst), a glob, a folder of `datasets`, "
         "hf://owner/name@split, s3://…, or - for JSON Lines on stdin.",
         rich_help_panel=_IN,
     ),
@@ -84,7 +84,7 @@ Delimiter = Annotated[
     typer.Option(
         "--delimiter",
         metavar="CHAR",
-        help="What separates the columns of CSV; `tab` for a tab. [found by the header: , ; | or a tab]",
+        help="What separates the columns of CSV: one character, or `tab`. [found by the header]",
         rich_help_panel=_IN,
     ),
 ]

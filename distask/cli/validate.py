@@ -218,11 +218,11 @@ class _Columns:
     def _mend(self, name: str, column: str, columns: dict[str, None]) -> str | None:
         from distask.data.readers.delimiter import delimiter_hint
 
+        if (hint := delimiter_hint(self._source, columns)) is not None:
+            return hint
         close = nearest(column, columns)
         if close is not None:
             return f"did you mean `{close}`? `input_mappings: {{{name}: {close}}}`"
-        if (hint := delimiter_hint(self._source, columns)) is not None:
-            return hint
         return did_you_mean(column, columns) and f"its columns: {', '.join(f'`{c}`' for c in list(columns)[:8])}"
 
     def _row_faults(self, columns: dict[str, None]) -> list[Diagnostic]:

@@ -51,11 +51,13 @@ def _elsewhere(count: int) -> str:
 
 def _did_you_mean(name: str, rows: Input, place: str) -> str:
     known = [c for c in rows.columns or () if c != name]
+    names = ", ".join(f"`{c}`" for c in known)
+    if (hint := delimiter_hint(place.rpartition(":")[0], known)) is not None:
+        return f" (the data has {names}; {hint})"
     close = nearest(name, known)
     if close is not None:
         return f" (is it `{close}`? --set input_mappings.{name}={close})"
-    hint = delimiter_hint(place.rpartition(":")[0], known)
-    return f" (the data has {', '.join(f'`{c}`' for c in known)}{'; ' + hint if hint else ''})" if known else ""
+    return f" (the data has {names})" if known else ""
 
 
 def faulty_rows(task: Task, rows: Iterable[Row]) -> list[tuple[Row, str]]:

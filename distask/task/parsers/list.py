@@ -66,14 +66,16 @@ class ListParser(Parser):
     def _without_skipped(self, skip: Pattern, text: str) -> str:
         """The lines that are not skipped; raises `InvalidReply` where all of them together take too long."""
         kept, end = [], thread_time() + TIMEOUT
-        try:
-            for line in text.splitlines():
-                if skip.find(line) is None:
-                    kept.append(line)
-                if thread_time() > end:
-                    raise PatternTimeout  # noqa: TRY301 - as one pattern that takes too long
-        except PatternTimeout:
-            raise InvalidReply("parse_timeout", "the pattern `skip` took too long on this reply") from None
+        too_long = InvalidReply("parse_timeout", "the pattern `skip` took too long on this reply")
+        for line in text.splitlines():
+            try:
+                skipped = skip.find(line) is not None
+            except PatternTimeout:
+                raise too_long from None
+            if thread_time() > end:
+                raise too_long
+            if not skipped:
+                kept.append(line)
         return "\n".join(kept)
 
     def _split_line(self, line: str) -> list[str]:
