@@ -21,7 +21,7 @@ from distask.llm.routes import PATHS
 if TYPE_CHECKING:
     from distask.llm.request import Request
     from distask.llm.routes import Route
-    from distask.llm.schema_fit import SchemaFitter
+    from distask.llm.schema_requests import SchemaFitter
 
 EXPIRED = frozenset({"batch_expired", "expired"})
 CANCELLED = frozenset({"batch_cancelled", "cancelled"})

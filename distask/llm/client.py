@@ -23,7 +23,7 @@ from distask.llm.openai import Endpoint, OpenAIProvider
 from distask.llm.pace import Pace
 from distask.llm.request import CallFailed
 from distask.llm.schema_dialects import LLAMA_CPP, known_dialect
-from distask.llm.schema_fit import SchemaFitter
+from distask.llm.schema_requests import SchemaFitter
 from distask.llm.tokens import estimate_tokens
 from distask.llm.tracing import tracer_of
 from distask.llm.waits import backoff

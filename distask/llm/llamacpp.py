@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from distask.llm.config_model import LlamaCpp
     from distask.llm.request import Completion, Request
-    from distask.llm.schema_fit import SchemaFitter
+    from distask.llm.schema_requests import SchemaFitter
 
 ENDPOINT = "llamacpp"
 

@@ -20,7 +20,7 @@ from distask.llm.request import CallFailed, Failure
 from distask.llm.retry import Situation, classify
 from distask.llm.routes import PATHS, payload
 from distask.llm.schema_dialects import dialect_of_models, likely_dialect
-from distask.llm.schema_fit import SchemaFitter, has_schema
+from distask.llm.schema_requests import SchemaFitter, has_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

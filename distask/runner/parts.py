@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from distask.llm.batch_lines import request_line, url_of
 from distask.llm.request import CallFailed, Failure
 from distask.llm.schema_dialects import known_dialect, likely_dialect
-from distask.llm.schema_fit import SchemaFitter
+from distask.llm.schema_requests import SchemaFitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from distask.errors import RowError
 from distask.llm.prices import known_of
 from distask.llm.schema_dialects import known_dialect, likely_dialect
-from distask.llm.schema_fit import SchemaFitter
+from distask.llm.schema_requests import SchemaFitter
 from distask.runner.reckoning import Reckoning, tokens_of_cases
 from distask.runner.requests import Requests
 from distask.runner.targets import target

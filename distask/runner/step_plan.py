@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from distask.llm.prices import Known, most_cost_of
 from distask.llm.schema_dialects import known_dialect, likely_dialect
-from distask.llm.schema_fit import SchemaFitter
+from distask.llm.schema_requests import SchemaFitter
 from distask.llm.tokens import estimate_tokens
 from distask.runner.asking import Asking, Targets
 from distask.runner.plan import Chat

@@ -176,7 +176,7 @@ def test_the_key_of_a_request_is_the_one_that_stores_have():
 def test_a_model_in_this_process_is_sent_what_llama_cpp_takes():
     from distask.llm.config_model import LlamaCpp
     from distask.llm.schema_dialects import LLAMA_CPP
-    from distask.llm.schema_fit import SchemaFitter
+    from distask.llm.schema_requests import SchemaFitter
 
     asked = []
 

@@ -29,7 +29,8 @@ from distask.llm.schema_dialects import (
     known_dialect,
     likely_dialect,
 )
-from distask.llm.schema_fit import WRAPPER, SchemaFitter, fit_schema
+from distask.llm.schema_fit import WRAPPER, fit_schema
+from distask.llm.schema_requests import SchemaFitter
 from distask.task.parsers.examples import instance
 from distask.task.structured_reply import _loosened, reply_schema
 
