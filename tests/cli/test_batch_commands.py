@@ -303,5 +303,5 @@ def test_the_price_library_knows_what_openais_batches_cost(shell):
         for more in ((), ("--batch",))
     ]
 
-    assert "$0.40 in, $1.60 out for a million tokens, says genai-prices" in said[0]
-    assert "$0.20 in, $0.80 out for a million tokens in batches, says genai-prices" in said[1]
+    assert "$0.40 in ($0.10 cached), $1.60 out for a million tokens, says genai-prices" in said[0]
+    assert "$0.20 in ($0.10 cached), $0.80 out for a million tokens in batches, says genai-prices" in said[1]
