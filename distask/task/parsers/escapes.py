@@ -7,8 +7,8 @@ can't mean anything else:
 - `\b` or `\f` before a letter is a backslash: a backspace or a form feed is never meant there.
 - `\n`, `\r` or `\t` is a backslash where it begins a LaTeX command. A command such as `\nabla` or `\theta` always
   counts, because `abla` is no word. A command such as `\nu` or `\to` counts inside of math, in `\nu_1` or `\text{`,
-  where it is the complete string, and next to other LaTeX in a string without math delimiters. A tab does not follow a space,
-  so `x \to y` counts too.
+  where it is the complete string, and next to other LaTeX in a string without math delimiters. A tab does not follow a
+  space, so `x \to y` counts too.
 - In a Windows path with an escape of the first two kinds, `\n`, `\r` or `\t` before a small letter begins a folder.
 """
 
