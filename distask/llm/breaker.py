@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
-    from distask.llm.request import Failure
+    from distask.llm.request import Failure, Request
 
 FIRST = 20
 """Requests that may fail before any succeeds."""
@@ -34,6 +34,7 @@ class Breaker:
     def __init__(self) -> None:
         self._succeeded_at: float | None = None
         self._failed = 0
+        self._bad: set[bytes] = set()
         self._ways: set[Way] = set()
         """How requests failed since the last one that succeeded."""
         self._ends: deque[Way | None] = deque(maxlen=WINDOW)
@@ -43,17 +44,24 @@ class Breaker:
         self._succeeded_at = now
         self._failed = 0
         self._ways.clear()
+        self._bad.clear()
         self._ends.append(None)
 
-    def failure(self, failure: Failure, begun: float, *, is_final: bool) -> Failure | None:
+    def failure(self, request: Request, failure: Failure, begun: float, *, is_final: bool) -> Failure | None:
         """Count a request, begun at `begun`, that failed; the run's own failure when that is one too many.
 
         Args:
+            request: what was sent; the samples of one bad row count once.
             failure: what went wrong.
             begun: when the request was sent.
             is_final: whether its row fails with it; else it is retried.
         """
         if self._succeeded_at is None:
+            if failure.scope == "row":
+                fingerprint = request.fingerprint()
+                if fingerprint in self._bad:
+                    return None
+                self._bad.add(fingerprint)
             return self._count(failure, FIRST) if is_final or _counts_at_once(failure) else None
         if failure.kind in COSTLY_KINDS and begun > self._succeeded_at:
             ended = self._count(failure, STREAK)

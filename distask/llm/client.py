@@ -175,7 +175,7 @@ class Client:
                 continue
             failure = refusal
             seconds = tries.wait(failure)
-            if (final := self._final(failure, tries, is_last=seconds is None)) is not None:
+            if (final := self._final(request, failure, tries, is_last=seconds is None)) is not None:
                 raise CallFailed(final)
             self.retries += 1
             log.info("%s: %s; try %d in %.1f s", failure.kind, failure.message, tries.count + 1, seconds or 0.0)
@@ -267,14 +267,14 @@ class Client:
         elif failure.kind in TROUBLES:
             self.pace.troubled(place.begun)
 
-    def _final(self, failure: Failure, tries: _Tries, *, is_last: bool) -> Failure | None:
+    def _final(self, request: Request, failure: Failure, tries: _Tries, *, is_last: bool) -> Failure | None:
         """The failure that the caller sees: its row's, or the run's, which is remembered; None where it is retried."""
         if failure.scope == "retry" and failure.kind == "rate_limit":
             if not is_last:
                 return None
             failure = replace(failure, scope="run")
         if failure.scope != "run":
-            ended = self._breaker.failure(failure, tries.begun, is_final=is_last)
+            ended = self._breaker.failure(request, failure, tries.begun, is_final=is_last)
             if ended is None and not is_last:
                 return None
             failure = ended or failure
