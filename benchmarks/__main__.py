@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.candidates import CANDIDATES, HERE, Candidate, Environment
 from benchmarks.endpoint import Endpoint
+from benchmarks.judged import write_results
 from benchmarks.process import Used, run
 
 IN_FLIGHT = 256
@@ -46,17 +47,24 @@ class Measured:
 
 def main() -> None:
     words = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    words.add_argument("mode", nargs="?", choices=("cost", "latency", "memory", "scan", "all"), default="cost")
+    words.add_argument(
+        "mode", nargs="?", choices=("cost", "latency", "memory", "scan", "report", "all"), default="cost"
+    )
     words.add_argument("--peers", nargs="*", metavar="NAME", help="peers too: all of them, or those that are named")
     words.add_argument("--only", nargs="*", metavar="NAME", help="these candidates only")
-    words.add_argument("--rows", type=_numbers, metavar="N,N", help="how many rows (2000,20000; 5000,50000,1000000)")
+    words.add_argument(
+        "--rows",
+        type=_numbers,
+        metavar="N,N",
+        help="how many rows (2000,20000; 5000,50000,1000000; report 100000,1000000)",
+    )
     words.add_argument("--repeat", type=int, default=3, help="how often; the cheapest run counts (3)")
     words.add_argument("--delay", type=float, default=100.0, help="milliseconds of a call, for latency (100)")
     words.add_argument("--seconds", type=float, default=600, help="the longest that one run may take (600)")
     words.add_argument("--home", type=Path, default=Path.home() / ".cache" / "distask-benchmarks")
     words.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
     chosen = words.parse_args()
-    modes = {"cost": cost, "latency": latency, "memory": memory, "scan": scan}
+    modes = {"cost": cost, "latency": latency, "memory": memory, "scan": scan, "report": report}
     for name in modes if chosen.mode == "all" else [chosen.mode]:
         table = f"{modes[name](chosen)}\n\n{_where()}"
         print(f"\n{table}\n", flush=True)
@@ -240,6 +248,42 @@ def scan(chosen: argparse.Namespace) -> str:
             speed = GIBIBYTE / 2**20 / used.wall
             lines.append(f"| {kind} | {rows:,} | {used.wall:.1f} | {speed:.0f} | {used.peak / 2**20:.0f} |")
             data.unlink()
+    return "\n".join(lines)
+
+
+# Reports
+
+
+def report(chosen: argparse.Namespace) -> str:
+    """`report` of one result and of two, next to reading the same files with `orjson.loads`."""
+    lines = [
+        "| rows of 0.9 kB | | CPU, s | of reading | CPU of reading, s | peak MiB |",
+        "| --: | --- | --: | --: | --: | --: |",
+    ]
+    one = _prepared(CANDIDATES[0], chosen.home)
+    python = str(one.environment.python)
+    for rows in chosen.rows or (100_000, 1_000_000):
+        with tempfile.TemporaryDirectory(prefix="distask-benchmark-") as name:
+            folder = Path(name)
+            results = [str(path) for path in write_results(folder / "results", rows)]
+            for shown, sources in (("`report A`", results[:1]), ("`report A B`", results)):
+                ways = (
+                    [python, str(HERE / "scripts" / "orjson_loop.py"), *sources],
+                    [python, "-m", "distask", "report", *sources, "-o", str(folder / "page.html")],
+                )
+                used: list[list[Used]] = [[], []]
+                for _ in range(chosen.repeat):
+                    for way, words in enumerate(ways):  # side by side: what disturbs, disturbs both
+                        variables = one.environment.variables(folder)
+                        used[way].append(run(words, cwd=folder, env=variables, seconds=chosen.seconds))
+                        if used[way][-1].code:
+                            raise SystemExit(used[way][-1].said)
+                reading, cpu = (min(u.cpu for u in runs) for runs in used)
+                peak = max(u.peak for u in used[1]) / 2**20
+                lines.append(
+                    f"| {rows:,} | {shown} | {cpu:.1f} | {_ratio(cpu / reading)} | {reading:.1f} | {peak:.0f} |"
+                )
+                print(lines[-1], flush=True)
     return "\n".join(lines)
 
 

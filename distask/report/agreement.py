@@ -12,10 +12,12 @@ from distask.report.columns import drawn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)
+
 
 def canonical(value: Any) -> str:
     """A text that is the same for equal values."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return _ENCODER.encode(value)
 
 
 class AgreementTally:
@@ -27,7 +29,7 @@ class AgreementTally:
     def __init__(self, name: str) -> None:
         self.name = name
         self._shares: list[float | None] = []
-        """For each row of the output so far: the share of its group's replies that gave the most common value."""
+        """For each row on the page so far: the share of its group's replies that gave the most common value."""
         self._same: Counter[int] = Counter()
         self._distinct: Counter[int] = Counter()
         self._groups = self._agreed = 0
@@ -35,7 +37,7 @@ class AgreementTally:
         self._ranged = 0
 
     def add(self, values: Sequence[Any], first: int, rows: int) -> None:
-        """Count a group, whose rows in the output are so many from the `first` on."""
+        """Count a group, of which so many rows are on the page, from the `first` on."""
         self._shares.extend([None] * (first - len(self._shares)))
         given = [value for value in values if value is not None]
         if len(given) < 2:
@@ -69,10 +71,9 @@ class AgreementTally:
             "mean_range": self._range_sum / self._ranged if self._ranged == self._groups else None,
         }
 
-    def of_rows(self, rows: int, kept: Sequence[int] | None) -> list[float | None]:
-        """The shares of the rows that are on the page, of so many in all."""
-        every = [*self._shares, *[None] * (rows - len(self._shares))]
-        return every if kept is None else [every[row] for row in kept]
+    def of_rows(self, rows: int) -> list[float | None]:
+        """The share of each row on the page."""
+        return [*self._shares, *[None] * (rows - len(self._shares))]
 
 
 def _in_order(counted: Counter[int]) -> list[dict[str, int]]:

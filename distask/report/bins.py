@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
 MOST_BINS = 40
 FEWEST_BINS = 10
@@ -21,7 +21,17 @@ _EXACT = 2**53
 _ROUND = (1, 2, 5, 10)
 
 
-def histogram(ordered: Sequence[float], *, whole: bool) -> dict[str, Any]:
+class Ordered(Protocol):
+    """Numbers in ascending order: a sorted list, or numbers that are not all in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> float: ...
+
+    def __iter__(self) -> Iterator[float]: ...
+
+
+def histogram(ordered: Ordered, *, whole: bool) -> dict[str, Any]:
     """The bins of numbers that are in order.
 
     A bin holds what is at least its lower bound and less than its upper; the last one holds its upper bound too, or,
@@ -69,7 +79,7 @@ def _width(least: float, most: float, wanted: int, *, whole: bool) -> float:
     return max(1, round(width)) if whole else width
 
 
-def quantile(ordered: Sequence[float], share: float) -> float:
+def quantile(ordered: Ordered, share: float) -> float:
     """The number below which this share of them lies, between two of them where it falls there."""
     place = share * (len(ordered) - 1)
     low = math.floor(place)
@@ -77,7 +87,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def spread(ordered: Sequence[float]) -> dict[str, Any]:
+def spread(ordered: Ordered) -> dict[str, Any]:
     """What is told of numbers that are in order: the ends, the middle, the mean."""
     count = len(ordered)
     mean = math.fsum(ordered) / count

@@ -12,6 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Self
 
 from distask.data.writers.base import json_bytes
+from distask.report.spill import cannot_spill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,10 @@ class Blocks:
             return
         self.starts.append(self.rows - len(self._lines))
         data = packed(b"\n".join(self._lines))
-        self._spool.write(element(f"block-{len(self.starts) - 1}", data))
+        try:
+            self._spool.write(element(f"block-{len(self.starts) - 1}", data))
+        except OSError as error:
+            raise cannot_spill(error) from None
         self.packed += len(data)
         self._lines, self._size = [], 0
 

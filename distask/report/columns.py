@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
+from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any
 
 from distask.report.bins import histogram, spread
+from distask.report.distribution import DistinctTexts, Distribution
+from distask.report.spill import SpillFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 LONG_LIST = 64
 """Items; a longer list (an embedding, say) is counted by its length alone."""
@@ -30,6 +33,11 @@ GREATEST = 1e150
 """Of the numbers that are drawn; the square of a larger one is no float any more."""
 NOTHING = -1
 _NAN = math.nan
+_ABSENT = object()
+"""In the place of the value where a row lacks the column."""
+_MANIFOLD = frozenset({list, object})
+"""Types of what a row may hold that is not exactly one leaf."""
+_BOOLEANS = {True: "true", False: "false"}
 
 
 class LongList:
@@ -39,6 +47,9 @@ class LongList:
 
     def __init__(self, length: int) -> None:
         self.length = length
+
+    def __len__(self) -> int:
+        return self.length
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -52,148 +63,260 @@ def leaves(value: Any) -> Iterator[Any]:
             yield from leaves(item)
 
 
-class ColumnTally:
-    """One column, row after row."""
+class _Leaves:
+    """A number for each leaf on the page; nothing is stored while no leaf has one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, typecode: str, nothing: float) -> None:
+        self._typecode, self._nothing = typecode, nothing
+        self._numbers: array[Any] | None = None
+        self._count = 0
+
+    def extend(self, numbers: Iterable[float]) -> None:
+        if self._numbers is None:
+            self._numbers = array(self._typecode, [self._nothing]) * self._count
+        self._numbers.extend(numbers)
+
+    def extend_empty(self, leaves: int) -> None:
+        if self._numbers is None:
+            self._count += leaves
+        else:
+            self._numbers.extend(repeat(self._nothing, leaves))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(repeat(self._nothing, self._count) if self._numbers is None else self._numbers)
+
+
+class ColumnTally:
+    """One column, row after row. Rows are counted in batches: `add` them, then `flush`.
+
+    Args:
+        name: the column.
+        file: where values are stored that are too many for memory.
+        indexed: whether the page filters and sorts by it.
+    """
+
+    def __init__(self, name: str, file: SpillFile | None = None, *, indexed: bool = True) -> None:
+        file = file or SpillFile()
         self.name = name
-        self._per_row = array("l")
-        self._numbers = array("d")
-        self._lengths = array("l")
-        self._codes = array("l")
+        self._pending: list[Any] = []
+        self.add: Callable[[Any], None] = self._pending.append
+        """Add a row's value."""
+        self._indexed = indexed
+        self._rows = 0
+        self._numbers = Distribution("d", file)
+        self._lengths = Distribution("q", file)
+        self._texts = DistinctTexts(file)
+        self._blank = 0
         self._labels: dict[str, int] = {}
         self._label_counts: list[int] = []
-        self._texts: set[int] | None = set()
-        self.kinds: Counter[str] = Counter()
+        self._kinds: Counter[str] = Counter()
         self._whole = True
         self._lists = self._absent = 0
         self._shortest: int | None = None
         self._longest = 0
+        self._per_row = array("I")
+        self._leaf_numbers = _Leaves("d", _NAN)
+        self._leaf_lengths = _Leaves("i", NOTHING)
+        self._leaf_codes = _Leaves("b", NOTHING)
 
-    def skip(self, rows: int) -> None:
-        """Count rows that came before the column was first seen."""
-        for _ in range(rows):
-            self.add_absent()
+    def skip(self, rows: int, on_page: int | None = None) -> None:
+        """Count rows that were before the column was first seen, so many of them on the page."""
+        self._rows += rows
+        self._absent += rows
+        if self._indexed:
+            self._per_row.extend(repeat(0, rows if on_page is None else on_page))
 
     def add_absent(self) -> None:
-        """Count a row that lacks the column."""
-        self._absent += 1
-        self._per_row.append(0)
+        """Add a row that lacks the column."""
+        self._pending.append(_ABSENT)
 
-    def add(self, value: Any) -> None:
-        """Count a row's value."""
-        if isinstance(value, list):
-            self._lists += 1
-            length = len(value)
-            self._longest = max(self._longest, length)
-            self._shortest = length if self._shortest is None else min(self._shortest, length)
-        count = 0
-        for leaf in leaves(value):
-            self._leaf(leaf)
-            count += 1
-        self._per_row.append(count)
+    def flush(self, on_page: Sequence[bool] | None = None) -> None:
+        """Count the rows that were added since the last time.
 
-    def _leaf(self, leaf: Any) -> None:
-        number, length, code = _NAN, NOTHING, NOTHING
-        if leaf is None:
-            kind = "null"
-        elif isinstance(leaf, bool):
-            kind, code = "boolean", self._code("true" if leaf else "false")
-        elif isinstance(leaf, int | float):
-            number = drawn(leaf)
-            kind = "object" if number != number else "number"  # noqa: PLR0124 - NaN is not
-            self._whole = self._whole and isinstance(leaf, int)
-        elif isinstance(leaf, str):
-            kind, length = "text", len(leaf)
-            code = self._code(leaf) if length <= LONGEST_LABEL else NOTHING
-            if self._texts is not None:
-                self._texts.add(hash(leaf))
-                if len(self._texts) > MOST_DISTINCT:
-                    self._texts = None
-        elif isinstance(leaf, LongList):
-            kind, length = "long list", leaf.length
+        Args:
+            on_page: which of them are on the page; None for all.
+        """
+        values = self._pending
+        if not values:
+            return
+        self._rows += len(values)
+        if _MANIFOLD.isdisjoint(map(type, values)):
+            flat, each = values, [1] * len(values)
         else:
-            kind = "object"
-        self.kinds[kind] += 1
-        self._numbers.append(number)
-        self._lengths.append(length)
-        self._codes.append(code)
+            flat, each = self._take_apart(values)
+        self._count(flat)
+        if self._indexed:
+            if on_page is not None:
+                flat, each = _chosen(flat, each, on_page)
+            self._per_row.extend(each)
+            self._index(flat)
+        values.clear()
 
-    def _code(self, label: str) -> int:
-        code = self._labels.get(label)
-        if code is None:
-            if len(self._labels) > MOST_LABELS:
-                return NOTHING
-            code = self._labels[label] = len(self._labels)
-            self._label_counts.append(0)
-        self._label_counts[code] += 1
-        return code
+    def _take_apart(self, values: Sequence[Any]) -> tuple[list[Any], list[int]]:
+        """The leaves of all rows, and how many each row has."""
+        if {list}.issuperset(map(type, values)):
+            each = list(map(len, values))
+            flat = list(chain.from_iterable(values))
+            if max(each) <= LONG_LIST and list not in map(type, flat):
+                self._count_lists(len(each), min(each), max(each))
+                return flat, each
+        flat, each = [], []
+        for value in values:
+            if type(value) is list:
+                length = len(value)
+                self._count_lists(1, length, length)
+                if length > LONG_LIST or list in map(type, value):
+                    found = list(leaves(value))
+                    flat += found
+                    each.append(len(found))
+                else:
+                    flat += value
+                    each.append(length)
+            elif value is _ABSENT:
+                self._absent += 1
+                each.append(0)
+            else:
+                flat.append(value)
+                each.append(1)
+        return flat, each
+
+    def _count_lists(self, count: int, shortest: int, longest: int) -> None:
+        self._lists += count
+        self._longest = max(self._longest, longest)
+        self._shortest = shortest if self._shortest is None else min(self._shortest, shortest)
+
+    def _count(self, flat: Sequence[Any]) -> None:
+        found = Counter(map(type, flat))
+        texts = found[str]
+        numbers = found[int] + found[float]
+        if numbers:
+            written = flat if numbers == len(flat) else _of_type(flat, int, float)
+            drawable = [float(number) for number in written if -GREATEST <= number <= GREATEST]
+            self._numbers.update(drawable)
+            self._whole = self._whole and not found[float]
+            numbers = len(drawable)
+        if texts or found[LongList]:
+            lengths = list(map(len, flat if texts == len(flat) else _of_type(flat, str, LongList)))
+            self._lengths.update(lengths)
+            self._blank += lengths.count(0)
+        if texts or found[bool]:
+            self._count_labels(flat, texts, found[bool])
+        counted = {
+            "null": found[type(None)],
+            "boolean": found[bool],
+            "number": numbers,
+            "text": texts,
+            "long list": found[LongList],
+        }
+        counted["object"] = len(flat) - sum(counted.values())
+        for kind, count in counted.items():
+            if count:
+                self._kinds[kind] += count
+
+    def _count_labels(self, flat: Sequence[Any], texts: int, booleans: int) -> None:
+        words: Sequence[Any] = flat if texts == len(flat) else _of_type(flat, str, bool)
+        if booleans:
+            if texts:
+                self._texts.update({word for word in words if type(word) is str})
+            words = [word if type(word) is str else _BOOLEANS[word] for word in words]
+        counted = Counter(words)
+        if texts and not booleans:
+            self._texts.update(counted)
+        labels = self._labels
+        if len(labels) <= MOST_LABELS:
+            for word in counted:
+                if word not in labels and len(word) <= LONGEST_LABEL:
+                    labels[word] = len(labels)
+                    self._label_counts.append(0)
+                    if len(labels) > MOST_LABELS:
+                        break
+        for word, code in labels.items():
+            self._label_counts[code] += counted.get(word, 0)
+
+    def _index(self, flat: Sequence[Any]) -> None:
+        found = set(map(type, flat))
+        if found & {int, float}:
+            self._leaf_numbers.extend(drawn(leaf) if type(leaf) in (int, float) else _NAN for leaf in flat)
+        else:
+            self._leaf_numbers.extend_empty(len(flat))
+        if found & {str, LongList}:
+            self._leaf_lengths.extend(len(leaf) if type(leaf) in (str, LongList) else NOTHING for leaf in flat)
+        else:
+            self._leaf_lengths.extend_empty(len(flat))
+        if found == {str}:
+            self._leaf_codes.extend([self._labels.get(leaf, NOTHING) for leaf in flat])
+        elif found & {str, bool}:
+            self._leaf_codes.extend(map(self._code, flat))
+        else:
+            self._leaf_codes.extend_empty(len(flat))
+
+    def _code(self, leaf: Any) -> int:
+        if type(leaf) is str:
+            return self._labels.get(leaf, NOTHING)
+        return self._labels.get(_BOOLEANS[leaf], NOTHING) if type(leaf) is bool else NOTHING
 
     @property
     def kind(self) -> str:
         """`number`, `label`, `boolean`, `text`, `long list`, `object`, or `empty`."""
-        common = [(count, kind) for kind, count in self.kinds.items() if kind != "null"]
+        self.flush()
+        common = [(count, kind) for kind, count in self._kinds.items() if kind != "null"]
         if not common:
             return "empty"
         kind = max(common)[1]
         return "label" if kind == "text" and self._are_labels() else kind
 
     def _are_labels(self) -> bool:
-        if self._texts is None or len(self._texts) > MOST_LABELS or len(self._labels) > MOST_LABELS:
+        different = self._texts.count(MOST_LABELS)
+        if different is None or len(self._labels) > MOST_LABELS:
             return False
-        different, texts = len(self._texts), self.kinds["text"]
-        in_labels = sum(self._label_counts) - self.kinds["boolean"]
+        texts = self._kinds["text"]
+        in_labels = sum(self._label_counts) - self._kinds["boolean"]
         return in_labels == texts and (different <= A_FEW or different <= LABELS_SHARE * texts)
 
     def facts(self) -> dict[str, Any]:
         """What is told of the column."""
         kind = self.kind
-        values = sum(self.kinds.values())
+        values = self._kinds.total()
         made: dict[str, Any] = {
             "name": self.name,
             "kind": kind,
-            "rows": len(self._per_row),
+            "rows": self._rows,
             "values": values,
-            "nulls": self.kinds["null"],
+            "nulls": self._kinds["null"],
             "absent": self._absent,
             "lists": None
             if not self._lists
             else {"rows": self._lists, "shortest": self._shortest, "longest": self._longest},
         }
-        made["others"] = values - self.kinds["null"] - self.kinds["text" if kind == "label" else kind]
+        made["others"] = values - self._kinds["null"] - self._kinds["text" if kind == "label" else kind]
         if kind == "number":
-            ordered = sorted(value for value in self._numbers if value == value)  # noqa: PLR0124 - NaN is not
+            ordered = self._numbers.ordered()
             made |= {"spread": spread(ordered), "histogram": histogram(ordered, whole=self._whole)}
         elif kind in ("text", "long list"):
-            ordered = sorted(length for length in self._lengths if length >= 0)
+            ordered = self._lengths.ordered()
             made |= {"spread": spread(ordered), "histogram": histogram(ordered, whole=True)}
             if kind == "text":
-                made["blank"] = sum(1 for length in self._lengths if length == 0)
-                made["distinct"] = None if self._texts is None else len(self._texts)
+                made["blank"] = self._blank
+                made["distinct"] = self._texts.count(MOST_DISTINCT)
         elif kind in ("label", "boolean"):
             counted = sorted(zip(self._labels, self._label_counts, strict=True), key=lambda pair: (-pair[1], pair[0]))
             made["labels"] = [{"label": label, "count": count} for label, count in counted]
         return made
 
-    def index(self, rows: Iterable[int] | None = None) -> dict[str, Any]:
-        """What the page filters and sorts by.
+    def index(self) -> dict[str, Any]:
+        """What the page filters and sorts by, of the rows that are on it.
 
         `each` says how many leaves a row has (one number where all have the same), `values` holds them one after the
         other: numbers, lengths of texts, or places in `labels`; null where there is none.
-
-        Args:
-            rows: those that are on the page, in order; all where it is left out.
         """
         kind = self.kind
-        of: Any = self._codes if kind in ("label", "boolean") else self._lengths
-        values: Iterator[Any] = (None if v == NOTHING else v for v in of)
+        of = self._leaf_codes if kind in ("label", "boolean") else self._leaf_lengths
         if kind == "number":
-            values = (None if v != v else int(v) if v.is_integer() and abs(v) < 2**53 else v for v in self._numbers)  # noqa: PLR0124
-        each = list(self._per_row)
-        kept = list(values)
-        if rows is not None:
-            kept, each = _chosen(kept, each, rows)
-        made: dict[str, Any] = {"each": each[0] if each and len(set(each)) == 1 else each, "values": kept}
+            values = [None if v != v else _as_written(v) for v in self._leaf_numbers]  # noqa: PLR0124
+        else:
+            values = [None if v == NOTHING else v for v in of]
+        each = set(self._per_row)
+        made: dict[str, Any] = {"each": each.pop() if len(each) == 1 else self._per_row.tolist(), "values": values}
         if kind in ("label", "boolean"):
             made["labels"] = list(self._labels)
         return made
@@ -204,9 +327,24 @@ def drawn(value: float) -> float:
     return float(value) if abs(value) <= GREATEST else _NAN
 
 
-def _chosen(values: list[Any], each: list[int], rows: Iterable[int]) -> tuple[list[Any], list[int]]:
-    starts = [0]
-    for count in each:
-        starts.append(starts[-1] + count)
-    chosen = list(rows)
-    return [v for row in chosen for v in values[starts[row] : starts[row + 1]]], [each[row] for row in chosen]
+def _as_written(number: float) -> float:
+    """An integer where the number is one: its JSON is shorter."""
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _of_type(leaves: Iterable[Any], *types: type) -> list[Any]:
+    return [leaf for leaf in leaves if type(leaf) in types]
+
+
+def _chosen(flat: Sequence[Any], each: Sequence[int], on_page: Sequence[bool]) -> tuple[list[Any], list[int]]:
+    """The leaves of the rows that are on the page, and how many each of them has."""
+    counts = list(compress(each, on_page))
+    if each.count(1) == len(each):
+        return list(compress(flat, on_page)), counts
+    chosen: list[Any] = []
+    start = 0
+    for count, is_on_page in zip(each, on_page, strict=True):
+        if is_on_page:
+            chosen += flat[start : start + count]
+        start += count
+    return chosen, counts

@@ -14,7 +14,8 @@ from distask.report.page import write_page
 from distask.report.pairs import Pair, pairs
 from distask.report.result import Result
 from distask.report.spending import Spending
-from distask.report.tally import MOST_FAILED, MOST_ROWS
+from distask.report.spill import SpillFile
+from distask.report.tally import BATCH_BYTES, BATCH_ROWS, MOST_FAILED, MOST_ROWS
 from distask.spec.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
@@ -39,9 +40,16 @@ class ComparisonTally:
     def __init__(self, first: Result, second: Result, lower_is_better: Sequence[str] = ()) -> None:
         self.results = (first, second)
         self._lower = lower_is_better
+        self._spill = SpillFile()
         self.columns: dict[str, ChangeTally] = {}
-        self.fates: list[str] = []
-        """What became of each pair."""
+        self._other_columns: set[str] = set()
+        """Columns that are not compared."""
+        self.rows = 0
+        """Pairs, and rows without a match."""
+        self.fates: Counter[str] = Counter()
+        """What became of the pairs."""
+        self._fate_of: list[str] = []
+        """The same of each pair on the page."""
         self.kinds: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
         """The failures of matched rows, of each side."""
         self.spending = (Spending(first.record), Spending(second.record))
@@ -49,20 +57,41 @@ class ComparisonTally:
         self.kept: list[int] | None = None
         self.step = 1
         self._spared = 0
+        self._batch: list[bool] = []
+        """Whether each pair of the batch is on the page."""
+        self._batch_bytes = 0
 
     def count(self, matched: Iterator[Pair], blocks: Blocks, most_rows: int) -> None:
         """Go through all pairs."""
         total = max(result.count() for result in self.results)
         if total > most_rows:
             self.step, self.kept = -(-total // most_rows), []
-        for number, pair in enumerate(matched):
-            self._count_replies(pair)
-            fate = _fate(pair)
-            self.fates.append(fate)
-            self._count_columns(pair, number)
-            if self._keeps(number, changed=fate != FATES[True, True]):
-                blocks.add(pair.line)
+        for pair in matched:
+            self._add(pair, blocks)
+            if len(self._batch) >= BATCH_ROWS or self._batch_bytes >= BATCH_BYTES:
+                self._flush()
+        self._flush()
         blocks.finish()
+
+    def _add(self, pair: Pair, blocks: Blocks) -> None:
+        fate = _fate(pair)
+        self.fates[fate] += 1
+        is_on_page = self._keeps(self.rows, changed=fate != FATES[True, True])
+        self._add_replies(pair)
+        self._add_values(pair)
+        if is_on_page:
+            self._fate_of.append(fate)
+            blocks.add(pair.line)
+        self.rows += 1
+        self._batch.append(is_on_page)
+        self._batch_bytes += pair.size
+
+    def _flush(self) -> None:
+        """Count the batch."""
+        for tally in self.columns.values():
+            tally.flush(self._batch)
+        self._batch = []
+        self._batch_bytes = 0
 
     def _keeps(self, number: int, *, changed: bool) -> bool:
         if self.kept is None:
@@ -74,20 +103,30 @@ class ComparisonTally:
         self.kept.append(number)
         return True
 
-    def _count_columns(self, pair: Pair, number: int) -> None:
+    def _add_values(self, pair: Pair) -> None:
         first, second = pair.first, pair.second
         if first is None or second is None:
             for tally in self.columns.values():
                 tally.add_alone()
             return
-        for name in dict.fromkeys((*first.values, *second.values)):
-            if name not in self.columns and all(result.role(name) == "output" for result in self.results):
-                self.columns[name] = tally = ChangeTally(name, lower_is_better=name in self._lower)
-                tally.skip(number)
+        before, after = first.values, second.values
+        for name in (*before, *after):
+            if name not in self.columns and name not in self._other_columns:
+                self._add_column(name)
+        grouped = first.grouped and second.grouped
         for name, tally in self.columns.items():
-            tally.add(first.values.get(name), second.values.get(name), grouped=first.grouped and second.grouped)
+            tally.add(before.get(name), after.get(name), grouped=grouped)
 
-    def _count_replies(self, pair: Pair) -> None:
+    def _add_column(self, name: str) -> None:
+        if not all(result.role(name) == "output" for result in self.results):
+            self._other_columns.add(name)
+            return
+        self.columns[name] = tally = ChangeTally(name, self._spill, lower_is_better=name in self._lower)
+        tally.skip(len(self._fate_of) - sum(self._batch))
+        for _ in self._batch:
+            tally.add_alone()
+
+    def _add_replies(self, pair: Pair) -> None:
         is_matched = pair.first is not None and pair.second is not None
         for side, row in enumerate((pair.first, pair.second)):
             for reply in row.replies if row is not None else ():
@@ -98,13 +137,12 @@ class ComparisonTally:
 
     def facts(self) -> dict[str, Any]:
         """All that is told of the two."""
-        fates = Counter(self.fates)
-        alone = [fates[only] for only in ONLY]
+        alone = [self.fates[only] for only in ONLY]
         return {
-            "rows": len(self.fates),
-            "matched": len(self.fates) - sum(alone),
+            "rows": self.rows,
+            "matched": self.rows - sum(alone),
             "alone": alone,
-            "fates": {name: fates[name] for name in FATES.values()},
+            "fates": {name: self.fates[name] for name in FATES.values()},
             "kinds": [
                 {"kind": kind, "counts": [side[kind] for side in self.kinds]}
                 for kind in sorted({*self.kinds[0], *self.kinds[1]}, key=lambda k: (-sum(s[k] for s in self.kinds), k))
@@ -115,14 +153,13 @@ class ComparisonTally:
 
     def index(self) -> dict[str, Any]:
         """What the page sorts and filters by, a row for each pair: see `ColumnTally.index`."""
-        made = [tally.index(self.kept) for tally in self.columns.values()]
-        fates = self.fates if self.kept is None else [self.fates[place] for place in self.kept]
+        made = [tally.index() for tally in self.columns.values()]
         ways = {f"way {name}": way for name, (_, way) in zip(self.columns, made, strict=True)}
         return {
-            "rows": len(self.fates) if self.kept is None else self.kept,
+            "rows": self.rows if self.kept is None else self.kept,
             "groups": None,
             "columns": [change for change, _ in made],
-            "measures": {"fate": coded(fates), **ways},
+            "measures": {"fate": coded(self._fate_of), **ways},
         }
 
 

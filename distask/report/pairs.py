@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
+from hashlib import blake2b
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from distask.errors import UsageError
 from distask.report.agreement import canonical
+from distask.report.waiting import WaitingRows
 from distask.spec.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from distask.report.result import Result, ResultRow
-
-_Waiting = dict[tuple[Any, ...], deque["ResultRow"]]
 
 
 class Pair(Struct, frozen=True):
@@ -32,9 +31,17 @@ class Pair(Struct, frozen=True):
         sides = (b"null" if side is None else side.line for side in (self.first, self.second))
         return b"[" + b",".join(sides) + b"]"
 
+    @property
+    def size(self) -> int:
+        """Bytes of both rows."""
+        first, second = self.first, self.second
+        return (0 if first is None else len(first.line)) + (0 if second is None else len(second.line))
+
 
 def pairs(first: Result, second: Result, by: Sequence[str] = ()) -> Iterator[Pair]:
-    """The rows of both, matched; those that are alone come last. What waits for its match is kept in memory.
+    """The rows of both, matched; those without a match come last.
+
+    The results are read side by side. A row whose match has not come yet waits, in bounded memory.
 
     Args:
         first: a result.
@@ -48,22 +55,26 @@ def pairs(first: Result, second: Result, by: Sequence[str] = ()) -> Iterator[Pai
     heads = [next(of, None) for of in rows]
     names = _columns(first, second, heads, by)
     sides = [of if head is None else chain([head], of) for head, of in zip(heads, rows, strict=True)]
-    waiting: tuple[_Waiting, _Waiting] = ({}, {})
-    for both in zip_longest(*sides):
-        for side, row in enumerate(both):
-            if row is None:
-                continue
-            key = _key(row, names)
-            other = waiting[1 - side].get(key)
-            if other:
-                match = other.popleft()
-                yield Pair(row, match) if side == 0 else Pair(match, row)
-            else:
-                waiting[side].setdefault(key, deque()).append(row)
-    for row in chain.from_iterable(waiting[0].values()):
-        yield Pair(row, None)
-    for row in chain.from_iterable(waiting[1].values()):
-        yield Pair(None, row)
+    with WaitingRows() as of_first, WaitingRows() as of_second:
+        for before, after in zip_longest(*sides):
+            if before is not None:
+                key = _key(before, names)
+                match = of_second.take(key)
+                if match is None:
+                    of_first.add(key, before)
+                else:
+                    yield Pair(before, match)
+            if after is not None:
+                key = _key(after, names)
+                match = of_first.take(key)
+                if match is None:
+                    of_second.add(key, after)
+                else:
+                    yield Pair(match, after)
+        for row in of_first.rest():
+            yield Pair(row, None)
+        for row in of_second.rest():
+            yield Pair(None, row)
 
 
 def _columns(
@@ -88,7 +99,12 @@ def _columns(
     return found
 
 
-def _key(row: ResultRow, names: Sequence[str]) -> tuple[Any, ...]:
+def _key(row: ResultRow, names: Sequence[str]) -> bytes:
+    """A hash of what a row is matched by: the sample, and the values of some columns."""
     sample = 0 if row.grouped or not row.replies else row.replies[0].sample or 0
-    values = (row.values.get(name) for name in names)
-    return (sample, *(value if isinstance(value, str) else canonical(value) for value in values))
+    parts = [f"{sample};"]
+    for name in names:
+        value = row.values.get(name)
+        text = value if type(value) is str else str(value) if type(value) is int else canonical(value)
+        parts.append(f"{len(text)}:{text}")
+    return blake2b("".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,39 +130,46 @@ class Result:
         metadata = values.get(self.metadata_column)
         if isinstance(metadata, str):  # a table's, whose rows have no type in common
             metadata = untabled(metadata)
-        grouped = isinstance(metadata, list)
-        parts = metadata if isinstance(metadata, list) else [metadata]
-        replies = [
-            reply
-            for sample, part in enumerate(parts)
-            if isinstance(part, dict)
-            for reply in self._replies(part, sample if grouped else None)
-        ]
-        kept = {name: value for name, value in values.items() if name not in (self.metadata_column, MODEL_COLUMN)}
-        return ResultRow(kept, replies, len(parts) if grouped else None, line)
+        if isinstance(metadata, dict):
+            replies, group = self._replies(metadata, None), None
+        elif isinstance(metadata, list):
+            of_each = (self._replies(part, sample) for sample, part in enumerate(metadata) if isinstance(part, dict))
+            replies, group = list(chain.from_iterable(of_each)), len(metadata)
+        else:
+            replies, group = [], None
+        kept = dict(values)
+        kept.pop(self.metadata_column, None)
+        kept.pop(MODEL_COLUMN, None)
+        return ResultRow(kept, replies, group, line)
 
-    def _replies(self, metadata: Mapping[str, Any], sample: int | None) -> Iterator[Reply]:
-        """What was asked for a row: once by a task, once and again by each step of a task made of tasks."""
-        row = metadata.get("row")
-        sample = metadata.get("sample") if sample is None else sample
+    def _replies(self, metadata: Mapping[str, Any], sample: int | None) -> list[Reply]:
+        """The replies to a row: one for a task, one for each call of each step for a task with steps."""
+        row = _whole(metadata.get("row"))
+        if sample is None:
+            sample = _whole(metadata.get("sample"))
+        replies = []
         for name in self._tasks(metadata):
-            spent = list(_each(metadata.get(f"statistics_{name}"))) or [{}]
-            failed = [error for error in _each(metadata.get(f"error_{name}")) if isinstance(error, dict)]
-            errors: list[dict[str, Any] | None] = [*[None] * (len(spent) - len(failed)), *failed]
-            raw = list(_each(metadata.get(f"raw_output_{name}")))
-            ended = list(_each(metadata.get("finish_reason", metadata.get(f"finish_reason_{name}"))))
-            for place, (statistics, error) in enumerate(zip(spent, errors, strict=False)):
+            spent = _flat(metadata.get(f"statistics_{name}")) or [{}]
+            failed = [error for error in _flat(metadata.get(f"error_{name}")) if isinstance(error, dict)]
+            raw = _flat(metadata.get(f"raw_output_{name}"))
+            ended = _flat(metadata.get("finish_reason", metadata.get(f"finish_reason_{name}")))
+            good = max(0, len(spent) - len(failed))
+            for place, statistics in enumerate(spent):
+                error = failed[place - good] if place >= good else None
                 known = statistics if isinstance(statistics, dict) else {}
                 text = raw[place] if place < len(raw) else None
-                yield Reply(
-                    kind=None if error is None else str(error.get("kind")),
-                    message=None if error is None else str(error.get("message")),
-                    raw=text if isinstance(text, str) else None,
-                    usage=_usage(known),
-                    finish_reason=str((ended[place] if place < len(ended) else None) or "stop"),
-                    row=_whole(row),
-                    sample=_whole(sample),
+                replies.append(
+                    Reply(
+                        kind=None if error is None else str(error.get("kind")),
+                        message=None if error is None else str(error.get("message")),
+                        raw=text if isinstance(text, str) else None,
+                        usage=_usage(known),
+                        finish_reason=str((ended[place] if place < len(ended) else None) or "stop"),
+                        row=row,
+                        sample=sample,
+                    )
                 )
+        return replies
 
     def _tasks(self, metadata: Mapping[str, Any]) -> list[str]:
         """Whose calls the metadata tells of: the task's own; where it is made of tasks, those of all its steps."""
@@ -194,13 +202,13 @@ def _record(path: Path) -> dict[str, Any] | None:
     return read if isinstance(read, dict) and isinstance(read.get("counts"), dict) else None
 
 
-def _each(value: Any) -> Iterator[Any]:
-    """What a loop left, turn by turn; of a task that was asked once, that alone."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _each(item)
-    elif value is not None:
-        yield value
+def _flat(value: Any) -> list[Any]:
+    """The items of a list, of the lists in it too; anything else but None is the only item."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        return [value]
+    return [leaf for item in value for leaf in _flat(item)]
 
 
 def _usage(statistics: Mapping[str, Any]) -> Usage:

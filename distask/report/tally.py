@@ -8,6 +8,7 @@ from distask.report.agreement import AgreementTally
 from distask.report.columns import ColumnTally
 from distask.report.failures import FailureTally
 from distask.report.spending import Spending
+from distask.report.spill import SpillFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,9 @@ MOST_ROWS = 200_000
 """Rows of a page; browsers stay quick with as many."""
 MOST_FAILED = 20_000
 """Failed rows that are on the page whichever others are left out."""
+BATCH_ROWS = 1024
+BATCH_BYTES = 1 << 20
+"""Rows are counted in batches of so many rows or bytes, whichever is reached first."""
 MEASURES = ("failure", "finish_reason", "input_tokens", "output_tokens")
 """What is counted of every reply, as if it were a column."""
 
@@ -34,8 +38,9 @@ class ResultTally:
     def __init__(self, result: Result, most_rows: int = MOST_ROWS) -> None:
         self.result = result
         self.most_rows = most_rows
+        self._spill = SpillFile()
         self.columns: dict[str, ColumnTally] = {}
-        self.measures = {name: ColumnTally(name) for name in MEASURES}
+        self.measures = {name: ColumnTally(name, self._spill) for name in MEASURES}
         self.agreement: dict[str, AgreementTally] = {}
         self.failures = FailureTally()
         self.spending = Spending(result.record)
@@ -48,9 +53,14 @@ class ResultTally:
         self.kept: list[int] | None = None
         """The rows that are on the page; None for all."""
         self.groups: list[int | None] = []
-        """The input row of each row of the output."""
+        """The input row of each row that is on the page."""
         self._group: list[ResultRow] = []
+        self._group_on_page = 0
+        """Rows of the group that are on the page."""
         self._spared = 0
+        self._batch: list[bool] = []
+        """Whether each row of the batch is on the page."""
+        self._batch_bytes = 0
 
     def count(self, blocks: Blocks) -> None:
         """Read the result from its beginning to its end."""
@@ -59,27 +69,44 @@ class ResultTally:
             self.step, self.kept = -(-total // self.most_rows), []
         for row in self.result:
             self._add(row, blocks)
+            if len(self._batch) >= BATCH_ROWS or self._batch_bytes >= BATCH_BYTES:
+                self._flush()
         self._end_group()
+        self._flush()
         blocks.finish()
 
     def _add(self, row: ResultRow, blocks: Blocks) -> None:
-        if not self._continues(row):
+        group = row.replies[0].row if row.replies else None
+        if not self._group or not self._continues(row, group):
             self._end_group()
         number = self.rows
-        self._count_columns(row, number)
-        failed = self._count_replies(row, number)
-        if self._keeps(number, failed=failed):
+        self._add_values(row, number)
+        failed = self._add_replies(row, number)
+        is_on_page = self._keeps(number, failed=failed)
+        if is_on_page:
             blocks.add(row.line)
-        self.groups.append(row.replies[0].row if row.replies else None)
+            self.groups.append(group)
+            self._group_on_page += 1
         self.grouped = self.grouped or row.grouped
         self._group.append(row)
         self.rows += 1
+        self._batch.append(is_on_page)
+        self._batch_bytes += len(row.line)
 
-    def _continues(self, row: ResultRow) -> bool:
+    def _continues(self, row: ResultRow, group: int | None) -> bool:
         """Whether a row is of the same input row as the one before."""
-        if not self._group or not row.replies or row.grouped or row.replies[0].row is None:
+        if group is None or row.grouped:
             return False
-        return row.replies[0].row == self.groups[-1]
+        before = self._group[-1].replies
+        return bool(before) and before[0].row == group
+
+    def _flush(self) -> None:
+        """Count the batch."""
+        on_page = None if self.kept is None else self._batch
+        for tally in (*self.columns.values(), *self.measures.values()):
+            tally.flush(on_page)
+        self._batch = []
+        self._batch_bytes = 0
 
     def _keeps(self, number: int, *, failed: bool) -> bool:
         if self.kept is None:
@@ -91,35 +118,46 @@ class ResultTally:
         self.kept.append(number)
         return True
 
-    def _count_columns(self, row: ResultRow, number: int) -> None:
+    def _add_values(self, row: ResultRow, number: int) -> None:
         columns = self.columns
         for name, value in row.values.items():
             tally = columns.get(name)
             if tally is None:
-                tally = columns[name] = ColumnTally(name)
-                tally.skip(number)
+                tally = columns[name] = self._new_column(name, number)
             tally.add(value)
         if len(row.values) < len(columns):
             for name, tally in columns.items():
                 if name not in row.values:
                     tally.add_absent()
 
-    def _count_replies(self, row: ResultRow, number: int) -> bool:
+    def _new_column(self, name: str, number: int) -> ColumnTally:
+        tally = ColumnTally(name, self._spill)
+        tally.skip(number - len(self._batch), len(self.groups) - sum(self._batch))
+        for _ in self._batch:
+            tally.add_absent()
+        return tally
+
+    def _add_replies(self, row: ResultRow, number: int) -> bool:
+        """Add the measures of a row's replies; gives whether one of them failed."""
         replies = row.replies
         self.replies += len(replies)
-        for reply in replies:
-            self.failures.add(number, reply.sample or 0, reply)
-            self.spending.add(reply.usage)
         measures = self.measures
         measures["failure"].add([reply.kind for reply in replies])
         measures["finish_reason"].add([reply.finish_reason for reply in replies])
         measures["input_tokens"].add([reply.usage.input_tokens for reply in replies])
         measures["output_tokens"].add([reply.usage.output_tokens for reply in replies])
-        return any(reply.kind is not None for reply in replies)
+        failed = False
+        for reply in replies:
+            self.spending.add(reply.usage)
+            if reply.kind is not None:
+                failed = True
+                self.failures.add(number, reply.sample or 0, reply)
+        return failed
 
     def _end_group(self) -> None:
         """Count how far the replies of one input row agree."""
-        group, self._group = self._group, []
+        group, on_page = self._group, self._group_on_page
+        self._group, self._group_on_page = [], 0
         if not group:
             return
         samples = group[0].group or len(group)
@@ -128,7 +166,7 @@ class ResultTally:
             tally = self.agreement.get(name)
             if tally is None:
                 tally = self.agreement[name] = AgreementTally(name)
-            tally.add(values, self.rows - len(group), len(group))
+            tally.add(values, len(self.groups) - on_page, on_page)
 
     def _answers(self, group: Sequence[ResultRow], samples: int) -> dict[str, list[Any]]:
         """Each output column's values, one a generation."""
@@ -140,14 +178,13 @@ class ResultTally:
 
     def index(self) -> dict[str, Any]:
         """What the page filters and sorts its rows by: see `ColumnTally.index`."""
-        kept = self.kept
-        groups = self.groups if kept is None else [self.groups[row] for row in kept]
+        groups = self.groups
         return {
-            "rows": self.rows if kept is None else kept,
+            "rows": self.rows if self.kept is None else self.kept,
             "groups": groups if any(group is not None for group in groups) else None,
-            "columns": [tally.index(kept) for tally in self.columns.values()],
-            "measures": {name: tally.index(kept) for name, tally in self.measures.items()},
-            "agreement": {name: tally.of_rows(self.rows, kept) for name, tally in self.agreement.items()},
+            "columns": [tally.index() for tally in self.columns.values()],
+            "measures": {name: tally.index() for name, tally in self.measures.items()},
+            "agreement": {name: tally.of_rows(len(groups)) for name, tally in self.agreement.items()},
         }
 
     def facts(self) -> dict[str, Any]:

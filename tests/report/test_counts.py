@@ -263,7 +263,7 @@ def test_equal_values_agree_whatever_the_order_of_their_keys():
     tally.add([{"a": 1, "b": 2}, {"b": 2, "a": 1}, None], 0, 1)
 
     assert tally.facts()["agreed"] == 1
-    assert tally.of_rows(1, None) == [1.0]
+    assert tally.of_rows(1) == [1.0]
 
 
 def test_the_scripted_judge_fails_two_rows_in_ten():

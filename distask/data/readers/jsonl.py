@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     OnNan = Literal["stop", "null"]
 
 MAX_DEPTH = 512
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_LONG_NUMBER = b"0" * 19
+"""A number that may be too long for a float or 64 bits, after `bytes.translate` with `_DIGITS`."""
 _SHORT = 10**18
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity|-?[0-9][0-9.eE+-]*+')
@@ -66,21 +68,52 @@ def read_line(raw: bytes, file: str, number: int, what: str = "line", *, on_nan:
         return _slowly(raw, file, number, what, on_nan)
     if type(values) is not dict:
         return Row({}, file, number, error=_no_object(values, raw, file, number, what))
-    if raw.count(b'":') + raw.count(b'" :') != len(values) or raw.count(b"[") > MAX_DEPTH:
-        return _slowly(raw, file, number, what, on_nan)  # nested, or with keys twice: the slower parser sees them
-    if not _is_exact(values) and _LONG_NUMBER.search(raw):
+    keys, is_exact = _survey(values)
+    if keys is None or keys != _keys_written(raw, keys):
+        return _slowly(raw, file, number, what, on_nan)  # a key twice, or deeply nested: the slower parser sees it
+    if not is_exact and _LONG_NUMBER in raw.translate(_DIGITS):
         return _slowly(raw, file, number, what, on_nan)
     return Row(values, file, number, raw)
 
 
-def _is_exact(values: dict[str, Any]) -> bool:
-    """Whether no number is among them that may have been rounded."""
-    for value in values.values():
-        kind = type(value)
-        if kind is str or kind is bool or value is None or (kind is int and -_SHORT < value < _SHORT):
-            continue
-        return False
-    return True
+def _survey(values: dict[str, Any]) -> tuple[int | None, bool]:
+    """The number of keys at all levels, and whether no number can have been rounded.
+
+    The number is None for more lists and objects than `MAX_DEPTH`, which may be nested too deeply.
+    """
+    keys, is_exact, containers = 0, True, 0
+    pending: list[Any] = [values]
+    while pending:
+        value = pending.pop()
+        containers += 1
+        if containers > MAX_DEPTH:
+            return None, is_exact
+        if type(value) is dict:
+            keys += len(value)
+            value = value.values()
+        for item in value:
+            kind = type(item)
+            if kind is str or kind is bool or item is None:
+                continue
+            if kind is dict or kind is list:
+                pending.append(item)
+            elif is_exact and (kind is float or not -_SHORT < item < _SHORT):
+                is_exact = False
+    return keys, is_exact
+
+
+def _keys_written(raw: bytes, expected: int) -> int | None:
+    """How many keys are written in the line; None where that is not certain.
+
+    A quote before a colon ends a key, or it is escaped and inside a text. The escaped ones are counted only where the
+    total is not the expected one. After two backslashes, a quote may be either.
+    """
+    written = raw.count(b'":') + raw.count(b'" :')
+    if written == expected:
+        return written
+    if b'\\\\":' in raw or b'\\\\" :' in raw:
+        return None
+    return written - raw.count(b'\\":') - raw.count(b'\\" :')
 
 
 class _TwiceError(ValueError):
