@@ -14,6 +14,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
+from distask.llm.event_stream import is_event_stream, join_chunks
 from distask.llm.request import UNKNOWN_USAGE, Completion
 from distask.llm.routes import choices_of
 from distask.llm.usage import COST_HEADER, PlainUsage, read_usage, share_usage
@@ -131,6 +132,8 @@ def _json(body: bytes) -> tuple[Any, str]:
         pass
     if not text.strip():
         return None, "the reply is empty"
+    if is_event_stream(text):
+        return join_chunks(text)
     return None, "the reply is a web page" if text.lstrip()[:1] == "<" else "the reply is broken JSON"
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import orjson
 from msgspec import Struct
 
+from distask.llm.event_stream import error_event
 from distask.llm.parameters import Refusals
 from distask.llm.request import Failure
 from distask.llm.waits import asked_wait
@@ -370,7 +371,7 @@ def _json(body: bytes | str) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None
+        return error_event(body.decode(errors="replace") if isinstance(body, bytes) else body)
 
 
 def _text(value: Any) -> str | None:
