@@ -114,6 +114,8 @@ class Progress(Model):
     command: Literal["run"]
     total: int | None = Field(description="rows to do; null where the source can't say")
     in_flight: int = Field(description="calls under way")
+    concurrency: int = Field(description="calls that may be under way at the moment")
+    pace: str | None = Field(description="what holds calls back, beside your limits; null where nothing does")
     counts: Counts
 
 

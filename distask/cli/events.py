@@ -83,7 +83,8 @@ class Events:
             nonlocal due
             if clock() >= due:
                 due = clock() + PROGRESS_SECONDS
-                self.tell("progress", total=stats.total, in_flight=stats.in_flight, counts=stats.to_json())
+                pace = {"in_flight": stats.in_flight, "concurrency": stats.ceiling, "pace": stats.pace or None}
+                self.tell("progress", total=stats.total, **pace, counts=stats.to_json())
 
         return told
 

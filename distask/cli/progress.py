@@ -192,7 +192,7 @@ def _under_way(stats: Stats) -> list[str]:
         calls = f"{several(stats.in_flight, 'call')} in flight" if stats.in_flight else "the last rows"
         said.append(f"draining: {calls} may still end, for 10 s at the most; Ctrl-C again stops at once")
     elif stats.in_flight:
-        said.append(f"{stats.in_flight:,} of {stats.ceiling:,} in flight")
+        said.append(f"{stats.in_flight:,} of {stats.ceiling:,} in flight" + (f" ({stats.pace})" if stats.pace else ""))
     if stats.input_tokens or stats.output_tokens:
         said.append(f"tokens {amount(stats.input_tokens)} in, {amount(stats.output_tokens)} out")
     if stats.priced:

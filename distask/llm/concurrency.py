@@ -25,7 +25,7 @@ BLIND_TIMEOUT_S = 600.0
 BLIND = 300
 LATE_SHARE = 0.1
 """Share of an epoch's calls that must time out before that says something about the level and not about the rows."""
-TOGETHER, SOON_S = 1.5, 1.0
+TOGETHER, SOON_S = 1.5, 1.1
 """Times the first reply's time, and the seconds, within which most of the first cohort must have their replies."""
 QUEUE_SHARE = 0.25
 """Of the time-out, that a call may be expected to take before the level is held down."""
@@ -86,6 +86,7 @@ class Concurrency:
         self._epoch_start: float | None = None
         self._last_reply = 0.0
         self._epoch_replies = self._epoch_late = 0
+        self._epoch_longest = 0.0
         self._epoch_is_full = True
         self._ghosts: deque[tuple[float, float]] = deque()
         """Calls that timed out and may still be in the server's queue: when they began, and until when they count."""
@@ -128,6 +129,9 @@ class Concurrency:
         else:
             safe = min(BLIND * (self._timeout / BLIND_TIMEOUT_S) ** 2, self._timeout / elapsed)
         self._set(min(2 * self._level, max(self._level, safe)), "starting")
+        if self._known is not None and safe <= self._level < self.limit:
+            self._ramping = False
+            self._measure_anew()
         return now + RAMP_STEP_S if self._ramping else None
 
     def begun(self, now: float) -> bool:
@@ -162,6 +166,7 @@ class Concurrency:
         if self._may_end_epoch(now):
             self._end_epoch(self._epoch_replies / (self._last_reply - self._epoch_start))
         self._epoch_replies += 1
+        self._epoch_longest = max(self._epoch_longest, now - begun)
         self._last_reply = now
 
     def _may_end_epoch(self, now: float) -> bool:
@@ -173,7 +178,7 @@ class Concurrency:
         assert self._epoch_start is not None
         elapsed, replies = self._last_reply - self._epoch_start, self._epoch_replies
         wanted = min(max(MIN_REPLIES, int(self._level)), MAX_REPLIES)
-        needed = MIN_ROUNDS * self._time_in_system()
+        needed = MIN_ROUNDS * min(self._time_in_system(), self._epoch_longest)  # less than known after a cold start
         has_slowed = replies >= MIN_REPLIES / 2 and self._known is not None and elapsed >= 3 * wanted / self._known[1]
         if elapsed <= 0 or elapsed < needed or (replies < wanted and not has_slowed):
             return False
@@ -300,4 +305,5 @@ class Concurrency:
         """Begin an epoch with the next call that begins: after a cut, when enough of those in flight have ended."""
         self._epoch_start = None
         self._epoch_replies = self._epoch_late = 0
+        self._epoch_longest = 0.0
         self._epoch_is_full = True

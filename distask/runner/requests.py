@@ -46,6 +46,10 @@ class Client(Protocol):
     def ceiling(self) -> int:
         """How many calls may be under way."""
 
+    @property
+    def pace_reason(self) -> str:
+        """What holds calls back, beside the user's limits; empty where nothing does."""
+
     def groups(self, samples: Sequence[int]) -> list[list[int]]:
         """Which samples are asked in one call."""
 

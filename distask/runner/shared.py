@@ -83,4 +83,5 @@ class Shared:
         stats.retries = sum(c.retries for c in clients)
         stats.in_flight = sum(c.in_flight for c in clients)
         stats.ceiling = sum(c.ceiling for c in clients)
+        stats.pace = "; ".join(dict.fromkeys(c.pace_reason for c in clients if c.pace_reason))
         stats.adaptations = [used for c in clients for used in c.adapter.used]

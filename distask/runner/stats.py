@@ -68,6 +68,8 @@ class Stats(Struct):
     in_flight: int = 0
     ceiling: int = 0
     """How many calls may be in flight at the moment."""
+    pace: str = ""
+    """What holds calls back, beside the user's limits; empty where nothing does."""
     stopping: bool = False
     """Whether the run was told to stop, and only waits for what is in flight."""
     failures: Counter[str] = field(default_factory=Counter)

@@ -81,6 +81,16 @@ def test_a_line_says_what_is_done_under_way_and_lost():
     )
 
 
+def test_a_line_says_what_the_concurrency_is_and_why():
+    console, clock = screen(), Clock()
+
+    with Progress(console, clock=clock) as progress:
+        clock.now = 5
+        progress(some(ceiling=32, pace="requests time out"))
+
+    assert " · 20 of 32 in flight (requests time out) · " in console.file.getvalue()
+
+
 def test_a_source_of_unknown_length_has_no_bar_and_no_time_left():
     console, clock = screen(), Clock()
 

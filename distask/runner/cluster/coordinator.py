@@ -57,6 +57,7 @@ class Coordinator:
     def leave(self, member: str, part: int, stats: Stats) -> None:
         """Note a part's last counts; its share is free."""
         stats.in_flight = stats.ceiling = 0
+        stats.pace = ""
         self._stats[part] = stats
         self._shares.leave(member)
 
@@ -83,7 +84,7 @@ def summed(parts: Iterable[Stats]) -> Stats:
             if name == "adaptations":  # each worker learns them
                 total.adaptations += [each for each in stats.adaptations if each not in total.adaptations]
                 continue
-            if isinstance(value, bool):
+            if isinstance(value, bool | str):
                 setattr(total, name, value or so_far)
             elif isinstance(value, int | float | Counter | list):
                 setattr(total, name, so_far + value)
