@@ -123,16 +123,19 @@ def test_a_rate_limit_without_end_ends_the_run_after_its_hour(bench):
 
 
 def test_a_fault_that_stays_does_to_its_row_what_the_table_says(bench):
-    """Each row has another one: the row's own costs one call, what is tried again its tries, and the other rows nothing."""
-    rows = 1 + len(STAYS)
-    bench.server.reply = lambda body: "good" if (row := int(body["messages"][0]["content"])) == 0 else STAYS[row - 1][0]
-    bench.run("--limit", "1", rows=rows)  # a refused connection is the run's before any success
+    """Each row has another one: the row's own costs one call, what is retried its tries, and the other rows nothing.
 
-    code, calls = bench.run(*TIMEOUT, rows=rows)
+    The second row has none, since a run that has had no reply ends after 20 failed requests.
+    """
+    faults = [None, None, *STAYS]
+    bench.server.reply = lambda body: fault[0] if (fault := faults[int(body["messages"][0]["content"])]) else "good"
+    bench.run("--limit", "1", rows=len(faults))  # a refused connection is the run's before any success
+
+    code, calls = bench.run(*TIMEOUT, rows=len(faults))
 
     assert code == 3
-    assert bench.kinds() == [None, *(kind for _, kind, _ in STAYS)]
-    assert calls == 1 + sum(1 if scope == "row" else 2 for _, _, scope in STAYS)
+    assert bench.kinds() == [None, None, *(kind for _, kind, _ in STAYS)]
+    assert calls == 2 + sum(1 if scope == "row" else 2 for _, _, scope in STAYS)
 
 
 PASSING = [reply for reply, _, scope in OVER_HTTP if scope == "retry"] + [reply for reply, _ in BROKEN]
