@@ -11,6 +11,7 @@ from tests.crash.forks import Forks
 from tests.crash.mutants import module, program
 from tests.crash.simulation import Simulation
 from tests.crash.torture import PLANS, Torture
+from tests.llm import test_congestion
 
 FAILS = AssertionError
 
@@ -105,7 +106,7 @@ PROGRAMS = {
         ends(test_ends.test_a_file_that_may_not_grow_is_like_a_disk_that_is_full, "store"),
     ),
     "the breaker never breaks": (
-        "llm/breaker.py", "if len(requests) < self._first:", "if True:",
+        "llm/breaker.py", "if self._failed < most:", "if True:",
         fault(test_faults.test_a_thousand_rows_that_all_fail_the_same_way_cost_little, *A_THOUSAND),
     ),
     "a bad key is the row's failure": (
@@ -153,27 +154,66 @@ def burst(client, pace):
 
 
 def patience(client, pace):
-    assert test_simulation.ends_of_a_burst(3000, client, pace) == {"done": 300}
+    assert test_simulation.ends_of(test_simulation.Burst(0, 3000), 300, client, pace) == {"done": 300}
+
+
+def limit(client, pace):
+    test_congestion.test_a_limit_per_second_is_learned_from_refusals(20, 1, 0.05, 800, slides=False)
+
+
+def late(client, pace):
+    test_congestion.test_the_level_follows_a_server_whose_capacity_changes()
+
+
+def outage(client, pace):
+    test_congestion.test_a_burst_of_time_outs_halves_the_level_once()
+
+
+def bad_replies(client, pace):
+    """A server whose every reply is paid for and can't be used: 20 requests, and what is in flight."""
+    server = test_simulation.Unusable()
+    assert test_simulation.ends_of(server, 200, client, pace) == {"run": 200}
+    assert server.calls <= 20 + 16
 
 
 PACES = {
     "no rest is held": ("llm/pace.py", "self._paused_until = max(", "_ = max(", seeds),
-    "more may be in flight than is allowed": ("llm/pace.py", "if self._waiting or self.in_flight >= self.ceiling or", "if", seeds),
-    "each 429 of a burst cuts": ("llm/pace.py", "if begun > self._cut_at:", "if True:", burst),
-    "what was cut never grows back": ("llm/pace.py", "if self._ceiling < self.limit:", "if False:", burst),
-    "what ends the run stops nobody": ("llm/client.py", "            self._fatal = failure\n", "", seeds),
-    "a 429 uses up tries": ("llm/client.py", 'if failure.kind == "rate_limit":\n            self._limited', "if False:\n            self._limited", patience),
+    "more may be in flight than is allowed": (
+        "llm/pace.py", "if self._waiting or not self.concurrency.has_room(self.in_flight, now) or", "if", seeds,
+    ),
+    "a limit is not learned": ("llm/pace.py", "self.rate.refused(begun, now)", "pass", limit),
     "a place is not given back": ("llm/pace.py", "        self.in_flight -= 1\n        if self._waiting:", "        if self._waiting:", seeds),
+    "each time-out of a burst cuts": ("llm/concurrency.py", "if begun > self._cut_at and is_crowd:", "if is_crowd:", outage),
+    "what was cut never grows back": (
+        "llm/concurrency.py", "self._set(self._bounded(max(self._level + 1, step * self._level), self._known[1]), self.reason)", "pass", burst,
+    ),
+    "a level need not bring anything": ("llm/concurrency.py", "if rate >= known_rate * (level / known) ** PROFIT:", "if True:", late),
+    "a queue is never emptied": ("llm/concurrency.py", "if stretch > 1 and self._level > 1:", "if False:", late),
+    "what ends the run stops nobody": ("llm/client.py", "            self._fatal = failure\n", "", seeds),
+    "a 429 uses up tries": (
+        "llm/client.py", 'if failure.kind == "rate_limit":\n            self._limited', "if False:\n            self._limited", patience,
+    ),
+    "what was paid for and retried does not count": ("llm/breaker.py", "if is_final or _counts_at_once(failure)", "if is_final", bad_replies),
 }  # fmt: skip
+"""What is wrong with the pace of calls, as above; the check is given a client and a pace that may be the mutant's."""
+USED_BY = {
+    "Concurrency": "distask.llm.pace",
+    "Breaker": "distask.llm.client",
+    "Pace": "tests.llm.servers",
+    "Client": "tests.llm.servers",
+}
 
 
 @pytest.mark.parametrize("name", PACES)
-def test_the_simulation_sees_what_is_taken_out_of_the_client(name):
+def test_the_simulation_sees_what_is_taken_out_of_the_client(name, monkeypatch):
     file, old, new, check = PACES[name]
     changed = module(file, old, new)
+    for part, user in USED_BY.items():
+        if getattr(changed, part, None) is not None and getattr(changed, part).__module__ == changed.__name__:
+            monkeypatch.setattr(f"{user}.{part}", getattr(changed, part))
 
     with pytest.raises(FAILS):
-        check(getattr(changed, "Client", test_simulation.Client), changed.Pace)
+        check(getattr(changed, "Client", test_simulation.Client), getattr(changed, "Pace", test_simulation.Pace))
 
 
 def test_the_damage_sees_that_checksums_are_not_looked_at(tmp_path, tmp_path_factory):

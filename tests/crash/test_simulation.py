@@ -77,20 +77,42 @@ def test_a_burst_of_429_cuts_the_concurrency_once_and_it_grows_back_to_the_whole
     assert heights[-1] == 256
 
 
-def ends_of_a_burst(seconds, client_class=Client, pace_class=Pace):
-    """How the rows end that meet so many seconds of 429."""
+class Unusable:
+    """A server whose every reply is paid for and can't be used."""
+
+    def __init__(self):
+        self.calls = 0
+
+    async def complete(self, request, samples):
+        self.calls += 1
+        await asyncio.sleep(0.5)
+        raise CallFailed(Failure("bad_reply", "the reply is empty", "retry", 200, max_retries=1))
+
+    async def close(self):
+        pass
+
+
+def ends_of(server, rows, client_class=Client, pace_class=Pace):
+    """How so many rows end: done, or the scope of their failure."""
 
     async def run():
-        server = Burst(0, seconds)
         server.client = client = client_class(server, pace_class(256))
-        requests = [Request("http://h", "m", [{"role": "user", "content": str(i)}]) for i in range(300)]
+        requests = [Request("http://h", "m", [{"role": "user", "content": str(i)}]) for i in range(rows)]
         results = await asyncio.gather(*(client.ask(r, [0]) for r in requests), return_exceptions=True)
         return Counter(e.failure.scope if isinstance(e, CallFailed) else "done" for e in results)
 
     return virtual.run(run())
 
 
+def test_replies_that_can_not_be_used_end_a_run_within_twenty_and_what_is_in_flight():
+    """However many rows there are, and whatever a reply takes."""
+    server = Unusable()
+
+    assert ends_of(server, 1000) == {"run": 1000}
+    assert server.calls <= 20 + 256
+
+
 def test_a_first_429_or_a_thousand_of_them_never_end_a_run():
-    """An hour of nothing else does, and every row can be asked again."""
-    assert ends_of_a_burst(3000) == {"done": 300}
-    assert ends_of_a_burst(30_000) == {"run": 300}
+    """An hour of nothing else does, and every row can be requested again."""
+    assert ends_of(Burst(0, 3000), 300) == {"done": 300}
+    assert ends_of(Burst(0, 30_000), 300) == {"run": 300}

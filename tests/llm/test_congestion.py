@@ -188,6 +188,26 @@ def test_a_server_that_refuses_what_does_not_fit_its_queue_is_used_to_the_full()
     assert client.seconds <= 1.5 * 400 * 0.3 / 4
 
 
+def test_a_burst_of_time_outs_halves_the_level_once():
+    """A server that hangs for a moment: all that it had been sent times out together."""
+    levels = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        clients = []
+        server = Queue(10_000, lambda: 1e6 if 20 <= loop.time() < 20.6 else 0.5)
+        sending = asyncio.ensure_future(send_rows(server, 100_000, 5.0, on_start=clients.append))
+        for at in range(10, 40):
+            await asyncio.sleep(at - loop.time())
+            levels.append(clients[0].ceiling)
+        sending.cancel()
+
+    virtual.run(main())
+
+    assert max(levels[:10]) == 256
+    assert min(levels[10:]) >= 64
+
+
 def test_rows_that_take_very_long_are_no_sign_of_a_queue():
     """One call in a hundred never ends: the others keep their concurrency."""
 
