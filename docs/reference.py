@@ -98,30 +98,32 @@ mappings are printed as JSON, null as nothing. Besides Jinja's filters there are
 FAILURES = """\
 # What each failure means
 
-distask reads this table to classify a failed request. It goes through the table from the top, and the first line that fits
-decides.
+distask reads this table to classify a failed request. It goes through the table from the top, and the first line that
+fits decides.
 
 - **ends its row**: the row's outputs are null, and the metadata has the `kind` and the server's message.
-- **ends the run**: requests in flight may finish, nothing more is sent, and the exit code is 1. The same command resumes.
-- **is retried**: up to `limits.max_retries` times, within `limits.max_retry_seconds`. The wait is the one that the server
-  asks for (`Retry-After`, or the `ratelimit-reset` headers of a limit that is used up; at most an hour), and then the whole
-  endpoint waits. Otherwise it is drawn from a range that doubles with each retry.
+- **ends the run**: requests in flight may finish, nothing more is sent, and the exit code is 1. The same command
+  resumes.
+- **is retried**: up to `limits.max_retries` times, within `limits.max_retry_seconds`. The wait is the one that the
+  server asks for (`Retry-After`, or the `ratelimit-reset` headers of a limit that is used up; at most an hour), and
+  then the whole endpoint waits. Otherwise it is drawn from a range that doubles with each retry.
 
-Some failures may have been paid for, so they are retried less often. A 200 that can't be used is retried once. A request that
-timed out is retried twice; its time does not count against `max_retry_seconds`. After the first time-out the run prints what to
-raise.
+Some failures may have been paid for, so they are retried less often. A 200 that can't be used is retried once. A
+request that timed out is retried twice; its time does not count against `max_retry_seconds`. After the first time-out
+the run prints what to raise.
 
 ## When a run ends early
 
-- **Before the first usable reply**, a run ends after 20 failed requests. Every request counts, whether or not it would be retried.
-  While a server starts (502, 503, 504, 520 to 524, 529), only requests that are out of retries count. The samples of one row that
-  fail because of the row itself count once.
-- **Later**, a run ends when 200 requests in a row are unusable or time out, or when half of the last 200 rows fail in the same way,
-  unless the rows themselves are the reason (`context_length`, `content_filter`, `too_large`, `oversize`).
+- **Before the first usable reply**, a run ends after 20 failed requests. Every request counts, whether or not it
+  would be retried. While a server starts (502, 503, 504, 520 to 524, 529), only requests that are out of retries
+  count. The samples of one row that fail because of the row itself count once.
+- **Later**, a run ends when 200 requests in a row are unusable or time out, or when half of the last 200 rows fail in
+  the same way, unless the rows themselves are the reason (`context_length`, `content_filter`, `too_large`,
+  `oversize`).
 - **A 429 never ends a run**, unless the server answers nothing else for an hour.
 
-Requests in flight at that moment come on top. How many there are is explained in
-[how many requests at once](servers.md#how-many-requests-at-once).
+Requests in flight at that moment come on top. How many there are is explained in [how many requests at
+once](servers.md#how-many-requests-at-once).
 
 ## The table
 
@@ -141,7 +143,8 @@ FILLED = {
 def failures_reference() -> str:
     """The page of what ends what."""
     rows = (
-        f"| {rule.what} | `{rule.kind}` | {RETRIES[rule.retries] if rule.retries else ENDS[rule.scope]} | {(rule.mend or '').format(**FILLED)} |" for rule in RULES
+        f"| {rule.what} | `{rule.kind}` | {RETRIES[rule.retries] if rule.retries else ENDS[rule.scope]} | {(rule.mend or '').format(**FILLED)} |"
+        for rule in RULES
     )
     return FAILURES + "\n".join(rows) + "\n"
 

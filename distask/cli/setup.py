@@ -171,14 +171,18 @@ def _without_code(loaded: Loaded) -> Loaded:
 
 
 def _steps_without_code(steps: Sequence[Any]) -> list[Any]:
-    """The steps with nulls in place of what a function would give."""
+    """The steps with simulated values in place of those that a function would return."""
+    from random import Random
+
     from distask.spec.steps import ForEachStep, PythonStep, RepeatStep, SetStep
+    from distask.task.columns import ColumnType
+    from distask.task.parsers.examples import instance
 
     made: list[Any] = []
     for step in steps:
         if isinstance(step, PythonStep):
-            nulls = dict.fromkeys(step.outputs)
-            made.append(SetStep.model_validate({"name": step.name, "when": step.when, "set": nulls}))
+            values = {n: instance(ColumnType(o, n).schema, Random(n)) for n, o in step.outputs.items()}  # noqa: S311
+            made.append(SetStep.model_validate({"name": step.name, "when": step.when, "set": values}))
         elif isinstance(step, RepeatStep | ForEachStep):
             made.append(step.model_copy(update={"steps": _steps_without_code(step.steps)}))
         else:

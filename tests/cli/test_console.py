@@ -116,7 +116,7 @@ def test_a_run_whose_data_drives_terminals_prints_none_of_it(shell):
     run = shell.run("-v")
     shown = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--limit", "20")
 
-    assert (run.code, shown.code) == (3, 0)
+    assert (run.code, shown.code) == (3, 3)
     assert "13 failed" in run.err
     assert driving(run.out + run.err + shown.out + shown.err) == []
 

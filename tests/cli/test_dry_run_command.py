@@ -118,7 +118,7 @@ def test_it_names_the_column_that_a_chat_is_read_from(shell):
 
     assert (said.code, f"note     {note}\n" in said.out) == (0, True)
     assert json.loads(shell("dry-run", *asked, "--json").out)["notes"] == [note]
-    assert note in " ".join(shell("preview", *asked).err.split())
+    assert note in " ".join(shell("preview", *asked).out.split())
     assert note in " ".join(shell("run", *asked).err.split())
     assert shell("validate", "chat-generation", "--input", "in.jsonl").code == 0
     assert len(shell.server.requests) == 5

@@ -209,7 +209,7 @@ def test_dry_run_says_what_the_configured_server_is_not_sent(shell, config, expe
 
     said = shell(*command)
 
-    (line,) = [line for line in said.out.splitlines() if line.startswith("schema ")]
+    (line,) = [line for line in said.out.splitlines() if line.startswith("note ")]
     assert expected in line
     shell(*command, "--json")
     (note,) = shell.events[-1]["notes"]

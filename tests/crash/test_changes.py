@@ -107,7 +107,7 @@ OF_THE_CONFIG = {
     "model": {"model": "n"}, "base_url": {}, "generation": {"generation": {"top_p": 0.3}}, "limits": {"limits": {"concurrency": 1}},
     "price": {"price": {"input": 1, "output": 1}}, "headers": {}, "api_key_env": {"api_key_env": "SOME_KEY"},
     "provider": {"provider": "offline", "model": None, "base_url": None}, "api_version": {"api_version": "2024-10-21"},
-    "llamacpp": {"llamacpp": {"slots": 2}},
+    "llamacpp": {"llamacpp": {"slots": 2}}, "schema_dialect": {"schema_dialect": "vllm"},
 }  # fmt: skip
 OF_LIMITS = {
     "concurrency": 2, "requests_per_minute": 1e6, "tokens_per_minute": 1e9, "timeout": 30, "max_retries": 0, "max_retry_seconds": 1,

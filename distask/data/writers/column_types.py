@@ -49,11 +49,16 @@ def _declared(schema: Any, root: Any, depth: int) -> Any:
         return pa.null()
     kind = kinds.pop()
     if kind == "array":
-        return pa.list_(pa.null() if "prefixItems" in schema else _declared(schema.get("items"), root, depth + 1))
+        return _list_of(pa.null() if "prefixItems" in schema else _declared(schema.get("items"), root, depth + 1))
     properties = schema.get("properties")
     if kind == "object" and isinstance(properties, dict) and 0 < len(properties) <= MAX_FIELDS:
         return pa.struct([(name, _declared(inner, root, depth + 1)) for name, inner in properties.items()])
     return _BARE.get(kind, pa.null())
+
+
+def _list_of(item: Any) -> Any:
+    """A list whose items have the name that they have in Parquet."""
+    return pa.list_(pa.field("element", item))
 
 
 def _is_null(schema: Any) -> bool:
@@ -156,7 +161,7 @@ class Seen:
         if kind == "number":
             return self._number(declared)
         if self.item is not None:
-            return pa.list_(self.item.type(declared.value_type if types.is_list(declared) else None))
+            return _list_of(self.item.type(declared.value_type if types.is_list(declared) else None))
         return self._struct(declared)
 
     def _number(self, declared: Any) -> Any:
