@@ -143,7 +143,8 @@ FILLED = {
 def failures_reference() -> str:
     """The page of what ends what."""
     rows = (
-        f"| {rule.what} | `{rule.kind}` | {RETRIES[rule.retries] if rule.retries else ENDS[rule.scope]} | {(rule.mend or '').format(**FILLED)} |"
+        f"| {rule.what} | `{rule.kind}` | {RETRIES.get(rule.retries or 0, ENDS[rule.scope])} "
+        f"| {(rule.mend or '').format(**FILLED)} |"
         for rule in RULES
     )
     return FAILURES + "\n".join(rows) + "\n"
