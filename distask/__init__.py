@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distask.version import __version__
+
 if TYPE_CHECKING:
-    from distask.runner.job import Result, Selection, run
+    from distask.runner.job import Result, Selection
+    from distask.runner.run import run
     from distask.task.load import load
     from distask.task.pipeline import Pipeline
     from distask.task.task import Task
 
-__version__ = "0.1.0"
-__all__ = ["Pipeline", "Result", "Selection", "Task", "load", "run"]
+__all__ = ["Pipeline", "Result", "Selection", "Task", "__version__", "load", "run"]
 
 _HOMES = {
     "Pipeline": "distask.task.pipeline",
@@ -27,7 +29,7 @@ _HOMES = {
     "Selection": "distask.runner.job",
     "Task": "distask.task.task",
     "load": "distask.task.load",
-    "run": "distask.runner.job",
+    "run": "distask.runner.run",
 }
 
 

@@ -19,15 +19,11 @@ The number is the exit code of the command line.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from distask.runner.stats import Stats
-    from distask.spec.diagnostics import Diagnostic
-    from distask.spec.model import Parser
 
 
 class DistaskError(Exception):
@@ -45,11 +41,11 @@ class UsageError(DistaskError):
 
 
 class SpecError(UsageError):
-    """A spec that is wrong; `diagnostics` holds every fault of it, in the order of the file."""
+    """An invalid spec; `diagnostics` has a `distask.diagnostics.Diagnostic` for each fault, in the file's order."""
 
     kind = "spec"
 
-    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+    def __init__(self, diagnostics: Sequence[Any]) -> None:
         self.diagnostics = tuple(diagnostics)
         super().__init__("\n\n".join(str(d) for d in self.diagnostics))
 
@@ -73,8 +69,8 @@ class OutputBusy(UsageError):  # noqa: N818 - it is; nothing went wrong
 class RunError(DistaskError):
     """The run can't go on; every completion that arrived is in the store."""
 
-    stats: Stats | None = None
-    """The counts up to there."""
+    stats: Any = None
+    """The counts up to there, a `distask.runner.stats.Stats`; None where nothing was counted."""
     partial: Path | None = None
     """The file that holds the rows that are done."""
 
@@ -125,5 +121,5 @@ class InvalidReply(RowError):  # noqa: N818 - a reply is invalid; it is no progr
     def __init__(self, kind: str, message: str, progress: Progress = Progress.NOTHING) -> None:
         super().__init__(kind, message)
         self.progress = progress
-        self.parser: Parser | None = None
-        """The parser whose message this is, where the spec is known."""
+        self.parser: Any = None
+        """The parser of the spec whose message this is; None where the spec is not known."""

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from distask.llm.config_model import Price
 
 
 def amount(count: int) -> str:
@@ -22,16 +18,6 @@ def money(usd: float) -> str:
     if usd <= 0:
         return "$0"
     return f"${usd:,.{max(2, 1 - math.floor(math.log10(usd)))}f}"
-
-
-def rates(price: Price) -> str:
-    """What tokens cost: $0.40 in ($0.10 cached), $1.60 out for a million tokens."""
-    cached = "" if price.cached_input is None else f" ({_rate(price.cached_input)} cached)"
-    return f"{_rate(price.input)} in{cached}, {_rate(price.output)} out for a million tokens"
-
-
-def _rate(usd: float) -> str:
-    return f"${usd:,.2f}" if round(usd, 2) == usd else f"${usd:g}"
 
 
 def tokens(into: int, out: int, *, cached: int = 0, cache_writes: int = 0, reasoning: int = 0) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from distask.llm.routes import Route
+    from distask.llm.request import Route
 
 SUBMITTING = "submitting"
 """The status of a batch that the provider may not have yet."""

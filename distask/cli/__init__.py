@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.main import get_command
 
-from distask import __version__
 from distask.cli import swift
 from distask.cli.help import Group, help_width
+from distask.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

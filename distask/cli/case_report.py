@@ -7,19 +7,35 @@ import json
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from msgspec import Struct, field
+
+from distask.diagnostics import visible
 from distask.errors import OutputError
-from distask.spec.diagnostics import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from distask.cli.test import Suite
+    from distask.diagnostics import Diagnostic
+    from distask.task.cases import Outcome
 
 SHORT = 60
 """Characters of two values that stand side by side in the message, and need no lines of their own."""
 CONTEXT = 2
 """Lines around a difference."""
+
+
+class Suite(Struct):
+    """One spec's outcomes."""
+
+    spec: str
+    outcomes: list[Outcome] = field(default_factory=list)
+    faults: Sequence[Diagnostic] = ()
+    """Why the spec can't be loaded."""
+    parsed: int = 0
+    """Replies of a model that could be read."""
+    model: str | None = None
+    seconds: float = 0.0
 
 
 def difference(wanted: Any, got: Any) -> list[tuple[str, str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from distask.cli.lines import safe, say
+from distask.cli.lines import say
+from distask.diagnostics import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,10 +13,10 @@ from distask.cli import options as o
 from distask.cli.console import out, plain
 from distask.cli.events import Events
 from distask.cli.setup import pairs
-from distask.figures import amount, rates
+from distask.figures import amount
 from distask.llm.adaptation import SYSTEM_ROLES
 from distask.llm.config import load_config
-from distask.llm.prices import known_of
+from distask.llm.prices import known_of, rates
 from distask.llm.probe import COMMON, Finding, local_servers, probe
 from distask.spec.model import TaskSpec
 

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 from rich.console import Console
 from rich.text import Text
 
-from distask.cli.lines import safe
+from distask.diagnostics import safe
 from distask.figures import several
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from distask.cli import options as o
 from distask.cli.events import Events
 from distask.cli.lines import say
 from distask.cli.setup import job_of
-from distask.figures import amount, money, rates, several
+from distask.figures import amount, money, several
+from distask.llm.prices import rates
 from distask.runner.plan import Plan, plan
 from distask.task.task import Task
 

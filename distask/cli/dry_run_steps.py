@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from distask.cli import chats
 from distask.cli.events import Events
-from distask.cli.lines import safe, say
+from distask.cli.lines import say
+from distask.diagnostics import safe
 from distask.figures import amount, money, several
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import traceback
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TextIO
 
-from distask.spec.diagnostics import visible_json
+from distask.diagnostics import visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -18,7 +18,7 @@ from distask.errors import SpecError, UsageError
 from distask.spec.faults import slugified
 from distask.spec.foreign import read_foreign
 from distask.spec.load import load_text
-from distask.task.cases import run_cases
+from distask.task.steps.cases import run_cases
 
 
 def command(

@@ -9,18 +9,10 @@ from __future__ import annotations
 import os
 import sys
 
-from distask.spec.diagnostics import visible
-
-JOINERS = "\u200c\u200d"
-"""Invisible, and part of how Persian, Hindi and emoji are written; they move nothing."""
+from distask.diagnostics import safe
 
 Part = tuple[str, str]
 """A text of anyone's, and its style."""
-
-
-def safe(text: str) -> str:
-    """A text with control and direction characters shown as escapes; line ends stay, tabs become spaces."""
-    return visible(text.expandtabs(4), keep="\n" + JOINERS)
 
 
 def say(*parts: Part) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from distask.cli.console import err, plain
-from distask.spec.diagnostics import nearest
+from distask.diagnostics import nearest
 
 if TYPE_CHECKING:
     from distask.cli.events import Events

@@ -20,11 +20,11 @@ from distask.cli import options as o
 from distask.cli.console import out, plain
 from distask.cli.events import Events
 from distask.cli.setup import job_of
+from distask.diagnostics import Diagnostic
 from distask.errors import InvalidReply
 from distask.figures import duration, money, several
 from distask.llm.prices import cost_of_usage, known_of
 from distask.runner.trial import Trial, Tried, try_rows
-from distask.spec.diagnostics import Diagnostic
 from distask.task.misfit import Misfit, misfit
 from distask.task.pipeline import Pipeline
 from distask.task.task import Task

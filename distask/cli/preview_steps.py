@@ -12,6 +12,7 @@ from distask.cli.events import Events
 from distask.cli.lines import say
 from distask.figures import money, several
 from distask.runner.generations import MODEL_COLUMN
+from distask.runner.run import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ LONGEST_VALUE = 1_000
 
 def show(job: Job, *, whole: bool, as_json: bool) -> int:
     """Run the rows and print what became of them; gives the exit code. The replies are in the run's store."""
-    result = replace(job, output=None, store=job.store_file()).run()
+    result = run_job(replace(job, output=None, store=job.store_file()))
     rows = result.rows or []
     if as_json:
         told = {"task": job.task.name, "model": job.llm.config.model, "rows_out": rows}

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distask.cli import steps
-from distask.cli.lines import safe
+from distask.diagnostics import safe
 from distask.figures import amount, duration, money, several
 
 if TYPE_CHECKING:

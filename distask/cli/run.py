@@ -16,6 +16,7 @@ from distask.cli.events import Events
 from distask.cli.progress import Progress
 from distask.cli.setup import job_of, task_and_llm
 from distask.errors import RunError
+from distask.runner.run import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,14 +109,14 @@ def _run_in_words(job: Job, *, quiet: bool, verbose: bool) -> int:
     if verbose:
         _print_config(_config(job.llm), console)
     with Progress(console, quiet=quiet, live=False if _rows_are_seen(job) else None) as progress:
-        result = job.run(progress, None if quiet else lambda sentence: console.print(plain(sentence, "yellow")))
+        result = run_job(job, progress, None if quiet else lambda sentence: console.print(plain(sentence, "yellow")))
     summary.tell(job, result, console, quiet=quiet, verbose=verbose)
     return result.exit_code
 
 
 def _run_with_events(job: Job, told: Events) -> int:
     told.tell("started", task=job.task.name, model=job.llm.config.model, output=job.output)
-    result = job.run(told.progress(), lambda sentence: told.tell("note", message=sentence))
+    result = run_job(job, told.progress(), lambda sentence: told.tell("note", message=sentence))
     told.result(result.exit_code, **summary.as_json(job, result))
     return result.exit_code
 

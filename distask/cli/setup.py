@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from distask.cli.options import Where, read_options
 from distask.data.compression import SUFFIXES
 from distask.data.input import Nothing
+from distask.diagnostics import did_you_mean
 from distask.errors import UsageError
 from distask.llm.config import load_config
 from distask.runner.job import Job, Selection, shape_of
-from distask.spec.diagnostics import did_you_mean
 from distask.spec.document import scalar
 from distask.spec.load import LoadedPipeline, load_spec
 from distask.spec.model import PythonParser, TextParser

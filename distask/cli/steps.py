@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distask.cli.lines import safe
+from distask.diagnostics import safe
 from distask.figures import several
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from rich.text import Text
 from distask.cli import steps
 from distask.cli.console import plain, short
 from distask.errors import StoreError
-from distask.figures import duration, money, rates, several
-from distask.llm.prices import known_of
+from distask.figures import duration, money, several
+from distask.llm.prices import known_of, rates
 from distask.runner.batch import Left
 from distask.runner.budget import CostReached
 from distask.spec.model import TaskSpec

@@ -3,49 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
-from msgspec import Struct
 from rich.text import Text
 
 from distask.cli import completing
 from distask.cli import options as o
 from distask.cli.console import out, plain
 from distask.cli.events import Events
-from distask.cli.lines import safe
+from distask.diagnostics import did_you_mean, safe
 from distask.errors import DistaskError, UsageError
 from distask.figures import several
-from distask.spec.diagnostics import did_you_mean
 from distask.spec.gallery import gallery
+from distask.spec.gallery_index import Entry, entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
     from distask.spec.model import TaskSpec, Typed
     from distask.spec.steps import PipelineSpec
 
-NO_KIND = "other"
-"""The kind of a task without tags."""
 LEAST_DESCRIPTION = 30
 """Characters of a description that stand beside the name; where there is no room for them it stands below, whole."""
-
-
-class Entry(Struct, frozen=True):
-    """A task of the gallery, as the list shows it; read without its models, so that the list is there at once."""
-
-    name: str
-    kind: str
-    description: str
-    columns: str
-    words: str
-    """All that a search looks at, in lower case."""
 
 
 def command(
@@ -74,35 +57,6 @@ def command(
         Events("tasks").result(tasks=list(shown))
     else:
         _print_list(found)
-
-
-def entries() -> list[Entry]:
-    """The gallery, by kind and name."""
-    return sorted((_entry(name, path) for name, path in gallery().items()), key=lambda e: (e.kind, e.name))
-
-
-def _entry(name: str, path: Path) -> Entry:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:  # the golden cases, at the end, are most of a file
-        head = re.split(r"^cases:", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
-        spec = yaml.load(head, loader)  # noqa: S506 - a safe loader, in C where there is one
-    except (yaml.YAMLError, ValueError):
-        spec = {"description": "(its file has errors: distask validate says which)"}
-    description = str(spec.get("description") or "")
-    tags = [str(tag) for tag in spec.get("tags") or [NO_KIND]]
-    columns = _columns(spec)
-    words = " ".join([name, description, *tags, columns, str(spec.get("reference") or "")])
-    return Entry(name, tags[0], description, columns, words.lower())
-
-
-def _columns(spec: Mapping[str, Any]) -> str:
-    inputs = [
-        f"{name}?" if isinstance(column, dict) and (column.get("required") is False or "when" in column) else str(name)
-        for name, column in (spec.get("inputs") or {}).items()
-    ]
-    mapped = spec.get("output_mappings") or {}
-    outputs = dict.fromkeys(str(mapped.get(name, name)) for name in spec.get("outputs") or ())
-    return f"{', '.join(inputs) or 'nothing'} → {', '.join(outputs)}"
 
 
 def _found(words: Sequence[str]) -> list[Entry]:

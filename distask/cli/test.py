@@ -9,26 +9,26 @@ from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import Struct, field
 from rich.text import Text
 
 from distask.cli import options as o
-from distask.cli.case_report import difference, write_junit
+from distask.cli.case_report import Suite, difference, write_junit
 from distask.cli.console import err, out, plain, short
 from distask.cli.events import Events
 from distask.errors import SpecError, UsageError
 from distask.figures import duration, several
 from distask.spec.load import LoadedPipeline, load_spec
-from distask.task.cases import Broken, Outcome, case_name, case_task, compare, outcome, runs_code, try_cases
+from distask.task.cases import Broken, Outcome, case_name, case_task, compare, outcome, runs_code
+from distask.task.steps.cases import try_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
 
+    from distask.diagnostics import Diagnostic
     from distask.llm.config import Resolved
     from distask.runner.trial import Tried
-    from distask.spec.diagnostics import Diagnostic
     from distask.spec.load import LoadedSpec
     from distask.store import Store
 
@@ -36,19 +36,6 @@ MARKS = {"passed": ".", "failed": "F", "skipped": "s"}
 COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 FAILED = 3
 """The exit code where a case does not hold."""
-
-
-class Suite(Struct):
-    """One spec's outcomes."""
-
-    spec: str
-    outcomes: list[Outcome] = field(default_factory=list)
-    faults: Sequence[Diagnostic] = ()
-    """Why the spec can't be loaded."""
-    parsed: int = 0
-    """Replies of a model that could be read."""
-    model: str | None = None
-    seconds: float = 0.0
 
 
 def command(

@@ -11,8 +11,8 @@ from msgspec import Struct, field
 
 from distask.cli import options as o
 from distask.cli.events import Events
+from distask.diagnostics import Diagnostic, did_you_mean, nearest, visible, visible_json
 from distask.errors import InputError, RowError, SpecError, UsageError
-from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest, visible, visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ def check(source: str, data: Data | None = None, params: dict[str, Any] | None =
         loaded = load_spec(source)
     except SpecError as error:
         return list(error.diagnostics)
-    from distask.task.cases import run_cases
+    from distask.task.steps.cases import run_cases
 
     found = run_cases(loaded)
     if params:

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from distask.data.row import Row, plain
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Cells(Struct):
@@ -77,49 +75,3 @@ def _streamed(batch: Any) -> Any:
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
     return sink.getvalue()
-
-
-def rows_of(batches: Iterable[Any], schema: Any, file: str, before: int = 0) -> Iterator[Row]:
-    """The rows of record batches; a row's `line` is its number in the source, of which `before` precede the first."""
-    number = before
-    for batch in batches:
-        for place, values in enumerate(plain_rows(batch)):
-            number += 1
-            yield Row(values, file, number, cells=Cells(schema, batch, place))
-
-
-def duplicate_name(schema: Any) -> str | None:
-    """A column's name that a schema has twice; None where there is none."""
-    names: list[str] = schema.names
-    return next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-
-
-def plain_rows(batch: Any) -> list[dict[str, Any]]:
-    """The rows of a record batch as JSON has them: dates and decimals as text, bytes as they are."""
-    try:
-        return [{name: plain(value) for name, value in values.items()} for values in batch.to_pylist()]
-    except (OverflowError, ValueError, NotImplementedError):  # such as dates that Python's calendar does not reach
-        columns = [[_plain(scalar) for scalar in column] for column in batch.columns]
-        return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _plain(scalar: Any) -> Any:
-    """One value; what Python has no type for becomes the text that Arrow writes."""
-    import pyarrow as pa
-
-    if not scalar.is_valid:
-        return None
-    try:
-        return plain(scalar.as_py())
-    except (OverflowError, ValueError, NotImplementedError):
-        pass
-    if isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar):
-        return _plain(scalar.value)
-    if isinstance(scalar, pa.StructScalar):
-        return {name: _plain(scalar[index]) for index, name in enumerate(scalar.type.names)}
-    if isinstance(scalar, pa.ListScalar):  # also maps, whose items are pairs
-        return [_plain(item) for item in scalar.values]
-    try:
-        return str(scalar.cast(pa.string()).as_py()).replace(" ", "T")
-    except pa.ArrowException:
-        return str(scalar.value)

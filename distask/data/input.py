@@ -16,8 +16,8 @@ from distask.data.objects import is_object, object_files
 from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, reader_of
 from distask.data.readers.hub import PREFIX, read_folder, read_hub
 from distask.data.row import Row
+from distask.diagnostics import did_you_mean, nearest
 from distask.errors import InputError
-from distask.spec.diagnostics import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping

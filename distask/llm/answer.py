@@ -22,7 +22,7 @@ from distask.llm.usage import COST_HEADER, PlainUsage, read_usage, share_usage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from distask.llm.http import Response
+    from distask.llm.http.transport import Response
     from distask.llm.request import Usage
 
 

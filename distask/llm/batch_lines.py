@@ -19,8 +19,7 @@ from distask.llm.retry import Situation, classify
 from distask.llm.routes import PATHS
 
 if TYPE_CHECKING:
-    from distask.llm.request import Request
-    from distask.llm.routes import Route
+    from distask.llm.request import Request, Route
     from distask.llm.schema_requests import SchemaFitter
 
 EXPIRED = frozenset({"batch_expired", "expired"})

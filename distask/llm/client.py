@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from distask.llm.adaptation import Adapter
 from distask.llm.breaker import Breaker
-from distask.llm.http import is_local
+from distask.llm.http.transport import is_local
 from distask.llm.latency import Latency
 from distask.llm.offline import OfflineProvider
 from distask.llm.openai import Endpoint, OpenAIProvider

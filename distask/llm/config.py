@@ -16,12 +16,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from pydantic import ValidationError
 
+from distask.diagnostics import did_you_mean
 from distask.errors import ConfigError
 from distask.llm import models
 from distask.llm.config_file import SECRET_KEYS, check, dotted, errors, find_config, read, read_config, said
 from distask.llm.config_model import GROUPS, REFERENCE, Limits, LLMConfig, Price, checked_address
 from distask.llm.gguf import identity, model_file
-from distask.spec.diagnostics import did_you_mean
 from distask.spec.document import scalar
 from distask.spec.gallery import configs
 from distask.spec.model import LLM

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from distask.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.errors import ConfigError, SpecError
 from distask.llm.config_model import GROUPS, LLMConfig
-from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.document import Document
 from distask.spec.gallery import configs
 

@@ -14,7 +14,7 @@ import orjson
 from distask.errors import ConfigError
 from distask.llm.answer import read_completions
 from distask.llm.gguf import model_file
-from distask.llm.http import Response
+from distask.llm.http.transport import Response
 from distask.llm.request import CallFailed, Failure
 from distask.llm.retry import Situation, classify
 from distask.llm.routes import payload

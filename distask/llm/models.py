@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from distask.llm.http import LOCAL_HOSTS
+from distask.llm.http.transport import LOCAL_HOSTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

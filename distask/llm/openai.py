@@ -15,7 +15,8 @@ import orjson
 from msgspec import Struct, field
 
 from distask.llm.answer import read_completions, whole
-from distask.llm.http import Fault, Http
+from distask.llm.http.client import Http
+from distask.llm.http.transport import Fault
 from distask.llm.request import CallFailed, Failure
 from distask.llm.retry import Situation, classify
 from distask.llm.routes import PATHS, payload
@@ -25,8 +26,7 @@ from distask.llm.schema_requests import SchemaFitter, has_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from distask.llm.request import Completion, Request
-    from distask.llm.routes import Route
+    from distask.llm.request import Completion, Request, Route
     from distask.llm.schema_dialects import Dialect
 
 MODELS_TIMEOUT_S = 5.0

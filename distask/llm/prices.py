@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from distask.llm.config_model import Price
-from distask.llm.http import LOCAL_HOSTS
+from distask.llm.http.transport import LOCAL_HOSTS
 
 if TYPE_CHECKING:
     from distask.llm.config import Resolved
@@ -130,3 +130,13 @@ def _looked_up(provider: str, base_url: str, model: str, *, batch: bool) -> Know
         cache_write=None if written == chat else written,
     )
     return Known(price, LIBRARY, facts.context_window)
+
+
+def rates(price: Price) -> str:
+    """What tokens cost: $0.40 in ($0.10 cached), $1.60 out for a million tokens."""
+    cached = "" if price.cached_input is None else f" ({_rate(price.cached_input)} cached)"
+    return f"{_rate(price.input)} in{cached}, {_rate(price.output)} out for a million tokens"
+
+
+def _rate(usd: float) -> str:
+    return f"${usd:,.2f}" if round(usd, 2) == usd else f"${usd:g}"

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
+from distask.diagnostics import nearest
 from distask.llm.client import build_client
 from distask.llm.models import LOCAL_PORTS, PROBE_SECONDS, Found, listed
 from distask.llm.parameters import MAX_TOKENS
 from distask.llm.request import CallFailed, Completion, Failure, Request
-from distask.spec.diagnostics import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from distask.llm.client import Client
     from distask.llm.config import Resolved
-    from distask.llm.routes import Route
+    from distask.llm.request import Route
 
 FEW_TOKENS = 16
 """Of a reply: enough to see that there is one, and the least that some servers take."""

@@ -13,13 +13,16 @@ from distask.errors import DistaskError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from distask.llm.routes import Route
 
 Message = dict[str, Any]
 """A chat message as the OpenAI API has it: `{"role": str, "content": str | list[part], ...}`."""
 
 Scope = Literal["retry", "row", "run"]
 """What a failure ends: nothing yet (it is tried again), its row, or the run."""
+
+
+Route = Literal["chat", "completions", "embeddings", "images"]
+"""What a server is asked for."""
 
 
 class Usage(Struct, frozen=True, array_like=True):

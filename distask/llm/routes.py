@@ -6,12 +6,10 @@ a completion whose text is the continuation, the embedding as JSON, or the image
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distask.llm.request import Request
-
-Route = Literal["chat", "completions", "embeddings", "images"]
 
 PATHS: dict[str, str] = {
     "chat": "/chat/completions",

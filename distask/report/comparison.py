@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from distask.diagnostics import did_you_mean
 from distask.errors import InputError, UsageError
 from distask.figures import amount, money, several
 from distask.report.about import about, brief
@@ -16,7 +17,6 @@ from distask.report.result import Result
 from distask.report.spending import Spending
 from distask.report.spill import SpillFile
 from distask.report.tally import BATCH_BYTES, BATCH_ROWS, MOST_FAILED, MOST_ROWS
-from distask.spec.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

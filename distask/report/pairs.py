@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from distask.diagnostics import did_you_mean
 from distask.errors import UsageError
 from distask.report.agreement import canonical
 from distask.report.waiting import WaitingRows
-from distask.spec.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

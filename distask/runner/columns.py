@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distask.data.readers.delimiter import delimiter_hint
+from distask.diagnostics import nearest
 from distask.errors import InputError, RowError
 from distask.runner.generations import MODEL_COLUMN
-from distask.spec.diagnostics import nearest
 from distask.task.task import Task
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from distask.errors import RunError, UsageError
 from distask.figures import several
 from distask.ledger import Ledger
 from distask.llm.prices import known_of
+from distask.llm.tracing import run_span
 from distask.runner.batch import Desk, gather, refuse_to_ask_twice
 from distask.runner.calls import Calls
 from distask.runner.deferred import Nowhere
@@ -60,7 +61,17 @@ def run_here(
     tell: Callable[[str], None] | None = None,
     bring: Bring | None = None,
 ) -> Result:
-    """See `Job.run`. Where something is to `bring` the replies, as batches do, the endpoint is not asked."""
+    """See `run.run`. Where something is to `bring` the replies, as batches do, the endpoint is not asked."""
+    with run_span(job.task.name, job.llm.config.model):
+        return _run(job, observe, tell, bring)
+
+
+def _run(
+    job: Job,
+    observe: Callable[[Stats], None] | None,
+    tell: Callable[[str], None] | None,
+    bring: Bring | None,
+) -> Result:
     rows = examine(job, tell)
     told_before = rows.notes if tell is not None else []
     path, far = job.output_path(), job.destination()

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from distask.ledger import Entry
     from distask.llm.config import Resolved
-    from distask.llm.request import Request
-    from distask.llm.routes import Route
+    from distask.llm.request import Request, Route
     from distask.runner.requests import Target
 
 MEGABYTE = 1_000_000

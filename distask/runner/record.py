@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from distask import __version__
 from distask.data.writers.base import unwritable
 from distask.errors import UsageError
+from distask.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

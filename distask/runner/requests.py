@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from distask.llm.config import Resolved
     from distask.llm.config_model import Price
     from distask.llm.latency import Latency
-    from distask.llm.request import Message
-    from distask.llm.routes import Route
+    from distask.llm.request import Message, Route
     from distask.task.draws import Index
     from distask.task.task import Task
 

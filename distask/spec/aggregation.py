@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from distask.spec.diagnostics import did_you_mean
+from distask.diagnostics import did_you_mean
 from distask.spec.model import ListParser, RegexParser
 
 if TYPE_CHECKING:

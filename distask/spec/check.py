@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from distask.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.aggregation import aggregate_columns, aggregation_faults
 from distask.spec.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Seen, article
-from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.expressions import read_expression
 from distask.spec.gallery import configs
 from distask.spec.model import FileContent, RawCompletion, StructuredOutput

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
+from distask.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.expressions import GLOBALS, Include, Name, Syntax, read_expression, read_template
 from distask.spec.faults import shown
 from distask.spec.model import IDENTIFIER, Output

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from msgspec import Struct, field
 
+from distask.diagnostics import Diagnostic
 from distask.errors import SpecError
-from distask.spec.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,7 +14,7 @@ from jinja2.lexer import TokenStream
 from jinja2.parser import Parser
 from msgspec import Struct, field
 
-from distask.spec.diagnostics import nearest
+from distask.diagnostics import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

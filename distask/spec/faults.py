@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from distask.spec.diagnostics import did_you_mean, nearest
+from distask.diagnostics import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pydantic_core import ErrorDetails
 
-    from distask.spec.diagnostics import Diagnostic
+    from distask.diagnostics import Diagnostic
     from distask.spec.document import Document
 
     Misplaced = Callable[[tuple[Any, ...], str], str | None]

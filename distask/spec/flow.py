@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from distask.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.aggregation import aggregate_columns
 from distask.spec.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Seen
-from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.expressions import GLOBALS, read_expression, read_template
 from distask.spec.gallery import configs
 from distask.spec.model import TaskSpec
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.spec.document import Document
-    from distask.spec.load import Loaded
+    from distask.spec.loaded import Loaded
     from distask.spec.steps import PipelineCase, Step
 
 

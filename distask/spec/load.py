@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, field
 from pydantic import ValidationError
 
+from distask.diagnostics import Diagnostic, nearest
 from distask.errors import SpecError
 from distask.spec.check import check_spec
-from distask.spec.diagnostics import Diagnostic, nearest
 from distask.spec.document import MAX_BYTES, Document
 from distask.spec.faults import Fault, Place, model_diagnostics, model_faults, slugified
 from distask.spec.gallery import gallery
+from distask.spec.loaded import Loaded, LoadedPipeline, LoadedSpec
 from distask.spec.model import LLM, OnInvalid, StructuredOutput, TaskSpec
 from distask.spec.schema import keys_at
 
@@ -76,27 +76,6 @@ _MOST_FAULTS = 100
 """Faults of one pass that are looked into, and faults that are told."""
 _PASSES = 12
 """How often what is wrong is put aside to see what else is; each pass goes a level deeper."""
-
-
-class LoadedSpec(Struct, frozen=True):
-    """A spec of one call that is right, with the file it came from."""
-
-    spec: TaskSpec
-    path: Path
-    document: Document
-
-
-class LoadedPipeline(Struct, frozen=True):
-    """A spec of steps that is right, with the file it came from, and the tasks of its steps."""
-
-    spec: PipelineSpec
-    path: Path
-    document: Document
-    tasks: dict[Place, Loaded] = field(default_factory=dict)
-    """The place of a step to the task that it asks."""
-
-
-Loaded = LoadedSpec | LoadedPipeline
 
 
 def find_spec(source: str | Path) -> Path:
@@ -160,6 +139,10 @@ def load_text(text: str, path: Path, within: Sequence[Path] = ()) -> Loaded:
     return load_data(data, document, path, within, found)
 
 
+def _load_file(path: Path, within: Sequence[Path]) -> Loaded:
+    return load_text(read_text(path), path, within)
+
+
 def load_data(
     data: dict[Any, Any],
     document: Document,
@@ -181,7 +164,7 @@ def load_data(
         from distask.spec.flow import check_flow
         from distask.spec.tasks import load_tasks
 
-        tasks, wrong = load_tasks(spec, document, path, within)
+        tasks, wrong = load_tasks(spec, document, path, within, _load_file, load_data)
         told += wrong
         told += check_flow(spec, document, tasks, aside)
     elif spec is not None:

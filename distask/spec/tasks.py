@@ -6,14 +6,15 @@ A spec names others by their place beside itself, or by a built-in name; one tha
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from distask.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.errors import SpecError
 from distask.spec.checker import MAPPINGS
-from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.spec.expressions import GLOBALS, read_expression, read_template
 from distask.spec.gallery import gallery
 from distask.spec.model import StructuredOutput, TaskSpec
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from distask.spec.document import Document
     from distask.spec.expressions import Syntax
     from distask.spec.faults import Place
-    from distask.spec.load import Loaded
+    from distask.spec.loaded import Loaded
     from distask.spec.steps import Step
 
 MOST_NESTED = 16
@@ -44,12 +45,24 @@ def walk(steps: Iterable[Step], place: Place = ("steps",)) -> Iterator[tuple[Pla
             yield from walk(step.steps, (*place, index, "steps"))
 
 
+LoadFile = Callable[[Path, "Sequence[Path]"], "Loaded"]
+LoadData = Callable[..., "Loaded"]
+
+
 def load_tasks(
-    spec: PipelineSpec, document: Document, path: Path, within: Sequence[Path]
+    spec: PipelineSpec,
+    document: Document,
+    path: Path,
+    within: Sequence[Path],
+    load_file: LoadFile,
+    load_data: LoadData,
 ) -> tuple[dict[Place, Loaded], list[Diagnostic]]:
-    """The tasks of all steps by the step's place, and what is wrong with the others."""
+    """The tasks of all steps by the step's place, and the faults of the others.
+
+    `load_file` and `load_data` load the spec of a file and one that is written out in a step, as `spec.load` does.
+    """
     with _COUNT:
-        return _load_tasks(spec, document, path, within)
+        return _load_tasks(spec, document, path, within, load_file, load_data)
 
 
 class _Count(threading.local):
@@ -70,7 +83,12 @@ _COUNT = _Count()
 
 
 def _load_tasks(
-    spec: PipelineSpec, document: Document, path: Path, within: Sequence[Path]
+    spec: PipelineSpec,
+    document: Document,
+    path: Path,
+    within: Sequence[Path],
+    load_file: LoadFile,
+    load_data: LoadData,
 ) -> tuple[dict[Place, Loaded], list[Diagnostic]]:
     tasks: dict[Place, Loaded] = {}
     found: list[Diagnostic] = []
@@ -84,17 +102,17 @@ def _load_tasks(
             break
         try:
             if isinstance(step.task, dict):
-                tasks[place] = _inline(spec, step, step.task, place, document, path, within)
+                tasks[place] = _inline(spec, step, step.task, place, document, path, within, load_data)
             else:
-                tasks[place] = _of_file(step.task, (*place, "task"), document, path, chain)
+                tasks[place] = _of_file(step.task, (*place, "task"), document, path, chain, load_file)
         except SpecError as error:
             found += error.diagnostics
     return tasks, found
 
 
-def _of_file(name: str, place: Place, document: Document, path: Path, chain: Sequence[Path]) -> Loaded:
-    from distask.spec.load import load_text, read_text
-
+def _of_file(
+    name: str, place: Place, document: Document, path: Path, chain: Sequence[Path], load_file: LoadFile
+) -> Loaded:
     def wrong(message: str, hint: str | None = None) -> SpecError:
         return SpecError([document.diagnostic(place, message, hint)])
 
@@ -126,7 +144,7 @@ def _of_file(name: str, place: Place, document: Document, path: Path, chain: Seq
     if len(chain) > MOST_NESTED:
         raise wrong(f"tasks are nested deeper than {MOST_NESTED} levels")
     try:
-        return load_text(read_text(file), file, chain)
+        return load_file(file, chain)
     except SpecError as error:
         told = document.diagnostic(place, f"the task `{name}` has errors of its own", "they are told with their places")
         raise SpecError([*error.diagnostics, told]) from None
@@ -140,10 +158,9 @@ def _inline(
     document: Document,
     path: Path,
     within: Sequence[Path],
+    load_data: LoadData,
 ) -> Loaded:
     """A task that is written out: it sees the params and vars around it, and reads what its templates name."""
-    from distask.spec.load import load_data
-
     part = document.part((*place, "task"))
     data: dict[Any, Any] = dict(written)
     data.setdefault("name", step.name or f"step-{'-'.join(str(n + 1) for n in place if isinstance(n, int))}")

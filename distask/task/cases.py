@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from distask.diagnostics import did_you_mean
 from distask.errors import RowError, UsageError
 from distask.llm.request import Completion
-from distask.spec.diagnostics import did_you_mean
 from distask.spec.load import LoadedPipeline
 from distask.spec.model import PythonParser
 from distask.task.task import Task, compiler_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from distask.spec.diagnostics import Diagnostic
+    from distask.diagnostics import Diagnostic
     from distask.spec.load import Loaded, LoadedSpec
     from distask.spec.model import Case
     from distask.spec.steps import PipelineCase
@@ -62,23 +62,8 @@ class Broken(Exception):  # noqa: N818 - it becomes an outcome at once
         super().__init__(message)
 
 
-def run_cases(loaded: Loaded, *, allow_code: bool = False) -> list[Diagnostic]:
-    """A diagnostic for each case that does not hold; none for a spec that runs code which is not allowed."""
-    return [o.fault for o in try_cases(loaded, allow_code=allow_code) if o.fault is not None]
-
-
-def try_cases(loaded: Loaded, *, allow_code: bool = False) -> Iterator[Outcome]:
-    """Hold each case's reply against what it expects, in the order of the file."""
-    if runs_code(loaded) and not allow_code:
-        reason = "the spec runs code of its own: read it, then give --allow-code"
-        cases: Sequence[Case | PipelineCase] = loaded.spec.cases
-        yield from (Outcome(case_name(c, i), i, skipped=reason) for i, c in enumerate(cases))
-        return
-    if isinstance(loaded, LoadedPipeline):
-        from distask.task.steps.cases import try_pipeline_cases
-
-        yield from try_pipeline_cases(loaded, allow_code=allow_code)
-        return
+def try_task_cases(loaded: LoadedSpec, *, allow_code: bool) -> Iterator[Outcome]:
+    """Compare each case's reply with what it expects, in the order of the file."""
     compiler, began = compiler_of(loaded), time.thread_time()
     made: dict[str, Task] = {}  # params to the task
     for index, case in enumerate(loaded.spec.cases):

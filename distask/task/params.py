@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from distask.diagnostics import did_you_mean
 from distask.errors import UsageError
-from distask.spec.diagnostics import did_you_mean
 from distask.spec.expressions import read_expression, read_template
 from distask.task.columns import ColumnType
 from distask.task.filters import text_of

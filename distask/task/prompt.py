@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from distask.diagnostics import did_you_mean
 from distask.errors import RowError, UsageError
-from distask.spec.diagnostics import did_you_mean
 from distask.spec.model import RawCompletion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from distask.llm.routes import Route
+    from distask.llm.request import Route
     from distask.spec.model import TaskSpec
 
 GO_ON = {"continue_final_message": True, "add_generation_prompt": False}

@@ -24,7 +24,7 @@ from distask.task.sandbox import GLOBALS, Sandbox
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from distask.spec.diagnostics import Diagnostic
+    from distask.diagnostics import Diagnostic
     from distask.spec.document import Document
 
 

@@ -13,9 +13,9 @@ from rich.text import Text
 from distask.cli import chats, console
 from distask.cli.console import plain
 from distask.cli.lines import safe, say
+from distask.diagnostics import Diagnostic
 from distask.errors import EndpointError, SpecError
 from distask.figures import amount, duration, several
-from distask.spec.diagnostics import Diagnostic
 
 PAYLOADS = [
     "\x1b[2J\x1b[Hgone",

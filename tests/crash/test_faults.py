@@ -317,7 +317,7 @@ def test_a_reply_of_ten_megabytes_is_a_reply(bench):
 def test_a_reply_larger_than_any_may_be_is_its_rows_failure(bench):
     bench.always("x" * 200_000)
 
-    assert bench.run(values=QUICK | {"distask.llm.http:MAX_REPLY_BYTES": 100_000}) == (3, 3)
+    assert bench.run(values=QUICK | {"distask.llm.http.transport:MAX_REPLY_BYTES": 100_000}) == (3, 3)
     assert bench.kinds() == ["oversize"] * 3
 
 

@@ -118,7 +118,7 @@ PROGRAMS = {
         fault(test_faults.test_a_wait_that_the_server_asks_for_holds_the_whole_endpoint, test_faults.in_milliseconds, 0.69),
     ),
     "a reply may be of any size": (
-        "llm/plain.py", "if self._size > http.MAX_REPLY_BYTES:", "if False:",
+        "llm/http/direct.py", "if self._size > transport.MAX_REPLY_BYTES:", "if False:",
         fault(test_faults.test_a_reply_larger_than_any_may_be_is_its_rows_failure),
     ),
     "keywords are not in the key": (

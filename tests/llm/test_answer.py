@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from distask.llm.answer import completions_in, read_completions, whole
-from distask.llm.http import Response
+from distask.llm.http.transport import Response
 
 
 def read(data, headers=None):

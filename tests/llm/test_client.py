@@ -217,7 +217,7 @@ def test_a_reply_that_drips_or_never_comes_ends_at_the_deadline(server, reply):
 
 def test_a_reply_without_end_is_cut_off(server, monkeypatch):
     """Memory is bounded whatever the server sends."""
-    monkeypatch.setattr("distask.llm.http.MAX_REPLY_BYTES", 1000)
+    monkeypatch.setattr("distask.llm.http.transport.MAX_REPLY_BYTES", 1000)
     server.reply = lambda body: "x" * 2000
 
     failure, client = ask(server)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distask.llm.answer import completions_in, read_completions
-from distask.llm.http import Response
+from distask.llm.http.transport import Response
 from distask.llm.retry import Situation, classify
 
 

@@ -12,7 +12,8 @@ import h2.events
 import pytest
 import trustme
 
-from distask.llm.http import Fault, Http
+from distask.llm.http.client import Http
+from distask.llm.http.transport import Fault
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Request-Id: r7\r\n\r\nok"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

@@ -8,7 +8,7 @@ import pytest
 
 from distask.llm.answer import read_completions
 from distask.llm.batch_lines import read_result
-from distask.llm.http import Response
+from distask.llm.http.transport import Response
 from distask.llm.request import Usage
 from distask.llm.retry import Situation
 from distask.llm.usage import read_usage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distask.spec.diagnostics import Diagnostic, did_you_mean, nearest
+from distask.diagnostics import Diagnostic, did_you_mean, nearest
 
 
 def test_a_fault_shows_the_line_a_caret_and_the_mend():

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from distask.data.writers.base import Writer
+from distask.diagnostics import did_you_mean
 from distask.errors import UsageError
-from distask.spec.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

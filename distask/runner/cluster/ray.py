@@ -27,7 +27,7 @@ from distask.runner.cluster.outcome import Outcome, marked, whole
 from distask.runner.cluster.outputs import Outputs
 from distask.runner.engine import Interrupted
 from distask.runner.job import Result, is_remote
-from distask.runner.local import described, examine
+from distask.runner.local import described, examine, run_here
 from distask.runner.shared import FAILURES_KEPT
 from distask.runner.stats import Stats
 from distask.task.pipeline import Pipeline
@@ -217,7 +217,7 @@ def _unless_busy(job: Job) -> Result:
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            return job.run()
+            return run_here(job)
         except OutputBusy:
             if time.monotonic() >= until:
                 raise

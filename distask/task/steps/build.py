@@ -15,7 +15,7 @@ from distask.task.params import param_values
 from distask.task.sandbox import GLOBALS
 from distask.task.steps.calls import Enter, Frame, Leave
 from distask.task.steps.flow import Count
-from distask.task.steps.nodes import OUTERMOST, Around, Node, StepMaker
+from distask.task.steps.nodes import OUTERMOST, Around, Body, StepMaker
 from distask.task.steps.scope import Scope
 from distask.task.task import Task, compiler_of
 
@@ -40,19 +40,6 @@ class Settings(Struct, frozen=True):
     allow_paths: Sequence[Path] = ()
     compilers: dict[int, Compiler] = field(default_factory=dict)
     """Of each spec by its identity; tasks of the same specs with other params may share them."""
-
-
-class Body(Struct, frozen=True):
-    """A spec's steps, made ready."""
-
-    nodes: tuple[Node, ...]
-    params: Mapping[str, Any]
-    outputs: tuple[str, ...]
-    """The columns that the spec says it adds, under the data's names; none where it leaves that to its steps."""
-    added: tuple[str, ...]
-    """Those that are new: data that has one of them already is refused."""
-    schemas: Mapping[str, Any]
-    """The JSON Schemas of `outputs`."""
 
 
 class Builder:

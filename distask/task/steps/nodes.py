@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -26,7 +26,6 @@ from distask.task.steps.rows import Columns, Explode, Filter, Set, When
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from distask.task.steps.build import Builder
     from distask.task.steps.scope import Scope
     from distask.task.task import Task
     from distask.task.templates import Place
@@ -49,6 +48,56 @@ class Around(Struct, frozen=True):
 
 
 OUTERMOST = Around()
+
+
+class Body(Struct, frozen=True):
+    """A spec's steps, made ready."""
+
+    nodes: tuple[Node, ...]
+    params: Mapping[str, Any]
+    outputs: tuple[str, ...]
+    """The columns that the spec says it adds, under the data's names; none where it leaves that to its steps."""
+    added: tuple[str, ...]
+    """Those that are new: data that has one of them already is refused."""
+    schemas: Mapping[str, Any]
+    """The JSON Schemas of `outputs`."""
+
+
+class Builder(Protocol):
+    """What makes the steps of a spec and of the specs in it; `build.Builder` is the real one."""
+
+    counts: list[Count]
+    asked: list[tuple[StepLLM, LLM]]
+
+    @property
+    def allow_code(self) -> bool:
+        """Whether functions of the spec's own may run."""
+
+    @property
+    def seed(self) -> int:
+        """Random seed."""
+
+    def name(self, wanted: str) -> str:
+        """A name that no step has yet."""
+
+    def note_schemas(self, schemas: Mapping[str, Any]) -> None:
+        """Take note of the JSON Schemas of columns that a step makes."""
+
+    def task(self, loaded: LoadedSpec, params: Mapping[str, Any], name: str) -> Task:
+        """A task of one call; raises `UsageError`."""
+
+    def asks_again(self, task: str) -> bool:
+        """Whether an earlier step uses a task of this name."""
+
+    def body(
+        self,
+        loaded: LoadedPipeline,
+        params: Mapping[str, Any],
+        around: Around,
+        mappings: tuple[Mapping[str, str], Mapping[str, str]],
+        count: Count | None,
+    ) -> Body:
+        """The steps of a spec, between its first and its last; raises `UsageError`."""
 
 
 class StepMaker:

@@ -22,6 +22,10 @@ _LONGEST_LIST = 8
 """Known words that a hint lists."""
 
 
+JOINERS = "\u200c\u200d"
+"""Invisible, and part of how Persian, Hindi and emoji are written; they move nothing."""
+
+
 class Diagnostic(Struct, frozen=True):
     """One fault. Lines and columns count from 1, in characters; line 0 is the file as a whole."""
 
@@ -81,6 +85,11 @@ def visible(text: str, keep: str = "\n") -> str:
     if text.isprintable():
         return text
     return "".join(c if c in keep or not _hidden(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def safe(text: str) -> str:
+    """A text with control and direction characters shown as escapes; line ends stay, tabs become spaces."""
+    return visible(text.expandtabs(4), keep="\n" + JOINERS)
 
 
 def visible_json(text: str) -> str:

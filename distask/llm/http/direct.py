@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit
 
 from httptools import HttpParserError, HttpResponseParser
 
-from distask.llm import http
-from distask.llm.http import CONNECT_SECONDS, IDLE_SECONDS, Fault, Oversize, Response
+from distask.llm.http import transport
+from distask.llm.http.transport import CONNECT_SECONDS, IDLE_SECONDS, Fault, Oversize, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -191,7 +191,7 @@ class _Connection(asyncio.BufferedProtocol):
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
         self._size += len(body)
-        if self._size > http.MAX_REPLY_BYTES:
+        if self._size > transport.MAX_REPLY_BYTES:
             self.fail(Oversize())
 
     def on_message_complete(self) -> None:

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
-from distask.llm import http
-from distask.llm.http import CONNECT_SECONDS, IDLE_SECONDS, LOCAL_HOSTS, Fault, Oversize, Response
+from distask.llm.http import transport
+from distask.llm.http.transport import CONNECT_SECONDS, IDLE_SECONDS, LOCAL_HOSTS, Fault, Oversize, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ async def _exchange(request: StreamRequest) -> Response:
             while (chunk := await reader.read_chunk()) is not None:
                 chunks.append(chunk.to_bytes())
                 size += len(chunks[-1])
-                if size > http.MAX_REPLY_BYTES:
+                if size > transport.MAX_REPLY_BYTES:
                     raise Oversize
             return Response(answer.status, answer.headers, chunks[0] if len(chunks) == 1 else b"".join(chunks))
     except PyreqwestError as error:
