@@ -145,7 +145,7 @@ def texts_reach_the_terminal() -> None:
     """Nothing is made visible on its way to the terminal."""
     import sys
 
-    from distask.spec import diagnostics
+    from distask import diagnostics
 
     def as_it_is(text: str, *_: object, **__: object) -> str:
         return text
