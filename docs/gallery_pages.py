@@ -8,22 +8,22 @@ from itertools import takewhile
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
-from distask.cli.chats import lines
-from distask.cli.tasks import Entry, entries
+from distask.cli.commands.tasks import Entry, entries
+from distask.cli.display.chats import lines
 from distask.errors import DistaskError
-from distask.spec.aggregation import aggregate_columns
 from distask.spec.gallery import gallery
+from distask.spec.language.aggregation import aggregate_columns
+from distask.spec.language.model import TaskSpec
+from distask.spec.language.steps import TaskStep, kind_of
 from distask.spec.load import load_spec
-from distask.spec.model import TaskSpec
-from distask.spec.steps import TaskStep, kind_of
-from distask.spec.tasks import walk
+from distask.spec.step_tasks import walk
 from distask.task.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from distask.spec.model import Case, Typed
-    from distask.spec.steps import PipelineSpec, Step
+    from distask.spec.language.model import Case, Typed
+    from distask.spec.language.steps import PipelineSpec, Step
 
 INDEX = """\
 # The gallery

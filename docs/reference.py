@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import typer.main
 from pydantic import BaseModel
 
-from distask.cli import app, event_models
-from distask.llm.retry import RULES
-from distask.spec import model, steps
-from distask.spec.expressions import FILTERS as OWN_FILTERS
-from distask.task.filters import FILTERS
+from distask.cli import app
+from distask.cli.display import event_models
+from distask.llm.pacing.failure_rules import RULES
+from distask.spec.check.expressions import FILTERS as OWN_FILTERS
+from distask.spec.language import model, steps
 from distask.task.parsers import PARSERS
+from distask.task.templates.filters import FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from distask import load, run
+from distask.batch_ledger import Ledger
 from distask.errors import EndpointError, RunError, UsageError
-from distask.ledger import Ledger
-from distask.runner.budget import CostReached
+from distask.runner.engine.budget import CostReached
 from tests.batch_server import BatchServer
 from tests.server import Reply, echo
 

@@ -9,7 +9,7 @@ import pytest
 
 from distask import Selection, Task, run
 from distask.errors import EndpointError, InputError, RunError, UsageError
-from distask.runner import engine
+from distask.runner.engine import engine
 from distask.runner.record import record_path
 from tests.server import Reply
 

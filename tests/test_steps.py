@@ -14,7 +14,7 @@ import pytest
 
 from distask import load, run
 from distask.errors import EndpointError, InputError, UsageError
-from distask.runner.budget import CostReached
+from distask.runner.engine.budget import CostReached
 from tests.server import Reply
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.main import get_command
 
-from distask.cli import swift
-from distask.cli.help import Group, help_width
+from distask.cli import process
+from distask.cli.display.help import Group, help_width
 from distask.version import __version__
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def _root(
 
 def script() -> NoReturn:
     """The program `distask`: the command line of this process, which ends with it."""
-    swift.begin()
-    swift.end(main())
+    process.begin()
+    process.end(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,7 +100,7 @@ def _run(given: Sequence[str]) -> int:
     try:
         command: Any = get_command(app)
         if os.environ.get("_DISTASK_COMPLETE"):
-            from distask.cli.completion import answer
+            from distask.cli.commands.completion import answer
 
             answer(command, given)
         with command.make_context("distask", list(given), obj=given, terminal_width=help_width()) as context:
@@ -117,7 +117,7 @@ def _run(given: Sequence[str]) -> int:
 
 
 def _interrupted(given: Sequence[str]) -> int:
-    from distask.cli import events
+    from distask.cli.display import events
 
     with contextlib.suppress(OSError):
         if (told := events.wanted(given)) is not None:
@@ -129,7 +129,8 @@ def _interrupted(given: Sequence[str]) -> int:
 
 def _told(error: Exception, given: Sequence[str]) -> int:
     """Tell an error, in words or as an event; the exit code."""
-    from distask.cli import console, events, misuse
+    from distask.cli import usage_errors
+    from distask.cli.display import console, events
     from distask.errors import DistaskError
 
     error = _explained(error)
@@ -137,7 +138,7 @@ def _told(error: Exception, given: Sequence[str]) -> int:
     if isinstance(error, DistaskError):
         return console.tell_error(error) if told is None else told.failed(error)
     if isinstance(error, _MISUSE):
-        return misuse.tell_misuse(error) if told is None else misuse.as_event(error, told)
+        return usage_errors.tell_misuse(error) if told is None else usage_errors.as_event(error, told)
     return console.tell_bug(error) if told is None else told.bug(error)
 
 

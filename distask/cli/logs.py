@@ -25,7 +25,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
-        from distask.cli.console import err, plain
+        from distask.cli.display.console import err, plain
 
         if self.console is None:
             self.console = err()

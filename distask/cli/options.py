@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 from msgspec import Struct
 
-from distask.cli import completing
+from distask.cli import candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,11 +62,11 @@ class OnNaN(Enum):
 
 Spec = Annotated[
     str,
-    typer.Argument(metavar="SPEC", help="A task: its file, or a built-in one's name.", autocompletion=completing.tasks),
+    typer.Argument(metavar="SPEC", help="A task: its file, or a built-in one's name.", autocompletion=candidates.tasks),
 ]
 Specs = Annotated[
     list[str],
-    typer.Argument(metavar="SPEC...", help="Task files, or built-in tasks' names.", autocompletion=completing.tasks),
+    typer.Argument(metavar="SPEC...", help="Task files, or built-in tasks' names.", autocompletion=candidates.tasks),
 ]
 Source = Annotated[
     str | None,
@@ -110,7 +110,7 @@ Param = Annotated[
         "-p",
         metavar="K=V",
         help="A param of the task, its value in YAML; as often as you like.",
-        autocompletion=completing.params,
+        autocompletion=candidates.params,
         rich_help_panel=_IN,
     ),
 ]
@@ -174,7 +174,7 @@ Config = Annotated[
         "-c",
         metavar="LLM",
         help="An LLM config: its file, or a built-in one's name.",
-        autocompletion=completing.llms,
+        autocompletion=candidates.llms,
         rich_help_panel=_LLM,
     ),
 ]
@@ -192,7 +192,7 @@ Set = Annotated[
         metavar="K=V",
         help="llm.temperature=0, limits.timeout=60, input_mappings.COLUMN=YOURS, output_mappings.COLUMN=YOURS; "
         "as often as you like.",
-        autocompletion=completing.settings,
+        autocompletion=candidates.settings,
         rich_help_panel=_LLM,
     ),
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from distask.figures import tokens
+from distask.formatting import tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,12 +13,12 @@ import orjson
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from distask.llm.parameters import MAX_TOKENS, find_refusal, refuses_system
+from distask.llm.refused_parameters import MAX_TOKENS, find_refusal, refuses_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from distask.llm.parameters import Refusal
+    from distask.llm.refused_parameters import Refusal
     from distask.llm.request import Failure, Message, Request
 
 Action = Literal["drop", "rename", "merge_system"]

@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec.structs import replace
 
 from distask.llm.adaptation import Adapter
-from distask.llm.breaker import Breaker
 from distask.llm.http.transport import is_local
-from distask.llm.latency import Latency
-from distask.llm.offline import OfflineProvider
-from distask.llm.openai import Endpoint, OpenAIProvider
-from distask.llm.pace import Pace
+from distask.llm.pacing.backoff import backoff
+from distask.llm.pacing.circuit_breaker import Breaker
+from distask.llm.pacing.latency import Latency
+from distask.llm.pacing.pace import Pace
+from distask.llm.providers.offline import OfflineProvider
+from distask.llm.providers.openai import Endpoint, OpenAIProvider
 from distask.llm.request import CallFailed
-from distask.llm.schema_dialects import LLAMA_CPP, known_dialect
-from distask.llm.schema_requests import SchemaFitter
+from distask.llm.schemas.dialects import LLAMA_CPP, known_dialect
+from distask.llm.schemas.requests import SchemaFitter
 from distask.llm.tokens import estimate_tokens
 from distask.llm.tracing import tracer_of
-from distask.llm.waits import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distask.llm.config import Resolved
-    from distask.llm.pace import Place
+    from distask.llm.config.resolve import Resolved
+    from distask.llm.pacing.pace import Place
     from distask.llm.request import Completion, Failure, Request
     from distask.llm.tracing import Tracer
 
@@ -414,7 +414,7 @@ def _client(resolved: Resolved, on_event: Callable[[str], None] | None) -> Clien
 
 
 def _llamacpp(resolved: Resolved, on_event: Callable[[str], None] | None) -> Provider:
-    from distask.llm.llamacpp import LlamaCppProvider
+    from distask.llm.providers.llamacpp import LlamaCppProvider
 
     schemas = SchemaFitter(known_dialect(resolved.config) or LLAMA_CPP, on_event)
     return LlamaCppProvider(resolved.config.model or "", resolved.config.llamacpp, schemas)

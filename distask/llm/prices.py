@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from distask.llm.config_model import Price
+from distask.llm.config.model import Price
 from distask.llm.http.transport import LOCAL_HOSTS
 
 if TYPE_CHECKING:
-    from distask.llm.config import Resolved
+    from distask.llm.config.resolve import Resolved
     from distask.llm.request import Usage
 
 SMALL = 1_000

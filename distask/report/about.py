@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from distask.figures import amount, duration, money, several
+from distask.formatting import amount, duration, money, several
 from distask.runner.record import command_again, source_name
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Self
 
 from distask.data.writers.base import json_bytes
-from distask.report.spill import cannot_spill
+from distask.report.compare.spill import cannot_spill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

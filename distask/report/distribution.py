@@ -9,7 +9,7 @@ from collections import Counter
 from itertools import accumulate, chain, repeat
 from typing import TYPE_CHECKING, Any
 
-from distask.report.spill import SortedRuns, Span, SpillFile
+from distask.report.compare.spill import SortedRuns, Span, SpillFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

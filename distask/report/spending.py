@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from distask.figures import tokens
-from distask.llm.config_model import Price
+from distask.formatting import tokens
+from distask.llm.config.model import Price
 from distask.llm.prices import cost_of_usage
 
 if TYPE_CHECKING:

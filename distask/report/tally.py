@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.report.agreement import AgreementTally
 from distask.report.columns import ColumnTally
+from distask.report.compare.agreement import AgreementTally
+from distask.report.compare.spill import SpillFile
 from distask.report.failures import FailureTally
 from distask.report.spending import Spending
-from distask.report.spill import SpillFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ from distask.data.input import open_input, rows_input
 from distask.data.objects import is_object
 from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
 from distask.errors import UsageError
-from distask.llm.config import Resolved, load_config
-from distask.runner.columns import check_columns
+from distask.llm.config.resolve import Resolved, load_config
+from distask.runner.column_checks import check_columns
 from distask.runner.generations import Shape
 from distask.task.task import Task
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from distask.data.parts import Part
     from distask.data.row import Row
     from distask.runner.cluster.coordinator import Governor
+    from distask.runner.engine.shared import Failed
     from distask.runner.record import Identity
-    from distask.runner.shared import Failed
     from distask.runner.stats import Stats
     from distask.store import Store, StorePlace
     from distask.task.pipeline import Pipeline

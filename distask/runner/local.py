@@ -6,24 +6,24 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from distask.batch_ledger import Ledger
 from distask.data.writers import open_output
 from distask.errors import RunError, UsageError
-from distask.figures import several
-from distask.ledger import Ledger
+from distask.formatting import several
 from distask.llm.prices import known_of
 from distask.llm.tracing import run_span
-from distask.runner.batch import Desk, gather, refuse_to_ask_twice
-from distask.runner.calls import Calls
-from distask.runner.deferred import Nowhere
-from distask.runner.engine import Engine
+from distask.runner.batch.collect import Desk, gather, refuse_to_ask_twice
+from distask.runner.batch.deferred import Nowhere
+from distask.runner.engine.calls import Calls
+from distask.runner.engine.engine import Engine
+from distask.runner.engine.long_rows import LongRows
+from distask.runner.engine.loop import run_loop
+from distask.runner.engine.one_task import OneTask
+from distask.runner.engine.segments import run_pipeline
+from distask.runner.engine.shared import Shared
 from distask.runner.generations import output_schemas
 from distask.runner.job import Result
-from distask.runner.length import LongRows
-from distask.runner.loop import run_loop
-from distask.runner.one_task import OneTask
 from distask.runner.record import claim, record_path, refuse_to_replace, told, write_record
-from distask.runner.segments import run_pipeline
-from distask.runner.shared import Shared
 from distask.runner.stats import Stats
 from distask.runner.targets import budget_of, fallback, target
 from distask.task.pipeline import Pipeline
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from distask.data.input import Input
     from distask.data.row import Row
     from distask.data.writers import Writer
-    from distask.runner.deferred import Deferred
+    from distask.runner.batch.deferred import Deferred
+    from distask.runner.engine.shared import Failed
     from distask.runner.job import Job
-    from distask.runner.shared import Failed
     from distask.store import Store
 
 
@@ -52,7 +52,7 @@ class Bring(Protocol):
         observe: Callable[[Stats], None] | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> Deferred:
-        """See `distask.runner.batch.gather`."""
+        """See `distask.runner.batch.collect.gather`."""
 
 
 def run_here(

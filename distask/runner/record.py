@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from distask.runner.shared import Failed
+    from distask.runner.engine.shared import Failed
     from distask.runner.stats import Stats
 
 Identity = dict[str, Any]

@@ -14,7 +14,7 @@ from distask.task.load import load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from distask.llm.config import Resolved
+    from distask.llm.config.resolve import Resolved
     from distask.runner.stats import Stats
     from distask.task.pipeline import Pipeline
     from distask.task.task import Task

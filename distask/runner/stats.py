@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from distask.figures import tokens
-from distask.llm.latency import Latency
+from distask.formatting import tokens
+from distask.llm.pacing.latency import Latency
 from distask.llm.prices import cost_of_usage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from distask.ledger import Record
-    from distask.llm.config_model import Price
+    from distask.batch_ledger import Record
+    from distask.llm.config.model import Price
     from distask.llm.request import Completion
     from distask.task.steps.flow import Count
 

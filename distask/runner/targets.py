@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from distask.errors import UsageError
-from distask.llm.config import load_config
-from distask.llm.config_file import built_in
+from distask.llm.config.file import built_in
+from distask.llm.config.resolve import load_config
 from distask.llm.prices import known_of
-from distask.runner.requests import Target, merged
+from distask.runner.engine.requests import Target, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distask.llm.config import Resolved
-    from distask.runner.budget import Budget
-    from distask.runner.requests import Client
+    from distask.llm.config.resolve import Resolved
+    from distask.runner.engine.budget import Budget
+    from distask.runner.engine.requests import Client
     from distask.runner.stats import Stats
     from distask.task.task import Task
 
@@ -61,7 +61,7 @@ def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> 
                 f"--max-cost needs to know what {whom.model} costs at {whom.endpoint}: USD for a million tokens, "
                 "--set price.input=0.40 --set price.output=1.60, or `price` in the config"
             )
-    from distask.runner.budget import Budget
+    from distask.runner.engine.budget import Budget
 
     return Budget(max_cost, stats)
 

@@ -11,18 +11,18 @@ from pydantic import ValidationError
 
 from distask.diagnostics import Diagnostic, nearest
 from distask.errors import SpecError
-from distask.spec.check import check_spec
+from distask.spec.check.faults import Fault, Place, model_diagnostics, model_faults, slugified
+from distask.spec.check.spec import check_spec
 from distask.spec.document import MAX_BYTES, Document
-from distask.spec.faults import Fault, Place, model_diagnostics, model_faults, slugified
 from distask.spec.gallery import gallery
+from distask.spec.language.json_schema import keys_at
+from distask.spec.language.model import LLM, OnInvalid, StructuredOutput, TaskSpec
 from distask.spec.loaded import Loaded, LoadedPipeline, LoadedSpec
-from distask.spec.model import LLM, OnInvalid, StructuredOutput, TaskSpec
-from distask.spec.schema import keys_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distask.spec.steps import PipelineSpec
+    from distask.spec.language.steps import PipelineSpec
 
 __all__ = [
     "Loaded",
@@ -161,8 +161,8 @@ def load_data(
     told += [fault.diagnostic(document) for fault in faults]
     tasks: dict[Place, Loaded] = {}
     if spec is not None and not isinstance(spec, TaskSpec):
-        from distask.spec.flow import check_flow
-        from distask.spec.tasks import load_tasks
+        from distask.spec.check.flow import check_flow
+        from distask.spec.step_tasks import load_tasks
 
         tasks, wrong = load_tasks(spec, document, path, within, _load_file, load_data)
         told += wrong
@@ -226,7 +226,7 @@ def _language(data: dict[Any, Any]) -> type[TaskSpec | PipelineSpec]:
     """The models of what is written; those of steps are loaded only where there are some."""
     if "steps" not in data:
         return TaskSpec
-    from distask.spec.steps import PipelineSpec
+    from distask.spec.language.steps import PipelineSpec
 
     return PipelineSpec
 
@@ -252,7 +252,7 @@ def _misplaced(model: type[TaskSpec | PipelineSpec], path: Place, key: str) -> s
 
 
 def _misplaced_beside_steps(path: Place, key: str) -> str | None:
-    from distask.spec.steps import STEPS
+    from distask.spec.language.steps import STEPS
 
     if len(path) == 1 and key in TaskSpec.model_fields:
         return "a task asks one thing, or has `steps`: write what is asked into a step of its own, `task: {...}`"
@@ -262,7 +262,7 @@ def _misplaced_beside_steps(path: Place, key: str) -> str | None:
 
 
 def _parser_keys() -> set[str]:
-    from distask.spec.model import ParserBase
+    from distask.spec.language.model import ParserBase
 
     return {key for parser in ParserBase.__subclasses__() for key in parser.model_fields}
 

@@ -9,10 +9,10 @@ from msgspec import Struct, field
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from distask.spec.check.faults import Place
     from distask.spec.document import Document
-    from distask.spec.faults import Place
-    from distask.spec.model import TaskSpec
-    from distask.spec.steps import PipelineSpec
+    from distask.spec.language.model import TaskSpec
+    from distask.spec.language.steps import PipelineSpec
 
 
 class LoadedSpec(Struct, frozen=True):

@@ -11,18 +11,18 @@ from msgspec import Struct
 from distask.diagnostics import did_you_mean
 from distask.errors import RowError, UsageError
 from distask.llm.request import Completion
+from distask.spec.language.model import PythonParser
 from distask.spec.load import LoadedPipeline
-from distask.spec.model import PythonParser
 from distask.task.task import Task, compiler_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from distask.diagnostics import Diagnostic
+    from distask.spec.language.model import Case
+    from distask.spec.language.steps import PipelineCase
     from distask.spec.load import Loaded, LoadedSpec
-    from distask.spec.model import Case
-    from distask.spec.steps import PipelineCase
-    from distask.task.templates import Compiler, Place
+    from distask.task.templates.compiler import Compiler, Place
 
 MAX_SECONDS = 5.0
 """Seconds of its thread's own time that the cases of a spec may take; real ones take some milliseconds each."""
@@ -97,8 +97,8 @@ def case_name(case: Case | PipelineCase, index: int) -> str:
 def runs_code(loaded: Loaded) -> bool:
     """Whether a parser or a step of the spec, or of its steps' tasks, is code."""
     if isinstance(loaded, LoadedPipeline):
-        from distask.spec.steps import PythonStep
-        from distask.spec.tasks import walk
+        from distask.spec.language.steps import PythonStep
+        from distask.spec.step_tasks import walk
 
         own = any(isinstance(step, PythonStep) for _, step in walk(loaded.spec.steps))
         return own or any(map(runs_code, loaded.tasks.values()))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import RowError
 
 if TYPE_CHECKING:
-    from distask.spec.model import Draw
-    from distask.task.templates import Expression, Place, Scope
+    from distask.spec.language.model import Draw
+    from distask.task.templates.compiler import Expression, Place, Scope
 
 
 Index = int | str

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
-from distask.spec.model import StructuredOutput
+from distask.spec.language.model import StructuredOutput
 
 if TYPE_CHECKING:
     import random
 
-    from distask.spec.model import TaskSpec
-    from distask.task.columns import ColumnType
-    from distask.task.templates import Compiler, Expression, Place, Scope
+    from distask.spec.language.model import TaskSpec
+    from distask.task.column_types import ColumnType
+    from distask.task.templates.compiler import Compiler, Expression, Place, Scope
 
 MakeKeywords = Callable[["Scope"], dict[str, Any]]
 
@@ -165,7 +165,7 @@ def _response_format(name: str, schema: Any) -> dict[str, Any]:
 
 def held_reply(keywords: Mapping[str, Any]) -> Callable[[random.Random], str] | None:
     """What makes up replies as a server would give that holds them to `keywords`; None where nothing is asked."""
-    from distask.task.parsers.examples import instance, matching
+    from distask.task.reply.examples import instance, matching
 
     extra = keywords.get("extra_body", {})
     if "response_format" in keywords:

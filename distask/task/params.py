@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from distask.diagnostics import did_you_mean
 from distask.errors import UsageError
-from distask.spec.expressions import read_expression, read_template
-from distask.task.columns import ColumnType
-from distask.task.filters import text_of
-from distask.task.templates import CompileError, compile_template
+from distask.spec.check.expressions import read_expression, read_template
+from distask.task.column_types import ColumnType
+from distask.task.templates.compiler import CompileError, compile_template
+from distask.task.templates.filters import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from distask.spec.model import Param, Spec, TaskSpec
-    from distask.task.sandbox import Sandbox
-    from distask.task.templates import Text
+    from distask.spec.language.model import Param, Spec, TaskSpec
+    from distask.task.templates.compiler import Text
+    from distask.task.templates.sandbox import Sandbox
 
 
 def param_values(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:

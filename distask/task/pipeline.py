@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from distask.spec.model import LLM, Input
-    from distask.spec.steps import PipelineSpec, StepLLM
+    from distask.spec.language.model import LLM, Input
+    from distask.spec.language.steps import PipelineSpec, StepLLM
     from distask.task.steps.flow import Count, Flow, Step
     from distask.task.task import Task
-    from distask.task.templates import Compiler
+    from distask.task.templates.compiler import Compiler
 
 _DESCRIPTIVE = {"description", "reference", "tags", "cases"}
 

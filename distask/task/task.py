@@ -14,33 +14,33 @@ from msgspec.structs import replace
 from distask.errors import InvalidReply, RowError, UsageError
 from distask.llm.request import Completion
 from distask.llm.tokens import certain_logprobs
-from distask.spec.aggregation import OF_NUMBERS, aggregate_columns, holds_numbers, is_aligned, is_entrywise
+from distask.spec.language.aggregation import OF_NUMBERS, aggregate_columns, holds_numbers, is_aligned, is_entrywise
+from distask.spec.language.model import Input, JsonParser, Output, PythonParser, TextParser
 from distask.spec.load import Loaded, LoadedSpec, load_spec
-from distask.spec.model import Input, JsonParser, Output, PythonParser, TextParser
 from distask.task.aggregate import REDUCERS, Aggregate, entrywise, schema_of_reduced
-from distask.task.chat import Chat
-from distask.task.columns import ColumnType
+from distask.task.chat.compose import Chat
+from distask.task.chat.media import Media
+from distask.task.chat.messages import chat_inputs
+from distask.task.chat.prompt import GO_ON, asked_of
+from distask.task.column_types import ColumnType
 from distask.task.draws import Draws, Index
 from distask.task.keywords import compile_keywords, fixed_schema, held_reply
-from distask.task.media import Media
-from distask.task.messages import chat_inputs
-from distask.task.meter import METER, LimitError, together
 from distask.task.params import param_template, param_values, params_of_parsers
 from distask.task.parsers import Context, parser_class
-from distask.task.parsers.reasoning import split_reasoning
-from distask.task.prompt import GO_ON, asked_of
-from distask.task.reading import Check, Reader, RowScope
-from distask.task.sandbox import GLOBALS, Sandbox
-from distask.task.structured_reply import ReplySchema, reply_schema
-from distask.task.templates import Compiler, Expression, Place, Scope
+from distask.task.reply.parse import Check, Reader, RowScope
+from distask.task.reply.reasoning import split_reasoning
+from distask.task.reply.reply_schema import ReplySchema, reply_schema
+from distask.task.templates.compiler import Compiler, Expression, Place, Scope
+from distask.task.templates.limits import METER, LimitError, together
+from distask.task.templates.sandbox import GLOBALS, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from distask.llm.request import Message
-    from distask.spec.model import Parser, TaskSpec
-    from distask.task.messages import ChatInput
+    from distask.spec.language.model import Parser, TaskSpec
+    from distask.task.chat.messages import ChatInput
 
 EXAMPLES_TRIED = 20
 """Replies that are made up before one is given that a check refuses."""
@@ -446,7 +446,7 @@ class Task:
             raise UsageError(f"{self.path}: the schema of `{name}` can't be told: {error.message}") from None
         import jsonschema_rs
 
-        from distask.spec.schemas import check_schema
+        from distask.spec.check.json_schemas import check_schema
 
         try:
             jsonschema_rs.meta.validate(schema)

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from distask.cli.check import features
-from distask.llm.probe import local_servers, probe
+from distask.cli.commands.check import features
+from distask.llm.providers.probe import local_servers, probe
 from distask.spec.gallery import gallery
 from distask.spec.load import load_spec
 from tests.server import Reply, ScriptedServer
@@ -159,7 +159,7 @@ def test_every_local_server_that_lists_a_model_is_found():
 
 
 def test_images_tools_and_embeddings_are_asked_with_what_they_are(server):
-    from distask.llm.config import load_config
+    from distask.llm.config.resolve import load_config
 
     server.reply = able
     llm = load_config(None, contents={"base_url": server.url, "model": "m"}, environ={})

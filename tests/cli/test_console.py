@@ -10,12 +10,12 @@ import unicodedata
 import pytest
 from rich.text import Text
 
-from distask.cli import chats, console
-from distask.cli.console import plain
-from distask.cli.lines import safe, say
+from distask.cli.display import chats, console
+from distask.cli.display.console import plain
+from distask.cli.display.lines import safe, say
 from distask.diagnostics import Diagnostic
 from distask.errors import EndpointError, SpecError
-from distask.figures import amount, duration, several
+from distask.formatting import amount, duration, several
 
 PAYLOADS = [
     "\x1b[2J\x1b[Hgone",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distask.figures import money
-from distask.llm.config_model import Price
+from distask.formatting import money
+from distask.llm.config.model import Price
 from distask.llm.prices import cost_of_usage, least_cost_of, most_cost_of
 from distask.llm.request import Completion, Usage
 from distask.llm.usage import share_usage

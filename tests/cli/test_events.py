@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 from distask.cli import app, main
-from distask.cli.events import Events, wanted
+from distask.cli.display.events import Events, wanted
 from distask.runner.stats import Stats
 from tests.server import Reply
 
@@ -129,7 +129,7 @@ def test_a_value_that_json_has_no_word_for_is_null():
 
 
 def test_a_bug_is_an_event_too(shell, monkeypatch, capsys):
-    monkeypatch.setattr("distask.cli.tasks.entries", lambda: 1 / 0)
+    monkeypatch.setattr("distask.cli.commands.tasks.entries", lambda: 1 / 0)
 
     assert main(["tasks", "--json"]) == 1
     event = json.loads(capsys.readouterr().out)

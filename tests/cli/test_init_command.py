@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distask.cli.starter import EDITOR, from_columns
+from distask.cli.scaffold import EDITOR, from_columns
 from distask.spec.gallery import gallery
 from distask.spec.load import load_spec, load_text
 

@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from distask.cli import logs
-from distask.cli.console import Terminal
-from distask.cli.progress import Progress
+from distask.cli.display.console import Terminal
+from distask.cli.display.progress import Progress
 from distask.runner.stats import Stats
 from tests.server import Reply
 

@@ -8,8 +8,8 @@ from collections import Counter
 
 from rich.cells import cell_len
 
-from distask.cli.console import Terminal
-from distask.cli.progress import Progress
+from distask.cli.display.console import Terminal
+from distask.cli.display.progress import Progress
 from distask.runner.stats import Stats
 
 

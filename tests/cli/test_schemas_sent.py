@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from distask.llm.llamacpp import LlamaCppProvider
+from distask.llm.providers.llamacpp import LlamaCppProvider
 from distask.llm.request import Request
 from tests.llm.test_schema_fit import strict_faults
 from tests.server import Reply
@@ -174,9 +174,9 @@ def test_the_key_of_a_request_is_the_one_that_stores_have():
 
 
 def test_a_model_in_this_process_is_sent_what_llama_cpp_takes():
-    from distask.llm.config_model import LlamaCpp
-    from distask.llm.schema_dialects import LLAMA_CPP
-    from distask.llm.schema_requests import SchemaFitter
+    from distask.llm.config.model import LlamaCpp
+    from distask.llm.schemas.dialects import LLAMA_CPP
+    from distask.llm.schemas.requests import SchemaFitter
 
     asked = []
 

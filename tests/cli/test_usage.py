@@ -12,7 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from distask.cli import app, main
-from distask.cli.setup import default_output
+from distask.cli.job import default_output
 
 MISTAKES = [
     ([], "SPEC is missing for example: distask run text-generation --input rows.jsonl"),
@@ -81,7 +81,7 @@ def test_what_no_one_foresaw_is_called_a_bug(monkeypatch, capsys):
     def broken(*_):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(import_module("distask.cli.tasks"), "_print_list", broken)
+    monkeypatch.setattr(import_module("distask.cli.commands.tasks"), "_print_list", broken)
 
     assert main(["tasks"]) == 1
     said = capsys.readouterr().err
@@ -93,7 +93,7 @@ def test_ctrl_c_before_the_run_ends_with_130(monkeypatch, capsys):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("distask.cli.tasks"), "_print_list", stopped)
+    monkeypatch.setattr(import_module("distask.cli.commands.tasks"), "_print_list", stopped)
 
     assert main(["tasks"]) == 130
     assert capsys.readouterr().err.strip() == "interrupted"
@@ -134,7 +134,7 @@ def test_a_command_is_imported_only_when_it_is_called(shell):
     shell.write(
         "probe.py",
         "import sys\nfrom distask.cli import main\nmain(['schema', '--help'])\n"
-        "print('\\n', [m for m in ('run', 'dry_run', 'validate', 'tasks', 'schema') if f'distask.cli.{m}' in sys.modules])\n",
+        "print('\\n', [m for m in ('run', 'dry_run', 'validate', 'tasks', 'schema') if f'distask.cli.commands.{m}' in sys.modules])\n",
     )
     done = subprocess.run(
         [sys.executable, "probe.py"], cwd=shell.folder, env=shell.env, capture_output=True, check=True

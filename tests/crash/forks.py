@@ -20,8 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = (
-    "cli.run", "cli.setup", "cli.progress", "cli.summary", "cli.console", "runner.job", "runner.record", "store", "data.input",
-    "data.readers.jsonl", "data.writers", "llm.openai", "llm.http.direct", "llm.prices", "llm.config_file", "spec.load", "task.parsers",
+    "cli.commands.run", "cli.job", "cli.display.progress", "cli.display.summary", "cli.display.console", "runner.job", "runner.record", "store", "data.input",
+    "data.readers.jsonl", "data.writers", "llm.providers.openai", "llm.http.direct", "llm.prices", "llm.config.file", "spec.load", "task.parsers",
 )  # fmt: skip
 """What a run imports sooner or later."""
 

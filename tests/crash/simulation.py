@@ -13,7 +13,7 @@ from random import Random
 from msgspec.structs import replace
 
 from distask.llm.client import Client
-from distask.llm.pace import Pace
+from distask.llm.pacing.pace import Pace
 from distask.llm.request import CallFailed, Completion, Failure, Request, Usage
 from tests.llm import virtual
 

@@ -11,8 +11,8 @@ import random
 import pytest
 
 from distask import load, run
-from distask.llm.config_model import Limits, LLMConfig
-from distask.spec.model import LLM, Draw, Message, OnInvalid, TaskSpec
+from distask.llm.config.model import Limits, LLMConfig
+from distask.spec.language.model import LLM, Draw, Message, OnInvalid, TaskSpec
 from tests.crash.mind import Mind
 
 SPEC = {

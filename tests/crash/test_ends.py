@@ -120,7 +120,7 @@ def test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_th
 def test_a_second_interrupt_ends_it_at_once(folder, forks, server):
     """Nobody waits for a server that hangs, nor for the seconds that a first one allows."""
     gate = Gate(server, 12, Reply(delay=600))
-    child = forks.begin(folder, *command(server), values={"distask.runner.engine:DRAIN_SECONDS": 600})
+    child = forks.begin(folder, *command(server), values={"distask.runner.engine.engine:DRAIN_SECONDS": 600})
     assert gate.reached.wait(60)
     child.kill(signal.SIGINT)
     while "draining" not in child.text:  # the first one is seen
@@ -158,7 +158,7 @@ def test_a_second_interrupt_waits_for_no_table(folder, forks, server):
 
 def test_a_first_interrupt_waits_no_longer_than_it_says(folder, forks, server):
     gate = Gate(server, 12, Reply(delay=600))
-    child = forks.begin(folder, *command(server), values={"distask.runner.engine:DRAIN_SECONDS": 0.2})
+    child = forks.begin(folder, *command(server), values={"distask.runner.engine.engine:DRAIN_SECONDS": 0.2})
     assert gate.reached.wait(60)
     child.kill(signal.SIGINT)
 

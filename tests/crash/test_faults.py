@@ -13,7 +13,7 @@ from tests.llm.test_retry import MATRIX
 from tests.server import Reply
 
 PLACES = 2
-QUICK = {"distask.llm.waits:BACKOFF_BASE": 0.001, "distask.llm.pace:LONGEST_REST": 0.01}
+QUICK = {"distask.llm.pacing.backoff:BACKOFF_BASE": 0.001, "distask.llm.pacing.pace:LONGEST_REST": 0.01}
 """Waits that are too long for a test: that before another try, that of an endpoint in trouble."""
 NO_HOUR = QUICK | {"distask.llm.client:LONGEST_LIMITED": 0.05}
 """And the hour that 429 may last."""

@@ -74,43 +74,43 @@ A_THOUSAND = (test_faults.answer(400, {"error": {"message": "no"}}), 20 + test_f
 
 PROGRAMS = {
     "replies are not kept": (
-        "runner/calls.py", "await self._store.put(kept, asked.request.max_tokens)", "pass", kills("one reply"),
+        "runner/engine/calls.py", "await self._store.put(kept, asked.request.max_tokens)", "pass", kills("one reply"),
     ),
     "what is at hand is not committed": ("store.py", "_commit(self._connection, group)", "pass", kills("one reply")),
     "equal rows have the same key": (
-        "runner/requests.py", "sample_key(self.fingerprint, self.occurrence,", "sample_key(self.fingerprint, 0,", kills("one reply"),
+        "runner/engine/requests.py", "sample_key(self.fingerprint, self.occurrence,", "sample_key(self.fingerprint, 0,", kills("one reply"),
     ),
     "samples have the same key": (
-        "runner/requests.py", "self.occurrence, sample, attempt)", "self.occurrence, 0, attempt)", kills("two replies of a call"),
+        "runner/engine/requests.py", "self.occurrence, sample, attempt)", "self.occurrence, 0, attempt)", kills("two replies of a call"),
     ),
-    "rows are written when they are done": ("runner/engine.py", "slot = window.popleft()", "slot = window.pop()", right_order),
+    "rows are written when they are done": ("runner/engine/engine.py", "slot = window.popleft()", "slot = window.pop()", right_order),
     "an output is not claimed": ("data/writers/base.py", "if self._on_whole is not None:", "if False:", last_lines),
     "an output is not locked": (
         "data/writers/base.py", "self._lock.acquire(timeout=0)", "pass",
         ends(test_ends.test_a_second_run_of_the_same_output_is_refused_before_any_call),
     ),
     "a closed terminal is overlooked": (
-        "runner/engine.py", '("SIGINT", "SIGTERM", "SIGHUP")', '("SIGINT", "SIGTERM")',
+        "runner/engine/engine.py", '("SIGINT", "SIGTERM", "SIGHUP")', '("SIGINT", "SIGTERM")',
         ends(
             test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_goes_on, signal.SIGHUP
         ),
     ),
     "what is in flight is dropped when a run is stopped": (
-        "runner/engine.py", "until = loop.time() + DRAIN_SECONDS", "return",
+        "runner/engine/engine.py", "until = loop.time() + DRAIN_SECONDS", "return",
         ends(
             test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_goes_on, signal.SIGINT
         ),
     ),
     "a store that is full stops nothing": (
-        "runner/calls.py", "self._shared.halt(error)\n\n    def _read", "pass\n\n    def _read",
+        "runner/engine/calls.py", "self._shared.halt(error)\n\n    def _read", "pass\n\n    def _read",
         ends(test_ends.test_a_file_that_may_not_grow_is_like_a_disk_that_is_full, "store"),
     ),
     "the breaker never breaks": (
-        "llm/breaker.py", "if self._failed < most:", "if True:",
+        "llm/pacing/circuit_breaker.py", "if self._failed < most:", "if True:",
         fault(test_faults.test_a_thousand_rows_that_all_fail_the_same_way_cost_little, *A_THOUSAND),
     ),
     "a bad key is the row's failure": (
-        "llm/retry.py", 'Rule("401", "auth", "run",', 'Rule("401", "auth", "row",',
+        "llm/pacing/failure_rules.py", 'Rule("401", "auth", "run",', 'Rule("401", "auth", "row",',
         fault(test_faults.test_a_fault_that_is_the_runs_ends_it_with_the_calls_in_flight, AUTH),
     ),
     "a wait holds its row, not the endpoint": (
@@ -177,27 +177,27 @@ def bad_replies(client, pace):
 
 
 PACES = {
-    "no rest is held": ("llm/pace.py", "self._paused_until = max(", "_ = max(", seeds),
+    "no rest is held": ("llm/pacing/pace.py", "self._paused_until = max(", "_ = max(", seeds),
     "more may be in flight than is allowed": (
-        "llm/pace.py", "if self._waiting or not self.concurrency.has_room(self.in_flight, now) or", "if", seeds,
+        "llm/pacing/pace.py", "if self._waiting or not self.concurrency.has_room(self.in_flight, now) or", "if", seeds,
     ),
-    "a limit is not learned": ("llm/pace.py", "self.rate.refused(begun, now)", "pass", limit),
-    "a place is not given back": ("llm/pace.py", "        self.in_flight -= 1\n        if self._waiting:", "        if self._waiting:", seeds),
-    "each time-out of a burst cuts": ("llm/concurrency.py", "if begun > self._cut_at and is_crowd:", "if is_crowd:", outage),
+    "a limit is not learned": ("llm/pacing/pace.py", "self.rate.refused(begun, now)", "pass", limit),
+    "a place is not given back": ("llm/pacing/pace.py", "        self.in_flight -= 1\n        if self._waiting:", "        if self._waiting:", seeds),
+    "each time-out of a burst cuts": ("llm/pacing/concurrency.py", "if begun > self._cut_at and is_crowd:", "if is_crowd:", outage),
     "what was cut never grows back": (
-        "llm/concurrency.py", "self._set(self._bounded(max(self._level + 1, step * self._level), self._known[1]), self.reason)", "pass", burst,
+        "llm/pacing/concurrency.py", "self._set(self._bounded(max(self._level + 1, step * self._level), self._known[1]), self.reason)", "pass", burst,
     ),
-    "a level need not bring anything": ("llm/concurrency.py", "if rate >= known_rate * (level / known) ** PROFIT:", "if True:", late),
-    "a queue is never emptied": ("llm/concurrency.py", "if stretch > 1 and self._level > 1:", "if False:", late),
+    "a level need not bring anything": ("llm/pacing/concurrency.py", "if rate >= known_rate * (level / known) ** PROFIT:", "if True:", late),
+    "a queue is never emptied": ("llm/pacing/concurrency.py", "if stretch > 1 and self._level > 1:", "if False:", late),
     "what ends the run stops nobody": ("llm/client.py", "            self._fatal = failure\n", "", seeds),
     "a 429 uses up tries": (
         "llm/client.py", 'if failure.kind == "rate_limit":\n            self._limited', "if False:\n            self._limited", patience,
     ),
-    "what was paid for and retried does not count": ("llm/breaker.py", "if is_final or _counts_at_once(failure)", "if is_final", bad_replies),
+    "what was paid for and retried does not count": ("llm/pacing/circuit_breaker.py", "if is_final or _counts_at_once(failure)", "if is_final", bad_replies),
 }  # fmt: skip
 """What is wrong with the pace of calls, as above; the check is given a client and a pace that may be the mutant's."""
 USED_BY = {
-    "Concurrency": "distask.llm.pace",
+    "Concurrency": "distask.llm.pacing.pace",
     "Breaker": "distask.llm.client",
     "Pace": "tests.llm.servers",
     "Client": "tests.llm.servers",

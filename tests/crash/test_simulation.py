@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from distask.llm.client import Client
-from distask.llm.pace import Pace
+from distask.llm.pacing.pace import Pace
 from distask.llm.request import CallFailed, Completion, Failure, Request
 from tests.crash.scale import scaled
 from tests.crash.simulation import Simulation

@@ -27,7 +27,7 @@ from distask.task.params import param_values
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distask.spec.model import Case, TaskSpec
+    from distask.spec.language.model import Case, TaskSpec
 
 ANSWERS = Path(__file__).with_name("distilabel.jsonl")
 

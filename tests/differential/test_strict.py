@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from distask.errors import InvalidReply
 from distask.spec.load import LoadedSpec, load_spec
-from distask.task.parsers.escapes import are_suspect
 from distask.task.parsers.json import first_json
-from distask.task.parsers.scores import score_of
-from distask.task.parsers.verdicts import Labels
+from distask.task.reply.escapes import are_suspect
+from distask.task.reply.scores import score_of
+from distask.task.reply.verdicts import Labels
 
 ROOT = Path(__file__).parents[2]
 GALLERY = [load_spec(path.stem) for path in sorted((ROOT / "tasks").glob("*.yaml"))]

@@ -130,11 +130,11 @@ def _import_all() -> None:
 
     import distask.cli
 
-    for module in pkgutil.iter_modules(distask.cli.__path__):
-        importlib.import_module(f"distask.cli.{module.name}")
+    for module in pkgutil.walk_packages(distask.cli.__path__, "distask.cli."):
+        importlib.import_module(module.name)
     import distask.llm.client
-    import distask.llm.plain
-    import distask.runner.engine
+    import distask.llm.http.direct
+    import distask.runner.engine.engine
     import distask.task.cases
 
 

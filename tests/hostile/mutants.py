@@ -22,7 +22,7 @@ def mutant(function: Callable[[], None]) -> Callable[[], None]:
 @mutant
 def attributes_are_open() -> None:
     """The sandbox lets a template read `__class__`."""
-    from distask.task.sandbox import Sandbox
+    from distask.task.templates.sandbox import Sandbox
 
     Sandbox.is_safe_attribute = lambda *_: True
     Sandbox.is_safe_callable = lambda *_: True
@@ -33,7 +33,7 @@ def rows_can_be_changed() -> None:
     """The sandbox is not immutable."""
     from jinja2.sandbox import SandboxedEnvironment
 
-    from distask.task.sandbox import Sandbox
+    from distask.task.templates.sandbox import Sandbox
 
     Sandbox.is_safe_attribute = SandboxedEnvironment.is_safe_attribute
 
@@ -41,19 +41,19 @@ def rows_can_be_changed() -> None:
 @mutant
 def renders_have_no_bound() -> None:
     """Nothing that a template makes is weighed, and no clock is looked at."""
-    from distask.task import filters, meter, sandbox
-    from distask.task.meter import Meter
+    from distask.task.templates import filters, limits, sandbox
+    from distask.task.templates.limits import Meter
 
     Meter.look = lambda *_: None
-    for module in (filters, meter, sandbox):
+    for module in (filters, limits, sandbox):
         module.fits = lambda *_: None
-    meter._weigh = lambda *_: 0
+    limits._weigh = lambda *_: 0
 
 
 @mutant
 def chats_have_no_bound() -> None:
     """A chat may hold anything."""
-    from distask.task.media import Bound
+    from distask.task.chat.media import Bound
 
     Bound.take = lambda *_, **__: None
 
@@ -61,9 +61,9 @@ def chats_have_no_bound() -> None:
 @mutant
 def rows_have_no_clock() -> None:
     """Each render has its own time, and nothing bounds all of them."""
-    from distask.task import meter
+    from distask.task.templates import limits
 
-    meter.MAX_SECONDS_TOGETHER = 1e9
+    limits.MAX_SECONDS_TOGETHER = 1e9
 
 
 @mutant
@@ -79,7 +79,7 @@ def files_may_be_anywhere() -> None:
     """Files are read wherever a name leads."""
     from pathlib import Path
 
-    from distask.spec import checker
+    from distask.spec.check import checker
 
     checker.outside = lambda *_: None
     Path.is_relative_to = lambda *_: True
@@ -90,11 +90,11 @@ def schemas_may_read() -> None:
     """A JSON Schema may name files and addresses."""
     import jsonschema_rs
 
-    from distask.spec import schemas
+    from distask.spec.check import json_schemas
 
-    schemas.check_schema = lambda _schema: None
+    json_schemas.check_schema = lambda _schema: None
     real = jsonschema_rs.validator_for
-    schemas.jsonschema_rs = type("Open", (), {
+    json_schemas.jsonschema_rs = type("Open", (), {
         "validator_for": staticmethod(lambda schema, **_: real(schema)),
         "FancyRegexOptions": jsonschema_rs.FancyRegexOptions,
     })  # fmt: skip
@@ -105,7 +105,7 @@ def patterns_run_on_re() -> None:
     """Patterns run on the standard library's engine, without a clock."""
     import re
 
-    from distask.spec import patterns
+    from distask.spec.check import patterns
 
     class Plain(patterns.Pattern):
         def find(self, text: str) -> object:
@@ -161,9 +161,10 @@ def texts_reach_the_terminal() -> None:
 @mutant
 def keys_are_told() -> None:
     """What a server says of a key is passed on."""
-    from distask.llm import client, retry
+    from distask.llm import client
+    from distask.llm.pacing import failure_rules
 
-    for module in (client, retry):
+    for module in (client, failure_rules):
         for name in ("redacted", "redact"):
             if hasattr(module, name):
                 setattr(module, name, lambda text, *_, **__: text)

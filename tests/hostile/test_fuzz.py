@@ -14,12 +14,12 @@ from distask.data.readers.json import read_json
 from distask.data.readers.jsonl import read_line
 from distask.data.writers.jsonl import spliced
 from distask.errors import ConfigError, DistaskError, InvalidReply, RowError, SpecError, UsageError
-from distask.llm.config_file import check
+from distask.llm.config.file import check
 from distask.llm.request import Completion
+from distask.spec.check.json_schemas import check_schema
+from distask.spec.check.patterns import PatternError, PatternTimeout, compile_pattern
 from distask.spec.document import Document
 from distask.spec.load import load_text
-from distask.spec.patterns import PatternError, PatternTimeout, compile_pattern
-from distask.spec.schemas import check_schema
 from distask.task.task import Task
 
 fuzzed = settings(max_examples=100, derandomize=True, deadline=None)

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from random import Random
 
 from distask.llm.client import Client
-from distask.llm.pace import Pace
+from distask.llm.pacing.pace import Pace
 from distask.llm.request import CallFailed, Completion, Failure, Request
 
 LIMITED = Failure("rate_limit", "slow down", "retry", 429)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from distask.llm.answer import completions_in, read_completions, whole
 from distask.llm.http.transport import Response
+from distask.llm.responses import completions_in, read_completions, whole
 
 
 def read(data, headers=None):

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from distask.llm.client import Client, build_client
-from distask.llm.config import load_config
-from distask.llm.pace import Pace
+from distask.llm.config.resolve import load_config
+from distask.llm.pacing.pace import Pace
 from distask.llm.request import CallFailed, Completion, Failure, Request
 from tests.llm import virtual
 from tests.server import Reply, ScriptedServer

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from distask.errors import ConfigError
-from distask.llm.config import load_config, read_config
+from distask.llm.config.resolve import load_config, read_config
 from distask.spec.gallery import configs
-from distask.spec.model import LLM
+from distask.spec.language.model import LLM
 from tests.server import ScriptedServer
 
 CANARY = "sk-canary-0123456789abcdefSECRET"
@@ -340,7 +340,7 @@ def test_azure_takes_its_own_variables():
 def test_reading_a_config_imports_no_http_client():
     """A command that asks nobody starts fast."""
     code = (
-        "import sys, distask.llm.config, distask.llm.client;"
+        "import sys, distask.llm.config.resolve, distask.llm.client;"
         "print(*[m for m in ('pyreqwest', 'openai', 'datasets', 'urllib.request', 'aiohttp') if m in sys.modules])"
     )
 

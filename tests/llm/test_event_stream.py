@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distask.llm.answer import completions_in, read_completions
 from distask.llm.http.transport import Response
-from distask.llm.retry import Situation, classify
+from distask.llm.pacing.failure_rules import Situation, classify
+from distask.llm.responses import completions_in, read_completions
 
 
 def chunk(delta=None, finish=None, index=0, **more):

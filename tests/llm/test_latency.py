@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distask.llm.latency import BUCKETS, Latency
+from distask.llm.pacing.latency import BUCKETS, Latency
 
 SECONDS = st.floats(0.002, 3000)
 

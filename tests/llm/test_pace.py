@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from distask.llm.pace import BURST, Pace
+from distask.llm.pacing.pace import BURST, Pace
 from tests.llm.virtual import run
 
 

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from distask.llm.adaptation import Adaptation, Adapter
-from distask.llm.parameters import find_refusal, refuses_system
+from distask.llm.pacing.failure_rules import Situation, classify
+from distask.llm.refused_parameters import find_refusal, refuses_system
 from distask.llm.request import Failure, Request
-from distask.llm.retry import Situation, classify
 
 SENT = (
     "temperature", "top_p", "max_tokens", "stop", "seed", "logprobs", "top_logprobs", "frequency_penalty",

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from distask.llm.config import load_config
-from distask.llm.config_model import Price
+from distask.llm.config.model import Price
+from distask.llm.config.resolve import load_config
 from distask.llm.prices import NOTHING, cost_of, cost_of_usage, known_of
 from distask.llm.request import Usage
 
@@ -107,7 +107,7 @@ def test_a_cost_is_the_hand_made_sum():
 
 def test_the_library_is_loaded_only_where_it_can_answer():
     code = (
-        "import sys; from distask.llm.config import load_config; from distask.llm.prices import known_of;"
+        "import sys; from distask.llm.config.resolve import load_config; from distask.llm.prices import known_of;"
         "known_of(load_config(None, contents={'base_url': 'http://127.0.0.1:9/v1', 'model': 'm'}, environ={}));"
         "known_of(load_config('offline', environ={}));"
         "sys.exit('genai_prices' in sys.modules)"

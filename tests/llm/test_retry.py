@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distask.llm.retry import FAULTS, RULES, Situation, classify, redact
-from distask.llm.waits import asked_wait, backoff
+from distask.llm.pacing.backoff import asked_wait, backoff
+from distask.llm.pacing.failure_rules import FAULTS, RULES, Situation, classify, redact
 
 CANARY = "sk-canary-0123456789abcdefSECRET"
 ASKED = Situation("http://host/v1", "my-model", "MY_KEY", (CANARY,), fresh=False)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distask.llm.config import load_config
+from distask.llm.config.resolve import load_config
 from distask.llm.request import Completion, Request
-from distask.llm.schema_dialects import (
+from distask.llm.schemas.dialects import (
     ANTHROPIC,
     AS_WRITTEN,
     AZURE,
@@ -29,10 +29,10 @@ from distask.llm.schema_dialects import (
     known_dialect,
     likely_dialect,
 )
-from distask.llm.schema_fit import WRAPPER, fit_schema
-from distask.llm.schema_requests import SchemaFitter
-from distask.task.parsers.examples import instance
-from distask.task.structured_reply import _loosened, reply_schema
+from distask.llm.schemas.fit import WRAPPER, fit_schema
+from distask.llm.schemas.requests import SchemaFitter
+from distask.task.reply.examples import instance
+from distask.task.reply.reply_schema import _loosened, reply_schema
 
 ALL = (OPENAI, AZURE, COMMON, OPENROUTER, ANTHROPIC, GEMINI, VLLM, LLAMA_CPP)
 STRICT = tuple(dialect for dialect in ALL if dialect.all_required)
@@ -649,11 +649,11 @@ def test_other_keywords_and_other_formats_are_left_alone():
 
 
 def test_a_schema_is_fitted_once_however_often_it_is_sent(monkeypatch):
-    from distask.llm import schema_fit
+    from distask.llm.schemas import fit
 
     fitted = []
-    original = schema_fit._Fit.whole
-    monkeypatch.setattr(schema_fit._Fit, "whole", lambda self: fitted.append(1) or original(self))
+    original = fit._Fit.whole
+    monkeypatch.setattr(fit._Fit, "whole", lambda self: fitted.append(1) or original(self))
     fitter = SchemaFitter(OPENAI)
     same = response_format(an_object(only_here_1=TEXT))
 

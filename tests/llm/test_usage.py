@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from distask.llm.answer import read_completions
-from distask.llm.batch_lines import read_result
+from distask.llm.batch_api.lines import read_result
 from distask.llm.http.transport import Response
+from distask.llm.pacing.failure_rules import Situation
 from distask.llm.request import Usage
-from distask.llm.retry import Situation
+from distask.llm.responses import read_completions
 from distask.llm.usage import read_usage
 
 OPENAI = {

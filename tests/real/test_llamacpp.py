@@ -9,8 +9,8 @@ import pytest
 
 from distask import Task, run
 from distask.errors import ConfigError, RunError
-from distask.llm.config import load_config
-from distask.llm.gguf import identity
+from distask.llm.config.resolve import load_config
+from distask.llm.providers.gguf import identity
 
 SPEC = """
 name: judge

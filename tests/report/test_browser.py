@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from distask.report.comparison import write_comparison
+from distask.report.compare.comparison import write_comparison
 from distask.report.single import write_report
 from tests.report.conftest import Bench
 from tests.report.test_counts import STEPS

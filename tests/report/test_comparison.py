@@ -7,7 +7,7 @@ import json
 import pytest
 
 from distask.errors import InputError, UsageError
-from distask.report.comparison import write_comparison
+from distask.report.compare.comparison import write_comparison
 from tests.report.conftest import text_of
 
 

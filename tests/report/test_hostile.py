@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from distask.report.comparison import write_comparison
+from distask.report.compare.comparison import write_comparison
 from tests.report.conftest import Bench
 from tests.server import ScriptedServer
 

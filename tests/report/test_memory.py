@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distask.errors import OutputError
-from distask.report import distribution, waiting
-from distask.report.comparison import write_comparison
+from distask.report import distribution
+from distask.report.compare import waiting
+from distask.report.compare.comparison import write_comparison
+from distask.report.compare.spill import SpillFile
+from distask.report.compare.waiting import WaitingRows
 from distask.report.distribution import DistinctTexts, Distribution
 from distask.report.result import ResultRow
 from distask.report.single import write_report
-from distask.report.spill import SpillFile
-from distask.report.waiting import WaitingRows
 
 FEW = 5_000
 TABLE_ROWS = 100
@@ -29,8 +30,8 @@ MOST_GROWTH_MIB = 16
 MEASURED = """
 import re, sys
 from pathlib import Path
-from distask.report import waiting
-from distask.report.comparison import write_comparison
+from distask.report.compare import waiting
+from distask.report.compare.comparison import write_comparison
 from distask.report.single import write_report
 
 waiting.MAX_ROWS = 500  # full with few rows too

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.defaults import DEFAULT_FILTERS
 
-from distask.spec.expressions import GLOBALS, bare, read_expression, read_template
-from distask.task.sandbox import Sandbox
+from distask.spec.check.expressions import GLOBALS, bare, read_expression, read_template
+from distask.task.templates.sandbox import Sandbox
 
 
 def names(source: str) -> list[str]:

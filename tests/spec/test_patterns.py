@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distask.spec import patterns
-from distask.spec.patterns import Pattern, PatternError, PatternTimeout, compile_pattern
+from distask.spec.check import patterns
+from distask.spec.check.patterns import Pattern, PatternError, PatternTimeout, compile_pattern
 
 PIECES = r"a b . * + ? {2} {,3} {1,2} ( ) (?: (?P<x> [ [^ ] a-z \d \w \s \b \Z ^ $ | \n { } {e} {i<=1} {} é \1 (?= # \N{BULLET}"
 PATTERNS = st.lists(st.sampled_from([*PIECES.split(), " "]), min_size=1, max_size=8).map("".join)
@@ -105,7 +105,7 @@ def test_a_plain_pattern_needs_no_second_engine():
     """It costs a tenth of the start of `validate`."""
     code = """if True:
         import sys
-        from distask.spec.patterns import compile_pattern
+        from distask.spec.check.patterns import compile_pattern
         made = compile_pattern(r"Score: (?P<score>\\d+)")
         assert made.find("Score: 5").group("score") == "5" and made.groups == ("score",)
         assert "regex" not in sys.modules

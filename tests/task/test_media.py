@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from distask.errors import RowError
-from distask.task.media import Media
+from distask.task.chat.media import Media
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(40)

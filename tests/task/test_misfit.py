@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from distask.spec.model import Parser
-from distask.task.misfit import misfit
+from distask.spec.language.model import Parser
+from distask.task.reply.parse_position import misfit
 
 READ = TypeAdapter(Parser)
 SCORE = {"parser": "regex", "pattern": r"Score:\s*(?P<score>\d+)"}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from distask import Task
 from distask.errors import InvalidReply
-from distask.llm.schema_dialects import DIALECTS
-from distask.llm.schema_fit import fit_schema
-from distask.task.structured_reply import reply_schema
+from distask.llm.schemas.dialects import DIALECTS
+from distask.llm.schemas.fit import fit_schema
+from distask.task.reply.reply_schema import reply_schema
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distask.errors import RowError
-from distask.spec import expressions
+from distask.spec.check import expressions
 from distask.spec.document import Document
-from distask.task.filters import FILTERS
-from distask.task.meter import PROMPT_CHARACTERS
-from distask.task.sandbox import GLOBALS, Sandbox
-from distask.task.templates import CompileError, Compiler, compile_expression, compile_template
+from distask.task.templates.compiler import CompileError, Compiler, compile_expression, compile_template
+from distask.task.templates.filters import FILTERS
+from distask.task.templates.limits import PROMPT_CHARACTERS
+from distask.task.templates.sandbox import GLOBALS, Sandbox
 
 
 @pytest.fixture

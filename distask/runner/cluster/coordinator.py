@@ -20,7 +20,7 @@ from distask.runner.stats import Stats
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from distask.runner.shared import Shared
+    from distask.runner.engine.shared import Shared
     from distask.task.steps.flow import Count
 
 BEAT_SECONDS = 0.5

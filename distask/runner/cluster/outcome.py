@@ -16,8 +16,8 @@ from distask.runner.record import record_path
 from distask.runner.stats import Stats
 
 if TYPE_CHECKING:
+    from distask.runner.engine.shared import Failed
     from distask.runner.job import Job, Result
-    from distask.runner.shared import Failed
 
 
 class Outcome(Struct):

@@ -25,10 +25,10 @@ from distask.errors import DistaskError, OutputBusy, RunError, UsageError
 from distask.runner.cluster.coordinator import Coordinator, Governor, Stopped, Told, summed
 from distask.runner.cluster.outcome import Outcome, marked, whole
 from distask.runner.cluster.outputs import Outputs
-from distask.runner.engine import Interrupted
+from distask.runner.engine.engine import Interrupted
+from distask.runner.engine.shared import FAILURES_KEPT
 from distask.runner.job import Result, is_remote
 from distask.runner.local import described, examine, run_here
-from distask.runner.shared import FAILURES_KEPT
 from distask.runner.stats import Stats
 from distask.task.pipeline import Pipeline
 

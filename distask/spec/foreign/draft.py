@@ -11,8 +11,8 @@ from jinja2 import Environment, TemplateSyntaxError, meta
 from msgspec import Struct, field
 
 from distask.errors import UsageError
+from distask.spec.check.faults import slugified
 from distask.spec.document import Document
-from distask.spec.faults import slugified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

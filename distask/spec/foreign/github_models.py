@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import UsageError
-from distask.figures import several
+from distask.formatting import several
 from distask.spec.foreign.draft import OUTPUT, Draft, read_yaml
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from distask.errors import InvalidReply, Progress
-from distask.task.parsers.reasoning import MODEL_TAGS, PROMPTED_TAGS, TAGS, Split, split_reasoning
+from distask.task.reply.reasoning import MODEL_TAGS, PROMPTED_TAGS, TAGS, Split, split_reasoning
 
 if TYPE_CHECKING:
     import random
     from pathlib import Path
 
     from distask.llm.request import Completion
-    from distask.spec.model import Output
-    from distask.task.columns import ColumnType
+    from distask.spec.language.model import Output
+    from distask.task.column_types import ColumnType
 
 Scope = Mapping[str, Any]
 """The names that a template of the row sees."""

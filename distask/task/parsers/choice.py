@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, labels, text_of
-from distask.task.parsers.verdicts import Labels
+from distask.task.reply.verdicts import Labels
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
     from distask.llm.request import Completion
-    from distask.spec.model import ChoiceParser as Options
+    from distask.spec.language.model import ChoiceParser as Options
 
 _MOST_TOLD = 50
 """Labels that a message lists."""

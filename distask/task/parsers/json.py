@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
-from distask.task.parsers.examples import instance
-from distask.task.parsers.lenient import MAX_DEPTH, Search, TooDeepError
+from distask.task.reply.examples import instance
+from distask.task.reply.lenient_json import MAX_DEPTH, Search, TooDeepError
 
 if TYPE_CHECKING:
     import random
 
     from distask.errors import InvalidReply
     from distask.llm.request import Completion
-    from distask.spec.model import JsonParser as Options
+    from distask.spec.language.model import JsonParser as Options
 
 
 _INDEX = re.compile(r"[0-9]{1,9}")

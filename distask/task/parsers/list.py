@@ -7,16 +7,16 @@ from time import thread_time
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply
-from distask.spec.patterns import TIMEOUT, PatternTimeout, compile_pattern
+from distask.spec.check.patterns import TIMEOUT, PatternTimeout, compile_pattern
 from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
-from distask.task.parsers.examples import instance, written
+from distask.task.reply.examples import instance, written
 
 if TYPE_CHECKING:
     import random
 
     from distask.llm.request import Completion
-    from distask.spec.model import ListParser as Options
-    from distask.spec.patterns import Pattern
+    from distask.spec.check.patterns import Pattern
+    from distask.spec.language.model import ListParser as Options
 
 _NUMBERED = re.compile(r"\s{0,8}(?:\*\*)?\d{1,4}[.):](?:\*\*)?(?:\s+|$)")
 _BULLET = re.compile(r"\s{0,8}[-*•\u2013+]\s+")

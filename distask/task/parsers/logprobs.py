@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, labels, text_of
-from distask.task.parsers.scores import score_of
+from distask.task.reply.scores import score_of
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Mapping
 
     from distask.llm.request import Completion
-    from distask.spec.model import LogprobsParser as Options
+    from distask.spec.language.model import LogprobsParser as Options
 
 _AROUND = " \t\n\r.\"'`*_()[]{}:,;!?#ĠĊ▁"
 """What may stand around an answer in its token, the marks of some tokenizers among it."""

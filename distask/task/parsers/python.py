@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply, UsageError
-from distask.task.code import function_of
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
-from distask.task.parsers.reasoning import MODEL_TAGS
+from distask.task.reply.reasoning import MODEL_TAGS
+from distask.task.user_code import function_of
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
     from distask.llm.request import Completion
-    from distask.spec.model import PythonParser as Options
+    from distask.spec.language.model import PythonParser as Options
 
 
 class PythonParser(Parser):
@@ -42,6 +42,6 @@ class PythonParser(Parser):
         return made
 
     def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
-        from distask.task.parsers.examples import sentence
+        from distask.task.reply.examples import sentence
 
         return sentence(rng)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply, Progress
-from distask.spec.patterns import PatternTimeout, compile_pattern
+from distask.spec.check.patterns import PatternTimeout, compile_pattern
 from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, tags_beside, text_of
-from distask.task.parsers.examples import instance, written
-from distask.task.parsers.scores import score_of
+from distask.task.reply.examples import instance, written
+from distask.task.reply.scores import score_of
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
     from distask.llm.request import Completion
-    from distask.spec.model import RegexParser as Options
+    from distask.spec.language.model import RegexParser as Options
 
 POSITION = "position"
 """A group of this name, with `align_to`, says which entry (from 1) a match is."""
@@ -90,7 +90,7 @@ class RegexParser(Parser):
         return "\n\n".join(self._one(rng, number) for number in range(1, max(1, count) + 1))
 
     def _one(self, rng: random.Random, number: int) -> str:
-        from distask.task.parsers.patterned import example_of
+        from distask.task.reply.patterns import example_of
 
         values = {POSITION: str(number)}
         for name in self._columns:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, tags_beside, text_of
-from distask.task.parsers.examples import instance, written
+from distask.task.reply.examples import instance, written
 
 if TYPE_CHECKING:
     import random
 
     from distask.llm.request import Completion
-    from distask.spec.model import TagsParser as Options
+    from distask.spec.language.model import TagsParser as Options
 
 
 class TagsParser(Parser):

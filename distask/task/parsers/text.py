@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.task.parsers.base import Context, Parser, Scope, text_of
-from distask.task.parsers.examples import instance, written
-from distask.task.parsers.reasoning import TAGS, without_blank_start
+from distask.task.reply.examples import instance, written
+from distask.task.reply.reasoning import TAGS, without_blank_start
 
 if TYPE_CHECKING:
     import random
 
     from distask.llm.request import Completion
-    from distask.spec.model import TextParser as Options
+    from distask.spec.language.model import TextParser as Options
 
 
 class TextParser(Parser):

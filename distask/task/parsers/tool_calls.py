@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import Progress
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 from distask.task.parsers.json import first_json
-from distask.task.parsers.lenient import loads
+from distask.task.reply.lenient_json import loads
 
 if TYPE_CHECKING:
     import random
 
     from distask.llm.request import Completion
-    from distask.spec.model import ToolCallsParser as Options
+    from distask.spec.language.model import ToolCallsParser as Options
 
 
 class ToolCallsParser(Parser):

@@ -18,7 +18,7 @@ from distask.errors import RowError
 from distask.task.steps.item import Item, side_by_side
 
 if TYPE_CHECKING:
-    from distask.spec.steps import Dedup
+    from distask.spec.language.steps import Dedup
     from distask.task.steps.flow import Count
 
 SIMILAR_TEXTS = 0.8

@@ -8,26 +8,26 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from distask.errors import RowError, UsageError
-from distask.task.columns import ColumnType
+from distask.task.column_types import ColumnType
 from distask.task.draws import Draws
-from distask.task.meter import PROMPT_CHARACTERS
 from distask.task.params import param_values
-from distask.task.sandbox import GLOBALS
 from distask.task.steps.calls import Enter, Frame, Leave
 from distask.task.steps.flow import Count
 from distask.task.steps.nodes import OUTERMOST, Around, Body, StepMaker
 from distask.task.steps.scope import Scope
 from distask.task.task import Task, compiler_of
+from distask.task.templates.limits import PROMPT_CHARACTERS
+from distask.task.templates.sandbox import GLOBALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from distask.spec.language.model import LLM
+    from distask.spec.language.steps import StepLLM
     from distask.spec.load import Loaded, LoadedPipeline, LoadedSpec
-    from distask.spec.model import LLM
-    from distask.spec.steps import StepLLM
-    from distask.task.messages import ChatInput
-    from distask.task.templates import Compiler, Place
+    from distask.task.chat.messages import ChatInput
+    from distask.task.templates.compiler import Compiler, Place
 
 _RAW = ("add_raw_input", "add_raw_output")
 

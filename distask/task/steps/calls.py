@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from distask.errors import RowError, UsageError
-from distask.spec.steps import StepLLM
+from distask.spec.language.steps import StepLLM
 from distask.task.steps.flow import Ask, Count, Fork, fail, just, through
 from distask.task.steps.item import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from distask.spec.model import LLM
-    from distask.task.columns import ColumnType
+    from distask.spec.language.model import LLM
+    from distask.task.chat.messages import ChatInput
+    from distask.task.column_types import ColumnType
     from distask.task.draws import Draws
-    from distask.task.messages import ChatInput
     from distask.task.steps.flow import Flow, Made, Step
     from distask.task.steps.item import Item
     from distask.task.steps.scope import Value

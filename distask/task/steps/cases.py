@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from distask.diagnostics import Diagnostic
     from distask.llm.request import Completion
+    from distask.spec.language.model import Case
+    from distask.spec.language.steps import PipelineCase
     from distask.spec.loaded import Loaded
-    from distask.spec.model import Case
-    from distask.spec.steps import PipelineCase
     from distask.task.steps.flow import Ask
-    from distask.task.templates import Compiler
+    from distask.task.templates.compiler import Compiler
 
 
 def run_cases(loaded: Loaded, *, allow_code: bool = False) -> list[Diagnostic]:

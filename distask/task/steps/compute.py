@@ -11,7 +11,7 @@ from distask.task.steps.flow import Count, Work, fail
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from distask.task.columns import ColumnType
+    from distask.task.column_types import ColumnType
     from distask.task.steps.flow import Flow
     from distask.task.steps.item import Item
     from distask.task.steps.scope import Value

@@ -16,8 +16,8 @@ from distask.errors import RowError
 from distask.task.steps.item import Item
 
 if TYPE_CHECKING:
-    from distask.spec.model import LLM
-    from distask.spec.steps import StepLLM
+    from distask.spec.language.model import LLM
+    from distask.spec.language.steps import StepLLM
     from distask.task.steps.item import Lineage
     from distask.task.task import Task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
-from distask.spec.steps import MAX_TURNS
+from distask.spec.language.steps import MAX_TURNS
 from distask.task.steps.flow import Count, Fork, fail, just, through
 from distask.task.steps.item import side_by_side
 

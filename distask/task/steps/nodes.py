@@ -8,27 +8,27 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from distask.errors import RowError, UsageError
-from distask.spec import steps as language
-from distask.spec.aggregation import aggregate_columns
-from distask.spec.flow import added_by, made_in, templates_of
+from distask.spec.check.flow import added_by, made_in, templates_of
+from distask.spec.language import steps as language
+from distask.spec.language.aggregation import aggregate_columns
+from distask.spec.language.model import LLM
+from distask.spec.language.steps import StepLLM, kind_of
 from distask.spec.load import LoadedPipeline, LoadedSpec
-from distask.spec.model import LLM
-from distask.spec.steps import StepLLM, kind_of
-from distask.task.code import function_of
-from distask.task.columns import ColumnType
+from distask.task.column_types import ColumnType
 from distask.task.steps import barriers
 from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
 from distask.task.steps.compute import Compute
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Columns, Explode, Filter, Set, When
+from distask.task.user_code import function_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from distask.task.steps.scope import Scope
     from distask.task.task import Task
-    from distask.task.templates import Place
+    from distask.task.templates.compiler import Place
 
 Node = Step | barriers.Barrier
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distask.errors import RowError
-from distask.spec.expressions import read_expression, read_template
-from distask.task.plain import plain
+from distask.spec.check.expressions import read_expression, read_template
+from distask.task.reply.json_values import plain
 
 if TYPE_CHECKING:
     from distask.task.steps.item import Item
-    from distask.task.templates import Compiler, Expression, Place
+    from distask.task.templates.compiler import Compiler, Expression, Place
 
 T = TypeVar("T")
 Value = Callable[["Item"], Any]

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from distask.llm.latency import Latency
+from distask.llm.pacing.latency import Latency
 from distask.runner.cluster.coordinator import BEAT_SECONDS, Coordinator, Governor, Stopped, Told
 from distask.runner.cluster.shares import LEASE_SECONDS, Shares
-from distask.runner.shared import Shared
+from distask.runner.engine.shared import Shared
 from distask.runner.stats import Stats
 
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distask.errors import InvalidReply
-from distask.task.parsers.escapes import are_suspect
 from distask.task.parsers.json import first_json
-from distask.task.parsers.lenient import loads
+from distask.task.reply.escapes import are_suspect
+from distask.task.reply.lenient_json import loads
 
 RAW = [
     r"\frac{1}{2}",

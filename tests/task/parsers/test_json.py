@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distask.errors import InvalidReply
-from distask.task.parsers.escapes import are_suspect
 from distask.task.parsers.json import first_json
-from distask.task.parsers.lenient import MAX_DEPTH
+from distask.task.reply.escapes import are_suspect
+from distask.task.reply.lenient_json import MAX_DEPTH
 
 SPEC = "outputs: {score: {type: integer}, why: {nullable: true, description: x}}\nformat_output: {parser: json}"
 

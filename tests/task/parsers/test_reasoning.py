@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distask.task.parsers.reasoning import TAGS, split_reasoning
+from distask.task.reply.reasoning import TAGS, split_reasoning
 
 CODE = "Use `<think>`:\n```\n<think>foo</think>\n```\nand `</think>`."
 

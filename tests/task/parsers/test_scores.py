@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distask.task.parsers.scores import score_of
+from distask.task.reply.scores import score_of
 
 SCORES = [
     ("4", 4), ("<4>", 4), ("`4`", 4), ("**4**", 4), ("4.", 4), ("4.0", 4), ("[[5]]", 5), ("\\boxed{3}", 3), ("$4$", 4), ('"4"', 4),

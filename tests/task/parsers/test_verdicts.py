@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distask.task.parsers.verdicts import Labels
+from distask.task.reply.verdicts import Labels
 
 PAIR = ["A", "B", "tie"]
 LETTERS = ["A", "B", "C", "D"]

@@ -1,0 +1,81 @@
+"""`distask export-batch`: what a run would ask, as a batch file that is run elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from distask.cli import options as o
+from distask.cli.display.console import out, plain
+from distask.cli.display.events import Events
+from distask.cli.job import default_output, job_of
+from distask.formatting import several
+from distask.runner.batch.files import export
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distask.runner.batch.files import Exported
+
+
+def command(
+    spec: o.Spec,
+    source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
+    rows: o.RowCount = None,
+    param: o.Param = None,
+    num_generations: o.NumGenerations = None,
+    seed: o.Seed = 0,
+    requests: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The batch file. [TASK.DATA.requests.jsonl]"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a FILE that is there.")] = False,
+    config: o.Config = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    set_: o.Set = None,
+    limit: o.Limit = None,
+    offset: o.Offset = 0,
+    shard: o.Shard = None,
+    sample: o.Sample = None,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
+    store: o.Store = None,
+    allow_path: o.AllowPath = None,
+    json_: o.Json = False,
+) -> None:
+    """Write the requests that the store has no replies for, as OpenAI's batch API and `vllm run-batch` read them.
+
+    It asks nobody and needs no key. `distask import-batch`, with the same SPEC, input and model, reads the results.
+    """
+    made = export(job_of(o.Choice.of(locals()), asks=False), requests or _default(spec, source))
+    if json_:
+        files = [{"file": str(path), "requests": count} for path, count in made.files]
+        counts = {"rows": made.rows, "stored": made.stored, "waiting": made.waiting}
+        Events("export-batch").result(files=files, failures=dict(made.failures), notes=made.notes, **counts)
+        return
+    for name, text in _lines(made):
+        out().print(Text.assemble((f"{name:<9}", "dim"), plain(text)))
+
+
+def _default(spec: str, source: str | None) -> Path:
+    return Path(default_output(Path(spec).stem, source)).with_suffix(".requests.jsonl")
+
+
+def _lines(made: Exported) -> Iterator[tuple[str, str]]:
+    yield "rows", f"{made.rows:,}"
+    yield from (("note", note) for note in made.notes)
+    if made.stored:
+        yield "replies", f"{made.stored:,} are in the store, and not asked for"
+    if made.waiting:
+        yield "waiting", f"requests that are in {several(made.waiting, 'batch')} are not written"
+    for kind, count in made.failures.most_common():
+        yield "fail", f"{several(count, 'generation')} can't be asked for ({kind})"
+    for path, count in made.files:
+        yield "written", f"{several(count, 'request')}, in {path}"
+    if not made.files:
+        yield "written", "nothing: there is nothing to ask"

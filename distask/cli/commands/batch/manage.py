@@ -1,0 +1,153 @@
+"""`distask batch`: the batches of a store, as the provider tells of them now."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from msgspec.structs import replace
+from rich.text import Text
+
+from distask.batch_ledger import SUBMITTING, Ledger
+from distask.cli import options as o  # noqa: TC001 - typer reads it
+from distask.cli.display.console import err, out, plain
+from distask.cli.display.events import Events
+from distask.errors import EndpointError, UsageError
+from distask.formatting import duration, money, several
+from distask.llm.request import CallFailed
+from distask.runner.batch.collect import Desk
+from distask.runner.stats import Stats
+from distask.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distask.batch_ledger import Record
+
+
+class Action(Enum):
+    """What is done."""
+
+    STATUS = "status"
+    FETCH = "fetch"
+    CANCEL = "cancel"
+
+
+def command(
+    action: Annotated[
+        Action,
+        typer.Argument(
+            metavar="status|fetch|cancel",
+            help="Tell how batches are; put the results of those that ended into the store; or end them.",
+        ),
+    ],
+    batches: Annotated[
+        list[str] | None, typer.Argument(metavar="[BATCH...]", help="Ids; all, where none is named.")
+    ] = None,
+    store: Annotated[
+        Path,
+        typer.Option("--store", metavar="FILE", help="The store of the run. [.distask/store.db]"),
+    ] = Path(".distask") / "store.db",
+    json_: o.Json = False,
+) -> None:
+    """Look at the batches that runs have submitted, fetch their results, or cancel them.
+
+    The rows are written by the command that submitted them: `distask run … --batch`.
+    """
+    if not store.exists():
+        raise UsageError(f"{store}: there is no such store; name the run's with --store")
+    stats = Stats()
+    with Store(store) as opened, Ledger(store) as ledger:
+        chosen = _chosen(ledger.records(), batches or [])
+        desk = Desk(opened, ledger, stats)
+        try:
+            records = [_done(desk, record, action) for record in chosen]
+        except CallFailed as error:
+            raise EndpointError(error.failure.message) from None
+        finally:
+            desk.close()
+    if json_:
+        replies, cost = stats.completions, stats.cost_usd or 0.0
+        Events("batch").result(batches=[_as_json(record) for record in records], replies=replies, cost_usd=cost)
+    elif not records:
+        err().print(plain("there are no batches in this store"))
+    else:
+        _tell(records, stats, action)
+
+
+def _chosen(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
+    """The batches that are named; else all that are under way, or where none is, the last."""
+    known = {record.id: record for record in records}
+    lost = [name for name in names if name not in known]
+    if lost:
+        raise UsageError(f"{lost[0]}: this store knows of no such batch; distask batch status lists them")
+    if names:
+        return [known[name] for name in names]
+    return [record for record in records if record.fetched is None] or list(records[-1:])
+
+
+def _done(desk: Desk, record: Record, action: Action) -> Record:
+    if record.fetched is not None:
+        return record
+    if record.id is None:
+        if action is Action.CANCEL:
+            desk.cancel(record)
+            return replace(record, status="forgotten")
+        return record
+    record, batch = desk.look(record)
+    if action is Action.CANCEL and not batch.ended:
+        cancelled = desk.cancel(record)
+        return record if cancelled is None else replace(record, status=cancelled.status)
+    if action is Action.FETCH and batch.ended:
+        desk.end(record, batch)
+        record = desk.ledger.record(record.number)
+    return record
+
+
+def _as_json(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "task": record.task,
+        "model": record.model,
+        "endpoint": record.endpoint,
+        "status": record.status,
+        "requests": {"total": record.requests, "done": record.done, "failed": record.failed},
+        "created": record.created,
+        "fetched": record.fetched,
+    }
+
+
+def _tell(records: Sequence[Record], stats: Stats, action: Action) -> None:
+    console = out()
+    for record in records:
+        said = [f"{record.done:,} of {several(record.requests, 'request')} done"]
+        said += [f"{record.failed:,} failed"] if record.failed else []
+        said += ["its results are in the store"] if record.fetched is not None else []
+        said += [f"{duration(max(0.0, time.time() - record.created))} old"]
+        name = record.id or f"({record.status})"
+        status = record.status.replace("_", " ")
+        console.print(
+            Text.assemble(
+                plain(f"{name}  "), plain(f"{status:<12}"), ("  ", ""), plain(f"{record.task} · {record.model}", "dim")
+            )
+        )
+        console.print(plain(f"    {', '.join(said)}"))
+    if stats.completions:
+        spent = f", {money(stats.cost)}" if stats.cost else ""
+        console.print(plain(f"{several(stats.completions, 'reply')} put into the store{spent}"))
+    console.print(plain(_next(records, action), "dim"))
+
+
+def _next(records: Sequence[Record], action: Action) -> str:
+    if any(record.status == SUBMITTING for record in records):
+        return "a process was stopped while it submitted; the run's own command finds out what became of it"
+    if action is Action.CANCEL:
+        return (
+            "what was answered before is paid for: distask batch fetch puts it into the store when the batch has ended"
+        )
+    if all(record.fetched is not None for record in records):
+        return "the command that submitted them, distask run … --batch, writes the rows"
+    return "distask batch fetch, or the command that submitted them, fetches what has ended"

@@ -1,0 +1,156 @@
+"""`distask check`: is the endpoint there, is the key good, is the model known, and does it take what the task needs?"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from distask.cli import candidates
+from distask.cli import options as o
+from distask.cli.display.console import out, plain
+from distask.cli.display.events import Events
+from distask.cli.job import pairs
+from distask.formatting import amount
+from distask.llm.adaptation import SYSTEM_ROLES
+from distask.llm.config.resolve import load_config
+from distask.llm.prices import known_of, rates
+from distask.llm.providers.probe import COMMON, Finding, local_servers, probe
+from distask.spec.language.model import TaskSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distask.llm.config.resolve import Resolved
+    from distask.spec.load import Loaded
+
+MARKS = {"ok": ("yes", "green"), "no": ("no", "bold red"), "warning": ("warn", "yellow"), "skipped": ("-", "dim")}
+VITAL = frozenset({"endpoint", "key", "model", "request"})
+"""Without these nothing runs; without another, only a task that needs it."""
+
+
+def command(
+    spec: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SPEC]",
+            help="A task: what it needs is looked at, and nothing else.",
+            autocompletion=candidates.tasks,
+        ),
+    ] = None,
+    config: o.Config = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    set_: o.Set = None,
+    num_generations: o.NumGenerations = None,
+    verbose: o.Verbose = 0,  # noqa: ARG001 - it begins the log
+    json_: o.Json = False,
+) -> None:
+    """Reach the endpoint with one tiny call for each question, and say the mend for each no.
+
+    Where no endpoint is configured, the servers of this machine are looked for. Ends with 1 where something is
+    missing that the task needs; a rate limit is only a warning.
+    """
+    loaded = None
+    if spec is not None:
+        from distask.spec.load import load_spec
+
+        loaded = load_spec(spec)
+    found = _servers(config, model, base_url)
+    llm = load_config(
+        config,
+        model=model,
+        base_url=base_url,
+        overrides=pairs(set_ or [], "--set"),
+        spec_llm=None if loaded is None else loaded.spec.llm,
+        environ=os.environ,
+    )
+    wanted = COMMON if loaded is None else features(loaded, num_generations)
+    findings = [*found, *_findings(llm, wanted, system=loaded is None or _has_system(loaded))]
+    needed = VITAL if loaded is None else VITAL | set(wanted)
+    missing = [f for f in findings if f.state == "no" and f.name in needed]
+    if json_:
+        Events("check").result(1 if missing else 0, **_as_json(llm, findings, ok=not missing))
+    else:
+        _draw(llm, findings)
+    raise typer.Exit(1 if missing else 0)
+
+
+def _servers(*chosen: str | None) -> list[Finding]:
+    """The servers of this machine, where nothing says whom to ask."""
+    if any(chosen) or os.environ.get("OPENAI_API_KEY", "").strip() or os.environ.get("OPENAI_BASE_URL"):
+        return []
+    return [
+        Finding("local", "ok", f"{server.name} at {server.base_url} has {', '.join(server.models[:5])}")
+        for server in local_servers()
+    ]
+
+
+def features(loaded: Loaded, num_generations: int | None = None) -> list[str]:
+    """What a task needs, or any of the tasks that its steps ask."""
+    if isinstance(loaded.spec, TaskSpec):
+        return needs(loaded.spec, num_generations)
+    return list(dict.fromkeys(f for task in getattr(loaded, "tasks", {}).values() for f in features(task)))
+
+
+def needs(spec: TaskSpec, num_generations: int | None = None) -> list[str]:
+    """What a task needs of its server beside chats."""
+    parts = [p for m in spec.format_input if isinstance(m.content, list) for p in m.content]
+    parsers = {parser.parser for parser in spec.format_output}
+    asked = {
+        "n": (num_generations or spec.num_generations) > 1,
+        "json_schema": spec.structured_output is True or getattr(spec.structured_output, "schema_", None) is not None,
+        "logprobs": "logprobs" in parsers or bool(spec.llm and spec.llm.logprobs),
+        "completions": bool(spec.completion),
+        "images": any(part.image is not None for part in parts),
+        "tools": spec.tools is not None,
+        "embeddings": spec.returns == "embedding",
+    }
+    return [name for name, needed in asked.items() if needed]
+
+
+def _has_system(loaded: Loaded) -> bool:
+    """Whether a task, or any of the tasks that its steps ask, sends a system message."""
+    if isinstance(loaded.spec, TaskSpec):
+        return any(message.role in SYSTEM_ROLES for message in loaded.spec.format_input)
+    return any(_has_system(task) for task in getattr(loaded, "tasks", {}).values())
+
+
+def _findings(llm: Resolved, wanted: Sequence[str], *, system: bool) -> list[Finding]:
+    if llm.config.provider == "offline":
+        return [Finding("endpoint", "ok", "offline: no model is asked, replies are made up from the task")]
+    findings = probe(llm, wanted, system=system)
+    if findings[-1].state == "no" and findings[-1].name in VITAL:
+        return findings
+    known = known_of(llm)
+    if known.price is not None:
+        findings.append(Finding("price", "ok", f"{rates(known.price)}, says {known.origin}"))
+    elif llm.config.provider != "llamacpp":
+        told = "nobody knows what its tokens cost"
+        findings.append(Finding("price", "skipped", told, "`price` in the config makes costs known"))
+    if known.context is not None:
+        findings.append(Finding("context", "ok", f"{amount(known.context)} tokens of a chat and its reply"))
+    return findings
+
+
+def _draw(llm: Resolved, findings: Sequence[Finding]) -> None:
+    console = out()
+    for finding in findings:
+        mark, style = MARKS[finding.state]
+        said = plain(finding.message, "" if finding.state in ("ok", "skipped") else style)
+        console.print(Text.assemble((f"{finding.name:<12}", "dim"), (f"{mark:<5}", style), said))
+        if finding.mend:
+            console.print(plain(f"{'':17}{finding.mend}"))
+    if llm.origins.get("base_url", "").startswith("a local server"):
+        console.print(plain(f"a run without --config asks {llm.origins['base_url']}", "dim"))
+
+
+def _as_json(llm: Resolved, findings: Sequence[Finding], *, ok: bool) -> dict[str, Any]:
+    return {
+        "ok": ok,
+        "endpoint": llm.endpoint(),
+        "model": llm.config.model,
+        "checks": [{"name": f.name, "state": f.state, "message": f.message, "mend": f.mend} for f in findings],
+    }

@@ -1,0 +1,91 @@
+"""`distask completion`: the script by which a shell completes commands, options, tasks, params and configs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
+from distask.cli.display.events import Events
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+
+VARIABLE = "_DISTASK_COMPLETE"
+"""Set by the script when it asks for what can stand at a place."""
+
+
+BASH = """\
+_distask_completion() {
+    local IFS=$'\\n'
+    COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _DISTASK_COMPLETE=complete_bash $1 ) )
+    [[ ${COMPREPLY-} == *[=/] ]] && compopt -o nospace
+    return 0
+}
+complete -o default -F _distask_completion distask"""
+"""A word that goes on (`aspect=`, a folder) gets no space behind it."""
+
+
+class Shell(Enum):
+    """A shell that can be taught."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+    POWERSHELL = "powershell"
+
+
+def command(
+    shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish|powershell", help="The shell that is to complete.")],
+    json_: o.Json = False,
+) -> None:
+    """Print a script that lets a shell complete commands, options, tasks, their params, and configs.
+
+    For bash: eval "$(distask completion bash)" in ~/.bashrc; for zsh the same in ~/.zshrc, behind compinit; for fish:
+    distask completion fish > ~/.config/fish/completions/distask.fish
+    """
+    script = BASH if shell is Shell.BASH else _script(shell.value)
+    if json_:
+        Events("completion").result(shell=shell.value, script=script)
+    else:
+        typer.echo(script)
+
+
+def _script(shell: str) -> str:
+    from typer._completion_shared import get_completion_script
+
+    return get_completion_script(prog_name="distask", complete_var=VARIABLE, shell=shell)
+
+
+def answer(root: Any, given: Sequence[str]) -> None:
+    """Tell a shell what can stand at a place; it says in the environment which shell it is, and what is typed."""
+    from typer._completion_classes import completion_init
+
+    completion_init()
+    done = _rejoin(os.environ) if os.environ[VARIABLE].endswith("bash") else ""
+    said = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(said):
+        root.main(args=list(given), prog_name="distask", complete_var=VARIABLE)
+    for line in said.getvalue().splitlines():
+        typer.echo(line.removeprefix(done))
+    raise typer.Exit
+
+
+def _rejoin(environ: MutableMapping[str, str]) -> str:
+    """Undo that bash takes `aspect=hon` for three words; what it has already of the word that is typed."""
+    words, place = environ["COMP_WORDS"].split("\n"), int(environ["COMP_CWORD"])
+    typed = words[: place + 1] + [""] * (place + 1 - len(words))
+    joined: list[str] = []
+    for word in typed:
+        if joined and (word == "=" or joined[-1].endswith("=")) and not word.startswith("-"):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    environ["COMP_WORDS"], environ["COMP_CWORD"] = shlex.join(joined[:-1]) + f" {joined[-1]}", str(len(joined) - 1)
+    return joined[-1][: joined[-1].rfind("=") + 1]

@@ -1,0 +1,185 @@
+"""`distask dry-run`: what a run would send and ask for, without asking."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distask.cli import options as o
+from distask.cli.display import chats
+from distask.cli.display.events import Events
+from distask.cli.display.lines import say
+from distask.cli.job import job_of
+from distask.formatting import amount, money, several
+from distask.llm.prices import rates
+from distask.runner.plan.task_plan import Plan, plan
+from distask.task.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distask.runner.plan.cost_estimate import Reckoning
+
+LONGEST_KEYWORD = 400
+"""Characters of a keyword's value (a schema, tools) that are shown."""
+
+
+def command(
+    spec: o.Spec,
+    source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
+    rows: o.RowCount = None,
+    param: o.Param = None,
+    num_generations: o.NumGenerations = None,
+    seed: o.Seed = 0,
+    shown: Annotated[
+        int, typer.Option("--limit", min=0, metavar="N", help="How many chats are shown; all rows are counted. [3]")
+    ] = 3,
+    output: o.Output = None,
+    config: o.Config = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    set_: o.Set = None,
+    batch: o.Batch = False,
+    offset: o.Offset = 0,
+    shard: o.Shard = None,
+    sample: o.Sample = None,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
+    store: o.Store = None,
+    no_store: o.NoStore = False,
+    allow_path: o.AllowPath = None,
+    verbose: o.Verbose = 0,
+    json_: o.Json = False,
+) -> None:
+    """Show the chats that a run would send, and count its requests. It calls no model and needs no key.
+
+    Exits with 3 if any row fails before its request is sent, as `run` does.
+    """
+    raise typer.Exit(_dry_run(o.Choice.of(locals()), shown, whole=verbose > 0, as_json=json_))
+
+
+def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> int:
+    """Print the first chats, and what a run would ask for; returns the exit code.
+
+    Args:
+        choice: what was chosen.
+        shown: how many chats are printed.
+        whole: print long texts whole.
+        as_json: print all of it as JSON.
+    """
+    job = job_of(choice, asks=False)
+    if not isinstance(job.task, Task):
+        from distask.cli.display import step_plan
+        from distask.runner.plan.step_plan import plan_steps
+
+        return step_plan.show(plan_steps(job, shown), whole=whole, as_json=as_json)
+    made = plan(job, shown)
+    code = 3 if made.failures else 0
+    if as_json:
+        Events("dry-run").result(code, **_as_json(made))
+        return code
+    _print_chats(made, whole=whole)
+    for name, text in _counts(made):
+        say((f"{name:<9}", "dim"), (text, "red" if name in ("fail", "too long") else ""))
+    return code
+
+
+def _print_chats(made: Plan, *, whole: bool) -> None:
+    rendered = [chat.keywords for chat in made.chats if chat.messages is not None]
+    same = all(keywords == rendered[0] for keywords in rendered)
+    for chat in made.chats:
+        say((f"── {chat.place}", "bold"))
+        if chat.messages is None:
+            say((f"can't be rendered: {chat.error}", "red"))
+        else:
+            chats.draw(chat.messages, whole=whole)
+            if not same:
+                _print_keywords(chat.keywords, whole=whole)
+        say()
+    if rendered and same:
+        _print_keywords(rendered[0], whole=whole)
+
+
+def _print_keywords(keywords: dict[str, Any], *, whole: bool) -> None:
+    for name, value in keywords.items():
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        shown = text if whole else chats.folded(text, LONGEST_KEYWORD)
+        say(("with     ", "dim"), (f"{name}: {shown}", ""))
+
+
+def _counts(made: Plan) -> Iterator[tuple[str, str]]:
+    yield "model", f"{made.model} at {made.endpoint}"
+    each = f", {made.num_generations} replies each" if made.num_generations > 1 else ""
+    yield "rows", f"{made.rows:,}{each}"
+    yield from (("note", note) for note in made.notes)
+    for kind, count in made.failures.most_common():
+        yield "fail", f"{several(count, 'row')} can't be rendered ({kind}), and would be written with the reason"
+    yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to ask for"
+    yield "tokens", _tokens(made.reckoning)
+    yield from _costs(made.reckoning)
+    yield from _too_long(made.reckoning)
+    yield "so far", "nothing was asked; distask preview asks for a few rows, distask run for all"
+
+
+def _tokens(reckoning: Reckoning) -> str:
+    limit, expected = reckoning.output_limit, reckoning.output_expected
+    said = ["no limit is set" if limit is None else f"{amount(limit)} at the most"]
+    if expected is not None and reckoning.missing.total():
+        said.insert(0, f"about {amount(expected)} ({reckoning.basis})")
+    return f"about {amount(reckoning.input_tokens)} in; out: {', '.join(said)}"
+
+
+def _costs(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
+    costs, price = reckoning.costs(), reckoning.known.price
+    if costs is None or price is None:
+        return
+    said = [f"{money(costs['least'] or 0)} at least"]
+    said += [f"{money(costs['expected'])} expected"] if costs["expected"] is not None else []
+    if costs["most"] is None:
+        said.append("no limit is set (--set llm.max_tokens=500 sets one)")
+    else:
+        again = f", each reply invalid {several(reckoning.retries, 'time')} and asked for again"
+        said.append(f"{money(costs['most'])} at the most{again if reckoning.retries else ''}")
+    yield "cost", ", ".join(said)
+    yield "price", f"{rates(price)}{' in batches' if reckoning.batch else ''}, says {_who(reckoning)}"
+
+
+def _who(reckoning: Reckoning) -> str:
+    origin = reckoning.known.origin
+    return "the config" if origin == "config" else f"{origin}; `price` in the config overrules it"
+
+
+def _too_long(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
+    if reckoning.too_long:
+        places = "; ".join(f"{place}, about {amount(tokens)}" for place, tokens in reckoning.longest)
+        more = "; …" if reckoning.too_long > len(reckoning.longest) else ""
+        takes = amount(reckoning.known.context or 0)
+        told = f"{several(reckoning.too_long, 'chat')} of more tokens than the {takes} that the model takes"
+        yield "too long", f"{told}: {places}{more}"
+
+
+def _as_json(made: Plan) -> dict[str, Any]:
+    reckoning, price = made.reckoning, made.reckoning.known.price
+    return {
+        "model": made.model,
+        "endpoint": made.endpoint,
+        "rows": made.rows,
+        "num_generations": made.num_generations,
+        "completions": {"needed": made.completions, "stored": made.stored, "missing": made.missing},
+        "tokens": {
+            "input_estimate": reckoning.input_tokens,
+            "output_expected": reckoning.output_expected,
+            "output_limit": reckoning.output_limit,
+        },
+        "cost_usd": reckoning.costs(),
+        "price": price and {**price.model_dump(exclude_defaults=True), "from": reckoning.known.origin},
+        "too_long": reckoning.too_long,
+        "failures": dict(made.failures),
+        "notes": made.notes,
+        "chats": [
+            {"place": c.place, "messages": c.messages, "keywords": c.keywords, "error": c.error} for c in made.chats
+        ],
+    }

@@ -1,0 +1,148 @@
+"""`distask run`: do the job, show how it goes, say how it ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.text import Text
+
+from distask.cli import logs
+from distask.cli import options as o
+from distask.cli.display import events, summary
+from distask.cli.display.console import err, out, plain
+from distask.cli.display.events import Events
+from distask.cli.display.progress import Progress
+from distask.cli.job import job_of, task_and_llm
+from distask.errors import RunError
+from distask.runner.run import run_job
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distask.llm.config.resolve import Resolved
+    from distask.runner.job import Job
+
+
+def command(
+    context: typer.Context,
+    spec: o.Spec,
+    source: o.Source = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
+    rows: o.RowCount = None,
+    param: o.Param = None,
+    num_generations: o.NumGenerations = None,
+    group_generations: o.Group = None,
+    seed: o.Seed = 0,
+    output: o.Output = None,
+    overwrite: o.Overwrite = False,
+    private: o.Private = False,
+    escape_formulas: o.EscapeFormulas = False,
+    metadata_column: o.MetadataColumn = "distask_metadata",
+    config: o.Config = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    set_: o.Set = None,
+    concurrency: o.Concurrency = None,
+    max_cost: o.MaxCost = None,
+    batch: o.Batch = False,
+    no_wait: o.NoWait = False,
+    limit: o.Limit = None,
+    offset: o.Offset = 0,
+    shard: o.Shard = None,
+    sample: o.Sample = None,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
+    engine: o.Engine = o.Where.LOCAL,
+    workers: o.Workers = None,
+    store: o.Store = None,
+    no_store: o.NoStore = False,
+    allow_code: o.AllowCode = False,
+    allow_path: o.AllowPath = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
+    json_: o.Json = False,
+    show_config: o.ShowConfig = False,
+) -> None:
+    """Run a task over rows, and write them with what the model said.
+
+    What was asked before, with the same store, is not asked again: to go on after a stop, to add rows, to raise n
+    or to change a parser, run again.
+    """
+    choice = o.Choice.of(locals())
+    if show_config:
+        _show_config(choice, as_json=json_)
+    else:
+        raise typer.Exit(_run(choice, _typed(context), quiet=quiet, verbose=verbose > 0))
+
+
+def _typed(context: typer.Context) -> list[str]:
+    """The arguments as they were typed."""
+    return list(sys.argv[1:] if context.obj is None else context.obj)
+
+
+def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool) -> int:
+    """Run; gives the exit code.
+
+    Args:
+        choice: what was chosen.
+        typed: the arguments as they were typed, for the command that goes on.
+        quiet: tell errors only.
+        verbose: tell every failure, and the config.
+    """
+    job = job_of(choice)
+    try:
+        if (told := events.wanted(typed)) is not None:
+            return _run_with_events(job, told)
+        return _run_in_words(job, quiet=quiet, verbose=verbose)
+    except RunError as error:
+        error.add_note(summary.way_on(job, error, typed))
+        raise
+
+
+def _run_in_words(job: Job, *, quiet: bool, verbose: bool) -> int:
+    console = err()
+    logs.through(console)
+    if not quiet:
+        console.print(plain(f"{job.task.name} · {job.llm.config.model} · {job.output}", "dim"))
+    if verbose:
+        _print_config(_config(job.llm), console)
+    with Progress(console, quiet=quiet, live=False if _rows_are_seen(job) else None) as progress:
+        result = run_job(job, progress, None if quiet else lambda sentence: console.print(plain(sentence, "yellow")))
+    summary.tell(job, result, console, quiet=quiet, verbose=verbose)
+    return result.exit_code
+
+
+def _run_with_events(job: Job, told: Events) -> int:
+    told.tell("started", task=job.task.name, model=job.llm.config.model, output=job.output)
+    result = run_job(job, told.progress(), lambda sentence: told.tell("note", message=sentence))
+    told.result(result.exit_code, **summary.as_json(job, result))
+    return result.exit_code
+
+
+def _show_config(choice: o.Choice, *, as_json: bool) -> None:
+    """Print the values that a run would take, and where each comes from."""
+    _, llm = task_and_llm(choice, asks=False)
+    rows = _config(llm)
+    if as_json:
+        shown = {key: {"value": value, "from": origin} for key, value, origin in rows}
+        Events("run").result(config=shown)
+    else:
+        _print_config(rows, out())
+
+
+def _config(llm: Resolved) -> list[tuple[str, Any, str]]:
+    hidden = "(hidden)" if os.environ.get(llm.config.api_key_env or "", "").strip() else "(not set)"
+    return [(key, hidden if key == "api_key" else value, origin) for key, value, origin in llm.show()]
+
+
+def _print_config(rows: Sequence[tuple[str, Any, str]], console: Any) -> None:
+    for key, value, origin in rows:
+        console.print(Text.assemble(plain(f"{key}: {value}"), ("    # ", "dim"), plain(origin, "dim")))
+
+
+def _rows_are_seen(job: Job) -> bool:
+    """Whether rows go to the very terminal that progress would be drawn on."""
+    return job.output == "-" and sys.stdout.isatty()

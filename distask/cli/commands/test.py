@@ -1,0 +1,296 @@
+"""`distask test`: the specs' own cases, told as pytest tells tests; without a model, or asking one."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from distask.cli import options as o
+from distask.cli.display.case_report import Suite, difference, write_junit
+from distask.cli.display.console import err, out, plain, short
+from distask.cli.display.events import Events
+from distask.errors import SpecError, UsageError
+from distask.formatting import duration, several
+from distask.spec.load import LoadedPipeline, load_spec
+from distask.task.cases import Broken, Outcome, case_name, case_task, compare, outcome, runs_code
+from distask.task.steps.cases import try_cases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import Console
+
+    from distask.diagnostics import Diagnostic
+    from distask.llm.config.resolve import Resolved
+    from distask.runner.preview import Tried
+    from distask.spec.load import LoadedSpec
+    from distask.store import Store
+
+MARKS = {"passed": ".", "failed": "F", "skipped": "s"}
+COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
+FAILED = 3
+"""The exit code where a case does not hold."""
+
+
+def command(
+    specs: o.Specs,
+    live: Annotated[bool, typer.Option("--live", help="Ask the model for each case, instead of its reply.")] = False,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report, for a CI.")
+    ] = None,
+    config: o.Config = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    set_: o.Set = None,
+    concurrency: o.Concurrency = None,
+    store: o.Store = None,
+    no_store: o.NoStore = False,
+    allow_code: o.AllowCode = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
+    json_: o.Json = False,
+) -> None:
+    """Hold specs against their own cases: with this row and this reply, these columns. It asks no model.
+
+    With --live, the model is asked for each case that expects columns, and it is said how many hold. Ends with 3
+    where one does not, with 2 where a spec is wrong.
+    """
+    if not live and (told := _needs_live(config, model, base_url, set_)):
+        raise UsageError(f"{told} says which model is asked, and without --live none is; add --live or leave it out")
+    begun = time.perf_counter()
+    asks = _Live(o.Choice.of({**locals(), "spec": ""})) if live else None
+    console = err() if json_ else out()
+    suites = []
+    for spec in dict.fromkeys(specs):
+        suites.append(_suite(spec, asks, allow_code=allow_code))
+        if not (json_ or quiet):
+            _print_marks(suites[-1], console, verbose=verbose > 0)
+    if junit is not None:
+        write_junit(junit, suites)
+    if json_:
+        Events("test").result(_code(suites), **_as_json(suites))
+    else:
+        _print_failures(suites, console)
+        if not quiet:
+            _print_summary(suites, console, time.perf_counter() - begun, live=live)
+    raise typer.Exit(_code(suites))
+
+
+def _needs_live(config: str | None, model: str | None, base_url: str | None, set_: list[str] | None) -> str | None:
+    given = {"--config": config, "--model": model, "--base-url": base_url, "--set": set_}
+    return next((name for name, value in given.items() if value), None)
+
+
+def _suite(spec: str, asks: _Live | None, *, allow_code: bool) -> Suite:
+    suite, begun = Suite(spec), time.perf_counter()
+    try:
+        loaded = load_spec(spec)
+    except SpecError as error:
+        suite.faults = [d for d in error.diagnostics if d.severity == "error"]
+        return suite
+    if asks is not None and isinstance(loaded, LoadedPipeline):
+        told = "a task of steps is tried on a model with distask preview"
+        suite.outcomes = [Outcome(case_name(c, i), i, skipped=told) for i, c in enumerate(loaded.spec.cases)]
+    elif asks is None or isinstance(loaded, LoadedPipeline):
+        suite.outcomes = list(try_cases(loaded, allow_code=allow_code))
+    else:
+        asks.fill(suite, loaded)
+    suite.seconds = time.perf_counter() - begun
+    return suite
+
+
+class _Live:
+    """Asks the model for cases."""
+
+    def __init__(self, choice: o.Choice) -> None:
+        self._choice = choice
+
+    def fill(self, suite: Suite, loaded: LoadedSpec) -> None:
+        """Ask for all cases of a spec at once; raises `RunError` where the endpoint refuses."""
+        from contextlib import nullcontext
+
+        from distask.runner.preview import Trial, try_rows
+        from distask.task.task import compiler_of
+
+        if runs_code(loaded) and not self._choice.allow_code:
+            suite.outcomes = list(try_cases(loaded))
+            return
+        llm = self._llm(loaded)
+        suite.model = llm.config.model
+        compiler, asked, trials = compiler_of(loaded), [], []
+        outcomes: dict[int, Outcome] = {}
+        for index, case in enumerate(loaded.spec.cases):
+            name = case_name(case, index)
+            if case.error is not None or case.expect is None:
+                outcomes[index] = Outcome(name, index, skipped="it is about a reply that is wrong")
+                continue
+            try:
+                task = case_task(loaded, case, compiler, allow_code=self._choice.allow_code)
+            except Broken as broken:
+                outcomes[index] = outcome(loaded, index, broken)
+                continue
+            asked.append(index)
+            trials.append(Trial(task, case.input))
+        with self._store(llm) or nullcontext() as store:
+            tried, _ = try_rows(trials, llm, store)
+        for index, one in zip(asked, tried, strict=True):
+            outcomes[index] = _held(loaded, index, one)
+            suite.parsed += one.generations[0].error is None
+        suite.outcomes = [outcomes[index] for index in sorted(outcomes)]
+
+    def _llm(self, loaded: LoadedSpec) -> Resolved:
+        from distask.cli.job import pairs
+        from distask.llm.config.resolve import load_config
+
+        choice = self._choice
+        return load_config(
+            choice.config,
+            model=choice.model,
+            base_url=choice.base_url,
+            concurrency=choice.concurrency,
+            overrides=pairs(choice.set_ or [], "--set"),
+            spec_llm=loaded.spec.llm,
+            environ=os.environ,
+        )
+
+    def _store(self, llm: Resolved) -> Store | None:
+        from pathlib import Path
+
+        from distask.runner.job import store_path
+        from distask.store import Store
+
+        if self._choice.no_store or llm.config.provider == "offline":
+            return None
+        return Store(self._choice.store or store_path(Path("rows")))
+
+
+def _held(loaded: LoadedSpec, index: int, tried: Tried) -> Outcome:
+    """Whether the model's columns are those that the case expects."""
+    case, generation = loaded.spec.cases[index], tried.generations[0]
+    if generation.columns is None:
+        told = "no reply" if generation.error is None else generation.error.message
+        text = generation.completion.text if generation.completion else None
+        said = f"; the model said {json.dumps(short(text), ensure_ascii=False)}" if text else ""
+        return outcome(loaded, index, Broken((), f"{told}{said}"))
+    try:
+        compare(case, generation.columns)
+    except Broken as broken:
+        return outcome(loaded, index, broken)
+    return Outcome(case_name(case, index), index)
+
+
+def status(found: Outcome) -> str:
+    """`passed`, `failed` or `skipped`."""
+    return "skipped" if found.skipped else "passed" if found.holds else "failed"
+
+
+# What is printed
+
+
+def _print_marks(suite: Suite, console: Console, *, verbose: bool) -> None:
+    if suite.faults:
+        console.print(Text.assemble(plain(suite.spec), " ", ("E", "bold red")))
+        return
+    if not verbose:
+        marks = [(MARKS[status(o)], COLOURS[status(o)]) for o in suite.outcomes] or [("no cases", "yellow")]
+        console.print(Text.assemble(plain(suite.spec), " ", *marks))
+        return
+    for found in suite.outcomes:
+        ended = status(found)
+        reason = f" ({found.skipped})" if found.skipped else ""
+        console.print(Text.assemble(plain(f"{suite.spec} {found.name} "), (ended, COLOURS[ended]), plain(reason)))
+
+
+def _print_failures(suites: Iterable[Suite], console: Console) -> None:
+    for suite in suites:
+        for fault in suite.faults:
+            console.print()
+            console.print(_marked(fault))
+        for found in suite.outcomes:
+            if found.fault is not None:
+                console.print()
+                console.print(_marked(found.fault))
+                for sign, line in difference(found.wanted, found.got):
+                    console.print(plain(f"  {sign} {line}", {"-": "red", "+": "green"}.get(sign, "")))
+
+
+def _marked(fault: Diagnostic) -> Text:
+    text = plain(str(fault))
+    text.highlight_words([": error:"], "bold red")
+    return text
+
+
+def _print_summary(suites: Sequence[Suite], console: Console, seconds: float, *, live: bool) -> None:
+    counts = _counts(suites)
+    if any(suite.outcomes or suite.faults for suite in suites):
+        console.print()
+    said = [f"{counts['failed']} failed"] if counts["failed"] else []
+    said += [f"{several(counts['errors'], 'spec')} with errors"] if counts["errors"] else []
+    said += [f"{counts['passed']} passed"] if counts["passed"] or not said else []
+    said += [f"{counts['skipped']} skipped"] if counts["skipped"] else []
+    good = not counts["failed"] and not counts["errors"]
+    console.print(Text(f"{', '.join(said)} in {duration(seconds)}", style="green" if good else "red"))
+    reasons = dict.fromkeys(o.skipped for s in suites for o in s.outcomes if o.skipped)
+    for reason in reasons:
+        console.print(plain(f"skipped: {reason}", "yellow"))
+    if not sum(counts.values()):
+        told = "there is no case: add `cases:` with an `input`, a `reply` and what to `expect`"
+        console.print(plain(told, "yellow"))
+    if live:
+        for line in _live_lines(suites):
+            console.print(plain(line))
+
+
+def _live_lines(suites: Iterable[Suite]) -> Iterator[str]:
+    for suite in suites:
+        asked = [found for found in suite.outcomes if not found.skipped]
+        if asked:
+            held = sum(found.holds for found in asked)
+            read = f"{several(suite.parsed, 'reply')} could be read"
+            yield f"{suite.spec}: {held} of {several(len(asked), 'case')} hold with {suite.model}, {read}"
+
+
+def _counts(suites: Iterable[Suite]) -> dict[str, int]:
+    counts = dict.fromkeys(("passed", "failed", "skipped", "errors"), 0)
+    for suite in suites:
+        counts["errors"] += bool(suite.faults)
+        for found in suite.outcomes:
+            counts[status(found)] += 1
+    return counts
+
+
+def _code(suites: Sequence[Suite]) -> int:
+    counts = _counts(suites)
+    return 2 if counts["errors"] else FAILED if counts["failed"] else 0
+
+
+def _as_json(suites: Sequence[Suite]) -> dict[str, Any]:
+    return {
+        "ok": _code(suites) == 0,
+        **_counts(suites),
+        "specs": [
+            {
+                "spec": suite.spec,
+                "model": suite.model,
+                "diagnostics": [d.to_json() for d in suite.faults],
+                "cases": [
+                    {
+                        "case": found.name,
+                        "status": status(found),
+                        "reason": found.skipped,
+                        "diagnostic": found.fault and found.fault.to_json(),
+                        "expected": found.wanted,
+                        "got": found.got,
+                    }
+                    for found in suite.outcomes
+                ],
+            }
+            for suite in suites
+        ],
+    }

@@ -1,0 +1,322 @@
+"""`distask validate`: every error of every spec at once, and with data what of its columns does not fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from msgspec import Struct, field
+
+from distask.cli import options as o
+from distask.cli.display.events import Events
+from distask.diagnostics import Diagnostic, did_you_mean, nearest, visible, visible_json
+from distask.errors import InputError, RowError, SpecError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distask.data.readers import ReadOptions
+    from distask.data.row import Row
+    from distask.spec.load import Loaded
+
+REMOTE_ROWS = 1000
+"""Rows of a far source that are looked at."""
+
+
+def command(
+    specs: o.Specs,
+    source: Annotated[
+        str | None, typer.Option("--input", "-i", metavar="DATA", help="Check this data's columns and types too.")
+    ] = None,
+    delimiter: o.Delimiter = None,
+    on_nan: o.OnNan = o.OnNaN.STOP,
+    on_bad_row: o.OnBadRow = o.BadRow.STOP,
+    param: o.Param = None,
+    format_: Annotated[str, typer.Option("--format", metavar="text|json|github", help="How errors are told.")] = "text",
+    json_: o.Json = False,
+) -> None:
+    """Say every error of every spec, with its place and its mend; asks no model."""
+    if format_ not in PRINTERS:
+        raise typer.BadParameter(f"{format_!r} is not one of {', '.join(PRINTERS)}", param_hint="--format")
+    params = _params(param or [])
+    data = None if source is None else Data(source, o.read_options(on_nan, delimiter), on_bad_row.value)
+    checked = {spec: check(spec, data, params) for spec in dict.fromkeys(specs)}
+    notes = [] if data is None else list(data.notes)
+    code = 2 if any(_errors(found) for found in checked.values()) else 0
+    if json_:
+        Events("validate").result(code, **_facts(checked), notes=notes)
+    else:
+        for note in notes:
+            typer.echo(note, err=True)
+        typer.echo(PRINTERS[format_](checked))
+    raise typer.Exit(code)
+
+
+class Data(Struct, frozen=True):
+    """The data that specs are checked with."""
+
+    source: str
+    options: ReadOptions
+    on_bad_row: Literal["stop", "skip"]
+    notes: dict[str, None] = field(default_factory=dict)
+    """What the user should know about how it is read, once it has been."""
+
+
+def check(source: str, data: Data | None = None, params: dict[str, Any] | None = None) -> list[Diagnostic]:
+    """All that is wrong with a spec: its text, its golden cases, the params, and the data where there is some."""
+    from distask.spec.load import load_spec
+
+    try:
+        loaded = load_spec(source)
+    except SpecError as error:
+        return list(error.diagnostics)
+    from distask.task.steps.cases import run_cases
+
+    found = run_cases(loaded)
+    if params:
+        found += _params_faults(loaded, params)
+    if data is not None:
+        found += _data_faults(loaded, data, params or {})
+    return found
+
+
+def _params(given: Sequence[str]) -> dict[str, Any]:
+    from distask.spec.document import scalar
+
+    params = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"expected name=value, got {text!r}", param_hint="--param")
+        params[name] = scalar(value)
+    return params
+
+
+def _params_faults(loaded: Loaded, params: dict[str, Any]) -> list[Diagnostic]:
+    from distask.task.cases import runs_code
+    from distask.task.load import made_ready
+
+    unknown = [name for name in params if name not in loaded.spec.params]
+    if unknown:
+        return [
+            loaded.document.diagnostic(
+                ("params",), f"there is no param `{name}`", did_you_mean(name, loaded.spec.params), key=True, length=1
+            )
+            for name in unknown
+        ]
+    if runs_code(loaded):
+        return []
+    try:
+        made_ready(loaded, params)
+    except UsageError as error:
+        return [loaded.document.diagnostic(("params",), str(error), key=True, length=1)]
+    return []
+
+
+def _data_faults(loaded: Loaded, data: Data, params: dict[str, Any]) -> list[Diagnostic]:
+    """What of the data does not fit: missing columns, columns in the way, null and values of a wrong type."""
+    from distask.data.input import open_input
+
+    try:
+        rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row)
+        held = _Columns(loaded, data.source, params)
+        rows.scan(held.look)
+        if rows.columns is None:  # a far source, which is not gone through
+            rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row, limit=REMOTE_ROWS)
+            for row in rows:
+                held.look(row)
+        data.notes.update(dict.fromkeys(rows.notes))
+        return held.faults()
+    except InputError as error:
+        return _input_faults(data.source, error)
+
+
+class _Columns:
+    """Holds rows against a spec's columns, and tells each fault once, at its first row, with how many rows have it."""
+
+    def __init__(self, loaded: Loaded, source: str, params: dict[str, Any]) -> None:
+        from distask.spec.language.model import TaskSpec
+        from distask.task.chat.messages import chat_inputs
+        from distask.task.column_types import ColumnType
+
+        self._loaded = loaded
+        self._source = source
+        self._outputs = _outputs(loaded, params)
+        mappings = loaded.spec.input_mappings
+        self._inputs = [
+            (name, mappings.get(name, name), typed.required, ColumnType(typed, name))
+            for name, typed in loaded.spec.inputs.items()
+        ]
+        spec = loaded.spec
+        self._chats = chat_inputs(spec, spec.inputs) if isinstance(spec, TaskSpec) else {}
+        self._stood_in: set[str] = set()
+        """Inputs for whose column other columns stand in."""
+        self._columns: dict[str, None] = {}
+        self._first: dict[tuple[str, str], tuple[Row, str]] = {}
+        self._count: dict[tuple[str, str], int] = {}
+
+    def look(self, row: Row) -> None:
+        """Hold one row; raises what is wrong with its line."""
+        if row.error is not None:
+            raise row.error
+        self._columns.update(dict.fromkeys(row.values))
+        for name, column, required, typed in self._inputs:
+            self._value(row, name, column, required, typed.read)
+
+    def faults(self) -> list[Diagnostic]:
+        """What is wrong with the rows so far."""
+        return [*self._spec_faults(self._columns), *self._row_faults(self._columns)]
+
+    def _value(self, row: Row, name: str, column: str, required: bool, read: Callable[[Any], Any]) -> None:
+        value, chat = row.values.get(column), self._chats.get(name)
+        if chat is not None and (required or value is not None):
+            try:
+                value = chat.read(row.values)
+            except RowError as error:
+                self._note(row, column, "type", error.message)
+                return
+            if value is not None and column not in row.values:
+                self._stood_in.add(name)
+        if value is None:
+            if required:
+                self._note(row, column, "null" if column in row.values else "missing", "")
+            return
+        try:
+            read(value)
+        except ValueError as error:
+            message = str(error)
+            told = f"`{column}`{message.removeprefix(name)}" if message.startswith(name) else f"`{column}`: {message}"
+            self._note(row, column, "type", told)
+
+    def _note(self, row: Row, column: str, kind: str, message: str) -> None:
+        self._first.setdefault((column, kind), (row, message))
+        self._count[column, kind] = self._count.get((column, kind), 0) + 1
+
+    def _spec_faults(self, columns: dict[str, None]) -> list[Diagnostic]:
+        document = self._loaded.document
+        found = []
+        for name, column, required, _ in self._inputs:
+            if required and column not in columns and name not in self._stood_in:
+                mapped = name in self._loaded.spec.input_mappings
+                path = ("input_mappings", name) if mapped else ("inputs", name)
+                hint = self._mend(name, column, columns)
+                told = f"the data ({self._source}) has no column `{column}`"
+                found.append(document.diagnostic(path, told, hint, key=not mapped))
+        read = {column for _, column, _, _ in self._inputs}
+        for name, column in self._outputs.items():
+            if column in columns and column not in read:
+                mapped = name in self._loaded.spec.output_mappings
+                own: tuple[str, ...] = ("outputs", name) if name in self._loaded.spec.outputs else ("aggregate",)
+                place = ("output_mappings", name) if mapped else own
+                told = f"the data ({self._source}) has a column `{column}` already"
+                hint = f"give the output another name: `output_mappings: {{{name}: new_{name}}}`"
+                found.append(document.diagnostic(place, told, hint, key=not mapped))
+        return found
+
+    def _mend(self, name: str, column: str, columns: dict[str, None]) -> str | None:
+        from distask.data.readers.delimiter import delimiter_hint
+
+        if (hint := delimiter_hint(self._source, columns)) is not None:
+            return hint
+        close = nearest(column, columns)
+        if close is not None:
+            return f"did you mean `{close}`? `input_mappings: {{{name}: {close}}}`"
+        return did_you_mean(column, columns) and f"its columns: {', '.join(f'`{c}`' for c in list(columns)[:8])}"
+
+    def _row_faults(self, columns: dict[str, None]) -> list[Diagnostic]:
+        found = []
+        for (column, kind), (row, message) in self._first.items():
+            if column not in columns:
+                continue
+            words = {"null": f"`{column}` is null", "missing": f"`{column}` is missing"}.get(kind, message)
+            count = self._count[column, kind]
+            more = f", here and in {count - 1:,} more row{'s' if count > 2 else ''}" if count > 1 else ""
+            hint = None if kind == "type" else "fill it in, or give the input `required: false`"
+            found.append(Diagnostic(row.file, row.line, 1, f"{words}{more}", hint))
+        return found
+
+
+def _outputs(loaded: Loaded, params: dict[str, Any]) -> dict[str, str]:
+    """Outputs in force with these params, and the data's names for them."""
+    from distask.spec.language.aggregation import aggregate_columns
+    from distask.spec.language.model import TaskSpec
+    from distask.task.cases import runs_code
+    from distask.task.load import made_ready
+
+    spec = loaded.spec
+    made: dict[str, tuple[str, str]] = {}
+    if isinstance(spec, TaskSpec):
+        made = {f"{of}_{how}": (column, of) for column, of, how in aggregate_columns(spec, spec.outputs)}
+    names = {name: spec.output_mappings.get(name, name) for name in spec.outputs}
+    names |= {name: column for name, (column, _) in made.items()}
+    conditional = {name for name, output in spec.outputs.items() if output.when is not None}
+    conditional |= {name for name, (_, of) in made.items() if of in conditional}
+    if not conditional:
+        return names
+    in_force: Sequence[str] = ()
+    if not runs_code(loaded):
+        try:
+            in_force = made_ready(loaded, params).added_columns
+        except UsageError:
+            in_force = ()
+    return {name: column for name, column in names.items() if name not in conditional or column in in_force}
+
+
+_PLACE = re.compile(r"^(?P<file>\S.*?):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<message>.*)$", re.MULTILINE)
+
+
+def _input_faults(source: str, error: InputError) -> list[Diagnostic]:
+    places = list(_PLACE.finditer(str(error)))
+    if not places:
+        return [Diagnostic(source, 0, 0, str(error).removeprefix(f"{source}: "))]
+    return [Diagnostic(p["file"], int(p["line"]), int(p["column"] or 1), p["message"]) for p in places]
+
+
+def _errors(found: Sequence[Diagnostic]) -> int:
+    return sum(d.severity == "error" for d in found)
+
+
+def _as_text(checked: dict[str, list[Diagnostic]]) -> str:
+    told = [str(d) for d in _once(checked)]
+    wrong = sum(bool(_errors(found)) for found in checked.values())
+    return "\n\n".join(
+        [*told, _summary(len(checked), wrong, sum(d.severity == "error" for d in _once(checked)), checked)]
+    )
+
+
+def _once(checked: dict[str, list[Diagnostic]]) -> list[Diagnostic]:
+    return list(dict.fromkeys(d for found in checked.values() for d in found))
+
+
+def _summary(specs: int, wrong: int, errors: int, checked: dict[str, list[Diagnostic]]) -> str:
+    if not errors:
+        return f"{visible(next(iter(checked)))}: no errors" if specs == 1 else f"{specs} specs, no errors"
+    told = f"{errors} error{'s' if errors > 1 else ''}"
+    return told if specs == 1 else f"{told} in {wrong} of {specs} specs"
+
+
+def _facts(checked: dict[str, list[Diagnostic]]) -> dict[str, Any]:
+    return {
+        "ok": not any(_errors(found) for found in checked.values()),
+        "specs": [{"spec": source, "ok": not _errors(found)} for source, found in checked.items()],
+        "diagnostics": [d.to_json() for d in _once(checked)],
+    }
+
+
+def _as_json(checked: dict[str, list[Diagnostic]]) -> str:
+    return visible_json(json.dumps(_facts(checked), ensure_ascii=False, indent=2))
+
+
+def _as_github(checked: dict[str, list[Diagnostic]]) -> str:
+    wrong = sum(bool(_errors(found)) for found in checked.values())
+    errors = sum(d.severity == "error" for d in _once(checked))
+    return "\n".join([*(d.github() for d in _once(checked)), _summary(len(checked), wrong, errors, checked)])
+
+
+PRINTERS: dict[str, Callable[[dict[str, list[Diagnostic]]], str]] = {
+    "text": _as_text,
+    "json": _as_json,
+    "github": _as_github,
+}

@@ -1,0 +1,49 @@
+"""Show what steps did, or would do: in the summary, while a run goes on, and in a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distask.diagnostics import safe
+from distask.formatting import several
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from distask.task.steps.flow import Count
+
+INDENT = "  "
+WAITING = ("group", "dedup", "sort", "sample", "limit")
+"""Steps that wait for all rows."""
+
+
+def lines(counts: Sequence[Count]) -> Iterator[tuple[str, str]]:
+    """A line for each step at which something happens: rows in and out, and what it was."""
+    for number, count in enumerate(count for count in counts if not _is_quiet(count)):
+        yield "steps" if number == 0 else "", f"{INDENT * count.depth}{safe(count.name)}: {_did(count)}"
+
+
+def _is_quiet(count: Count) -> bool:
+    """Whether a step only changed columns, of every row that came."""
+    return count.kind in ("set", "keep", "drop", "rename") and count.came == count.went and not count.failed
+
+
+def _did(count: Count) -> str:
+    said = [several(count.came, "row")]
+    if count.went != count.came:
+        said = [f"{count.came:,} in, {count.went:,} out"]
+    if count.kind not in ("task", count.name.replace("-", "_")):
+        said.insert(0, count.kind)
+    if count.asked != count.came and count.most != 0:
+        said.append(f"asked for {count.asked:,}")
+    if count.skipped:
+        said.append(f"{count.skipped:,} passed by")
+    if count.failed:
+        said.append(f"{count.failed:,} failed")
+    return ", ".join(said)
+
+
+def now(counts: Sequence[Count]) -> str:
+    """How far each step is that asks, or waits for all rows, for one line of progress."""
+    shown = [count for count in counts if count.most != 0 or count.kind in WAITING]
+    return " → ".join(f"{safe(c.name)} {c.went:,}/{c.came:,}" for c in shown)

@@ -1,0 +1,64 @@
+"""Say what is wrong with the arguments, with the nearest word that is right, and where to look."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from distask.cli.display.console import err, plain
+from distask.diagnostics import nearest
+
+if TYPE_CHECKING:
+    from distask.cli.display.events import Events
+
+EXAMPLES = {
+    "run": "distask run text-generation --input rows.jsonl",
+    "dry-run": "distask dry-run text-generation --input rows.jsonl",
+    "preview": "distask preview text-generation --input rows.jsonl",
+    "test": "distask test mine.yaml",
+    "validate": "distask validate mine.yaml",
+}
+"""How a command that needs an argument is called."""
+
+
+def tell_misuse(error: Any) -> int:
+    """Print what typer found wrong with the arguments, and the mend; the exit code."""
+    console, context = err(), getattr(error, "ctx", None)
+    message, mend = _said(error, context)
+    console.print(Text.assemble(("error: ", "bold red"), plain(message)))
+    if mend:
+        console.print(plain(mend))
+    if context is not None:
+        console.print(plain(f"`{context.command_path} --help` shows what there is", "dim"))
+    return int(error.exit_code)
+
+
+def as_event(error: Any, events: Events) -> int:
+    """The same for programs; the exit code."""
+    message, mend = _said(error, getattr(error, "ctx", None))
+    events.error("usage", message, int(error.exit_code), notes=[mend] if mend else [])
+    return int(error.exit_code)
+
+
+def _said(error: Any, context: Any) -> tuple[str, str | None]:
+    """The message as a sentence of ours, and what to write instead."""
+    command = getattr(context, "info_name", None) or ""
+    message = " ".join(error.format_message().split()).replace(": Value error, ", ": ").replace(": Input ", ": it ")
+    message = (message[:1].lower() + message[1:]).rstrip(".")
+    if (option := getattr(error, "option_name", None)) and message.startswith("no such option"):
+        close = nearest(option, _options(context))
+        return f"there is no option {option}", f"did you mean {close}?" if close else None
+    if found := re.match(r"no such command '(.*?)'", message):
+        close = nearest(found[1], getattr(context.command, "commands", ()))
+        return f"there is no command `{found[1]}`", f"did you mean `distask {close}`?" if close else None
+    if found := re.match(r"missing argument '(.*?)'", message):
+        example = EXAMPLES.get(command)
+        told = f"for example: {example}; `distask tasks` lists the tasks" if example else None
+        return f"{found[1].rstrip('.')} is missing", told
+    return message, None
+
+
+def _options(context: Any) -> list[str]:
+    return [name for p in getattr(context.command, "params", ()) for name in (*p.opts, *p.secondary_opts)]

@@ -1,0 +1,237 @@
+"""Files and Batches of a server that speaks OpenAI's API, by the `openai` package, which is imported when it is used.
+
+The package tries nothing again by itself here: a batch that is created twice is paid twice. What may be repeated is
+repeated by `Batches`; whether a batch came to be is found by the mark in its metadata.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from distask.llm.pacing.backoff import backoff
+from distask.llm.pacing.failure_rules import Situation, classify
+from distask.llm.request import CallFailed, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from distask.llm.providers.openai import Endpoint
+    from distask.llm.request import Scope
+
+T = TypeVar("T")
+
+MARK = "distask"
+"""The key, in a batch's metadata, of the mark that distask knows it by."""
+TRIES = 5
+"""How often what may be repeated is tried."""
+LISTED = 1_000
+"""Batches of the provider's list that are searched for a mark, newest first: one that is searched was just made."""
+PAGE = 100
+WINDOW = "24h"
+ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+"""What a batch's status is when it changes no more."""
+
+
+class Batch(Struct, frozen=True):
+    """A batch as the provider tells of it."""
+
+    id: str
+    status: str
+    done: int = 0
+    failed: int = 0
+    total: int = 0
+    input_file: str | None = None
+    result_files: tuple[str, ...] = ()
+    """The output and the errors, where there are any."""
+    errors: tuple[Failure, ...] = ()
+    """Why it was refused as a whole."""
+    mark: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it changes no more."""
+        return self.status in ENDED
+
+
+class Batches(Struct):
+    """One endpoint's Files and Batches; every method raises `CallFailed` with a failure that is final."""
+
+    endpoint: Endpoint
+    timeout: float = 120
+    _client: Any = None
+    _random: Random = field(default_factory=Random)
+    _fresh: bool = True
+
+    def upload(self, path: Path) -> str:
+        """Send a file of requests; gives its id."""
+
+        def send() -> str:
+            with path.open("rb") as file:
+                return str(self._open().files.create(file=("requests.jsonl", file), purpose="batch").id)
+
+        return self._repeated(send)
+
+    def create(self, file: str, url: str, mark: str, task: str) -> Batch:
+        """Begin a batch. Where no answer comes, the list is searched for its mark before anything is said of it."""
+        try:
+            with self._told():
+                made = self._open().batches.create(
+                    input_file_id=file, endpoint=url, completion_window=WINDOW, metadata={MARK: mark, "task": task}
+                )
+                return _batch(made)
+        except CallFailed as error:
+            if error.failure.scope != "retry":
+                raise
+            found = self.find(mark)
+            if found is None:
+                raise
+            return found
+
+    def find(self, mark: str) -> Batch | None:
+        """The batch with this mark, among the newest ones."""
+
+        def search() -> Batch | None:
+            for place, listed in enumerate(self._open().batches.list(limit=PAGE)):
+                if place >= LISTED:
+                    break
+                if (listed.metadata or {}).get(MARK) == mark:
+                    return _batch(listed)
+            return None
+
+        return self._repeated(search)
+
+    def get(self, name: str) -> Batch:
+        """How a batch is."""
+        return self._repeated(lambda: _batch(self._open().batches.retrieve(name)))
+
+    def cancel(self, name: str) -> Batch:
+        """Ask the provider to end a batch; what is done until then is paid, and can be fetched."""
+        return self._repeated(lambda: _batch(self._open().batches.cancel(name)))
+
+    def download(self, file: str, path: Path) -> None:
+        """A file's contents, as they come, into `path`."""
+
+        def receive() -> None:
+            with (
+                self._open().files.with_streaming_response.content(file) as response,
+                path.open("wb") as written,
+            ):
+                for piece in response.iter_bytes(1 << 20):
+                    written.write(piece)
+
+        self._repeated(receive)
+
+    def delete(self, file: str) -> None:
+        """Delete a file of ours; one that is not there any more is no fault."""
+        try:
+            with self._told():
+                self._open().files.delete(file)
+        except CallFailed:  # what is left over costs nothing, and ends nothing
+            return
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    @property
+    def situation(self) -> Situation:
+        """What a failure's words are filled in with."""
+        return Situation(self.endpoint.base_url, "", self.endpoint.key_env, self.endpoint.secrets, self._fresh)
+
+    def _open(self) -> Any:
+        if self._client is None:
+            import openai
+
+            endpoint = self.endpoint
+            azure = endpoint.azure_version
+            headers = {name.title(): value for name, value in endpoint.headers.items()}
+            keyless = [] if "Authorization" in headers else [_without_key]
+            self._client = openai.OpenAI(
+                api_key="not sent",  # it is in the headers, where there is one
+                base_url=f"{endpoint.base_url}/openai" if azure else endpoint.base_url,
+                default_headers=headers,
+                default_query={"api-version": azure} if azure else None,
+                max_retries=0,
+                timeout=self.timeout,
+                http_client=openai.DefaultHttpxClient(follow_redirects=False, event_hooks={"request": keyless}),
+            )
+        return self._client
+
+    def _repeated(self, call: Callable[[], T]) -> T:
+        for tried in range(1, TRIES + 1):
+            try:
+                with self._told():
+                    made = call()
+            except CallFailed as error:
+                if error.failure.scope != "retry" or tried == TRIES:
+                    raise
+                time.sleep(error.failure.retry_after or backoff(tried, self._random))
+            else:
+                self._fresh = False
+                return made
+        raise AssertionError
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """The package's errors, classed as those of plain calls are."""
+        import openai
+
+        try:
+            yield
+        except openai.APIStatusError as error:
+            response = error.response
+            response.read()
+            failure = classify(response.status_code, dict(response.headers), response.content, self.situation)
+            if failure.kind == "not_found":
+                failure = replace(failure, mend=_NO_BATCHES)
+            raise CallFailed(failure) from None
+        except openai.APITimeoutError:
+            raise CallFailed(classify("timeout", None, "no answer in time", self.situation)) from None
+        except openai.APIConnectionError as error:
+            cause = error.__cause__
+            fault = "refused" if "Connect" in type(cause).__name__ else "reset"
+            raise CallFailed(classify(fault, None, str(cause or error), self.situation)) from None
+        except openai.OpenAIError as error:
+            raise CallFailed(classify(200, None, str(error), self.situation, "the answer can't be read")) from None
+
+
+_NO_BATCHES = "has this server Files and Batches? without --batch, the same command asks it plainly"
+
+
+def _without_key(request: Any) -> None:
+    request.headers.pop("authorization", None)
+
+
+def _batch(told: Any) -> Batch:
+    counts = told.request_counts
+    errors = told.errors.data if told.errors is not None and told.errors.data else []
+    return Batch(
+        id=told.id,
+        status=told.status,
+        done=counts.completed if counts else 0,
+        failed=counts.failed if counts else 0,
+        total=counts.total if counts else 0,
+        input_file=told.input_file_id,
+        result_files=tuple(f for f in (told.output_file_id, told.error_file_id) if f),
+        errors=tuple(_refusal(e) for e in errors),
+        mark=(told.metadata or {}).get(MARK),
+    )
+
+
+def _refusal(error: Any) -> Failure:
+    line = f" (line {error.line})" if error.line else ""
+    scope: Scope = "retry" if error.code in FULL else "run"
+    return Failure(error.code or "refused", f"{error.message or error.code}{line}", scope, code=error.code)
+
+
+FULL = frozenset({"token_limit_exceeded", "request_limit_exceeded"})
+"""Why a batch is refused for now: others that wait fill the provider's queue."""

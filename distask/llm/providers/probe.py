@@ -1,0 +1,282 @@
+"""Find out what an endpoint can do, with one tiny call for each question.
+
+Does it answer, are the key and the model good, which of n, JSON Schema, logprobs, raw completions, images, tools and
+embeddings does it take?
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import struct
+import time
+import zlib
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
+
+from distask.diagnostics import nearest
+from distask.llm.client import build_client
+from distask.llm.providers.model_list import LOCAL_PORTS, PROBE_SECONDS, Found, listed
+from distask.llm.refused_parameters import MAX_TOKENS
+from distask.llm.request import CallFailed, Completion, Failure, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distask.llm.client import Client
+    from distask.llm.config.resolve import Resolved
+    from distask.llm.request import Route
+
+FEW_TOKENS = 16
+"""Of a reply: enough to see that there is one, and the least that some servers take."""
+SIDE = 32
+"""Pixels of the image that is sent."""
+SAMPLES = 2
+
+State = Literal["ok", "no", "warning", "skipped"]
+
+FEATURES = ("n", "json_schema", "logprobs", "completions", "images", "tools", "embeddings")
+COMMON = ("n", "json_schema", "logprobs", "completions")
+"""What is looked at where no task says what it needs."""
+
+_ANSWER = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+_TOOL = {"type": "function", "function": {"name": "note", "description": "Note a text.", "parameters": _ANSWER}}
+
+
+class Finding(Struct, frozen=True):
+    """What a check found."""
+
+    name: str
+    state: State
+    message: str
+    mend: str | None = None
+
+
+class _Probe(Struct, frozen=True):
+    """One tiny call, and what its completions say."""
+
+    keywords: dict[str, Any]
+    judge: Callable[[Sequence[Completion]], Finding]
+    mend: str
+    text: str = "Reply with OK."
+    image: bool = False
+    samples: int = 1
+    route: Route = "chat"
+
+
+def local_servers(ports: Mapping[str, int] | None = None) -> list[Found]:
+    """The servers of this machine that list a model, all of them."""
+    found = []
+    for name, port in (LOCAL_PORTS if ports is None else ports).items():
+        base_url = f"http://127.0.0.1:{port}/v1"
+        models = listed(base_url, timeout=PROBE_SECONDS)
+        if models:
+            found.append(Found(name, base_url, models, 0))
+    return found
+
+
+def probe(resolved: Resolved, features: Sequence[str] = COMMON, *, system: bool = True) -> list[Finding]:
+    """Find out what an endpoint can do; where the first call fails for good, nothing more is sent.
+
+    Args:
+        resolved: the endpoint, and the generation keywords that a run would send.
+        features: what to look at; see `FEATURES`.
+        system: whether the first call has a system message.
+    """
+
+    async def work() -> list[Finding]:
+        client = build_client(resolved)
+        try:
+            return await _found(client, resolved, features, system=system)
+        finally:
+            await client.close()
+
+    return asyncio.run(work())
+
+
+async def _found(client: Client, resolved: Resolved, features: Sequence[str], *, system: bool) -> list[Finding]:
+    chats = set(features) != {"embeddings"}
+    first = PROBES["chat"] if chats else PROBES["embeddings"]
+    generation = (
+        {k: v for k, v in resolved.generation.items() if k not in ("logprobs", "top_logprobs")} if chats else {}
+    )
+    limit = "max_completion_tokens" if "max_completion_tokens" in generation else "max_tokens"
+    since = time.perf_counter()
+    keywords = {**generation, limit: FEW_TOKENS} if chats else {}
+    request = _request(resolved, first, keywords, system=system and chats)
+    completions, failure = await _call(client, request, first.samples)
+    while failure is not None and (failure := client.adapter.learn(client.adapter.fit(request), failure)) is None:
+        since = time.perf_counter()
+        completions, failure = await _call(client, request, first.samples)
+    seconds = time.perf_counter() - since
+    found = _basics(resolved, completions, failure, seconds)
+    if failure is None:
+        found += _adaptations(client)
+    if failure is not None and failure.kind != "rate_limit":
+        return found
+    asked = [name for name in FEATURES if name in features]
+    return [*found, *await asyncio.gather(*(_feature(client, resolved, name, limit) for name in asked))]
+
+
+def _adaptations(client: Client) -> list[Finding]:
+    """What the model refuses of the task's defaults: a run does without it."""
+    return [
+        Finding("system" if used["action"] == "merge_system" else "parameters", "warning", used["message"])
+        for used in client.adapter.used
+    ]
+
+
+def _basics(
+    resolved: Resolved, completions: Sequence[Completion], failure: Failure | None, seconds: float
+) -> list[Finding]:
+    config = resolved.config
+    where, key, model = config.base_url or "this process", config.api_key_env, config.model or ""
+    endpoint = Finding("endpoint", "ok", f"{where} answers, in {seconds:.1f} s")
+    taken = Finding("key", "ok", f"the one in {key} is taken") if key else Finding("key", "ok", "none is needed")
+    if failure is None:
+        served = completions[0].model
+        named = f", which answers as {served}" if served and served != model else ""
+        return [endpoint, taken, Finding("model", "ok", f"{model}{named}")]
+    told, kind = failure.message, failure.kind
+    if kind == "rate_limit":
+        limited = Finding(
+            "limits", "warning", f"it limits the rate now: {told}", "wait, or lower --concurrency for a run"
+        )
+        return [endpoint, taken, limited]
+    if kind in ("connection", "tls", "timeout", "redirect", "not_found"):
+        return [Finding("endpoint", "no", told, failure.mend)]
+    if kind in ("auth", "quota", "permission"):
+        return [endpoint, Finding("key", "no", told, failure.mend)]
+    if kind == "model_not_found":
+        return [endpoint, taken, Finding("model", "no", told, _other_models(resolved) or failure.mend)]
+    return [endpoint, Finding("request", "no", told, failure.mend or "is there a generation keyword that it refuses?")]
+
+
+def _other_models(resolved: Resolved) -> str | None:
+    names = listed(resolved.config.base_url or "", resolved.sent_headers())
+    if not names:
+        return None
+    close = nearest(resolved.config.model or "", names)
+    return f"did you mean `{close}`?" if close else f"it has {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+
+
+async def _feature(client: Client, resolved: Resolved, name: str, limit: str) -> Finding:
+    asked = PROBES[name]
+    keywords = {**asked.keywords, limit: FEW_TOKENS * (4 if name == "json_schema" else 1)}
+    request = _request(resolved, asked, {} if name == "embeddings" else keywords)
+    completions, failure = await _call(client, request, asked.samples)
+    if failure is None:
+        return asked.judge(completions)
+    if failure.kind == "rate_limit":
+        return Finding(name, "warning", "not known: it limits the rate now", "run check again in a minute")
+    return Finding(name, "warning" if name == "n" else "no", failure.message, asked.mend)
+
+
+def _request(resolved: Resolved, asked: _Probe, keywords: dict[str, Any], *, system: bool = False) -> Request:
+    content: Any = asked.text
+    if asked.image:
+        content = [{"type": "text", "text": asked.text}, {"type": "image_url", "image_url": {"url": _image()}}]
+    messages = [{"role": "user", "content": content}]
+    if system:
+        messages.insert(0, {"role": "system", "content": "Be brief."})
+    fixed = {name: hint for name, hint in resolved.set_by_user().items() if name not in MAX_TOKENS}
+    model = resolved.config.model or ""
+    return Request(resolved.endpoint(), model, messages, keywords, route=asked.route, fixed=fixed)
+
+
+async def _call(client: Client, request: Request, samples: int) -> tuple[list[Completion], Failure | None]:
+    try:
+        return await client.provider.complete(client.adapter.fit(request), range(samples)), None
+    except CallFailed as error:
+        return [], error.failure
+
+
+# What the completions say
+
+
+def _n(completions: Sequence[Completion]) -> Finding:
+    if len(completions) >= SAMPLES:
+        return Finding("n", "ok", f"{SAMPLES} replies in one call")
+    return Finding("n", "warning", "one reply a call", "a run with -n above 1 asks for the replies one by one")
+
+
+def _json_schema(completions: Sequence[Completion]) -> Finding:
+    try:
+        held = isinstance(json.loads(completions[0].text or "").get("ok"), bool)
+    except (ValueError, AttributeError):
+        held = False
+    if held:
+        return Finding("json_schema", "ok", "replies are held to a schema")
+    return Finding("json_schema", "no", "a schema is taken, and not held to", PROBES["json_schema"].mend)
+
+
+def _logprobs(completions: Sequence[Completion]) -> Finding:
+    if completions[0].logprobs:
+        return Finding("logprobs", "ok", "tokens come with their log probabilities")
+    return Finding("logprobs", "no", "they are asked for, and left out", PROBES["logprobs"].mend)
+
+
+def _tools(completions: Sequence[Completion]) -> Finding:
+    if completions[0].tool_calls:
+        return Finding("tools", "ok", "it calls tools")
+    return Finding("tools", "warning", "it takes tools, and called none when it was told to", PROBES["tools"].mend)
+
+
+def _any(name: str, message: str) -> Callable[[Sequence[Completion]], Finding]:
+    return lambda completions: Finding(name, "ok", message.format(completions[0].text))
+
+
+def _embeddings(completions: Sequence[Completion]) -> Finding:
+    return Finding("embeddings", "ok", f"{len(json.loads(completions[0].text or '[]')):,} numbers for a text")
+
+
+PROBES: dict[str, _Probe] = {
+    "chat": _Probe({}, _any("chat", "it answers"), ""),
+    "n": _Probe({}, _n, "a run with -n above 1 asks for the replies one by one", samples=SAMPLES),
+    "json_schema": _Probe(
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": {**_ANSWER, "additionalProperties": False}},
+            }
+        },
+        _json_schema,
+        "leave `structured_output` out, and ask for JSON in the chat: the json parser reads it out of prose",
+        'Reply with {"ok": true}.',
+    ),
+    "logprobs": _Probe(
+        {"logprobs": True, "top_logprobs": 2},
+        _logprobs,
+        "the logprobs parser needs another model or server; vLLM and llama-server have them",
+    ),
+    "completions": _Probe(
+        {},
+        _any("completions", "it goes on from raw text"),
+        "tasks with `completion` need another server; vLLM, llama-server and Ollama take raw completions",
+        "1, 2, 3,",
+        route="completions",
+    ),
+    "images": _Probe(
+        {}, _any("images", "it takes an image"), "the task sends images: name a model that sees", image=True
+    ),
+    "tools": _Probe(
+        {"tools": [_TOOL], "tool_choice": "required"},
+        _tools,
+        "name a model that calls tools, or leave `tools` out",
+        "Call the tool `note` with ok = true.",
+    ),
+    "embeddings": _Probe({}, _embeddings, "name a model that embeds", "OK", route="embeddings"),
+}
+
+
+def _image() -> str:
+    """A grey square, as a data URL."""
+    rows = b"".join(b"\0" + b"\x80\x80\x80" * SIDE for _ in range(SIDE))
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"

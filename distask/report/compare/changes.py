@@ -1,0 +1,235 @@
+"""Count how one output column changed from one result to another, pair by pair."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from itertools import repeat
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from distask.report.bins import histogram, spread
+from distask.report.columns import LONGEST_LABEL, NOTHING, ColumnTally, drawn, leaves
+from distask.report.compare.agreement import canonical
+from distask.report.compare.spill import SpillFile
+from distask.report.distribution import Distribution
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SAME, CHANGED, BETTER, WORSE, GAINED, LOST = "same", "changed", "better", "worse", "gained", "lost"
+WAYS = (SAME, CHANGED, BETTER, WORSE, GAINED, LOST)
+"""What a value can do from one result to the other; `gained`: it was null, or not there."""
+_SAME, _CHANGED, _BETTER, _WORSE, _GAINED, _LOST = range(len(WAYS))
+ARROW = " → "
+MOST_TRANSITIONS = 400
+MATRIX = 12
+"""Labels of a table of transitions; with more of them the table says nothing at a glance."""
+_COMPARED_DIRECTLY = {str, int, bool}
+"""Types of which equal values have the same canonical text; so do lists of one of them."""
+
+
+class ChangeTally:
+    """One output column in both results. Pairs are counted in batches: `add` them, then `flush`.
+
+    Args:
+        name: the column.
+        file: where values are stored that are too many for memory.
+        lower_is_better: whether a lower number is the better one.
+    """
+
+    def __init__(self, name: str, file: SpillFile | None = None, *, lower_is_better: bool = False) -> None:
+        file = file or SpillFile()
+        self.name = name
+        self._better_down = lower_is_better
+        self.sides = (ColumnTally(name, file, indexed=False), ColumnTally(name, file, indexed=False))
+        self._pending: list[tuple[Any, Any, bool] | None] = []
+        self._ways = [0] * len(WAYS)
+        self._differences = Distribution("d", file)
+        self._whole = True
+        self._transitions: dict[tuple[str, str], int] | None = {}
+        """Each with its place in the order in which they came; None where there are too many, or labels are lists."""
+        self._transition_counts: list[int] = []
+        self._way_of = array("b")
+        self._difference_of = array("d")
+        self._transition_of = array("h")
+        """Of each pair on the page: its way's place in `WAYS`, the difference, and the place of its transition."""
+
+    def skip(self, on_page: int) -> None:
+        """Count pairs on the page that were before the column was first seen."""
+        self._way_of.extend(repeat(NOTHING, on_page))
+        self._difference_of.extend(repeat(math.nan, on_page))
+        self._transition_of.extend(repeat(NOTHING, on_page))
+
+    def add_alone(self) -> None:
+        """Add a row that has no match, or neither side of which has the column."""
+        self._pending.append(None)
+
+    def add(self, before: Any, after: Any, *, grouped: bool = False) -> None:
+        """Add a pair's values; where rows are grouped, they are lists with an item for each reply."""
+        self.sides[0].add(before)
+        self.sides[1].add(after)
+        self._pending.append((before, after, grouped))
+
+    def flush(self, on_page: Sequence[bool] | None = None) -> None:
+        """Count the pairs that were added since the last time; `on_page` as in `ColumnTally.flush`."""
+        for tally in self.sides:
+            tally.flush()
+        differences = []
+        for pair, is_on_page in zip(self._pending, repeat(True) if on_page is None else on_page, strict=False):
+            way, difference, transition = NOTHING, math.nan, NOTHING
+            if pair is not None:
+                before, after, grouped = pair
+                if type(before) is str and type(after) is str:
+                    way = _SAME if before == after else _CHANGED
+                else:
+                    difference = _difference(before, after)
+                    if not math.isnan(difference):
+                        differences.append(difference)
+                    way = self._way(before, after, difference)
+                if way != NOTHING:
+                    self._ways[way] += 1
+                if self._transitions is not None:
+                    transition = self._transition(before, after, grouped=grouped)
+            if is_on_page:
+                self._way_of.append(way)
+                self._difference_of.append(difference)
+                self._transition_of.append(transition)
+        self._differences.update(differences)
+        self._whole = self._whole and all(difference.is_integer() for difference in differences)
+        self._pending.clear()
+
+    def _way(self, before: Any, after: Any, difference: float) -> int:
+        was_null, is_null = _is_null(before), _is_null(after)
+        if was_null or is_null:
+            return NOTHING if was_null and is_null else _GAINED if was_null else _LOST
+        if difference == 0 or _is_same(before, after):
+            return _SAME
+        if difference == difference:  # noqa: PLR0124 - NaN is not
+            return _BETTER if (difference < 0) == self._better_down else _WORSE
+        return _CHANGED
+
+    def _transition(self, before: Any, after: Any, *, grouped: bool) -> int:
+        """The place of the pair's transition, which is counted."""
+        if self._transitions is None:
+            return NOTHING
+        if not grouped and (isinstance(before, list) or isinstance(after, list)):
+            self._transitions = None  # lists have no one label
+            return NOTHING
+        was, now = _label(before), _label(after)
+        if was is None or now is None:
+            return NOTHING
+        place = self._transitions.get((was, now))
+        if place is None:
+            place = len(self._transitions)
+            if place >= MOST_TRANSITIONS:
+                self._transitions = None
+                return NOTHING
+            self._transitions[was, now] = place
+            self._transition_counts.append(0)
+        self._transition_counts[place] += 1
+        return place
+
+    @property
+    def kind(self) -> str:
+        """`number`, `label`, or `text` for all that can only be the same or not."""
+        self.flush()
+        kinds = {tally.kind for tally in self.sides} - {"empty"}
+        if kinds == {"number"}:
+            return "number"
+        return "label" if kinds and kinds <= {"label", "boolean"} and self._transitions is not None else "text"
+
+    def facts(self) -> dict[str, Any]:
+        """What is told of the column."""
+        kind = self.kind
+        made: dict[str, Any] = {
+            "name": self.name,
+            "kind": kind,
+            "ways": dict(zip(WAYS, self._ways, strict=True)),
+            "pairs": sum(self._ways),
+            "sides": [tally.facts() for tally in self.sides],
+            "histogram": None,
+        }
+        if kind == "number":
+            differences = self._differences.ordered()
+            if len(differences):
+                made |= {"spread": spread(differences), "histogram": histogram(differences, whole=self._whole)}
+        elif kind == "label":
+            counted = Counter(dict(zip(self._transitions or (), self._transition_counts, strict=False)))
+            names = sorted({label for pair in counted for label in pair})
+            made["transitions"] = [{"from": a, "to": b, "count": count} for (a, b), count in counted.most_common()]
+            made["matrix"] = _matrix(names, counted) if len(names) <= MATRIX else None
+        return made
+
+    def index(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the page sorts and filters by: the change itself, and which way it went. See `ColumnTally.index`."""
+        kind = self.kind
+        ways = coded([None if way == NOTHING else WAYS[way] for way in self._way_of])
+        if kind == "number":
+            return {"each": 1, "values": [None if v != v else v for v in self._difference_of]}, ways  # noqa: PLR0124
+        if kind == "label":
+            words = [ARROW.join(transition) for transition in self._transitions or ()]
+            return coded([None if place == NOTHING else words[place] for place in self._transition_of]), ways
+        return ways, ways
+
+
+def coded(words: Sequence[str | None]) -> dict[str, Any]:
+    """One label a row, as an index has them."""
+    labels = {word: code for code, word in enumerate(sorted({word for word in words if word is not None}))}
+    return {"each": 1, "values": [None if word is None else labels[word] for word in words], "labels": list(labels)}
+
+
+def _matrix(names: Sequence[str], counted: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"from": a, "cells": [{"to": b, "count": counted[a, b]} for b in names]} for a in names]
+
+
+def _is_null(value: Any) -> bool:
+    if type(value) is list and value:
+        return all(leaf is None for leaf in leaves(value))
+    return value is None
+
+
+def _is_same(before: Any, after: Any) -> bool:
+    kinds = {type(before), type(after)}
+    if kinds == {list}:
+        kinds = {*map(type, before), *map(type, after)}
+    if len(kinds) <= 1 and kinds <= _COMPARED_DIRECTLY:
+        return bool(before == after)
+    return canonical(before) == canonical(after)
+
+
+def _difference(before: Any, after: Any) -> float:
+    """By how much the number of a value grew; NaN where one of them has none."""
+    if type(before) is int and type(after) is int:  # exact, where a float64 does not tell them apart
+        return drawn(after - before)
+    was, now = _number(before), _number(after)
+    return math.nan if was is None or now is None else now - was
+
+
+def _number(value: Any) -> float | None:
+    """The number of a value; of a list, its mean."""
+    if value is None or type(value) is str or type(value) is bool:
+        return None
+    numbers = [drawn(v) for v in leaves(value) if isinstance(v, int | float) and not isinstance(v, bool)]
+    mean = numbers[0] if len(numbers) == 1 else fmean(numbers) if numbers else math.nan
+    return None if math.isnan(mean) else mean
+
+
+def _label(value: Any) -> str | None:
+    """A value as a label: a short text, true or false; of a list, the most common."""
+    if type(value) is str:
+        return value if len(value) <= LONGEST_LABEL else None
+    if type(value) is bool:
+        return "true" if value else "false"
+    if not isinstance(value, list):
+        return None
+    found = [
+        ("true" if leaf else "false") if isinstance(leaf, bool) else leaf
+        for leaf in leaves(value)
+        if isinstance(leaf, str | bool)
+    ]
+    if not found:
+        return None
+    label = Counter(found).most_common(1)[0][0]
+    return label if len(label) <= LONGEST_LABEL else None

@@ -1,0 +1,141 @@
+"""Requests out as batch files, and results in: for a batch that is run elsewhere, by hand or by `vllm run-batch`.
+
+What is written is what a run would ask now; a result is known by its `custom_id`, which is the key of what it answers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from distask.batch_ledger import IMPORTING, Ledger
+from distask.errors import EndpointError, InputError, UsageError
+from distask.llm.pacing.failure_rules import Situation
+from distask.llm.request import Failure
+from distask.runner.batch.collect import enter, submitting
+from distask.runner.batch.deferred import WAITS, Deferred, Nowhere
+from distask.runner.batch.parts import Part, Parts
+from distask.runner.batch.results import Results
+from distask.runner.local import go
+from distask.runner.stats import Stats
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from distask.batch_ledger import Record
+    from distask.runner.batch.collect import Desk
+    from distask.runner.job import Job
+
+MISSING = Failure("no_result", "the results have no line for this request", "row")
+
+
+class Exported(Struct):
+    """What was written."""
+
+    files: list[tuple[Path, int]] = field(default_factory=list)
+    """Each file, and how many requests are in it."""
+    rows: int = 0
+    stored: int = 0
+    """Replies that the store has already."""
+    waiting: int = 0
+    """Batches that requests of this run are in; those are not written."""
+    failures: Counter[str] = field(default_factory=lambda: Stats().failures)
+    """Kind of fault to the rows that can't be asked for."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about the data and the requests."""
+
+
+def export(job: Job, output: Path) -> Exported:
+    """Write the requests of a job that the store has no replies for, in files as large as the config's limits allow.
+
+    Raises:
+        UsageError: the model is not named, a file is there already, or the spec or the data is wrong.
+    """
+    check_exchange(job)
+    rows = job.open_input()
+    made, stats = Exported(), Stats(total=rows.count)
+
+    def place(number: int) -> Path:
+        path = output if number == 0 else output.with_name(f"{output.stem}-{number + 1}{output.suffix}")
+        if path.exists() and not job.overwrite:
+            raise UsageError(f"{path} is there already; name another with --output, or replace it with --overwrite")
+        return path.with_name(path.name + ".partial")
+
+    def full(part: Part) -> None:
+        assert part.path is not None
+        path = part.path.with_name(part.path.name.removesuffix(".partial"))
+        made.files.append((path, len(part.entries)))
+
+    place(0)
+    store = job.open_store()
+    assert store is not None
+    with store, Ledger(store.path) as ledger:
+        parts = Parts(place, full, notify=made.notes.append)
+        deferred = Deferred(ledger, parts)
+        go(job, rows, Nowhere(), store, stats, deferred=deferred)
+        parts.close()
+    for path, _ in made.files:
+        path.with_name(path.name + ".partial").replace(path)
+    made.rows, made.stored, made.waiting = stats.rows, stats.stored, len(deferred.waiting)
+    made.failures = stats.failures
+    made.notes += rows.notes
+    del made.failures[WAITS.kind]
+    return made
+
+
+def take_in(
+    desk: Desk,
+    job: Job,
+    collect: Callable[[Deferred], object],
+    observe: Callable[[Stats], None] | None = None,  # noqa: ARG001 - what brings replies has this interface
+    tell: Callable[[str], None] | None = None,
+    *,
+    files: Sequence[Path],
+) -> Deferred:
+    """Bring results of files into the store, for `run_here`; what they lack is a failure of its row.
+
+    Raises:
+        InputError: a file is not there, or no line of them answers a request of this job.
+        EndpointError: no request was answered, for a reason that none would have escaped.
+    """
+    check_exchange(job)
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file")
+    ledger, results = desk.ledger, Results(desk.store, desk.ledger, desk.stats)
+    with submitting(desk.store.path):
+        for record in ledger.records(open_only=True):
+            if record.status == IMPORTING:  # of a process that was killed
+                ledger.drop(record.number)
+        records: list[Record] = []
+        parts = Parts(lambda _: None, lambda part: records.append(enter(ledger, job.task.name, part, IMPORTING)))
+        collect(Deferred(ledger, parts))
+        parts.close()
+        try:
+            results.read(files, records, Situation())
+            for record in records:
+                ledger.settle(record.number, results.answers, MISSING)
+        finally:
+            for record in records:
+                ledger.drop(record.number)
+    if results.fatal is not None:
+        raise EndpointError(results.fatal.message)
+    if results.strangers and not results.answers and records:
+        raise InputError(
+            f"{', '.join(map(str, files))}: no line answers a request of this run; "
+            "is it the same SPEC, --input, --model and --base-url that the requests were written with?"
+        )
+    if results.strangers and tell is not None:
+        tell(f"{results.strangers:,} lines of the results answer no request of this run that was open")
+    return Deferred(ledger, None)
+
+
+def check_exchange(job: Job) -> None:
+    """Raise `UsageError` where requests can't be written for anyone."""
+    if job.llm.config.provider not in ("openai", "azure"):
+        raise UsageError(f"batch files are for a server, and {job.llm.config.provider} is none: name another config")
+    if job.llm.config.model is None:
+        raise UsageError("a batch file says which model is asked: --model NAME, or `model` in the config")

@@ -1,0 +1,308 @@
+"""Take one row through one task: render it, look in the store, ask for what is missing, read the replies.
+
+Which failure ends what was decided in `llm.retry`; what becomes of an invalid reply is the spec's `on_invalid`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from distask.errors import EndpointError, RowError, RunError, StoreError
+from distask.llm.request import CallFailed, Completion, Failure
+from distask.runner.generations import Generation, total
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from distask.llm.client import Keep
+    from distask.llm.config.model import Price
+    from distask.llm.request import Message, Request
+    from distask.runner.engine.budget import Budget
+    from distask.runner.engine.requests import Asked, Client, Target
+    from distask.runner.engine.shared import Shared
+    from distask.store import Store
+    from distask.task.draws import Index
+    from distask.task.task import Task
+
+log = logging.getLogger(__name__)
+
+FEEDBACK = "That reply can't be used: {error}. Reply again, to the same request, in the format it asks for."
+"""What the model is told with `on_invalid: {feedback: true}`."""
+
+
+class Pending(Struct, frozen=True):
+    """A row of which the store does not have every reply."""
+
+    values: Mapping[str, Any]
+    index: Index
+    asked: Asked
+    found: dict[int, Completion]
+
+
+class Calls:
+    """One task's calls.
+
+    Args:
+        task: what is done to each row.
+        num_generations: replies for each row.
+        target: whom to ask.
+        store: where completions are kept, None for nowhere.
+        shared: the run's counts and its end.
+        fallback: whom to ask last where no reply can be used (`on_invalid.fallback`).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        num_generations: int,
+        target: Target,
+        store: Store | None,
+        shared: Shared,
+        *,
+        fallback: Target | None = None,
+    ) -> None:
+        self.task = task
+        self.samples = range(num_generations)
+        self._target = target
+        self._fallback = fallback
+        self._store = store if target.keep else None
+        self._shared = shared
+        self._equal = shared.equal
+        self._asks_again = task.spec.on_invalid.retry > 0 or fallback is not None
+        for whom in (target, fallback):
+            if whom is not None:
+                shared.know(whom.client)
+                if store is not None and whom.keep:
+                    whom.client.adapter.remember(store)
+
+    def look_ahead(self, asked: Sequence[Asked]) -> None:
+        """Look at once for what the store has of requests that are begun next; where each has one key."""
+        if self._store is not None and len(self.samples) == 1 and asked:
+            self._store.look_ahead([each.key(0) for each in asked])
+
+    def begin(self, values: Mapping[str, Any], index: Index, asked: Asked) -> list[Generation] | Pending:
+        """The generations, where the store has all that they need; or what is to be finished."""
+        found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}
+        if found:
+            self._target.client.adapter.note(asked.request)
+            self._shared.stats.reused(found.values())
+            log.debug("row %s: %d of %d replies from the store", index, len(found), len(self.samples))
+        if len(found) == len(self.samples):
+            generations = [self._read(values, index, asked.request, found[s]) for s in self.samples]
+            if not self._asks_again or all(g.error is None for g in generations):
+                return generations
+        return Pending(values, index, asked, found)
+
+    async def finish(self, pending: Pending) -> list[Generation]:
+        """Ask for what is missing; raises what ends the run."""
+        asked, found = pending.asked, pending.found
+        missing = [s for s in self.samples if s not in found]
+        try:
+            answers: dict[int, Completion | Failure] = {**found, **(await self._answers(asked, missing))}
+            generations = [self._generation(pending, s, answers[s]) for s in self.samples]
+            if self._asks_again and any(g.error is not None for g in generations):
+                again = [partial(self._asked_again, pending, s, generations[s]) for s in self.samples]
+                generations = await together(again)
+        except CallFailed as error:  # the run's own: a row's are answers
+            failure = error.failure
+            told = failure.message if failure.mend is None else f"{failure.message}\n{failure.mend}"
+            raise EndpointError(told) from None
+        return generations
+
+    def refused(self, error: RowError, messages: list[Message] | None = None) -> list[Generation]:
+        """The generations of a row that can't be asked for."""
+        return [Generation(self._target.model, messages, error=error) for _ in self.samples]
+
+    def count(self, place: str, generations: Sequence[Generation]) -> None:
+        """Count how a row's generations ended; one that may not fail ends the run."""
+        stats, then = self._shared.stats, self.task.spec.on_invalid.then
+        for sample, generation in enumerate(generations):
+            stats.generations += 1
+            if generation.completion is not None and generation.completion.finish_reason == "length":
+                stats.cut += 1
+            if (error := generation.error) is None:
+                continue
+            self._shared.failed(place, sample, error.kind, error.message)
+            if then == "drop":
+                stats.dropped += 1
+            elif then == "fail" and generation.completion is not None and not self._shared.collecting:
+                said = f"{place}: {error.message} (the spec says `on_invalid: {{then: fail}}`)"
+                self._shared.halt(RunError(said))
+
+    # Asking
+
+    def _stored(self, asked: Asked, sample: int, attempt: int = 0) -> Completion | None:
+        if self._store is None:
+            return None
+        return self._store.get(asked.key(sample, attempt), asked.request.max_tokens)
+
+    def _answers(self, asked: Asked, missing: list[int]) -> Coroutine[Any, Any, dict[int, Completion | Failure]]:
+        if asked.cold and missing:
+            return self._shared_answers(asked, missing)
+        return self._ask(self._target, asked, missing)
+
+    async def _shared_answers(self, asked: Asked, missing: list[int]) -> dict[int, Completion | Failure]:
+        """Those of a request whose equals have the same replies: one of them asks, the others wait for it."""
+        key = asked.fingerprint, tuple(missing)
+        first = self._equal.get(key)
+        if first is not None:
+            answers = await asyncio.shield(first)
+            self._shared.stats.stored += len(missing)
+            return answers
+        self._equal[key] = future = asyncio.ensure_future(self._ask(self._target, asked, missing))
+        try:
+            return await future
+        finally:
+            del self._equal[key]
+
+    def _generation(self, pending: Pending, sample: int, answer: Completion | Failure) -> Generation:
+        """What a sample's answer becomes at first."""
+        request = pending.asked.request
+        if isinstance(answer, Failure):
+            return Generation(request.model, request.messages, error=RowError(answer.kind, answer.message))
+        generation = self._read(pending.values, pending.index, request, answer)
+        generation.paid = sample not in pending.found
+        return generation
+
+    async def _asked_again(self, pending: Pending, sample: int, generation: Generation) -> Generation:
+        """A reply that can be used, where the first one can't: as often as the spec says, and then the fallback's."""
+        if generation.completion is None:  # no reply came
+            return generation
+        asked, policy = pending.asked, self.task.spec.on_invalid
+        for attempt in range(1, policy.retry + 1):
+            if generation.error is None:
+                return generation
+            request = asked.request
+            if policy.feedback:
+                request = replace(request, messages=_with_feedback(request.messages, generation))
+            generation = await self._once_more(pending, self._target, asked.again(request), sample, attempt, generation)
+        if generation.error is not None and self._fallback is not None:
+            keywords = self.task.keywords(pending.values, pending.index)
+            was = asked.request
+            request = self._fallback.request(was.messages, keywords, was.example, was.route, self.task.needed)
+            generation = await self._once_more(pending, self._fallback, asked.again(request), sample, 0, generation)
+        return generation
+
+    async def _once_more(
+        self, pending: Pending, target: Target, asked: Asked, sample: int, attempt: int, before: Generation
+    ) -> Generation:
+        answer: Completion | Failure
+        stored = self._stored(asked, sample, attempt)
+        if stored is None:
+            kind = before.error and before.error.kind
+            log.info("row %s: the reply can't be used (%s), and is asked for again", pending.index, kind)
+            answer = (await self._ask(target, asked, [sample], attempt))[sample]
+            self._shared.stats.invalid_retries += 1
+        else:
+            target.client.adapter.note(asked.request)
+            answer = stored
+            self._shared.stats.reused([stored])
+        if isinstance(answer, Failure):  # the reply from before says more
+            return before
+        generation = self._read(pending.values, pending.index, asked.request, answer)
+        usage, paid = total(before.usage, generation.usage), before.paid or stored is None
+        if generation.columns is None and before.columns is not None:  # some entries of its lists can be used
+            generation = before
+        generation.usage, generation.paid = usage, paid
+        return generation
+
+    async def _ask(
+        self, target: Target, asked: Asked, samples: Sequence[int], attempt: int = 0
+    ) -> dict[int, Completion | Failure]:
+        """A completion, or the row's failure, for each of `samples`; what the server leaves out is asked for again."""
+        if (deferred := self._shared.deferred) is not None and target.has_batches:
+            return {**deferred.answers(target, asked, samples, attempt)}
+        answers: dict[int, Completion | Failure] = {}
+        waiting = list(samples)
+        while waiting:
+            first, *others = target.client.groups(waiting)
+            if not others:
+                answers |= await self._call(target, asked, first, attempt)
+            else:
+                calls = [partial(self._call, target, asked, group, attempt) for group in (first, *others)]
+                for part in await together(calls):
+                    answers |= part
+            waiting = [s for s in waiting if s not in answers]
+        return answers
+
+    async def _call(
+        self, target: Target, asked: Asked, samples: Sequence[int], attempt: int
+    ) -> dict[int, Completion | Failure]:
+        """One call, counted: what came back is in the store before anyone counts it as done."""
+        request, price, budget = asked.seeded(samples[0], attempt), target.price, self._shared.budget
+        keep = partial(self._keep, asked, samples, attempt) if self._store is not None and target.keep else None
+        try:
+            if budget is None or price is None:
+                completions = await target.client.ask(request, samples, keep)
+                self._shared.stats.paid(completions, price)
+            else:
+                completions = await self._within(budget, price, target.client, request, samples, keep)
+        except CallFailed as error:
+            if error.failure.scope == "run":
+                raise
+            return dict.fromkeys(samples, error.failure)
+        return dict(zip(samples, completions, strict=False))
+
+    async def _within(
+        self,
+        budget: Budget,
+        price: Price,
+        client: Client,
+        request: Request,
+        samples: Sequence[int],
+        keep: Keep | None,
+    ) -> list[Completion]:
+        """A call of which what it may cost is set aside while it goes on."""
+        aside = await budget.reserve(request, len(samples), price)
+        completions: list[Completion] = []
+        try:
+            completions = await client.ask(request, samples, keep)
+            self._shared.stats.paid(completions, price)
+        finally:
+            budget.give_back(aside, request, completions, price)
+        return completions
+
+    async def _keep(self, asked: Asked, samples: Sequence[int], attempt: int, completions: list[Completion]) -> None:
+        assert self._store is not None
+        try:
+            kept = [(asked.key(s, attempt), c) for s, c in zip(samples, completions, strict=False)]
+            await self._store.put(kept, asked.request.max_tokens)
+        except StoreError as error:  # the reply still goes to the output
+            self._shared.halt(error)
+
+    def _read(self, values: Mapping[str, Any], index: Index, request: Request, completion: Completion) -> Generation:
+        generation = Generation(request.model, request.messages, completion, usage=completion.usage)
+        try:
+            parsed = self.task.parse_reply(completion, values, index)
+        except RowError as error:
+            generation.error = error
+        else:
+            generation.columns, generation.error = parsed.columns, parsed.error
+        return generation
+
+
+async def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """The results of all; one alone costs no task. Where one raises, the others are still waited for: they are paid."""
+    if len(calls) == 1:
+        return [await calls[0]()]
+    results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def _with_feedback(messages: list[Message], generation: Generation) -> list[Message]:
+    assert generation.completion is not None
+    assert generation.error is not None
+    return [
+        *messages,
+        {"role": "assistant", "content": generation.completion.text or ""},
+        {"role": "user", "content": FEEDBACK.format(error=generation.error.message)},
+    ]

@@ -1,0 +1,98 @@
+"""A run of one task: an input row becomes its output rows by one call's generations."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from distask.errors import RowError
+from distask.runner.engine.calls import Pending
+from distask.runner.engine.engine import Later
+from distask.runner.engine.requests import Asked, Requests
+from distask.runner.generations import MODEL_COLUMN, output_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from distask.data.row import Row
+    from distask.runner.engine.calls import Calls
+    from distask.runner.engine.engine import Out
+    from distask.runner.engine.requests import Target
+    from distask.runner.generations import Generation, Shape
+
+
+class OneTask:
+    """What the engine does to each row of such a run.
+
+    Args:
+        calls: the task's calls.
+        target: whom they ask.
+        shape: how generations become rows.
+    """
+
+    def __init__(self, calls: Calls, target: Target, shape: Shape) -> None:
+        self._calls = calls
+        self._shape = shape
+        self._requests = Requests(calls.task, target)
+
+    def begin(self, rows: Sequence[Row]) -> Iterator[list[Out] | Later]:
+        """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
+        wanted = [self._asked(row) for row in rows]
+        self._calls.look_ahead([asked for asked in wanted if isinstance(asked, Asked)])
+        return map(self._begun, rows, wanted)
+
+    def _asked(self, row: Row) -> Asked | RowError:
+        if row.error is not None:
+            return RowError("bad_row", str(row.error))
+        try:
+            return self._requests.of(row.values, row.index)
+        except RowError as error:
+            return error
+
+    def _begun(self, row: Row, asked: Asked | RowError) -> list[Out] | Later:
+        if isinstance(asked, RowError):
+            return self._end(row, self._calls.refused(asked))
+        begun = self._calls.begin(row.values, row.index, asked)
+        if isinstance(begun, Pending):
+            return Later(partial(self._finish, row, begun), asked.size)
+        return self._end(row, begun)
+
+    async def _finish(self, row: Row, pending: Pending) -> list[Out]:
+        return self._end(row, await self._calls.finish(pending))
+
+    def _end(self, row: Row, generations: Sequence[Generation]) -> list[Out]:
+        shape = self._shape
+        self._calls.count(row.place, generations)
+        made = output_rows(self._calls.task, shape, row.index, generations)
+        if made and (taken := [c for c in (shape.metadata_column, MODEL_COLUMN) if c in row.values]):
+            row, made = taken_over(row, made, taken, shape.metadata_column)
+        return [(row, new) for new in made]
+
+
+def taken_over(
+    row: Row, new: list[dict[str, Any]], taken: Sequence[str], metadata_column: str
+) -> tuple[Row, list[dict[str, Any]]]:
+    """A row that an earlier task made: its metadata is joined to the new one, its model's name goes in there too."""
+    earlier = flat_metadata(row.values.get(metadata_column))
+    if MODEL_COLUMN in taken:
+        earlier["input_model_name"] = row.values[MODEL_COLUMN]
+    kept = {name: value for name, value in row.values.items() if name not in taken}
+
+    def joined(made: Any) -> Any:
+        return [{**earlier, **m} for m in made] if isinstance(made, list) else {**earlier, **made}
+
+    rows = [{**columns, metadata_column: joined(columns[metadata_column])} for columns in new]
+    return replace(row, values=kept, raw=None), rows
+
+
+def flat_metadata(metadata: Any) -> dict[str, Any]:
+    """Earlier metadata as one mapping; that of grouped generations, a list of mappings, as a mapping to lists."""
+    if isinstance(metadata, dict):
+        return dict(metadata)
+    if not isinstance(metadata, list) or not all(isinstance(each, dict) for each in metadata):
+        return {}
+    return {
+        key: [each.get(key) for each in metadata] for key in dict.fromkeys(key for each in metadata for key in each)
+    }

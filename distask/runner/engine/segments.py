@@ -1,0 +1,144 @@
+"""Run a task made of tasks: its segments one after the other, the rows between them in a temporary file.
+
+Only where a barrier needs all rows do rows wait; what waits is on the disk, and the barrier keeps a key of each.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from array import array
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from distask.data.cells import Cells
+from distask.errors import OutputError, UsageError
+from distask.runner.engine.engine import Engine
+from distask.runner.engine.shared import Shared
+from distask.runner.engine.step_calls import Asking, Targets
+from distask.runner.engine.steps import Carrying, Steps
+from distask.runner.targets import budget_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from distask.data.row import Row
+    from distask.data.writers import Writer
+    from distask.runner.batch.deferred import Deferred
+    from distask.runner.engine.shared import Failed
+    from distask.runner.job import Job
+    from distask.runner.stats import Stats
+    from distask.store import Store
+    from distask.task.pipeline import Pipeline
+    from distask.task.steps.barriers import Barrier
+
+
+async def run_pipeline(
+    job: Job,
+    pipeline: Pipeline,
+    rows: Iterable[Row],
+    writer: Writer,
+    store: Store | None,
+    stats: Stats,
+    observe: Callable[[Stats], None] | None,
+    tell: Callable[[str], None] | None,
+    deferred: Deferred | None = None,
+) -> list[Failed]:
+    """Take all rows through all segments; gives the first failures, and raises what ends the run.
+
+    Where calls are `deferred` and some wait for a batch, the rows of the next segment are not known yet.
+    """
+    shape, concurrency = job.shape, job.llm.config.limits.concurrency
+    if shape.grouped and shape.num_generations > 1 and len(pipeline.segments) > 1:
+        raise UsageError(f"the task {pipeline.name} has a step that waits for all rows: generations can't be grouped")
+    pipeline = pipeline.again()
+    shared = Shared(stats, budget_of(job.max_cost, stats))
+    shared.deferred = deferred
+    stats.steps = pipeline.counts
+    targets = Targets(job.llm, shared, tell)
+    for wanted in pipeline.asked:
+        targets.of(*wanted)
+    asking = Asking(targets, store, shared)
+    watch = observe if job.governor is None else job.governor.watching(shared, observe)
+    coming: Iterable[Row] = rows
+    with ExitStack() as spools:
+        for number, segment in enumerate(pipeline.segments):
+            last = segment.barrier is None
+            sink: Writer | Spool = writer
+            if segment.barrier is not None:
+                sink = Spool(segment.barrier)
+                spools.callback(sink.abort)
+            work = Steps(pipeline, number, asking, shape, shared)
+            engine = Engine(work, shared, concurrency=concurrency, observe=watch, first=number == 0, last=last)
+            await engine.run(coming, sink)
+            if work.left_out:
+                break
+            if isinstance(sink, Spool):
+                coming = sink.rows()
+    return shared.failures
+
+
+class Spool:
+    """Rows that wait for a barrier: in a temporary file, which nobody else sees and which goes with the run."""
+
+    partial: Path | None = None
+    sha256: str | None = None
+
+    def __init__(self, barrier: Barrier) -> None:
+        self.notes: list[str] = []
+        self._barrier = barrier
+        self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
+        self._offsets = array("Q")
+        self._schemas: list[Any] = []
+        """Arrow schemas of the rows' sources: each may be as large as a row, so it is kept once."""
+
+    def write(self, row: Row, _new: Mapping[str, Any]) -> None:
+        """Keep a row, and let the barrier look at it."""
+        assert isinstance(row, Carrying)
+        assert row.item is not None
+        try:
+            self._offsets.append(self._file.tell())
+            packed = self._packed(row.cells)
+            pickle.dump((replace(row, cells=None), packed), self._file, protocol=pickle.HIGHEST_PROTOCOL)
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            told = f"rows that wait for the step {self._barrier.count.name} can't be kept in {folder}: {error.strerror}"
+            raise OutputError(f"{told}; TMPDIR names another folder") from None
+        self._barrier.count.came += 1
+        self._barrier.look(row.item)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows that go on, in the barrier's order."""
+        for numbers in self._barrier.order():
+            several = [self._read(number) for number in numbers]
+            items = [row.item for row in several if row.item is not None]
+            self._barrier.count.went += 1
+            yield replace(several[0], item=self._barrier.joined(items))
+
+    def commit(self) -> None:
+        """Nothing is left to do."""
+
+    def abort(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read(self, number: int) -> Carrying:
+        self._file.seek(self._offsets[number])
+        row: Carrying
+        row, packed = pickle.load(self._file)  # noqa: S301 - a file of this process, that it wrote itself
+        if packed is not None:
+            schema, data = packed
+            row.cells = Cells.unpacked(self._schemas[schema], data)
+        return row
+
+    def _packed(self, cells: Cells | None) -> tuple[int, bytes] | None:
+        """A row's Arrow values, with the number of their schema."""
+        if cells is None:
+            return None
+        number = next((n for n, schema in enumerate(self._schemas) if schema is cells.schema), len(self._schemas))
+        if number == len(self._schemas):
+            self._schemas.append(cells.schema)
+        return number, cells.packed()

@@ -1,0 +1,194 @@
+"""Answer what steps ask: from the store, or from whom the step asks."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from distask.errors import RowError, RunError, UsageError
+from distask.llm.config.file import built_in
+from distask.llm.config.resolve import load_config
+from distask.llm.prices import known_of
+from distask.runner.batch.deferred import WAITS
+from distask.runner.engine.calls import Calls, Pending
+from distask.runner.engine.occurrences import Occurrences
+from distask.runner.engine.requests import Target, asked_for
+from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN, Shape, output_rows
+from distask.runner.targets import target
+from distask.spec.language.model import LLM
+from distask.spec.language.steps import StepLLM
+from distask.task.steps.flow import Made
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from distask.llm.config.resolve import Resolved
+    from distask.llm.prices import Known
+    from distask.runner.engine.shared import Shared
+    from distask.runner.generations import Generation
+    from distask.store import Store
+    from distask.task.steps.flow import Ask
+
+MOST_KEPT = 1_024
+"""Tasks whose calls are kept ready."""
+_UNNAMED = ("finish_reason", "served_model", "sample")
+"""What the metadata of one call says without the task's name; of several steps each has its own."""
+
+
+class MadeLater(Struct, frozen=True):
+    """What comes of an ask that has to be made."""
+
+    finish: Callable[[], Coroutine[Any, Any, list[Made] | None]]
+    size: int
+    """Bytes of its request."""
+
+
+class Targets:
+    """Whom the steps of one run ask.
+
+    Args:
+        llm: whom the run asks.
+        shared: the run's end.
+        tell: given, once each, what the user should know of a server.
+        need_key: whether a call will be made.
+    """
+
+    def __init__(
+        self, llm: Resolved, shared: Shared, tell: Callable[[str], None] | None = None, *, need_key: bool = True
+    ) -> None:
+        self._need_key = need_key
+        self._facts: dict[int, Known] = {}
+        self._llm = llm
+        self._shared = shared
+        self._tell = tell
+        self._endpoints: dict[tuple[str | None, str | None], Target] = {}
+        """Whose client is shared by all steps that ask there; a model in this process is an endpoint of its own."""
+        self._known: dict[tuple[str, str], Target] = {}
+
+    def of(self, llm: StepLLM, defaults: LLM) -> Target:
+        """The target of a step; raises `UsageError` where its config is wrong, or lacks a key."""
+        key = llm.model_dump_json(exclude_none=True), defaults.model_dump_json(exclude_none=True)
+        if key not in self._known:
+            self._known[key] = self._made(llm, defaults)
+        return self._known[key]
+
+    def known(self, whom: Target) -> Known:
+        """What is known of a target's model."""
+        return self._facts[id(whom)]
+
+    def fallback(self, wanted: LLM | str | None, first: Target, llm: StepLLM) -> Target | None:
+        """Whom a task's `on_invalid` says to ask last."""
+        if wanted is None:
+            return None
+        if isinstance(wanted, str):
+            return self.of(StepLLM.model_validate({"config": wanted}), LLM.model_validate({}))
+        joined = {**llm.model_dump(exclude_none=True), **wanted.model_dump(exclude_none=True)}
+        joined.setdefault("model", first.model)
+        return self.of(StepLLM.model_validate(joined), LLM.model_validate({}))
+
+    def _made(self, llm: StepLLM, defaults: LLM) -> Target:
+        config = None if self._llm.config.provider == "offline" else llm.config
+        resolved = self._llm
+        if config is not None:
+            resolved = load_config(built_in(config), model=llm.model, environ=os.environ, need_key=self._need_key)
+        own = llm.model_dump(exclude_none=True, exclude={"config", "model"})
+        resolved = resolved.over(LLM.model_validate({**defaults.model_dump(exclude_none=True), **own}))
+        provider = resolved.config.provider
+        if llm.model is not None and provider != "offline":
+            resolved = replace(resolved, config=resolved.config.model_copy(update={"model": llm.model}))
+        endpoint = config, resolved.config.model if provider == "llamacpp" else None
+        first = self._endpoints.setdefault(endpoint, target(resolved, self._tell))
+        made = target(resolved, self._tell, lambda: first.client)
+        self._shared.stats.priced |= made.price is not None
+        self._facts[id(made)] = known_of(resolved)
+        if self._shared.budget is not None and made.price is None and made.keep:
+            raise UsageError(f"--max-cost needs to know what {made.model} costs at {made.endpoint}, which a step asks")
+        return made
+
+
+class Asking:
+    """Answers asks, in the order in which they come; where the store has all that is needed, at once.
+
+    Args:
+        targets: whom steps ask.
+        store: where completions are kept, None for nowhere.
+        shared: the run's counts and its end.
+    """
+
+    def __init__(self, targets: Targets, store: Store | None, shared: Shared) -> None:
+        self._targets = targets
+        self._store = store
+        self._shared = shared
+        self._occurrences = Occurrences()
+        self._calls: OrderedDict[Any, tuple[Calls, Target]] = OrderedDict()
+
+    def begin(self, ask: Ask, *, first: bool) -> list[Made] | MadeLater | None:
+        """What comes of an ask, or what gives it later; None where a batch is waited for.
+
+        `first` says that this is the row's first segment: its first request is counted among those of the other rows,
+        as in a run of one task, which has its reply in the store then.
+        """
+        try:
+            calls, whom = self._calls_of(ask)
+        except UsageError as error:
+            raise RunError(f"{ask.place}, step {ask.step}: {error}") from None
+        lineage = ask.lineage
+        counted = first and lineage.fresh and not lineage.asked
+        occurrence = self._occurrences.next if counted else lineage.occurrence
+        try:
+            asked = asked_for(ask.task, whom, ask.values, ask.index, occurrence)
+        except RowError as error:
+            return self._made(ask, calls, calls.refused(error))
+        begun = calls.begin(ask.values, ask.index, asked)
+        if isinstance(begun, Pending):
+            return MadeLater(partial(self._finish, ask, calls, begun), asked.size)
+        return self._made(ask, calls, begun)
+
+    async def _finish(self, ask: Ask, calls: Calls, pending: Pending) -> list[Made] | None:
+        return self._made(ask, calls, await calls.finish(pending))
+
+    def _made(self, ask: Ask, calls: Calls, generations: Sequence[Generation]) -> list[Made] | None:
+        calls.count(f"{ask.place}, step {ask.step}", generations)
+        shape = Shape(ask.num_generations, ask.grouped, METADATA_COLUMN)
+        if self._shared.collecting and any(g.error is not None and g.error.kind == WAITS.kind for g in generations):
+            return None
+        rows = output_rows(ask.task, shape, 0, generations)
+        if ask.grouped or len(rows) == len(generations):
+            none = [g.columns is None for g in generations]  # with columns, only entries of lists are null
+            failed = [all(none)] if ask.grouped else none
+        else:
+            failed = [False] * len(rows)  # the others were dropped
+        return [
+            Made(
+                {n: v for n, v in row.items() if n not in (METADATA_COLUMN, MODEL_COLUMN)},
+                named(row[METADATA_COLUMN], ask.step),
+                row[MODEL_COLUMN],
+                bad,
+            )
+            for row, bad in zip(rows, failed, strict=True)
+        ]
+
+    def _calls_of(self, ask: Ask) -> tuple[Calls, Target]:
+        whom = self._targets.of(ask.llm, ask.defaults)
+        key = ask.task, id(whom), ask.num_generations
+        if key not in self._calls:
+            last = self._targets.fallback(ask.task.spec.on_invalid.fallback, whom, ask.llm)
+            calls = Calls(ask.task, ask.num_generations, whom, self._store, self._shared, fallback=last)
+            self._calls[key] = calls, whom
+            if len(self._calls) > MOST_KEPT:
+                self._calls.popitem(last=False)
+        return self._calls[key]
+
+
+def named(metadata: Any, step: str) -> dict[str, Any]:
+    """The metadata of a step, everything with the step's name; of grouped generations each entry a list."""
+    if isinstance(metadata, list):
+        several = [named(each, step) for each in metadata]
+        names = dict.fromkeys(name for each in several for name in each)
+        return {name: [each.get(name) for each in several] for name in names if not name.startswith("sample_")}
+    return {f"{name}_{step}" if name in _UNNAMED else name: value for name, value in metadata.items() if name != "row"}

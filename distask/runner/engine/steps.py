@@ -1,0 +1,214 @@
+"""A run of a task made of tasks: each row flows through the steps on its own, as soon as its replies are there."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from distask.data.row import Row, identical
+from distask.errors import RowError
+from distask.runner.engine.calls import together
+from distask.runner.engine.engine import Later
+from distask.runner.engine.occurrences import Occurrences
+from distask.runner.engine.one_task import flat_metadata
+from distask.runner.generations import MODEL_COLUMN
+from distask.task.steps.flow import Ask, Fork, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+    from distask.runner.engine.engine import Out
+    from distask.runner.engine.shared import Shared
+    from distask.runner.engine.step_calls import Asking, MadeLater
+    from distask.runner.generations import Shape
+    from distask.task.pipeline import Pipeline
+    from distask.task.steps.flow import Flow
+    from distask.task.steps.item import Item
+
+_LEFT_OUT = object()
+"""What is sent to a flow that can't go on in this run."""
+SAMPLE = "sample"
+"""The way of the second and later generations of a row."""
+
+
+class Carrying(Row):
+    """A row between two segments, with what became of it so far."""
+
+    item: Item | None = None
+    sample: int = 0
+
+
+class _Waiting(Struct, frozen=True):
+    """A flow that waits for replies."""
+
+    flow: Flow
+    later: Callable[[], Coroutine[Any, Any, Any]]
+    size: int = 0
+    """Bytes of the requests that are asked now."""
+
+
+class Steps:
+    """What the engine does to each row of one segment.
+
+    Args:
+        pipeline: the task.
+        segment: which segment.
+        asking: answers what steps ask.
+        shape: how many generations each row has, and how they become rows.
+        shared: the run's counts.
+    """
+
+    def __init__(self, pipeline: Pipeline, segment: int, asking: Asking, shape: Shape, shared: Shared) -> None:
+        self._pipeline = pipeline
+        self._segment = segment
+        self._first = segment == 0
+        self._last = segment == len(pipeline.segments) - 1
+        self._asking = asking
+        self._shape = shape
+        self._shared = shared
+        self._equal = Occurrences()
+        self.left_out = 0
+        """Rows that can't be followed on yet, since a batch is waited for."""
+
+    def begin(self, rows: Sequence[Row]) -> Iterator[list[Out] | Later]:
+        """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
+        return map(self._begun, rows)
+
+    def _begun(self, row: Row) -> list[Out] | Later:
+        if row.error is not None:
+            return self._refused(row, RowError("bad_row", str(row.error)))
+        if isinstance(row, Carrying) and row.item is not None:
+            items = [(row.sample, row.item)]
+        else:
+            row, items = self._entered(row)
+        begun = [(sample, self._advance(self._pipeline.flow(self._segment, item), None)) for sample, item in items]
+        if any(isinstance(state, _Waiting) for _, state in begun):
+            held = sum(state.size for _, state in begun if isinstance(state, _Waiting))
+            return Later(partial(self._finish, row, begun), held)
+        return self._end(row, [(sample, state) for sample, state in begun if not isinstance(state, _Waiting)])
+
+    async def _finish(self, row: Row, begun: Sequence[tuple[int, Any]]) -> list[Out]:
+        done = await together([partial(self._to_its_end, state) for _, state in begun])
+        return self._end(row, [(sample, items) for (sample, _), items in zip(begun, done, strict=True)])
+
+    # A row into the first segment, and out of the last
+
+    def _entered(self, row: Row) -> tuple[Row, list[tuple[int, Item]]]:
+        """The row, and its way for each generation; what an earlier task said of it is kept in the metadata."""
+        metadata_column = self._shape.metadata_column
+        earlier: dict[str, Any] = {}
+        taken = [name for name in (metadata_column, MODEL_COLUMN) if name in row.values]
+        if taken:
+            earlier = flat_metadata(row.values.get(metadata_column))
+            if MODEL_COLUMN in taken:
+                earlier["input_model_name"] = row.values[MODEL_COLUMN]
+            row = replace(row, values={n: v for n, v in row.values.items() if n not in taken}, raw=None)
+        equal = self._equal.next(self._pipeline.identity(row.values))
+        item = self._pipeline.item(row.values, row.index, row.place, equal)
+        item.metadata = dict(earlier)
+        more = range(1, self._shape.num_generations)
+        return row, [(0, item), *((n, item.child(dict(row.values), SAMPLE, n, dict(earlier))) for n in more)]
+
+    def _end(self, row: Row, done: Sequence[tuple[int, list[Item] | None]]) -> list[Out]:
+        made = [(sample, items) for sample, items in done if items is not None]
+        if len(made) < len(done):
+            self.left_out += 1
+            return []
+        if not self._last:
+            return [(_carrying(row, item, sample), {}) for sample, items in made for item in items]
+        if self._shape.grouped and self._shape.num_generations > 1:
+            return self._grouped(row, made)
+        return [self._out(row, item, sample) for sample, items in made for item in items]
+
+    def _out(self, row: Row, item: Item, sample: int) -> Out:
+        metadata = item.metadata
+        if self._shape.num_generations > 1:
+            metadata = {**metadata, "row": row.index, "sample": sample}
+        kept, new = _added(row, item)
+        return kept, {**new, self._shape.metadata_column: metadata, MODEL_COLUMN: item.model}
+
+    def _grouped(self, row: Row, made: Sequence[tuple[int, list[Item]]]) -> list[Out]:
+        """One row of all generations: the columns that they made are lists."""
+        rows = [(sample, item) for sample, items in made for item in items]
+        if not rows:
+            return []
+        outs = [self._out(row, item, sample)[1] for sample, item in rows]
+        names = dict.fromkeys(name for out in outs for name in out if name != MODEL_COLUMN)
+        model = next((out[MODEL_COLUMN] for out in reversed(outs) if out[MODEL_COLUMN] is not None), None)
+        return [(row, {**{name: [out.get(name) for out in outs] for name in names}, MODEL_COLUMN: model})]
+
+    def _refused(self, row: Row, error: RowError) -> list[Out]:
+        self._shared.stats.generations += 1
+        self._shared.failed(row.place, 0, error.kind, error.message)
+        said = {f"error_{self._pipeline.name}": {"kind": error.kind, "message": error.message}}
+        new = {**self._pipeline.null_output(), self._shape.metadata_column: said, MODEL_COLUMN: None}
+        return [(row, new)] if self._last else []
+
+    # Flows
+
+    def _advance(self, flow: Flow, sent: Any) -> list[Item] | _Waiting | None:
+        """Go on as far as there are replies; rows that go on side by side each do so, in their order.
+
+        None where a batch is waited for: nobody knows how the row goes on.
+        """
+        while True:
+            if sent is _LEFT_OUT:
+                flow.close()
+                return None
+            try:
+                wanted = flow.send(sent)
+            except StopIteration as end:
+                items: list[Item] = end.value
+                return items
+            if isinstance(wanted, Ask):
+                begun = self._asking.begin(wanted, first=self._first)
+                if begun is not None and not isinstance(begun, list):
+                    return _Waiting(flow, partial(_or_left_out, begun), begun.size)
+                sent = _LEFT_OUT if begun is None else begun
+            elif isinstance(wanted, Fork):
+                parts = [self._advance(each, None) for each in wanted.flows]
+                if any(isinstance(part, _Waiting) for part in parts):
+                    held = sum(part.size for part in parts if isinstance(part, _Waiting))
+                    return _Waiting(flow, partial(self._side_by_side, parts), held)
+                sent = _LEFT_OUT if any(part is None for part in parts) else parts
+            elif isinstance(wanted, Work):
+                return _Waiting(flow, partial(asyncio.to_thread, wanted.call))
+            else:
+                self._shared.stats.generations += 1
+                error = wanted.error
+                self._shared.failed(f"{wanted.place}, step {wanted.step}", 0, error.kind, error.message)
+                sent = None
+
+    async def _side_by_side(self, parts: Sequence[list[Item] | _Waiting | None]) -> Any:
+        done = await together([partial(self._to_its_end, part) for part in parts])
+        return _LEFT_OUT if any(items is None for items in done) else done
+
+    async def _to_its_end(self, state: list[Item] | _Waiting | None) -> list[Item] | None:
+        while isinstance(state, _Waiting):
+            state = self._advance(state.flow, await state.later())
+        return state
+
+
+async def _or_left_out(later: MadeLater) -> Any:
+    made = await later.finish()
+    return _LEFT_OUT if made is None else made
+
+
+def _carrying(row: Row, item: Item, sample: int) -> Carrying:
+    return Carrying(row.values, row.file, row.line, row.raw, index=row.index, cells=row.cells, item=item, sample=sample)
+
+
+def _added(row: Row, item: Item) -> tuple[Row, dict[str, Any]]:
+    """The row as it came in with its new columns; a row of its own where the steps changed what came in."""
+    own, values = row.values, item.values
+    if all(name in values and values[name] is value for name, value in own.items()):
+        return row, {name: value for name, value in values.items() if name not in own}
+    cells = row.cells
+    if cells is not None:
+        origins = {name: item.origins.get(name, name) for name in values}
+        cells = cells.renamed({n: of for n, of in origins.items() if of in own and identical(own[of], values[n])})
+    return replace(row, values={}, raw=None, cells=cells), values

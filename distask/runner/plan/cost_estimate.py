@@ -1,0 +1,108 @@
+"""Reckon what the missing replies may cost: at least, as expected, and at the most."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from distask.llm.prices import NOTHING, Known, cost_of, least_cost_of, most_cost_of
+from distask.llm.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from distask.llm.request import Completion, Request
+    from distask.spec.language.model import TaskSpec
+
+SHORTEST = 1
+"""Tokens of a reply, at the least."""
+PLACES_KEPT = 3
+
+
+class Reckoning(Struct):
+    """Tokens and USD of the replies that are still to be asked for; chats are estimated by the length of their text."""
+
+    known: Known = NOTHING
+    batch: bool = False
+    """Whether the replies would come by batches."""
+    retries: int = 0
+    """How often an invalid reply may be asked for again."""
+    from_cases: int | None = None
+    """Tokens of a reply, as the spec's cases have them."""
+    input_tokens: int = 0
+    missing: Counter[int | None] = field(default_factory=Counter)
+    """A reply's limit to how many are missing."""
+    too_long: int = 0
+    """Rows whose chat is longer than the model's context."""
+    longest: list[tuple[str, int]] = field(default_factory=list)
+    """The first of them: place and tokens."""
+    _input_most: int = 0
+    """Tokens of the chats where the server takes one reply a call, so that a chat is sent for each reply."""
+    _seen: int = 0
+    _seen_tokens: int = 0
+
+    def found(self, completion: Completion) -> None:
+        """Learn from a reply that is in the store."""
+        if completion.usage.output_tokens is not None:
+            self._seen += 1
+            self._seen_tokens += completion.usage.output_tokens
+
+    def ask(self, request: Request, missing: int, place: str) -> None:
+        """Count what is missing of a request."""
+        tokens = estimate_tokens(request.messages)
+        self.input_tokens += tokens
+        self._input_most += tokens * missing
+        self.missing[request.max_tokens] += missing
+        if self.known.context is not None and tokens > self.known.context:
+            self.too_long += 1
+            if len(self.longest) < PLACES_KEPT:
+                self.longest.append((place, tokens))
+
+    @property
+    def output_limit(self) -> int | None:
+        """The most tokens that the missing replies can have; None where a request has no max_tokens."""
+        if any(limit is None and count for limit, count in self.missing.items()):
+            return None
+        return sum((limit or 0) * count for limit, count in self.missing.items())
+
+    @property
+    def basis(self) -> str:
+        """What the expectation is made from; empty where there is none."""
+        if self._seen:
+            return f"as the {self._seen:,} replies in the store" if self._seen > 1 else "as the reply in the store"
+        if self.from_cases is not None:
+            return "as the replies in the cases"
+        return "half of max_tokens" if self.output_limit is not None else ""
+
+    @property
+    def output_expected(self) -> int | None:
+        """The tokens that the missing replies will probably have; None where nothing says."""
+        if not self.basis:
+            return None
+        each = self._seen_tokens / self._seen if self._seen else self.from_cases
+        total = 0.0
+        for limit, count in self.missing.items():
+            expected = (limit or 0) / 2 if each is None else each
+            total += count * (expected if limit is None else min(expected, limit))
+        return round(total)
+
+    def costs(self) -> dict[str, float | None] | None:
+        """USD at `least`, `expected` and `most`, None where there is no saying; None as a whole without a price."""
+        price = self.known.price
+        if price is None:
+            return None
+        least = least_cost_of(price, self.input_tokens, SHORTEST * self.missing.total())
+        expected = None if self.output_expected is None else cost_of(price, self.input_tokens, self.output_expected)
+        limit, times = self.output_limit, 1 + self.retries
+        most = None if limit is None else most_cost_of(price, self._input_most * times, limit * times)
+        return {"least": least, "expected": expected, "most": most}
+
+
+def tokens_of_cases(spec: TaskSpec) -> int | None:
+    """The mean of the replies of the cases that expect columns."""
+    texts = [
+        case.reply if isinstance(case.reply, str) else str(case.reply.get("text") or "")
+        for case in spec.cases
+        if case.expect is not None
+    ]
+    return round(sum(map(estimate_tokens, texts)) / len(texts)) if texts else None

@@ -1,0 +1,105 @@
+"""Ask for a few rows outside of a run, and keep all that came of each: chat, reply, columns, time.
+
+The requests are those of a run, and their replies are in its store: the run does not ask for them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+
+from distask.errors import RowError
+from distask.runner.engine.calls import Calls, Pending
+from distask.runner.engine.loop import run_loop
+from distask.runner.engine.requests import Requests
+from distask.runner.engine.shared import Shared
+from distask.runner.stats import Stats
+from distask.runner.targets import budget_of, fallback, target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from distask.llm.config.resolve import Resolved
+    from distask.runner.generations import Generation
+    from distask.store import Store
+    from distask.task.task import Task
+
+
+class Trial(Struct, frozen=True):
+    """A row to ask for."""
+
+    task: Task
+    values: Mapping[str, Any]
+    index: int = 0
+    """Its place in the data."""
+
+
+class Tried(Struct, frozen=True):
+    """What became of it."""
+
+    generations: list[Generation] = field(default_factory=list)
+    keywords: dict[str, Any] = field(default_factory=dict)
+    """What the request said besides its chat."""
+    seconds: float | None = None
+    """From the first call to the last reply; None where the store had them all, or none could be asked for."""
+
+
+def try_rows(
+    trials: Sequence[Trial],
+    llm: Resolved,
+    store: Store | None = None,
+    num_generations: int = 1,
+    *,
+    max_cost: float | None = None,
+) -> tuple[list[Tried], Stats]:
+    """Ask for all of the rows at once; raises `RunError` where the endpoint refuses all of them."""
+    stats = Stats()
+
+    async def work() -> list[Tried]:
+        whom = target(llm)
+        stats.priced = whom.price is not None
+        shared = Shared(stats, budget_of(max_cost, stats, whom))
+        known: dict[int, tuple[Calls, Requests]] = {}
+        going = []
+        for trial in trials:
+            task = trial.task
+            if id(task) not in known:
+                calls = Calls(task, num_generations, whom, store, shared, fallback=fallback(task, llm, whom))
+                known[id(task)] = calls, Requests(task, whom)
+            going.append(_try(trial, *known[id(task)]))
+        try:
+            done = await asyncio.gather(*going, return_exceptions=True)
+        finally:
+            shared.count_calls()
+            await asyncio.gather(*(client.close() for client in shared.clients), return_exceptions=True)
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        tried = [one for one in done if isinstance(one, Tried)]
+        for trial, one in zip(trials, tried, strict=True):
+            known[id(trial.task)][0].count(f"row {trial.index}", one.generations)
+            stats.rows += 1
+        return tried
+
+    try:
+        return run_loop(work), stats
+    finally:
+        stats.end()
+
+
+async def _try(trial: Trial, calls: Calls, requests: Requests) -> Tried:
+    try:
+        asked = requests.of(trial.values, trial.index)
+    except RowError as error:
+        return Tried(calls.refused(error))
+    keywords = asked.request.keywords
+    begun = calls.begin(trial.values, trial.index, asked)
+    if not isinstance(begun, Pending):
+        return Tried(begun, keywords)
+    since = time.perf_counter()
+    generations = await calls.finish(begun)
+    seconds = time.perf_counter() - since
+    return Tried(generations, keywords, seconds if any(g.paid or g.completion is None for g in generations) else None)

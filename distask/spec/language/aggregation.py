@@ -1,0 +1,123 @@
+"""What `aggregate` may be said of: which columns hold numbers, and which are made one entry by entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from distask.diagnostics import did_you_mean
+from distask.spec.language.model import ListParser, RegexParser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from distask.spec.document import Document
+    from distask.spec.language.model import Output, Parser, TaskSpec
+
+OF_NUMBERS = frozenset({"mean", "median", "min", "max", "std"})
+"""Reducers that take numbers only; true and false are 1 and 0."""
+
+_NUMBERS = frozenset({"number", "integer", "boolean"})
+
+
+def aggregate_columns(spec: TaskSpec, outputs: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """(column, output, how) of all that is made of these outputs, the column under the data's name."""
+    for name in outputs:
+        for how in dict.fromkeys(spec.aggregate.get(name, ())):
+            column = f"{name}_{how}"
+            yield spec.output_mappings.get(column, f"{spec.output_mappings.get(name, name)}_{how}"), name, how
+
+
+def holds_numbers(output: Output) -> bool:
+    """Whether all values of a column are numbers, or lists of them."""
+    kinds = _kinds(output)
+    return bool(kinds) and set(kinds) <= _NUMBERS
+
+
+def is_entrywise(name: str, output: Output, parsers: Iterable[Parser]) -> bool:
+    """Whether a column's lists are reduced entry by entry: lists of numbers, and lists aligned to another column."""
+    return is_aligned(name, parsers) or (_is_list(output) and holds_numbers(output))
+
+
+class Fault(Struct, frozen=True):
+    """What is wrong with a spec's `aggregate`."""
+
+    path: tuple[Any, ...]
+    message: str
+    hint: str | None = None
+    key: bool = False
+    """Whether the key at the path is to blame, and not its value."""
+
+
+def aggregation_faults(spec: TaskSpec, document: Document) -> Iterator[Fault]:
+    """All that is wrong with a spec's `aggregate`."""
+    if spec.aggregate and not spec.group_generations:
+        told = "`aggregate` needs grouped generations"
+        yield Fault(("aggregate",), told, "add `group_generations: true`", key=True)
+    for name, reductions in spec.aggregate.items():
+        output = spec.outputs.get(name)
+        if output is None:
+            yield Fault(("aggregate", name), f"`{name}` is no output", did_you_mean(name, spec.outputs), key=True)
+            continue
+        in_list = isinstance(document.data["aggregate"][name], list)
+        for index, how in enumerate(reductions):
+            place = ("aggregate", name, index) if in_list else ("aggregate", name)
+            if how in reductions[:index]:
+                yield Fault(place, f"`{how}` is there twice")
+            elif how in OF_NUMBERS and not isinstance(output.schema_, str) and not holds_numbers(output):
+                mend = f"give `{name}` `type: number`, or take majority or agreement"
+                yield Fault(place, f"`{how}` needs numbers, and `{name}` holds {_described(output)}", mend)
+
+
+def is_aligned(name: str, parsers: Iterable[Parser]) -> bool:
+    """Whether a parser aligns the column to another one, and pads it with nulls."""
+    for parser in parsers:
+        if isinstance(parser, ListParser) and parser.align_to is not None and parser.column in (None, name):
+            return True
+        if isinstance(parser, RegexParser) and parser.align_to is not None and f"<{name}>" in parser.pattern:
+            return True
+    return False
+
+
+def _described(output: Output) -> str:
+    kinds = [k for k in dict.fromkeys(_kinds(output)) if k not in _NUMBERS]
+    return " and ".join({"string": "text", "any": "anything", "object": "objects"}.get(k, f"{k}s") for k in kinds) or (
+        "values whose type is not told"
+    )
+
+
+def _is_list(output: Output) -> bool:
+    if isinstance(output.schema_, dict):
+        return output.schema_.get("type") == "array"
+    return (output.type or "").startswith("list")
+
+
+def _kinds(output: Output) -> list[str]:
+    """The JSON types of a column's values, or of its lists' entries; none where they are not told."""
+    if isinstance(output.schema_, dict):
+        return _of_schema(output.schema_)
+    if output.schema_ is not None:
+        return []
+    kind = output.type or ("enum" if output.choices else "string")
+    if kind == "list":
+        return _of_schema(output.items if isinstance(output.items, dict) else {})
+    kind = kind.removeprefix("list[").removesuffix("]")
+    if kind == "enum":
+        return ["number" if _is_number(c) else "string" for c in output.choices or ()]
+    return [kind]
+
+
+def _of_schema(schema: Mapping[str, Any]) -> list[str]:
+    kind = schema.get("type")
+    kinds = [k for k in (kind if isinstance(kind, list) else [kind]) if k not in (None, "null")]
+    if kinds == ["array"]:
+        items = schema.get("items")
+        return [k for k in _of_schema(items) if k != "array"] if isinstance(items, dict) else []
+    if not kinds:
+        return ["number" if _is_number(c) else "string" for c in schema.get("enum", ()) if c is not None]
+    return kinds
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float)

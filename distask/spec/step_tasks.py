@@ -1,0 +1,228 @@
+"""Find the tasks that a spec's steps ask: files beside it, built-in ones, and those that are written out in it.
+
+A spec names others by their place beside itself, or by a built-in name; one that is a step of itself is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from distask.diagnostics import Diagnostic, did_you_mean, nearest
+from distask.errors import SpecError
+from distask.spec.check.checker import MAPPINGS
+from distask.spec.check.expressions import GLOBALS, read_expression, read_template
+from distask.spec.gallery import gallery
+from distask.spec.language.model import StructuredOutput, TaskSpec
+from distask.spec.language.steps import ForEachStep, PipelineSpec, RepeatStep, TaskStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from distask.spec.check.expressions import Syntax
+    from distask.spec.check.faults import Place
+    from distask.spec.document import Document
+    from distask.spec.language.steps import Step
+    from distask.spec.loaded import Loaded
+
+MOST_NESTED = 16
+"""Specs in each other; a real one has two or three."""
+MOST_TASKS = 500
+"""Tasks that a spec is made of, those of its steps' files too."""
+_OF_REPLIES = {"reply", "finish_reason", "parsed"}
+"""Names that only what is read of a reply has."""
+
+
+def walk(steps: Iterable[Step], place: Place = ("steps",)) -> Iterator[tuple[Place, Step]]:
+    """Every step, those in loops too, with its place."""
+    for index, step in enumerate(steps):
+        yield (*place, index), step
+        if isinstance(step, RepeatStep | ForEachStep):
+            yield from walk(step.steps, (*place, index, "steps"))
+
+
+LoadFile = Callable[[Path, "Sequence[Path]"], "Loaded"]
+LoadData = Callable[..., "Loaded"]
+
+
+def load_tasks(
+    spec: PipelineSpec,
+    document: Document,
+    path: Path,
+    within: Sequence[Path],
+    load_file: LoadFile,
+    load_data: LoadData,
+) -> tuple[dict[Place, Loaded], list[Diagnostic]]:
+    """The tasks of all steps by the step's place, and the faults of the others.
+
+    `load_file` and `load_data` load the spec of a file and one that is written out in a step, as `spec.load` does.
+    """
+    with _COUNT:
+        return _load_tasks(spec, document, path, within, load_file, load_data)
+
+
+class _Count(threading.local):
+    """The tasks that were loaded for the outermost spec so far."""
+
+    def __init__(self) -> None:
+        self.depth = self.tasks = 0
+
+    def __enter__(self) -> None:
+        self.tasks = 0 if self.depth == 0 else self.tasks
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+
+
+_COUNT = _Count()
+
+
+def _load_tasks(
+    spec: PipelineSpec,
+    document: Document,
+    path: Path,
+    within: Sequence[Path],
+    load_file: LoadFile,
+    load_data: LoadData,
+) -> tuple[dict[Place, Loaded], list[Diagnostic]]:
+    tasks: dict[Place, Loaded] = {}
+    found: list[Diagnostic] = []
+    chain = [*within, path.resolve()]
+    for place, step in walk(spec.steps):
+        if not isinstance(step, TaskStep):
+            continue
+        _COUNT.tasks += 1
+        if _COUNT.tasks > MOST_TASKS:
+            found.append(document.diagnostic((*place, "task"), f"the spec is made of more than {MOST_TASKS} tasks"))
+            break
+        try:
+            if isinstance(step.task, dict):
+                tasks[place] = _inline(spec, step, step.task, place, document, path, within, load_data)
+            else:
+                tasks[place] = _of_file(step.task, (*place, "task"), document, path, chain, load_file)
+        except SpecError as error:
+            found += error.diagnostics
+    return tasks, found
+
+
+def _of_file(
+    name: str, place: Place, document: Document, path: Path, chain: Sequence[Path], load_file: LoadFile
+) -> Loaded:
+    def wrong(message: str, hint: str | None = None) -> SpecError:
+        return SpecError([document.diagnostic(place, message, hint)])
+
+    is_file = "/" in name or name.endswith((".yaml", ".yml"))
+    if not is_file:
+        known = gallery()
+        if name not in known:
+            beside = path.parent / f"{name}.yaml"
+            hint = f"did you mean the file `{name}.yaml`?" if beside.is_file() else did_you_mean(name, known)
+            raise wrong(f"there is no built-in task `{name}`", hint)
+        file = known[name]
+    else:
+        if Path(name).is_absolute() or any(c in name for c in "\0\n\r\\:~"):
+            raise wrong(f"`{name}` is no place beside this file", "name the file by its way from this one")
+        file = path.parent / name
+        if not file.is_file():
+            there = [p.name for p in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
+            close = nearest(file.name, there)
+            hint = f"did you mean `{name.removesuffix(file.name)}{close}`?" if close else None
+            raise wrong(f"there is no file `{name}` beside this one", hint)
+    resolved = file.resolve()
+    if is_file and not any(resolved.is_relative_to(folder) for folder in (chain[0].parent, path.parent.resolve())):
+        raise wrong(
+            f"the file `{name}` leads outside of the spec's folder", "a spec reads only files beside and below it"
+        )
+    if resolved in chain:
+        way = " → ".join(p.name for p in [*chain[chain.index(resolved) :], resolved])
+        raise wrong(f"this task is a step of itself: {way}", "a loop is written as `repeat`")
+    if len(chain) > MOST_NESTED:
+        raise wrong(f"tasks are nested deeper than {MOST_NESTED} levels")
+    try:
+        return load_file(file, chain)
+    except SpecError as error:
+        told = document.diagnostic(place, f"the task `{name}` has errors of its own", "they are told with their places")
+        raise SpecError([*error.diagnostics, told]) from None
+
+
+def _inline(
+    spec: PipelineSpec,
+    step: TaskStep,
+    written: dict[str, Any],
+    place: Place,
+    document: Document,
+    path: Path,
+    within: Sequence[Path],
+    load_data: LoadData,
+) -> Loaded:
+    """A task that is written out: it sees the params and vars around it, and reads what its templates name."""
+    part = document.part((*place, "task"))
+    data: dict[Any, Any] = dict(written)
+    data.setdefault("name", step.name or f"step-{'-'.join(str(n + 1) for n in place if isinstance(n, int))}")
+    params = {name: param.model_dump(by_alias=True, exclude_unset=True) for name, param in spec.params.items()}
+    for key, around in (("params", params), ("vars", spec.vars)):
+        if around and isinstance(data.get(key, {}), dict):
+            data[key] = {**around, **data.get(key, {})}
+    implied = _implied(data) if "inputs" not in data and "steps" not in data else {}
+    if implied is None:
+        return load_data(data, part, path, within, aside=[("inputs",)])
+    return load_data({"inputs": implied, **data}, part, path, within)
+
+
+def _implied(data: dict[Any, Any]) -> dict[str, Any] | None:
+    """The inputs of a task that declares none: the names that it reads and does not make; None where it is wrong."""
+    try:
+        task = TaskSpec.model_validate(data)
+    except ValidationError:
+        return None
+    known = {*task.params, *task.vars, *task.draw, *GLOBALS, *MAPPINGS}
+    names = dict.fromkeys(name for name in _names_of_chat(task) if name not in known)
+    known |= {*task.outputs, *_OF_REPLIES}
+    names |= dict.fromkeys(name for name in _names_of_replies(task) if name not in known)
+    return {name: {"type": "any"} for name in names}
+
+
+def _names_of_chat(task: TaskSpec) -> Iterator[str]:
+    """The names that a task's chat and its keywords read, in their order."""
+    for message in task.format_input:
+        loop, _, source = (message.for_each or "").partition(" in ")
+        if message.for_each:
+            yield from _named(read_expression(source))
+        inside = [read_expression(e) for e in (message.when, message.splice) if e is not None]
+        texts = [message.name]
+        if isinstance(message.content, str):
+            texts.append(message.content)
+        elif isinstance(message.content, list):
+            texts += [text for p in message.content for text in (p.text, p.image, p.audio, p.file)]
+        inside += [read_template(text) for text in texts if text]
+        own = {loop.strip(), "loop_index"} if message.for_each else set()
+        yield from (name for syntax in inside for name in _named(syntax) if name not in own)
+    asked = task.structured_output
+    held = [asked.schema_, asked.choice, asked.regex] if isinstance(asked, StructuredOutput) else []
+    for written in (*held, task.tools):
+        is_pattern = isinstance(asked, StructuredOutput) and written is asked.regex
+        if isinstance(written, str) and ("{{" in written or not is_pattern):
+            yield from _named(read_expression(written))
+
+
+def _names_of_replies(task: TaskSpec) -> Iterator[str]:
+    """The names that are read where a reply becomes columns."""
+    for parser in task.format_output:
+        if align_to := getattr(parser, "align_to", None):
+            yield align_to
+        if isinstance(choices := getattr(parser, "choices", None), str):
+            yield from _named(read_expression(choices))
+        for value in (parser.columns or {}).values():
+            if isinstance(value, str) and "{{" in value:
+                yield from _named(read_expression(value))
+    for check in task.checks:
+        yield from _named(read_expression(check))
+
+
+def _named(syntax: Syntax) -> Iterator[str]:
+    return (name.name for name in syntax.names)

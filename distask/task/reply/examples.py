@@ -1,0 +1,136 @@
+"""Make values that fit a column, for replies that a task's own parser accepts."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from functools import cache
+from typing import Any
+
+from distask.task.templates.limits import METER, LimitError, fits
+
+_LARGEST = 1_000
+"""Parts of a value that jsf is asked for: nothing else bounds it."""
+_REPEATED = re.compile(r"\{\d{3}|\}\)*\{")
+"""A pattern that repeats something hundreds of times, or what is repeated already."""
+
+_WORDS = (  # plain words, none of which is a label or a marker of a task
+    *("amber", "basil", "cedar", "delta", "ember", "fable", "grove", "harbor", "island", "juniper", "kernel"),
+    *("lantern", "meadow", "nectar", "orchard", "pebble", "quartz", "river", "saffron", "timber", "willow"),
+)
+
+
+def sentence(rng: random.Random) -> str:
+    """Some plain words."""
+    words = [rng.choice(_WORDS) for _ in range(rng.randint(4, 12))]
+    return " ".join(words).capitalize() + "."
+
+
+def instance(schema: dict[str, Any], rng: random.Random) -> Any:
+    """A value that a JSON Schema accepts; the simple types are made here, the rest by jsf."""
+    METER.step()
+    if "const" in schema:
+        return schema["const"]
+    if "enum" in schema:
+        return rng.choice(schema["enum"])
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = next((k for k in kind if k != "null"), kind[0])
+    if kind == "string" and not {"pattern", "format", "$ref"} & schema.keys():
+        text = sentence(rng)
+        fits(schema.get("minLength", 0))
+        text = text * (schema.get("minLength", 0) // len(text) + 1)
+        return text[: schema.get("maxLength", len(text) if schema.get("minLength") else len(sentence(rng)) + 80)]
+    if kind in ("integer", "number"):
+        return _number(schema, rng, whole=kind == "integer")
+    if kind == "boolean":
+        return rng.random() < 0.5
+    if kind == "null":
+        return None
+    if (
+        kind == "array"
+        and isinstance(schema.get("items", {}), dict)
+        and not {"prefixItems", "contains"} & schema.keys()
+    ):
+        low = schema.get("minItems", 1)
+        count = rng.randint(low, max(low, schema.get("maxItems", low + 2)))
+        items = [instance(schema.get("items") or {"type": "string"}, rng) for _ in range(count)]
+        return list({json.dumps(i): i for i in items}.values()) if schema.get("uniqueItems") else items
+    if kind == "object" and not {"$ref", "$defs", "patternProperties", "allOf", "anyOf", "oneOf"} & schema.keys():
+        return {key: instance(value, rng) for key, value in schema.get("properties", {}).items()}
+    if kind == "string" and "pattern" in schema:
+        return matching(schema["pattern"], rng)
+    if not schema:
+        return sentence(rng)
+    return _by_jsf(schema, rng)
+
+
+def matching(pattern: str, rng: random.Random) -> str:
+    """A text that a pattern matches."""
+    return str(_writer()(rng).xeger(pattern))
+
+
+@cache
+def _writer() -> Any:
+    import rstr
+
+    class Writer(rstr.Rstr):
+        """Writes as rstr does, within the time that there is for a reply."""
+
+        def _handle_state(self, state: Any) -> Any:
+            METER.step()
+            return super()._handle_state(state)
+
+    return Writer
+
+
+def _number(schema: dict[str, Any], rng: random.Random, *, whole: bool) -> int | float:
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    if low is None:
+        low = 0 if high is None else high - 10
+    if high is None:
+        high = low + 10
+    step = schema.get("multipleOf")
+    if whole:
+        first = int(-(-low // 1)) + ("exclusiveMinimum" in schema and low == int(low))
+        last = int(high // 1) - ("exclusiveMaximum" in schema and high == int(high))
+        value = rng.randint(first, max(first, last))
+        return int(value // step * step) if step else value
+    real = round(rng.uniform(low, high), 3)
+    real = round(real / step) * step if step else real
+    return min(max(real, low), high) if low <= high else low
+
+
+def _by_jsf(schema: dict[str, Any], rng: random.Random) -> Any:
+    from jsf import JSF
+
+    if _is_large(schema):
+        raise LimitError("no value that large is made up")
+    state = random.getstate()
+    try:
+        random.seed(rng.random())
+        return JSF(schema).generate()
+    finally:
+        random.setstate(state)
+
+
+def _is_large(schema: Any) -> bool:
+    """Whether a schema asks for values of thousands of parts, or for a pattern, which jsf would write in any length."""
+    if isinstance(schema, list):
+        return any(map(_is_large, schema))
+    if not isinstance(schema, dict):
+        return False
+    sizes = (schema.get(key) for key in ("minItems", "minLength", "minProperties"))
+    if any(isinstance(size, int | float) and size > _LARGEST for size in sizes):
+        return True
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str) and _REPEATED.search(pattern):
+        return True
+    return any(map(_is_large, schema.values()))
+
+
+def written(value: Any) -> str:
+    """A value as it stands in a reply."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,387 @@
+"""Values, operators and filters of templates: Jinja's, but bounded, and with JSON where Python would print itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import functools
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from jinja2 import Undefined, pass_environment
+from jinja2.exceptions import TemplateRuntimeError
+from jinja2.filters import FILTERS as JINJAS
+from jinja2.runtime import Macro
+from markupsafe import escape
+
+from distask.task.aggregate import agreement, majority, mean, median, std
+from distask.task.templates.limits import METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_MOST_SLICES = 10_000
+_LONGEST_WRAPPED = 20_000
+_LONGEST_SEARCH = 100_000_000
+"""Characters of a text times those that are looked for in it, where Python compares each with each."""
+
+
+def text_of(value: Any) -> str:
+    """A value as a template prints it: text as it is, nothing for null, lists and mappings as JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, Undefined):
+        return str(value)
+    if isinstance(value, PLAIN):
+        return _plain(value)
+    return to_json(value)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, other scripts kept as they are."""
+    if indent is not None and not 0 <= indent <= 16:
+        raise LimitError("`indent` is from 0 to 16")
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=_jsonable)
+
+
+PLAIN = (dt.date, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, dt.date | dt.time) else str(value)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Undefined):
+        str(value)  # raises what is wrong with it
+    if isinstance(value, PLAIN):
+        return _plain(value)
+    if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview | Macro):
+        return listed(value)
+    if callable(getattr(value, "tolist", None)):  # numpy's numbers
+        return value.tolist()
+    raise TemplateRuntimeError(f"a value of type {type(value).__name__} can't be printed")
+
+
+def listed(values: Iterable[Any]) -> list[Any]:
+    """What is iterated over, as a list."""
+    made = list(counted(values))
+    weighed(made)
+    return made
+
+
+def _ticked(value: Any) -> Any:
+    METER.tick()
+    return value
+
+
+def _concat(values: Iterable[Any]) -> str:
+    return joined(map(text_of, values))
+
+
+def _power(left: Any, right: Any) -> Any:
+    if isinstance(right, int) and right > 0:
+        check_number(left, right)
+    return left**right
+
+
+def _times(left: Any, right: Any) -> Any:
+    for sequence, count in ((left, right), (right, left)):
+        if isinstance(sequence, str | bytes | list | tuple) and isinstance(count, int):
+            fits(len(sequence) * count * (VALUE if isinstance(sequence, list | tuple) else 1))
+    return left * right
+
+
+def _plus(left: Any, right: Any) -> Any:
+    if isinstance(left, str | bytes | list | tuple) and isinstance(right, str | bytes | list | tuple):
+        fits(len(left) + len(right))
+    return left + right
+
+
+def _modulo(left: Any, right: Any) -> Any:
+    return _percent(left, right) if isinstance(left, str) else left % right
+
+
+_PADDED = re.compile(r"%(?:\([^)]*\))?[-+ #0-9.]*(?:\*|[0-9]{4})")
+"""A place in a format that is padded by a value, or to thousands of characters."""
+
+
+def _percent(template: str, values: Any) -> str:
+    if _PADDED.search(template):
+        raise LimitError("a format pads to fewer than 1000 characters")
+    if isinstance(values, dict):
+        values = {key: readable(value) for key, value in values.items()}
+        lengths = [len(value) for value in values.values() if isinstance(value, str)]
+    else:
+        values = tuple(readable(value) for value in (values if isinstance(values, tuple) else (values,)))
+        lengths = [len(value) for value in values if isinstance(value, str)]
+    fits(len(template) + template.count("%") * max(lengths, default=0))
+    return str(template % values)
+
+
+def readable(value: Any) -> Any:
+    """A value for a format: what Python would print its own way becomes text."""
+    return text_of(value) if value is None or isinstance(value, bool | list | dict | tuple) else value
+
+
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": _plus,
+    "-": lambda left, right: left - right,
+    "*": _times,
+    "/": lambda left, right: left / right,
+    "//": lambda left, right: left // right,
+    "%": _modulo,
+    "**": _power,
+}
+
+
+# Methods of text that make more of it than was there, and those that take a product of two lengths
+
+
+def check_method(text: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    values = (*args, *kwargs.values())
+    if name in ("center", "ljust", "rjust", "zfill"):
+        fits(max((v for v in values if isinstance(v, int)), default=0))
+    elif name == "expandtabs":
+        fits(len(text) + text.count("\t") * max((v for v in values if isinstance(v, int)), default=8))
+    elif name == "replace" and len(args) >= 2 and isinstance(args[0], str) and isinstance(args[1], str):
+        fits(len(text) + text.count(args[0]) * len(args[1]))
+    elif name == "encode" and values:
+        raise LimitError("`encode` gives UTF-8, and takes nothing")
+    elif name in ("rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip"):
+        sought = max((len(v) for v in values if isinstance(v, str)), default=0)
+        if len(text) * sought > _LONGEST_SEARCH:
+            raise LimitError(f"`{name}` is asked to look for too long a text")
+
+
+@pass_environment
+def _join(environment: Environment, values: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
+    items: Iterable[Any] = counted(values)
+    if attribute is not None:
+        path = [int(p) if p.isdigit() else p for p in str(attribute).split(".")]
+        items = (functools.reduce(environment.getitem, path, item) for item in items)
+    separator, parts = text_of(d), list[str]()
+    for item in items:
+        if parts and separator:
+            parts.append(separator)
+        parts.append(text_of(item))
+    return joined(parts)
+
+
+@pass_environment
+def _sum(environment: Environment, values: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
+    total = start
+    for value in counted(values):
+        total = _plus(total, value if attribute is None else environment.getitem(value, cast("str", attribute)))
+    return total
+
+
+def _center(value: Any, width: int = 80) -> str:
+    fits(width)
+    return text_of(value).center(width)
+
+
+def _indent(value: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
+    text = text_of(value)
+    size = len(width) if isinstance(width, str) else width
+    fits(len(text) + (text.count("\n") + 1) * size)
+    return str(JINJAS["indent"](text, width, first, blank))
+
+
+def _replace(value: Any, old: Any, new: Any, count: int = -1) -> str:
+    text, old, new = text_of(value), text_of(old), text_of(new)
+    check_method(text, "replace", (old, new), {})
+    return text.replace(old, new, -1 if count is None else count)
+
+
+def _trim(value: Any, chars: str | None = None) -> str:
+    text = text_of(value)
+    check_method(text, "strip", (chars,), {})
+    return text.strip(chars)
+
+
+def _format(value: Any, *args: Any, **kwargs: Any) -> str:
+    return _percent(text_of(value), kwargs or args)
+
+
+def _batch(value: Iterable[Any], linecount: int, fill_with: Any = None) -> list[list[Any]]:
+    fits(linecount * VALUE)
+    made: list[list[Any]] = []
+    for item in counted(value):
+        if not made or len(made[-1]) >= linecount:
+            METER.charge(VALUE)
+            made.append([])
+        made[-1].append(item)
+    if made and fill_with is not None:
+        made[-1] += [fill_with] * (linecount - len(made[-1]))
+    return made
+
+
+def _slice(value: Iterable[Any], slices: int, fill_with: Any = None) -> list[Any]:
+    if not 1 <= slices <= _MOST_SLICES:
+        raise LimitError(f"`slice` makes from 1 to {_MOST_SLICES:,} lists")
+    items, made, at = list(counted(value)), [], 0
+    size, more = divmod(len(items), slices)
+    for number in range(slices):
+        end = at + size + (number < more)
+        made.append(items[at:end] + ([fill_with] if fill_with is not None and number >= more else []))
+        at = end
+    return made
+
+
+def _round(value: float, precision: int = 0, method: str = "common") -> float:
+    if abs(precision) > 100:
+        raise LimitError("`round` takes a precision of at most 100")
+    return cast("float", JINJAS["round"](value, precision, method))
+
+
+@pass_environment
+def _wordwrap(environment: Environment, value: Any, width: int = 79, *args: Any, **kwargs: Any) -> str:
+    text = text_of(value)
+    between = [len(v) for v in (*args, *kwargs.values()) if isinstance(v, str)]
+    if len(text) > _LONGEST_WRAPPED:
+        raise LimitError(f"`wordwrap` takes at most {_LONGEST_WRAPPED:,} characters")
+    fits(len(text) * max(between, default=0))
+    return str(JINJAS["wordwrap"](environment, text, width, *args, **kwargs))
+
+
+def _escape(value: Any) -> str:
+    return str.__str__(escape(text_of(value)))
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, other scripts kept as they are."""
+    return to_json(value, indent)
+
+
+def numbered(values: Iterable[Any], start: int = 1) -> str:
+    """A list as lines: `1. first`, `2. second`."""
+    return joined(f"{number}. {text_of(value)}\n" for number, value in enumerate(counted(values), start))[:-1]
+
+
+def truncate_tokens(value: Any, n: int) -> str:
+    """The first `n` tokens of a text, roughly: four letters make a token, a sign of a script without spaces is one."""
+    text = text_of(value)
+    if len(text) <= n:
+        return text
+    left = 4 * n
+    METER.charge(len(text))
+    for at, character in enumerate(text):
+        left -= 4 if character >= "\u2e80" else 1
+        if left < 0:
+            return text[:at]
+    return text
+
+
+_TAG_NAME = re.compile(r"[A-Za-z/!?]")
+
+
+def strip_tags(value: Any) -> str:
+    """A text without its HTML tags and comments; white space stays as it is."""
+    text = text_of(value)
+    kept, at = [], 0
+    while (opened := text.find("<", at)) >= 0:
+        METER.charge(VALUE)
+        if not _TAG_NAME.match(text, opened + 1):
+            kept.append(text[at : opened + 1])
+            at = opened + 1
+            continue
+        ending = "-->" if text.startswith("<!--", opened) else ">"
+        closed = text.find(ending, opened)
+        if closed < 0:
+            break
+        kept.append(text[at:opened])
+        at = closed + len(ending)
+    kept.append(text[at:])
+    return "".join(kept)
+
+
+def _reducer(reduce: Callable[[list[Any]], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(reduce)
+    def reduced(values: Any) -> Any:
+        try:
+            return reduce(listed(values))
+        except TypeError:
+            raise TemplateRuntimeError("there is a value that is no number") from None
+
+    return reduced
+
+
+def tagged(value: Any, name: str, /, **attributes: Any) -> str:
+    """A text between `<name>` and `</name>`, on lines of its own.
+
+    A text can't end its own tag: where it has one of that name in it, the name gets a number that none of its tags has.
+    """
+    text = text_of(value)
+    taken = set(re.findall(rf"</?\s*{re.escape(name)}(?:-(\d+))?", text, re.IGNORECASE))
+    number = next((n for n in range(2, len(taken) + 3) if str(n) not in taken), 2) if taken else 1
+    free = name if number == 1 else f"{name}-{number}"
+    told = "".join(f' {key}="{_escape(attribute)}"' for key, attribute in attributes.items())
+    return f"<{free}{told}>\n{text}\n</{free}>"
+
+
+_KEPT = (
+    *("abs", "attr", "capitalize", "count", "d", "default", "dictsort", "filesizeformat", "first", "float", "groupby"),
+    *("int", "items", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse"),
+    *("select", "selectattr", "sort", "title", "truncate", "unique", "upper", "urlencode", "wordcount"),
+)
+"""Jinja's own filters that are safe as they are. `random` is not among them: a row's chat must always be the same."""
+
+_OWN: dict[str, Callable[..., Any]] = {
+    "agreement": _reducer(agreement),
+    "batch": _batch,
+    "center": _center,
+    "e": _escape,
+    "escape": _escape,
+    "format": _format,
+    "indent": _indent,
+    "join": _join,
+    "majority": _reducer(majority),
+    "mean": _reducer(mean),
+    "median": _reducer(median),
+    "numbered": numbered,
+    "replace": _replace,
+    "round": _round,
+    "slice": _slice,
+    "std": _reducer(std),
+    "string": text_of,
+    "strip_tags": strip_tags,
+    "striptags": strip_tags,
+    "sum": _sum,
+    "tagged": tagged,
+    "tojson": _tojson,
+    "trim": _trim,
+    "safe": text_of,
+    "forceescape": _escape,
+    "wordwrap": _wordwrap,
+    "truncate_tokens": truncate_tokens,
+}
+
+
+def _metered(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        METER.tick()
+        return weighed(function(*args, **kwargs))
+
+    return wrapper
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    **{name: _metered(function) for name, function in {**{n: JINJAS[n] for n in _KEPT}, **_OWN}.items()},
+    "_concat": _concat,
+    "_counted": counted,
+    "_ticked": _ticked,
+    "_weighed": weighed,
+}
