@@ -1,19 +1,21 @@
-"""The options that `run` and `dry-run` share, and what was chosen with them."""
+"""The options that commands share."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from msgspec import Struct
+from msgspec.structs import fields
 
 from distask.cli import candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from distask.data.readers import ReadOptions
 
@@ -330,43 +332,81 @@ def read_options(on_nan: OnNaN, delimiter: str | None) -> ReadOptions:
 
 
 class Choice(Struct, frozen=True):
-    """What was chosen on the command line, as it was written."""
+    """The options that commands share: each is declared here once, and holds what was given on the command line."""
 
-    spec: str
-    source: str | None = None
-    delimiter: str | None = None
-    on_nan: OnNaN = OnNaN.STOP
-    rows: int | None = None
-    param: list[str] | None = None
-    num_generations: int | None = None
-    group_generations: bool | None = None
-    seed: int = 0
-    output: str | None = None
-    overwrite: bool = False
-    private: bool = False
-    escape_formulas: bool = False
-    metadata_column: str = "distask_metadata"
-    config: str | None = None
-    model: str | None = None
-    base_url: str | None = None
-    set_: list[str] | None = None
-    concurrency: int | None = None
-    max_cost: float | None = None
-    batch: bool = False
-    no_wait: bool = False
-    limit: int | None = None
-    offset: int = 0
-    shard: str | None = None
-    sample: int | None = None
-    on_bad_row: BadRow = BadRow.STOP
-    store: Path | None = None
-    no_store: bool = False
-    allow_code: bool = False
-    allow_path: list[Path] | None = None
-    engine: Where = Where.LOCAL
-    workers: int | None = None
+    spec: Spec = ""
+    source: Source = None
+    delimiter: Delimiter = None
+    on_nan: OnNan = OnNaN.STOP
+    rows: RowCount = None
+    param: Param = None
+    num_generations: NumGenerations = None
+    group_generations: Group = None
+    seed: Seed = 0
+    output: Output = None
+    overwrite: Overwrite = False
+    private: Private = False
+    escape_formulas: EscapeFormulas = False
+    metadata_column: MetadataColumn = "distask_metadata"
+    config: Config = None
+    model: Model = None
+    base_url: BaseUrl = None
+    set_: Set = None
+    concurrency: Concurrency = None
+    max_cost: MaxCost = None
+    batch: Batch = False
+    no_wait: NoWait = False
+    limit: Limit = None
+    offset: Offset = 0
+    shard: Shard = None
+    sample: Sample = None
+    on_bad_row: OnBadRow = BadRow.STOP
+    engine: Engine = Where.LOCAL
+    workers: Workers = None
+    store: Store = None
+    no_store: NoStore = False
+    allow_code: AllowCode = False
+    allow_path: AllowPath = None
 
-    @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> Self:
-        """Those of a command's arguments that belong to it."""
-        return cls(**{name: arguments[name] for name in cls.__struct_fields__ if name in arguments})
+
+INPUT = ("spec", "source", "delimiter", "on_nan", "rows", "param", "num_generations", "seed")
+OUTPUT = ("group_generations", "output", "overwrite", "private", "escape_formulas", "metadata_column")
+LLM = ("config", "model", "base_url", "set_")
+ROWS = ("limit", "offset", "shard", "sample", "on_bad_row")
+STORE = ("store", "no_store")
+ALLOW = ("allow_code", "allow_path")
+RUN = ("concurrency", "max_cost", "batch", "no_wait", "engine", "workers")
+
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these options of `Choice`, in the order of `Choice`; they arrive as its argument `choice`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def called(**given: Any) -> None:
+            choice = Choice(**{name: given.pop(name) for name in names})
+            command(choice=choice, **given)
+
+        own = inspect.signature(command)
+        declared, types = get_type_hints(Choice, include_extras=True), get_type_hints(command, include_extras=True)
+        shared = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if name == "spec" else field.default,
+                annotation=declared[name],
+            )
+            for name, field in ((f.name, f) for f in fields(Choice))
+            if name in names
+        ]
+        others = [
+            p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=types[p.name])
+            for p in own.parameters.values()
+            if p.name != "choice"
+        ]
+        parameters = sorted([*shared, *others], key=lambda p: p.default is not inspect.Parameter.empty)
+        called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {p.name: p.annotation for p in parameters}
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        return called
+
+    return decorate

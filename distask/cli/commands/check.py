@@ -31,7 +31,9 @@ VITAL = frozenset({"endpoint", "key", "model", "request"})
 """Without these nothing runs; without another, only a task that needs it."""
 
 
+@o.takes(*o.LLM, "num_generations")
 def command(
+    choice: o.Choice,
     spec: Annotated[
         str | None,
         typer.Argument(
@@ -40,11 +42,6 @@ def command(
             autocompletion=candidates.tasks,
         ),
     ] = None,
-    config: o.Config = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    set_: o.Set = None,
-    num_generations: o.NumGenerations = None,
     verbose: o.Verbose = 0,  # noqa: ARG001 - it begins the log
     json_: o.Json = False,
 ) -> None:
@@ -58,16 +55,16 @@ def command(
         from distask.spec.load import load_spec
 
         loaded = load_spec(spec)
-    found = _servers(config, model, base_url)
+    found = _servers(choice.config, choice.model, choice.base_url)
     llm = load_config(
-        config,
-        model=model,
-        base_url=base_url,
-        overrides=pairs(set_ or [], "--set"),
+        choice.config,
+        model=choice.model,
+        base_url=choice.base_url,
+        overrides=pairs(choice.set_ or [], "--set"),
         spec_llm=None if loaded is None else loaded.spec.llm,
         environ=os.environ,
     )
-    wanted = COMMON if loaded is None else features(loaded, num_generations)
+    wanted = COMMON if loaded is None else features(loaded, choice.num_generations)
     findings = [*found, *_findings(llm, wanted, system=loaded is None or _has_system(loaded))]
     needed = VITAL if loaded is None else VITAL | set(wanted)
     missing = [f for f in findings if f.state == "no" and f.name in needed]

@@ -26,31 +26,12 @@ LONGEST_KEYWORD = 400
 """Characters of a keyword's value (a schema, tools) that are shown."""
 
 
+@o.takes(*o.INPUT, "output", *o.LLM, "batch", "offset", "shard", "sample", "on_bad_row", *o.STORE, "allow_path")
 def command(
-    spec: o.Spec,
-    source: o.Source = None,
-    delimiter: o.Delimiter = None,
-    on_nan: o.OnNan = o.OnNaN.STOP,
-    rows: o.RowCount = None,
-    param: o.Param = None,
-    num_generations: o.NumGenerations = None,
-    seed: o.Seed = 0,
+    choice: o.Choice,
     shown: Annotated[
         int, typer.Option("--limit", min=0, metavar="N", help="How many chats are shown; all rows are counted. [3]")
     ] = 3,
-    output: o.Output = None,
-    config: o.Config = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    set_: o.Set = None,
-    batch: o.Batch = False,
-    offset: o.Offset = 0,
-    shard: o.Shard = None,
-    sample: o.Sample = None,
-    on_bad_row: o.OnBadRow = o.BadRow.STOP,
-    store: o.Store = None,
-    no_store: o.NoStore = False,
-    allow_path: o.AllowPath = None,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
@@ -58,7 +39,7 @@ def command(
 
     Exits with 3 if any row fails before its request is sent, as `run` does.
     """
-    raise typer.Exit(_dry_run(o.Choice.of(locals()), shown, whole=verbose > 0, as_json=json_))
+    raise typer.Exit(_dry_run(choice, shown, whole=verbose > 0, as_json=json_))
 
 
 def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> int:

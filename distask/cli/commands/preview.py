@@ -54,29 +54,10 @@ class Shown(Struct, frozen=True):
     tried: Tried
 
 
+@o.takes(*o.INPUT, "output", *o.LLM, "concurrency", "max_cost", "offset", "on_bad_row", *o.STORE, *o.ALLOW)
 def command(
-    spec: o.Spec,
-    source: o.Source = None,
-    delimiter: o.Delimiter = None,
-    on_nan: o.OnNan = o.OnNaN.STOP,
-    rows: o.RowCount = None,
-    param: o.Param = None,
-    num_generations: o.NumGenerations = None,
-    seed: o.Seed = 0,
+    choice: o.Choice,
     shown: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many rows are asked for. [3]")] = 3,
-    output: o.Output = None,
-    config: o.Config = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    set_: o.Set = None,
-    concurrency: o.Concurrency = None,
-    max_cost: o.MaxCost = None,
-    offset: o.Offset = 0,
-    on_bad_row: o.OnBadRow = o.BadRow.STOP,
-    store: o.Store = None,
-    no_store: o.NoStore = False,
-    allow_code: o.AllowCode = False,
-    allow_path: o.AllowPath = None,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
@@ -85,7 +66,7 @@ def command(
     A reply that can't be used is shown with the place where it stopped fitting. The replies are in the run's store.
     Ends with 3 where one can't be used.
     """
-    job = job_of(replace(o.Choice.of(locals()), limit=shown))
+    job = job_of(replace(choice, limit=shown))
     if isinstance(job.task, Pipeline):
         raise typer.Exit(step_preview.show(job, whole=verbose > 0, as_json=json_))
     tried, stats, notes = _asked(job)

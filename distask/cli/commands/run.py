@@ -26,41 +26,23 @@ if TYPE_CHECKING:
     from distask.runner.job import Job
 
 
+@o.takes(
+    *o.INPUT,
+    *o.OUTPUT,
+    *o.LLM,
+    *o.ROWS,
+    *o.STORE,
+    *o.ALLOW,
+    "concurrency",
+    "max_cost",
+    "batch",
+    "no_wait",
+    "engine",
+    "workers",
+)
 def command(
+    choice: o.Choice,
     context: typer.Context,
-    spec: o.Spec,
-    source: o.Source = None,
-    delimiter: o.Delimiter = None,
-    on_nan: o.OnNan = o.OnNaN.STOP,
-    rows: o.RowCount = None,
-    param: o.Param = None,
-    num_generations: o.NumGenerations = None,
-    group_generations: o.Group = None,
-    seed: o.Seed = 0,
-    output: o.Output = None,
-    overwrite: o.Overwrite = False,
-    private: o.Private = False,
-    escape_formulas: o.EscapeFormulas = False,
-    metadata_column: o.MetadataColumn = "distask_metadata",
-    config: o.Config = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    set_: o.Set = None,
-    concurrency: o.Concurrency = None,
-    max_cost: o.MaxCost = None,
-    batch: o.Batch = False,
-    no_wait: o.NoWait = False,
-    limit: o.Limit = None,
-    offset: o.Offset = 0,
-    shard: o.Shard = None,
-    sample: o.Sample = None,
-    on_bad_row: o.OnBadRow = o.BadRow.STOP,
-    engine: o.Engine = o.Where.LOCAL,
-    workers: o.Workers = None,
-    store: o.Store = None,
-    no_store: o.NoStore = False,
-    allow_code: o.AllowCode = False,
-    allow_path: o.AllowPath = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
@@ -71,7 +53,6 @@ def command(
     What was asked before, with the same store, is not asked again: to go on after a stop, to add rows, to raise n
     or to change a parser, run again.
     """
-    choice = o.Choice.of(locals())
     if show_config:
         _show_config(choice, as_json=json_)
     else:

@@ -38,20 +38,14 @@ FAILED = 3
 """The exit code where a case does not hold."""
 
 
+@o.takes(*o.LLM, "concurrency", *o.STORE, "allow_code")
 def command(
+    choice: o.Choice,
     specs: o.Specs,
     live: Annotated[bool, typer.Option("--live", help="Ask the model for each case, instead of its reply.")] = False,
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report, for a CI.")
     ] = None,
-    config: o.Config = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    set_: o.Set = None,
-    concurrency: o.Concurrency = None,
-    store: o.Store = None,
-    no_store: o.NoStore = False,
-    allow_code: o.AllowCode = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
@@ -61,14 +55,14 @@ def command(
     With --live, the model is asked for each case that expects columns, and it is said how many hold. Ends with 3
     where one does not, with 2 where a spec is wrong.
     """
-    if not live and (told := _needs_live(config, model, base_url, set_)):
+    if not live and (told := _needs_live(choice)):
         raise UsageError(f"{told} says which model is asked, and without --live none is; add --live or leave it out")
     begun = time.perf_counter()
-    asks = _Live(o.Choice.of({**locals(), "spec": ""})) if live else None
+    asks = _Live(choice) if live else None
     console = err() if json_ else out()
     suites = []
     for spec in dict.fromkeys(specs):
-        suites.append(_suite(spec, asks, allow_code=allow_code))
+        suites.append(_suite(spec, asks, allow_code=choice.allow_code))
         if not (json_ or quiet):
             _print_marks(suites[-1], console, verbose=verbose > 0)
     if junit is not None:
@@ -82,8 +76,8 @@ def command(
     raise typer.Exit(_code(suites))
 
 
-def _needs_live(config: str | None, model: str | None, base_url: str | None, set_: list[str] | None) -> str | None:
-    given = {"--config": config, "--model": model, "--base-url": base_url, "--set": set_}
+def _needs_live(choice: o.Choice) -> str | None:
+    given = {"--config": choice.config, "--model": choice.model, "--base-url": choice.base_url, "--set": choice.set_}
     return next((name for name, value in given.items() if value), None)
 
 

@@ -25,23 +25,25 @@ REMOTE_ROWS = 1000
 """Rows of a far source that are looked at."""
 
 
+@o.takes("delimiter", "on_nan", "on_bad_row", "param")
 def command(
+    choice: o.Choice,
     specs: o.Specs,
     source: Annotated[
         str | None, typer.Option("--input", "-i", metavar="DATA", help="Check this data's columns and types too.")
     ] = None,
-    delimiter: o.Delimiter = None,
-    on_nan: o.OnNan = o.OnNaN.STOP,
-    on_bad_row: o.OnBadRow = o.BadRow.STOP,
-    param: o.Param = None,
     format_: Annotated[str, typer.Option("--format", metavar="text|json|github", help="How errors are told.")] = "text",
     json_: o.Json = False,
 ) -> None:
     """Say every error of every spec, with its place and its mend; asks no model."""
     if format_ not in PRINTERS:
         raise typer.BadParameter(f"{format_!r} is not one of {', '.join(PRINTERS)}", param_hint="--format")
-    params = _params(param or [])
-    data = None if source is None else Data(source, o.read_options(on_nan, delimiter), on_bad_row.value)
+    params = _params(choice.param or [])
+    data = (
+        None
+        if source is None
+        else Data(source, o.read_options(choice.on_nan, choice.delimiter), choice.on_bad_row.value)
+    )
     checked = {spec: check(spec, data, params) for spec in dict.fromkeys(specs)}
     notes = [] if data is None else list(data.notes)
     code = 2 if any(_errors(found) for found in checked.values()) else 0

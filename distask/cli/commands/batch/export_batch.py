@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.text import Text
 
 from distask.cli import options as o
@@ -21,38 +22,23 @@ if TYPE_CHECKING:
     from distask.runner.batch.files import Exported
 
 
+@o.takes(*o.INPUT, *o.LLM, *o.ROWS, "store", "allow_path")
 def command(
-    spec: o.Spec,
-    source: o.Source = None,
-    delimiter: o.Delimiter = None,
-    on_nan: o.OnNan = o.OnNaN.STOP,
-    rows: o.RowCount = None,
-    param: o.Param = None,
-    num_generations: o.NumGenerations = None,
-    seed: o.Seed = 0,
+    choice: o.Choice,
     requests: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The batch file. [TASK.DATA.requests.jsonl]"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a FILE that is there.")] = False,
-    config: o.Config = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    set_: o.Set = None,
-    limit: o.Limit = None,
-    offset: o.Offset = 0,
-    shard: o.Shard = None,
-    sample: o.Sample = None,
-    on_bad_row: o.OnBadRow = o.BadRow.STOP,
-    store: o.Store = None,
-    allow_path: o.AllowPath = None,
     json_: o.Json = False,
 ) -> None:
     """Write the requests that the store has no replies for, as OpenAI's batch API and `vllm run-batch` read them.
 
     It asks nobody and needs no key. `distask import-batch`, with the same SPEC, input and model, reads the results.
     """
-    made = export(job_of(o.Choice.of(locals()), asks=False), requests or _default(spec, source))
+    made = export(
+        job_of(replace(choice, overwrite=overwrite), asks=False), requests or _default(choice.spec, choice.source)
+    )
     if json_:
         files = [{"file": str(path), "requests": count} for path, count in made.files]
         counts = {"rows": made.rows, "stored": made.stored, "waiting": made.waiting}

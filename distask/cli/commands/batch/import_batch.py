@@ -19,37 +19,13 @@ from distask.runner.batch.files import take_in
 from distask.runner.local import run_here
 
 
+@o.takes(*o.INPUT, *o.OUTPUT, *o.LLM, *o.ROWS, "store", *o.ALLOW)
 def command(
-    spec: o.Spec,
+    choice: o.Choice,
     results: Annotated[
         list[Path],
         typer.Argument(metavar="RESULTS...", help="Files of results: OpenAI's outputs and errors, vllm run-batch's."),
     ],
-    source: o.Source = None,
-    delimiter: o.Delimiter = None,
-    on_nan: o.OnNan = o.OnNaN.STOP,
-    rows: o.RowCount = None,
-    param: o.Param = None,
-    num_generations: o.NumGenerations = None,
-    group_generations: o.Group = None,
-    seed: o.Seed = 0,
-    output: o.Output = None,
-    overwrite: o.Overwrite = False,
-    private: o.Private = False,
-    escape_formulas: o.EscapeFormulas = False,
-    metadata_column: o.MetadataColumn = "distask_metadata",
-    config: o.Config = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    set_: o.Set = None,
-    limit: o.Limit = None,
-    offset: o.Offset = 0,
-    shard: o.Shard = None,
-    sample: o.Sample = None,
-    on_bad_row: o.OnBadRow = o.BadRow.STOP,
-    store: o.Store = None,
-    allow_code: o.AllowCode = False,
-    allow_path: o.AllowPath = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
@@ -59,10 +35,10 @@ def command(
     SPEC, input, model and endpoint are those that the requests were written with. A row without a result is null and
     says why: `distask run` asks for it, `distask export-batch` writes its request again.
     """
-    job = job_of(o.Choice.of(locals()), asks=False, reads=True)
+    job = job_of(choice, asks=False, reads=True)
     bring = partial(take_in, files=results)
     if json_:
-        told = Events("import-batch", sys.stderr if output == "-" else sys.stdout)
+        told = Events("import-batch", sys.stderr if choice.output == "-" else sys.stdout)
         result = run_here(job, told.progress(), lambda sentence: told.tell("note", message=sentence), bring)
         told.result(result.exit_code, **summary.as_json(job, result))
         raise typer.Exit(result.exit_code)
