@@ -26,20 +26,7 @@ if TYPE_CHECKING:
     from distask.runner.job import Job
 
 
-@o.takes(
-    *o.INPUT,
-    *o.OUTPUT,
-    *o.LLM,
-    *o.ROWS,
-    *o.STORE,
-    *o.ALLOW,
-    "concurrency",
-    "max_cost",
-    "batch",
-    "no_wait",
-    "engine",
-    "workers",
-)
+@o.takes(*o.INPUT, *o.OUTPUT, *o.LLM, *o.ROWS, *o.STORE, *o.ALLOW, *o.RUN)
 def command(
     choice: o.Choice,
     context: typer.Context,
