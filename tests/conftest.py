@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -18,3 +19,14 @@ def server():
     """A model's endpoint that answers from a script; see `tests.server`."""
     with ScriptedServer() as running:
         yield running
+
+
+BATTERIES = ("crash", "hostile", "real", "differential")
+"""Folders whose tests take minutes."""
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what `just test` leaves out."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in BATTERIES:
+            item.add_marker("battery")

@@ -17,7 +17,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "howto").glob("*.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(page for folder in (".", "howto", "explanation") for page in (ROOT / "docs" / folder).glob("*.md")),
+    ]
+)
 GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.md"))
 BLOCK = re.compile(r"^```(?P<kind>console|\w+ file=(?P<file>\S+))\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 DISTASK = f"{shlex.quote(sys.executable)} -m distask"

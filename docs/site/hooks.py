@@ -14,6 +14,8 @@ HOME = "README.md"
 FOLDERS = ("tasks", "configs", "examples")
 BLOCK = re.compile(r"^```(\w+) file=(\S+)$", re.MULTILINE)
 """A file of the reader's folder; its name becomes the block's title."""
+CODE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:distask|tests)/[^)]*\)")
+"""A link to a source file, which the site does not have."""
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)\s#]+)")
 
 
@@ -37,4 +39,4 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         inside = wanted.removeprefix("docs/") if wanted != HOME else "index.md"
         return found[1] + posixpath.relpath(inside, posixpath.dirname(page.file.src_uri) or ".")
 
-    return BLOCK.sub(r'```\1 title="\2"', LINK.sub(moved, markdown))
+    return BLOCK.sub(r'```\1 title="\2"', LINK.sub(moved, CODE.sub(r"\1", markdown)))
