@@ -38,7 +38,7 @@ on_invalid: {retry: 1, feedback: true}
 """
 
 
-class Desk:
+class BatchContext:
     """A folder with a task, rows, and a server that has Batches."""
 
     def __init__(self, folder, server):
@@ -103,7 +103,7 @@ def server():
 
 @pytest.fixture
 def desk(tmp_path, server):
-    return Desk(tmp_path, server)
+    return BatchContext(tmp_path, server)
 
 
 STEPS = """

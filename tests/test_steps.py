@@ -253,8 +253,8 @@ def test_rows_flow_on_their_own(bench):
     bench.server.reply = lambda body: Reply(delay=0.3) if words(body) == "one slow" else "x"
     bench.run()
 
-    asked_for = [words(body) for body in bench.server.requests]
-    assert asked_for.index("two quick") < asked_for.index("two slow")
+    row_request = [words(body) for body in bench.server.requests]
+    assert row_request.index("two quick") < row_request.index("two slow")
 
 
 # Failures

@@ -136,10 +136,10 @@ def _told(error: Exception, given: Sequence[str]) -> int:
     error = _explained(error)
     told = events.wanted(given)
     if isinstance(error, DistaskError):
-        return console.tell_error(error) if told is None else told.failed(error)
+        return console.report_error(error) if told is None else told.failed(error)
     if isinstance(error, _MISUSE):
-        return usage_errors.tell_misuse(error) if told is None else usage_errors.as_event(error, told)
-    return console.tell_bug(error) if told is None else told.bug(error)
+        return usage_errors.report_usage_error(error) if told is None else usage_errors.as_event(error, told)
+    return console.report_bug(error) if told is None else told.bug(error)
 
 
 def _explained(error: Exception) -> Exception:

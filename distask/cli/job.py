@@ -19,7 +19,7 @@ from distask.runner.job import Job, Selection, shape_of
 from distask.spec.document import scalar
 from distask.spec.language.model import PythonParser, TextParser
 from distask.spec.load import LoadedPipeline, load_spec
-from distask.task.load import made_ready
+from distask.task.load import compile_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -82,7 +82,7 @@ def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Ta
     loaded = _mapped(load_spec(choice.spec), given)
     if not (asks or reads):
         loaded = _without_code(loaded)
-    task = made_ready(
+    task = compile_task(
         loaded,
         _params(loaded.spec, pairs(choice.param or [], "--param")),
         allow_code=choice.allow_code,

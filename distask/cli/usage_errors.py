@@ -23,7 +23,7 @@ EXAMPLES = {
 """How a command that needs an argument is called."""
 
 
-def tell_misuse(error: Any) -> int:
+def report_usage_error(error: Any) -> int:
     """Print what typer found wrong with the arguments, and the mend; the exit code."""
     console, context = err(), getattr(error, "ctx", None)
     message, mend = _said(error, context)

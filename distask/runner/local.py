@@ -12,8 +12,8 @@ from distask.errors import RunError, UsageError
 from distask.formatting import several
 from distask.llm.prices import known_of
 from distask.llm.tracing import run_span
-from distask.runner.batch.collect import Desk, gather, refuse_to_ask_twice
-from distask.runner.batch.deferred import Nowhere
+from distask.runner.batch.collect import BatchContext, gather, refuse_to_ask_twice
+from distask.runner.batch.deferred import NullWriter
 from distask.runner.engine.calls import Calls
 from distask.runner.engine.engine import Engine
 from distask.runner.engine.long_rows import LongRows
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
     from distask.store import Store
 
 
-class Bring(Protocol):
+class ReplySource(Protocol):
     """Brings all replies of a job into the store; gives what answers the run that follows."""
 
     def __call__(
         self,
-        desk: Desk,
+        desk: BatchContext,
         job: Job,
         collect: Callable[[Deferred], object],
         observe: Callable[[Stats], None] | None = None,
-        tell: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> Deferred:
         """See `distask.runner.batch.collect.gather`."""
 
@@ -58,31 +58,31 @@ class Bring(Protocol):
 def run_here(
     job: Job,
     observe: Callable[[Stats], None] | None = None,
-    tell: Callable[[str], None] | None = None,
-    bring: Bring | None = None,
+    notify: Callable[[str], None] | None = None,
+    bring: ReplySource | None = None,
 ) -> Result:
     """See `run.run`. Where something is to `bring` the replies, as batches do, the endpoint is not asked."""
     with run_span(job.task.name, job.llm.config.model):
-        return _run(job, observe, tell, bring)
+        return _run(job, observe, notify, bring)
 
 
 def _run(
     job: Job,
     observe: Callable[[Stats], None] | None,
-    tell: Callable[[str], None] | None,
-    bring: Bring | None,
+    notify: Callable[[str], None] | None,
+    bring: ReplySource | None,
 ) -> Result:
-    rows = examine(job, tell)
-    told_before = rows.notes if tell is not None else []
+    rows = examine(job, notify)
+    told_before = rows.notes if notify is not None else []
     path, far = job.output_path(), job.destination()
     stats = Stats(total=rows.count, layout=[] if job.selection.shard else None)
-    writer = Collected() if job.output is None else _open_output(job, path)
+    writer = ListWriter() if job.output is None else _open_output(job, path)
     try:
         with (
             job.open_store() or nullcontext() as store,
-            replies(job, rows, store, stats, observe, tell, bring or (gather if job.batch else None)) as deferred,
+            replies(job, rows, store, stats, observe, notify, bring or (gather if job.batch else None)) as deferred,
         ):
-            failures = go(job, rows, writer, store, stats, observe, tell, deferred)
+            failures = run_rows(job, rows, writer, store, stats, observe, notify, deferred)
             damaged = 0 if store is None else store.damaged
     except BaseException as error:
         writer.abort()
@@ -98,31 +98,31 @@ def _run(
     if path is not None:
         _write_record(job, path, writer.sha256, rows, stats, failures)
     address = None if far is None or path is None else far.send(record_path(path), described(job, stats))
-    rows_made = writer.rows if isinstance(writer, Collected) else None
+    rows_made = writer.rows if isinstance(writer, ListWriter) else None
     return Result(stats, path, rows_made, failures, notes, address)
 
 
-def _looked_through(job: Job, tell: Callable[[str], None] | None) -> Input:
+def _looked_through(job: Job, notify: Callable[[str], None] | None) -> Input:
     """The input, with a word about rows that are too long for the model."""
     if isinstance(job.task, Pipeline):
         return job.open_input()
     long_rows = LongRows(job.task, known_of(job.llm).context)
     rows = job.open_input(long_rows.look if long_rows.context else None)
-    if tell is not None and long_rows.count:
-        tell(long_rows.told())
+    if notify is not None and long_rows.count:
+        notify(long_rows.told())
     return rows
 
 
-def examine(job: Job, tell: Callable[[str], None] | None = None) -> Input:
+def examine(job: Job, notify: Callable[[str], None] | None = None) -> Input:
     """Tell all that can be told before the first call: of the data, and of what is there under the output's name.
 
     Raises:
         UsageError: what is wrong.
     """
-    rows = _looked_through(job, tell)
-    if tell is not None:
+    rows = _looked_through(job, notify)
+    if notify is not None:
         for note in rows.notes:
-            tell(note)
+            notify(note)
     path, far = job.output_path(), job.destination()
     if far is not None:
         far.check(overwrite=job.overwrite)
@@ -138,8 +138,8 @@ def replies(
     store: Store | None,
     stats: Stats,
     observe: Callable[[Stats], None] | None,
-    tell: Callable[[str], None] | None,
-    bring: Bring | None,
+    notify: Callable[[str], None] | None,
+    bring: ReplySource | None,
 ) -> Iterator[Deferred | None]:
     """What answers a run instead of the endpoint: nothing for a plain one; else all its replies are in the store.
 
@@ -154,48 +154,48 @@ def replies(
     if store is None:
         yield None
         return
-    told_once = None if tell is None else cache(tell)  # each round of batches has a client of its own
+    told_once = None if notify is None else cache(notify)  # each round of batches has a client of its own
     with Ledger(store.path, store.journal) as ledger:
         if bring is None:
             refuse_to_ask_twice(ledger, job)
             yield None
             return
         deferred = bring(
-            Desk(store, ledger, stats, job.llm),
+            BatchContext(store, ledger, stats, job.llm),
             job,
-            lambda deferred: go(job, rows, Nowhere(), store, Stats(), tell=told_once, deferred=deferred),
+            lambda deferred: run_rows(job, rows, NullWriter(), store, Stats(), notify=told_once, deferred=deferred),
             observe,
-            tell,
+            notify,
         )
         yield deferred
         stats.stored = max(0, stats.stored - stats.completions)
         ledger.forget(deferred.failed)
 
 
-def go(
+def run_rows(
     job: Job,
     rows: Input,
     writer: Writer,
     store: Store | None,
     stats: Stats,
     observe: Callable[[Stats], None] | None = None,
-    tell: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
     deferred: Deferred | None = None,
 ) -> list[Failed]:
     """Go through all rows once; gives the first failures. Where calls are `deferred`, nobody is asked."""
 
     async def work() -> list[Failed]:
         if isinstance(job.task, Pipeline):
-            return await run_pipeline(job, job.task, rows, writer, store, stats, observe, tell, deferred)
+            return await run_pipeline(job, job.task, rows, writer, store, stats, observe, notify, deferred)
         concurrency = job.llm.config.limits.concurrency
-        whom = target(job.llm, tell)
-        last = fallback(job.task, job.llm, whom)
-        stats.priced |= whom.price is not None
-        shared = Shared(stats, budget_of(job.max_cost, stats, whom, last))
+        endpoint_target = target(job.llm, notify)
+        last = fallback(job.task, job.llm, endpoint_target)
+        stats.priced |= endpoint_target.price is not None
+        shared = Shared(stats, budget_of(job.max_cost, stats, endpoint_target, last))
         shared.deferred = deferred
-        calls = Calls(job.task, job.shape.num_generations, whom, store, shared, fallback=last)
+        calls = Calls(job.task, job.shape.num_generations, endpoint_target, store, shared, fallback=last)
         watch = observe if job.governor is None else job.governor.watching(shared, observe)
-        engine = Engine(OneTask(calls, whom, job.shape), shared, concurrency=concurrency, observe=watch)
+        engine = Engine(OneTask(calls, endpoint_target, job.shape), shared, concurrency=concurrency, observe=watch)
         await engine.run(rows, writer)
         return shared.failures
 
@@ -256,7 +256,7 @@ def _price(job: Job) -> dict[str, Any] | None:
     return None if price is None else price.model_dump(exclude_defaults=True)
 
 
-class Collected:
+class ListWriter:
     """Rows out for the Python API: kept in a list."""
 
     partial: Path | None = None

@@ -59,16 +59,18 @@ def try_rows(
     stats = Stats()
 
     async def work() -> list[Tried]:
-        whom = target(llm)
-        stats.priced = whom.price is not None
-        shared = Shared(stats, budget_of(max_cost, stats, whom))
+        endpoint_target = target(llm)
+        stats.priced = endpoint_target.price is not None
+        shared = Shared(stats, budget_of(max_cost, stats, endpoint_target))
         known: dict[int, tuple[Calls, Requests]] = {}
         going = []
         for trial in trials:
             task = trial.task
             if id(task) not in known:
-                calls = Calls(task, num_generations, whom, store, shared, fallback=fallback(task, llm, whom))
-                known[id(task)] = calls, Requests(task, whom)
+                calls = Calls(
+                    task, num_generations, endpoint_target, store, shared, fallback=fallback(task, llm, endpoint_target)
+                )
+                known[id(task)] = calls, Requests(task, endpoint_target)
             going.append(_try(trial, *known[id(task)]))
         try:
             done = await asyncio.gather(*going, return_exceptions=True)

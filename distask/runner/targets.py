@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def target(
-    llm: Resolved, tell: Callable[[str], None] | None = None, connected: Callable[[], Client] | None = None
+    llm: Resolved, notify: Callable[[str], None] | None = None, connected: Callable[[], Client] | None = None
 ) -> Target:
     """Whom a config says to ask, by a client of its own unless one is given.
 
@@ -37,7 +37,7 @@ def target(
     def connect() -> Client:
         from distask.llm.client import build_client  # a plan asks nobody, and needs no event loop
 
-        return build_client(llm, tell)
+        return build_client(llm, notify)
 
     return Target(
         connected or connect,
@@ -55,10 +55,10 @@ def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> 
     """What a run may spend; raises `UsageError` where nobody knows what a token costs."""
     if max_cost is None:
         return None
-    for whom in targets:
-        if whom is not None and whom.price is None and whom.keep:
+    for used in targets:
+        if used is not None and used.price is None and used.keep:
             raise UsageError(
-                f"--max-cost needs to know what {whom.model} costs at {whom.endpoint}: USD for a million tokens, "
+                f"--max-cost needs to know what {used.model} costs at {used.endpoint}: USD for a million tokens, "
                 "--set price.input=0.40 --set price.output=1.60, or `price` in the config"
             )
     from distask.runner.engine.budget import Budget

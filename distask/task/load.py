@@ -36,10 +36,10 @@ def load(
         SpecError: the spec is wrong; all its faults are there.
         UsageError: there is no such task, or a param is wrong.
     """
-    return made_ready(load_spec(source), params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
+    return compile_task(load_spec(source), params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
 
 
-def made_ready(
+def compile_task(
     loaded: Loaded,
     params: Mapping[str, Any] | None = None,
     *,

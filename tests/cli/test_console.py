@@ -99,9 +99,9 @@ def test_an_error_that_quotes_controls_is_shown_with_escapes(payload, monkeypatc
     monkeypatch.setattr(console, "err", lambda: screen)
     error = EndpointError(payload)
     error.add_note(payload)
-    console.tell_error(error)
-    console.tell_error(SpecError([Diagnostic(payload, 1, 1, payload, payload, payload)]))
-    console.tell_bug(ValueError(payload))
+    console.report_error(error)
+    console.report_error(SpecError([Diagnostic(payload, 1, 1, payload, payload, payload)]))
+    console.report_bug(ValueError(payload))
 
     assert driving(arrived(screen)) == []
 
@@ -198,6 +198,6 @@ def test_a_bug_is_told_without_the_values_of_variables(monkeypatch):
     with pytest.raises(ValueError, match="Expecting") as caught:
         fails()
 
-    assert console.tell_bug(caught.value) == 1
+    assert console.report_bug(caught.value) == 1
     assert "sk-123" not in arrived(screen)
     assert "this is a bug in distask" in arrived(screen)

@@ -107,14 +107,14 @@ def patterns_run_on_re() -> None:
 
     from distask.spec.check import patterns
 
-    class Plain(patterns.Pattern):
+    class DirectTransport(patterns.Pattern):
         def find(self, text: str) -> object:
             return re.compile(self.pattern, self._flags).search(text)
 
         def find_all(self, text: str) -> list:
             return list(re.compile(self.pattern, self._flags).finditer(text))
 
-    patterns.Pattern = Plain
+    patterns.Pattern = DirectTransport
 
 
 @mutant

@@ -48,7 +48,7 @@ def hub():
         yield running
 
 
-class Desk:
+class BatchContext:
     """A folder with a task and rows, and processes that have the Hub's address in their environment."""
 
     def __init__(self, folder, hub, server):
@@ -85,7 +85,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path, hub, server):
-    return Desk(tmp_path, hub, server)
+    return BatchContext(tmp_path, hub, server)
 
 
 def test_what_is_pushed_loads_back_and_its_card_says_how_it_was_made(desk, hub):

@@ -20,7 +20,7 @@ from distask.task.task import Task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distask.runner.plan.cost_estimate import Reckoning
+    from distask.runner.plan.cost_estimate import CostEstimate
 
 LONGEST_KEYWORD = 400
 """Characters of a keyword's value (a schema, tools) that are shown."""
@@ -105,7 +105,7 @@ def _counts(made: Plan) -> Iterator[tuple[str, str]]:
     yield "so far", "nothing was asked; distask preview asks for a few rows, distask run for all"
 
 
-def _tokens(reckoning: Reckoning) -> str:
+def _tokens(reckoning: CostEstimate) -> str:
     limit, expected = reckoning.output_limit, reckoning.output_expected
     said = ["no limit is set" if limit is None else f"{amount(limit)} at the most"]
     if expected is not None and reckoning.missing.total():
@@ -113,7 +113,7 @@ def _tokens(reckoning: Reckoning) -> str:
     return f"about {amount(reckoning.input_tokens)} in; out: {', '.join(said)}"
 
 
-def _costs(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
+def _costs(reckoning: CostEstimate) -> Iterator[tuple[str, str]]:
     costs, price = reckoning.costs(), reckoning.known.price
     if costs is None or price is None:
         return
@@ -128,12 +128,12 @@ def _costs(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
     yield "price", f"{rates(price)}{' in batches' if reckoning.batch else ''}, says {_who(reckoning)}"
 
 
-def _who(reckoning: Reckoning) -> str:
+def _who(reckoning: CostEstimate) -> str:
     origin = reckoning.known.origin
     return "the config" if origin == "config" else f"{origin}; `price` in the config overrules it"
 
 
-def _too_long(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
+def _too_long(reckoning: CostEstimate) -> Iterator[tuple[str, str]]:
     if reckoning.too_long:
         places = "; ".join(f"{place}, about {amount(tokens)}" for place, tokens in reckoning.longest)
         more = "; …" if reckoning.too_long > len(reckoning.longest) else ""

@@ -98,7 +98,7 @@ def _params(given: Sequence[str]) -> dict[str, Any]:
 
 def _params_faults(loaded: Loaded, params: dict[str, Any]) -> list[Diagnostic]:
     from distask.task.cases import runs_code
-    from distask.task.load import made_ready
+    from distask.task.load import compile_task
 
     unknown = [name for name in params if name not in loaded.spec.params]
     if unknown:
@@ -111,7 +111,7 @@ def _params_faults(loaded: Loaded, params: dict[str, Any]) -> list[Diagnostic]:
     if runs_code(loaded):
         return []
     try:
-        made_ready(loaded, params)
+        compile_task(loaded, params)
     except UsageError as error:
         return [loaded.document.diagnostic(("params",), str(error), key=True, length=1)]
     return []
@@ -245,7 +245,7 @@ def _outputs(loaded: Loaded, params: dict[str, Any]) -> dict[str, str]:
     from distask.spec.language.aggregation import aggregate_columns
     from distask.spec.language.model import TaskSpec
     from distask.task.cases import runs_code
-    from distask.task.load import made_ready
+    from distask.task.load import compile_task
 
     spec = loaded.spec
     made: dict[str, tuple[str, str]] = {}
@@ -260,7 +260,7 @@ def _outputs(loaded: Loaded, params: dict[str, Any]) -> dict[str, str]:
     in_force: Sequence[str] = ()
     if not runs_code(loaded):
         try:
-            in_force = made_ready(loaded, params).added_columns
+            in_force = compile_task(loaded, params).added_columns
         except UsageError:
             in_force = ()
     return {name: column for name, column in names.items() if name not in conditional or column in in_force}

@@ -27,7 +27,7 @@ class Terminal(Console):
         self.quiet = True
 
 
-class Patient:
+class TolerantStream:
     """A stream that is lost, not the run, where it can't be written: a terminal that was closed, a log's full disk."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -58,7 +58,9 @@ class Patient:
 
 def err() -> Console:
     """The console of all that is not data."""
-    stream = None if sys.stderr is None else cast("IO[str]", Patient(sys.stderr))  # it is None where it was closed
+    stream = (
+        None if sys.stderr is None else cast("IO[str]", TolerantStream(sys.stderr))
+    )  # it is None where it was closed
     return Terminal(file=stream, stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
@@ -78,7 +80,7 @@ def short(text: str, longest: int = 300) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
-def tell_error(error: DistaskError) -> int:
+def report_error(error: DistaskError) -> int:
     """Print an error of ours and what to do; its exit code."""
     from distask.errors import SpecError
 
@@ -98,7 +100,7 @@ def tell_error(error: DistaskError) -> int:
     return error.exit_code
 
 
-def tell_bug(error: Exception) -> int:
+def report_bug(error: Exception) -> int:
     """Print what should not have happened, without the values of variables: they may hold a key."""
     console = err()
     console.print(plain("".join(traceback.format_exception(error)).rstrip(), "dim"))

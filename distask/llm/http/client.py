@@ -62,13 +62,13 @@ class Http:
             raise Fault("refused", "a header holds a character that can't be sent")
         _allow_open_files(self._connections)
         if self.base_url.startswith("http://") and not _is_proxied(self.base_url):
-            from distask.llm.http.direct import Plain
+            from distask.llm.http.direct import DirectTransport
 
-            self._transport = Plain(self.base_url, self._headers, self._timeout, self._connections)
+            self._transport = DirectTransport(self.base_url, self._headers, self._timeout, self._connections)
         else:
-            from distask.llm.http.pooled import Secure
+            from distask.llm.http.pooled import PooledTransport
 
-            self._transport = Secure(self.base_url, self._headers, self._timeout, self._connections)
+            self._transport = PooledTransport(self.base_url, self._headers, self._timeout, self._connections)
         return self._transport
 
 

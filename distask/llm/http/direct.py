@@ -22,7 +22,7 @@ READ_BYTES = 64 << 10
 """What is read from a connection at a time."""
 
 
-class Plain:
+class DirectTransport:
     """The connections to one server; see `http.Http` for the arguments."""
 
     def __init__(self, base_url: str, headers: Mapping[str, str], timeout: float, connections: int) -> None:
@@ -117,7 +117,7 @@ class Plain:
 class _Connection(asyncio.BufferedProtocol):
     """One connection: it carries one call at a time. The methods called `on_…` are the parser's to call."""
 
-    def __init__(self, pool: Plain) -> None:
+    def __init__(self, pool: DirectTransport) -> None:
         self._pool = pool
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None

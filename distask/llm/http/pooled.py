@@ -23,7 +23,7 @@ STREAMS = 100
 """Calls that share a connection of HTTP/2: what servers take at least, and most of them at the most."""
 
 
-class Secure:
+class PooledTransport:
     """The connections to one server; see `http.Http` for the arguments.
 
     All calls of one pyreqwest client share one connection where the server speaks HTTP/2, and wait there for the

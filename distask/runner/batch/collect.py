@@ -53,7 +53,7 @@ class QueueFull(EndpointError):  # noqa: N818 - the fault is nobody's
     """The provider takes no batch of this size for now."""
 
 
-class Desk:
+class BatchContext:
     """Where batches of any endpoint are sent from and fetched to, for one store.
 
     Args:
@@ -181,12 +181,12 @@ class Rounds:
         wait: whether to wait; else `Left` is raised where not all is back.
         limit: what may be submitted; None for all.
         observe: called now and then with the counts.
-        tell: given sentences that the user should know.
+        notify: given sentences that the user should know.
     """
 
     def __init__(
         self,
-        desk: Desk,
+        desk: BatchContext,
         llm: Resolved,
         task: str,
         collect: Callable[[Deferred], object],
@@ -194,11 +194,11 @@ class Rounds:
         wait: bool = True,
         limit: Money | None = None,
         observe: Callable[[Stats], None] | None = None,
-        tell: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._desk, self._llm, self._task = desk, llm, task
         self._collect, self._wait, self._limit = collect, wait, limit
-        self._observe, self._tell = observe, tell or (lambda _: None)
+        self._observe, self._tell = observe, notify or (lambda _: None)
         self._most: int | None = None
         self._noted: set[str] = set()
 
@@ -325,11 +325,11 @@ def submitting(store: Path) -> Iterator[Path]:
 
 
 def gather(
-    desk: Desk,
+    desk: BatchContext,
     job: Job,
     collect: Callable[[Deferred], object],
     observe: Callable[[Stats], None] | None = None,
-    tell: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Deferred:
     """Bring all replies of a job into the store; gives what answers the run that follows.
 
@@ -338,7 +338,7 @@ def gather(
         job: what is done.
         collect: goes through all rows, with this in the place of the endpoint.
         observe: called now and then with the counts.
-        tell: given sentences that the user should know.
+        notify: given sentences that the user should know.
 
     Raises:
         Left: batches are under way, and not waited for.
@@ -346,7 +346,9 @@ def gather(
     """
     limit = None if job.max_cost is None else Money(job.max_cost, desk.stats)
     try:
-        rounds = Rounds(desk, job.llm, job.task.name, collect, wait=job.wait, limit=limit, observe=observe, tell=tell)
+        rounds = Rounds(
+            desk, job.llm, job.task.name, collect, wait=job.wait, limit=limit, observe=observe, notify=notify
+        )
         return rounds.gather()
     finally:
         desk.close()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distask.llm.config.model import Price
     from distask.llm.request import Request
     from distask.runner.batch.parts import Parts
-    from distask.runner.engine.requests import Asked, Target
+    from distask.runner.engine.requests import RowRequest, Target
     from distask.runner.stats import Stats
 
 TRIES = 3
@@ -68,7 +68,7 @@ class Deferred:
         """Whether requests are written down."""
         return self._parts is not None
 
-    def answers(self, target: Target, asked: Asked, samples: Sequence[int], attempt: int) -> dict[int, Failure]:
+    def answers(self, target: Target, asked: RowRequest, samples: Sequence[int], attempt: int) -> dict[int, Failure]:
         """A failure for each of a request's samples."""
         answers: dict[int, Failure] = {}
         for group in target.client.groups(samples):
@@ -78,7 +78,7 @@ class Deferred:
                 answers |= dict.fromkeys(some, self._answer(target, asked, some, attempt))
         return answers
 
-    def _answer(self, target: Target, asked: Asked, samples: Sequence[int], attempt: int) -> Failure:
+    def _answer(self, target: Target, asked: RowRequest, samples: Sequence[int], attempt: int) -> Failure:
         keys = tuple(asked.key(sample, attempt) for sample in samples)
         entry = self._ledger.entry(keys[0])
         tries = 0
@@ -103,7 +103,7 @@ class Deferred:
             self.unwritten[keys[0]] = error.failure
             return error.failure
 
-    def _may_try_again(self, target: Target, asked: Asked, entry: Entry) -> bool:
+    def _may_try_again(self, target: Target, asked: RowRequest, entry: Entry) -> bool:
         """Whether a request that failed in a batch may be answered in the next one."""
         assert entry.failure is not None
         if entry.failure.scope == "retry":
@@ -155,7 +155,7 @@ class Money:
         return True
 
 
-class Nowhere:
+class NullWriter:
     """A writer for rows that are nobody's, while requests are collected."""
 
     partial: Path | None = None

@@ -14,10 +14,10 @@ from distask.errors import EndpointError, InputError, UsageError
 from distask.llm.pacing.failure_rules import Situation
 from distask.llm.request import Failure
 from distask.runner.batch.collect import enter, submitting
-from distask.runner.batch.deferred import WAITS, Deferred, Nowhere
+from distask.runner.batch.deferred import WAITS, Deferred, NullWriter
 from distask.runner.batch.parts import Part, Parts
 from distask.runner.batch.results import Results
-from distask.runner.local import go
+from distask.runner.local import run_rows
 from distask.runner.stats import Stats
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.batch_ledger import Record
-    from distask.runner.batch.collect import Desk
+    from distask.runner.batch.collect import BatchContext
     from distask.runner.job import Job
 
 MISSING = Failure("no_result", "the results have no line for this request", "row")
@@ -75,7 +75,7 @@ def export(job: Job, output: Path) -> Exported:
     with store, Ledger(store.path) as ledger:
         parts = Parts(place, full, notify=made.notes.append)
         deferred = Deferred(ledger, parts)
-        go(job, rows, Nowhere(), store, stats, deferred=deferred)
+        run_rows(job, rows, NullWriter(), store, stats, deferred=deferred)
         parts.close()
     for path, _ in made.files:
         path.with_name(path.name + ".partial").replace(path)
@@ -87,11 +87,11 @@ def export(job: Job, output: Path) -> Exported:
 
 
 def take_in(
-    desk: Desk,
+    desk: BatchContext,
     job: Job,
     collect: Callable[[Deferred], object],
     observe: Callable[[Stats], None] | None = None,  # noqa: ARG001 - what brings replies has this interface
-    tell: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
     *,
     files: Sequence[Path],
 ) -> Deferred:
@@ -128,8 +128,8 @@ def take_in(
             f"{', '.join(map(str, files))}: no line answers a request of this run; "
             "is it the same SPEC, --input, --model and --base-url that the requests were written with?"
         )
-    if results.strangers and tell is not None:
-        tell(f"{results.strangers:,} lines of the results answer no request of this run that was open")
+    if results.strangers and notify is not None:
+        notify(f"{results.strangers:,} lines of the results answer no request of this run that was open")
     return Deferred(ledger, None)
 
 

@@ -46,14 +46,14 @@ BUSY_SECONDS = 60.0
 
 
 def run_on_ray(
-    job: Job, observe: Callable[[Stats], None] | None = None, tell: Callable[[str], None] | None = None
+    job: Job, observe: Callable[[Stats], None] | None = None, notify: Callable[[str], None] | None = None
 ) -> Result:
     """Run a job on the Ray cluster of `RAY_ADDRESS`, or on one that is started here.
 
     Args:
         job: what is done; its output is a folder. Its `workers` run at the same time, or as many as there are CPUs.
         observe: called with the counts of the whole about twice a second.
-        tell: called with sentences that the user should know.
+        notify: called with sentences that the user should know.
 
     Raises:
         UsageError: something is wrong; nothing was asked.
@@ -61,7 +61,7 @@ def run_on_ray(
     """
     ray = _ray()
     outputs = _checked(job)
-    say = tell or (lambda _: None)
+    say = notify or (lambda _: None)
     with _connected(ray):
         most = job.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         parts = _parts(ray, job)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distask.llm.config.model import Price
     from distask.llm.request import Message, Request
     from distask.runner.engine.budget import Budget
-    from distask.runner.engine.requests import Asked, Client, Target
+    from distask.runner.engine.requests import Client, RowRequest, Target
     from distask.runner.engine.shared import Shared
     from distask.store import Store
     from distask.task.draws import Index
@@ -41,7 +41,7 @@ class Pending(Struct, frozen=True):
 
     values: Mapping[str, Any]
     index: Index
-    asked: Asked
+    asked: RowRequest
     found: dict[int, Completion]
 
 
@@ -75,18 +75,18 @@ class Calls:
         self._shared = shared
         self._equal = shared.equal
         self._asks_again = task.spec.on_invalid.retry > 0 or fallback is not None
-        for whom in (target, fallback):
-            if whom is not None:
-                shared.know(whom.client)
-                if store is not None and whom.keep:
-                    whom.client.adapter.remember(store)
+        for endpoint_target in (target, fallback):
+            if endpoint_target is not None:
+                shared.know(endpoint_target.client)
+                if store is not None and endpoint_target.keep:
+                    endpoint_target.client.adapter.remember(store)
 
-    def look_ahead(self, asked: Sequence[Asked]) -> None:
+    def look_ahead(self, asked: Sequence[RowRequest]) -> None:
         """Look at once for what the store has of requests that are begun next; where each has one key."""
         if self._store is not None and len(self.samples) == 1 and asked:
             self._store.look_ahead([each.key(0) for each in asked])
 
-    def begin(self, values: Mapping[str, Any], index: Index, asked: Asked) -> list[Generation] | Pending:
+    def begin(self, values: Mapping[str, Any], index: Index, asked: RowRequest) -> list[Generation] | Pending:
         """The generations, where the store has all that they need; or what is to be finished."""
         found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}
         if found:
@@ -137,17 +137,17 @@ class Calls:
 
     # Asking
 
-    def _stored(self, asked: Asked, sample: int, attempt: int = 0) -> Completion | None:
+    def _stored(self, asked: RowRequest, sample: int, attempt: int = 0) -> Completion | None:
         if self._store is None:
             return None
         return self._store.get(asked.key(sample, attempt), asked.request.max_tokens)
 
-    def _answers(self, asked: Asked, missing: list[int]) -> Coroutine[Any, Any, dict[int, Completion | Failure]]:
+    def _answers(self, asked: RowRequest, missing: list[int]) -> Coroutine[Any, Any, dict[int, Completion | Failure]]:
         if asked.cold and missing:
             return self._shared_answers(asked, missing)
         return self._ask(self._target, asked, missing)
 
-    async def _shared_answers(self, asked: Asked, missing: list[int]) -> dict[int, Completion | Failure]:
+    async def _shared_answers(self, asked: RowRequest, missing: list[int]) -> dict[int, Completion | Failure]:
         """Those of a request whose equals have the same replies: one of them asks, the others wait for it."""
         key = asked.fingerprint, tuple(missing)
         first = self._equal.get(key)
@@ -190,7 +190,7 @@ class Calls:
         return generation
 
     async def _once_more(
-        self, pending: Pending, target: Target, asked: Asked, sample: int, attempt: int, before: Generation
+        self, pending: Pending, target: Target, asked: RowRequest, sample: int, attempt: int, before: Generation
     ) -> Generation:
         answer: Completion | Failure
         stored = self._stored(asked, sample, attempt)
@@ -213,7 +213,7 @@ class Calls:
         return generation
 
     async def _ask(
-        self, target: Target, asked: Asked, samples: Sequence[int], attempt: int = 0
+        self, target: Target, asked: RowRequest, samples: Sequence[int], attempt: int = 0
     ) -> dict[int, Completion | Failure]:
         """A completion, or the row's failure, for each of `samples`; what the server leaves out is asked for again."""
         if (deferred := self._shared.deferred) is not None and target.has_batches:
@@ -232,7 +232,7 @@ class Calls:
         return answers
 
     async def _call(
-        self, target: Target, asked: Asked, samples: Sequence[int], attempt: int
+        self, target: Target, asked: RowRequest, samples: Sequence[int], attempt: int
     ) -> dict[int, Completion | Failure]:
         """One call, counted: what came back is in the store before anyone counts it as done."""
         request, price, budget = asked.seeded(samples[0], attempt), target.price, self._shared.budget
@@ -268,7 +268,9 @@ class Calls:
             budget.give_back(aside, request, completions, price)
         return completions
 
-    async def _keep(self, asked: Asked, samples: Sequence[int], attempt: int, completions: list[Completion]) -> None:
+    async def _keep(
+        self, asked: RowRequest, samples: Sequence[int], attempt: int, completions: list[Completion]
+    ) -> None:
         assert self._store is not None
         try:
             kept = [(asked.key(s, attempt), c) for s, c in zip(samples, completions, strict=False)]

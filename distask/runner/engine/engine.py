@@ -34,9 +34,9 @@ READ_AHEAD = 2
 """Rows being asked for, for each call that may be in flight."""
 MOST_BYTES = 128 << 20
 """Bytes of the rows in the window with their requests and replies, beyond which no row is begun."""
-BREATH = 32
+READ_BATCH_ROWS = 32
 """Rows that are read at a time, in a thread, and begun before the loop sees to anything else."""
-BREATH_BYTES = 4 << 20
+READ_BATCH_BYTES = 4 << 20
 """About how many bytes they hold at the most, where rows are large."""
 DRAIN_SECONDS = 10.0
 """How long Ctrl-C waits for what is in flight."""
@@ -44,14 +44,14 @@ TICK_SECONDS = 0.1
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that end a run in order: Ctrl-C, a scheduler's, that of a terminal that was closed."""
 
-Out = tuple["Row", dict[str, Any]]
+OutputRow = tuple["Row", dict[str, Any]]
 """A row to be written: the row it comes from, and the columns that are added to it."""
 
 
-class Later(Struct, frozen=True):
+class PendingRow(Struct, frozen=True):
     """The output rows of an input row that has something to wait for."""
 
-    finish: Callable[[], Coroutine[Any, Any, list[Out]]]
+    finish: Callable[[], Coroutine[Any, Any, list[OutputRow]]]
     size: int
     """Bytes that are held meanwhile beside the row."""
 
@@ -59,7 +59,7 @@ class Later(Struct, frozen=True):
 class Work(Protocol):
     """What is done to rows."""
 
-    def begin(self, rows: Sequence[Row]) -> Iterable[list[Out] | Later]:
+    def begin(self, rows: Sequence[Row]) -> Iterable[list[OutputRow] | PendingRow]:
         """The output rows of each input row, or what gives them later; called in the order of the rows."""
 
 
@@ -76,7 +76,7 @@ class _Slot(Struct):
     size: int
     """Bytes of the row, and of all that is held for it."""
     done: bool = False
-    rows: list[Out] = field(default_factory=list)
+    rows: list[OutputRow] = field(default_factory=list)
 
 
 class Engine:
@@ -212,7 +212,7 @@ class Engine:
         for row, begun in zip(rows, self._work.begin(rows), strict=True):
             slot = _Slot(row.size)
             self._window.append(slot)
-            if isinstance(begun, Later):
+            if isinstance(begun, PendingRow):
                 slot.size += begun.size
                 task = loop.create_task(self._finish(slot, row, begun))
                 self._active.add(task)
@@ -220,9 +220,9 @@ class Engine:
             else:
                 self._end(slot, row, begun)
             self._held += slot.size
-        self._breath = min(max(1, BREATH_BYTES * len(rows) // max(1, self._held - held)), BREATH)
+        self._breath = min(max(1, READ_BATCH_BYTES * len(rows) // max(1, self._held - held)), READ_BATCH_ROWS)
 
-    async def _finish(self, slot: _Slot, row: Row, later: Later) -> None:
+    async def _finish(self, slot: _Slot, row: Row, later: PendingRow) -> None:
         try:
             made = await later.finish()
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the run, not the loop
@@ -232,7 +232,7 @@ class Engine:
         self._end(slot, row, made)
         self._held += slot.size
 
-    def _end(self, slot: _Slot, row: Row, made: list[Out]) -> None:
+    def _end(self, slot: _Slot, row: Row, made: list[OutputRow]) -> None:
         slot.rows, slot.done = made, True
         slot.size = row.size + sum(weight(new) for _, new in made)
 
@@ -334,15 +334,15 @@ class Engine:
 async def _batches(rows: Iterable[Row]) -> AsyncIterator[list[Row]]:
     """Read in a thread, so that a slow disk or a far server holds up nothing else."""
     iterator = iter(rows)
-    while batch := await asyncio.to_thread(_breath_of, iterator):
+    while batch := await asyncio.to_thread(_read_batch, iterator):
         yield batch
 
 
-def _breath_of(rows: Iterator[Row]) -> list[Row]:
+def _read_batch(rows: Iterator[Row]) -> list[Row]:
     taken, size = [], 0
-    for row in itertools.islice(rows, BREATH):
+    for row in itertools.islice(rows, READ_BATCH_ROWS):
         taken.append(row)
         size += row.size
-        if size >= BREATH_BYTES:
+        if size >= READ_BATCH_BYTES:
             break
     return taken

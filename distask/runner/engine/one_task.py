@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from distask.errors import RowError
 from distask.runner.engine.calls import Pending
-from distask.runner.engine.engine import Later
-from distask.runner.engine.requests import Asked, Requests
+from distask.runner.engine.engine import PendingRow
+from distask.runner.engine.requests import Requests, RowRequest
 from distask.runner.generations import MODEL_COLUMN, output_rows
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from distask.data.row import Row
     from distask.runner.engine.calls import Calls
-    from distask.runner.engine.engine import Out
+    from distask.runner.engine.engine import OutputRow
     from distask.runner.engine.requests import Target
     from distask.runner.generations import Generation, Shape
 
@@ -37,13 +37,13 @@ class OneTask:
         self._shape = shape
         self._requests = Requests(calls.task, target)
 
-    def begin(self, rows: Sequence[Row]) -> Iterator[list[Out] | Later]:
+    def begin(self, rows: Sequence[Row]) -> Iterator[list[OutputRow] | PendingRow]:
         """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
         wanted = [self._asked(row) for row in rows]
-        self._calls.look_ahead([asked for asked in wanted if isinstance(asked, Asked)])
+        self._calls.look_ahead([asked for asked in wanted if isinstance(asked, RowRequest)])
         return map(self._begun, rows, wanted)
 
-    def _asked(self, row: Row) -> Asked | RowError:
+    def _asked(self, row: Row) -> RowRequest | RowError:
         if row.error is not None:
             return RowError("bad_row", str(row.error))
         try:
@@ -51,18 +51,18 @@ class OneTask:
         except RowError as error:
             return error
 
-    def _begun(self, row: Row, asked: Asked | RowError) -> list[Out] | Later:
+    def _begun(self, row: Row, asked: RowRequest | RowError) -> list[OutputRow] | PendingRow:
         if isinstance(asked, RowError):
             return self._end(row, self._calls.refused(asked))
         begun = self._calls.begin(row.values, row.index, asked)
         if isinstance(begun, Pending):
-            return Later(partial(self._finish, row, begun), asked.size)
+            return PendingRow(partial(self._finish, row, begun), asked.size)
         return self._end(row, begun)
 
-    async def _finish(self, row: Row, pending: Pending) -> list[Out]:
+    async def _finish(self, row: Row, pending: Pending) -> list[OutputRow]:
         return self._end(row, await self._calls.finish(pending))
 
-    def _end(self, row: Row, generations: Sequence[Generation]) -> list[Out]:
+    def _end(self, row: Row, generations: Sequence[Generation]) -> list[OutputRow]:
         shape = self._shape
         self._calls.count(row.place, generations)
         made = output_rows(self._calls.task, shape, row.index, generations)

@@ -151,7 +151,7 @@ def merged(defaults: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]
     return joined
 
 
-class Asked(Struct):
+class RowRequest(Struct):
     """A row's request and its place among equal ones."""
 
     request: Request
@@ -186,14 +186,14 @@ class Asked(Struct):
         moved = (seed + sample + SEEDS_APART * (attempt + ATTEMPTS_APART * self.occurrence)) % (1 << 31)
         return replace(self.request, keywords={**self.request.keywords, "seed": moved})
 
-    def again(self, request: Request) -> Asked:
+    def again(self, request: Request) -> RowRequest:
         """The same row's next request: with feedback, or to the fallback."""
-        return Asked(request, request.fingerprint(), self.occurrence, self.cold)
+        return RowRequest(request, request.fingerprint(), self.occurrence, self.cold)
 
 
-def asked_for(
+def row_request(
     task: Task, target: Target, row: Mapping[str, Any], index: Index, occurrence: Callable[[bytes], int]
-) -> Asked:
+) -> RowRequest:
     """The request of a row; `occurrence` tells equal ones apart. Raises `RowError` where it can't be rendered."""
     messages = task.format_input(row, index)
     example = partial(task.example, row, index)
@@ -201,7 +201,7 @@ def asked_for(
     canonical = request.canonical()
     fingerprint = digest(canonical)
     cold = request.route == "embeddings" or request.keywords.get("temperature") == 0
-    return Asked(request, fingerprint, 0 if cold else occurrence(fingerprint), cold, len(canonical))
+    return RowRequest(request, fingerprint, 0 if cold else occurrence(fingerprint), cold, len(canonical))
 
 
 class Requests:
@@ -212,6 +212,6 @@ class Requests:
         self._target = target
         self._occurrences = Occurrences()
 
-    def of(self, row: Mapping[str, Any], index: int) -> Asked:
+    def of(self, row: Mapping[str, Any], index: int) -> RowRequest:
         """The request of input row `index`; raises `RowError` where it can't be rendered."""
-        return asked_for(self._task, self._target, row, index, self._occurrences.next)
+        return row_request(self._task, self._target, row, index, self._occurrences.next)

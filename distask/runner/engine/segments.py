@@ -17,8 +17,8 @@ from distask.data.cells import Cells
 from distask.errors import OutputError, UsageError
 from distask.runner.engine.engine import Engine
 from distask.runner.engine.shared import Shared
-from distask.runner.engine.step_calls import Asking, Targets
-from distask.runner.engine.steps import Carrying, Steps
+from distask.runner.engine.step_calls import StepCalls, Targets
+from distask.runner.engine.steps import CarriedRow, Steps
 from distask.runner.targets import budget_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def run_pipeline(
     store: Store | None,
     stats: Stats,
     observe: Callable[[Stats], None] | None,
-    tell: Callable[[str], None] | None,
+    notify: Callable[[str], None] | None,
     deferred: Deferred | None = None,
 ) -> list[Failed]:
     """Take all rows through all segments; gives the first failures, and raises what ends the run.
@@ -58,10 +58,10 @@ async def run_pipeline(
     shared = Shared(stats, budget_of(job.max_cost, stats))
     shared.deferred = deferred
     stats.steps = pipeline.counts
-    targets = Targets(job.llm, shared, tell)
+    targets = Targets(job.llm, shared, notify)
     for wanted in pipeline.asked:
         targets.of(*wanted)
-    asking = Asking(targets, store, shared)
+    asking = StepCalls(targets, store, shared)
     watch = observe if job.governor is None else job.governor.watching(shared, observe)
     coming: Iterable[Row] = rows
     with ExitStack() as spools:
@@ -97,7 +97,7 @@ class Spool:
 
     def write(self, row: Row, _new: Mapping[str, Any]) -> None:
         """Keep a row, and let the barrier look at it."""
-        assert isinstance(row, Carrying)
+        assert isinstance(row, CarriedRow)
         assert row.item is not None
         try:
             self._offsets.append(self._file.tell())
@@ -125,9 +125,9 @@ class Spool:
         """Close the file."""
         self._file.close()
 
-    def _read(self, number: int) -> Carrying:
+    def _read(self, number: int) -> CarriedRow:
         self._file.seek(self._offsets[number])
-        row: Carrying
+        row: CarriedRow
         row, packed = pickle.load(self._file)  # noqa: S301 - a file of this process, that it wrote itself
         if packed is not None:
             schema, data = packed

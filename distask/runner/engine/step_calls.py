@@ -17,7 +17,7 @@ from distask.llm.prices import known_of
 from distask.runner.batch.deferred import WAITS
 from distask.runner.engine.calls import Calls, Pending
 from distask.runner.engine.occurrences import Occurrences
-from distask.runner.engine.requests import Target, asked_for
+from distask.runner.engine.requests import Target, row_request
 from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN, Shape, output_rows
 from distask.runner.targets import target
 from distask.spec.language.model import LLM
@@ -59,13 +59,13 @@ class Targets:
     """
 
     def __init__(
-        self, llm: Resolved, shared: Shared, tell: Callable[[str], None] | None = None, *, need_key: bool = True
+        self, llm: Resolved, shared: Shared, notify: Callable[[str], None] | None = None, *, need_key: bool = True
     ) -> None:
         self._need_key = need_key
         self._facts: dict[int, Known] = {}
         self._llm = llm
         self._shared = shared
-        self._tell = tell
+        self._tell = notify
         self._endpoints: dict[tuple[str | None, str | None], Target] = {}
         """Whose client is shared by all steps that ask there; a model in this process is an endpoint of its own."""
         self._known: dict[tuple[str, str], Target] = {}
@@ -77,9 +77,9 @@ class Targets:
             self._known[key] = self._made(llm, defaults)
         return self._known[key]
 
-    def known(self, whom: Target) -> Known:
+    def known(self, step_target: Target) -> Known:
         """What is known of a target's model."""
-        return self._facts[id(whom)]
+        return self._facts[id(step_target)]
 
     def fallback(self, wanted: LLM | str | None, first: Target, llm: StepLLM) -> Target | None:
         """Whom a task's `on_invalid` says to ask last."""
@@ -111,7 +111,7 @@ class Targets:
         return made
 
 
-class Asking:
+class StepCalls:
     """Answers asks, in the order in which they come; where the store has all that is needed, at once.
 
     Args:
@@ -134,14 +134,14 @@ class Asking:
         as in a run of one task, which has its reply in the store then.
         """
         try:
-            calls, whom = self._calls_of(ask)
+            calls, step_target = self._calls_of(ask)
         except UsageError as error:
             raise RunError(f"{ask.place}, step {ask.step}: {error}") from None
         lineage = ask.lineage
         counted = first and lineage.fresh and not lineage.asked
         occurrence = self._occurrences.next if counted else lineage.occurrence
         try:
-            asked = asked_for(ask.task, whom, ask.values, ask.index, occurrence)
+            asked = row_request(ask.task, step_target, ask.values, ask.index, occurrence)
         except RowError as error:
             return self._made(ask, calls, calls.refused(error))
         begun = calls.begin(ask.values, ask.index, asked)
@@ -174,12 +174,12 @@ class Asking:
         ]
 
     def _calls_of(self, ask: Ask) -> tuple[Calls, Target]:
-        whom = self._targets.of(ask.llm, ask.defaults)
-        key = ask.task, id(whom), ask.num_generations
+        step_target = self._targets.of(ask.llm, ask.defaults)
+        key = ask.task, id(step_target), ask.num_generations
         if key not in self._calls:
-            last = self._targets.fallback(ask.task.spec.on_invalid.fallback, whom, ask.llm)
-            calls = Calls(ask.task, ask.num_generations, whom, self._store, self._shared, fallback=last)
-            self._calls[key] = calls, whom
+            last = self._targets.fallback(ask.task.spec.on_invalid.fallback, step_target, ask.llm)
+            calls = Calls(ask.task, ask.num_generations, step_target, self._store, self._shared, fallback=last)
+            self._calls[key] = calls, step_target
             if len(self._calls) > MOST_KEPT:
                 self._calls.popitem(last=False)
         return self._calls[key]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from distask.data.row import Row, identical
 from distask.errors import RowError
 from distask.runner.engine.calls import together
-from distask.runner.engine.engine import Later
+from distask.runner.engine.engine import PendingRow
 from distask.runner.engine.occurrences import Occurrences
 from distask.runner.engine.one_task import flat_metadata
 from distask.runner.generations import MODEL_COLUMN
@@ -21,9 +21,9 @@ from distask.task.steps.flow import Ask, Fork, Work
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from distask.runner.engine.engine import Out
+    from distask.runner.engine.engine import OutputRow
     from distask.runner.engine.shared import Shared
-    from distask.runner.engine.step_calls import Asking, MadeLater
+    from distask.runner.engine.step_calls import MadeLater, StepCalls
     from distask.runner.generations import Shape
     from distask.task.pipeline import Pipeline
     from distask.task.steps.flow import Flow
@@ -35,7 +35,7 @@ SAMPLE = "sample"
 """The way of the second and later generations of a row."""
 
 
-class Carrying(Row):
+class CarriedRow(Row):
     """A row between two segments, with what became of it so far."""
 
     item: Item | None = None
@@ -62,7 +62,7 @@ class Steps:
         shared: the run's counts.
     """
 
-    def __init__(self, pipeline: Pipeline, segment: int, asking: Asking, shape: Shape, shared: Shared) -> None:
+    def __init__(self, pipeline: Pipeline, segment: int, asking: StepCalls, shape: Shape, shared: Shared) -> None:
         self._pipeline = pipeline
         self._segment = segment
         self._first = segment == 0
@@ -74,24 +74,24 @@ class Steps:
         self.left_out = 0
         """Rows that can't be followed on yet, since a batch is waited for."""
 
-    def begin(self, rows: Sequence[Row]) -> Iterator[list[Out] | Later]:
+    def begin(self, rows: Sequence[Row]) -> Iterator[list[OutputRow] | PendingRow]:
         """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
         return map(self._begun, rows)
 
-    def _begun(self, row: Row) -> list[Out] | Later:
+    def _begun(self, row: Row) -> list[OutputRow] | PendingRow:
         if row.error is not None:
             return self._refused(row, RowError("bad_row", str(row.error)))
-        if isinstance(row, Carrying) and row.item is not None:
+        if isinstance(row, CarriedRow) and row.item is not None:
             items = [(row.sample, row.item)]
         else:
             row, items = self._entered(row)
         begun = [(sample, self._advance(self._pipeline.flow(self._segment, item), None)) for sample, item in items]
         if any(isinstance(state, _Waiting) for _, state in begun):
             held = sum(state.size for _, state in begun if isinstance(state, _Waiting))
-            return Later(partial(self._finish, row, begun), held)
+            return PendingRow(partial(self._finish, row, begun), held)
         return self._end(row, [(sample, state) for sample, state in begun if not isinstance(state, _Waiting)])
 
-    async def _finish(self, row: Row, begun: Sequence[tuple[int, Any]]) -> list[Out]:
+    async def _finish(self, row: Row, begun: Sequence[tuple[int, Any]]) -> list[OutputRow]:
         done = await together([partial(self._to_its_end, state) for _, state in begun])
         return self._end(row, [(sample, items) for (sample, _), items in zip(begun, done, strict=True)])
 
@@ -113,7 +113,7 @@ class Steps:
         more = range(1, self._shape.num_generations)
         return row, [(0, item), *((n, item.child(dict(row.values), SAMPLE, n, dict(earlier))) for n in more)]
 
-    def _end(self, row: Row, done: Sequence[tuple[int, list[Item] | None]]) -> list[Out]:
+    def _end(self, row: Row, done: Sequence[tuple[int, list[Item] | None]]) -> list[OutputRow]:
         made = [(sample, items) for sample, items in done if items is not None]
         if len(made) < len(done):
             self.left_out += 1
@@ -124,14 +124,14 @@ class Steps:
             return self._grouped(row, made)
         return [self._out(row, item, sample) for sample, items in made for item in items]
 
-    def _out(self, row: Row, item: Item, sample: int) -> Out:
+    def _out(self, row: Row, item: Item, sample: int) -> OutputRow:
         metadata = item.metadata
         if self._shape.num_generations > 1:
             metadata = {**metadata, "row": row.index, "sample": sample}
         kept, new = _added(row, item)
         return kept, {**new, self._shape.metadata_column: metadata, MODEL_COLUMN: item.model}
 
-    def _grouped(self, row: Row, made: Sequence[tuple[int, list[Item]]]) -> list[Out]:
+    def _grouped(self, row: Row, made: Sequence[tuple[int, list[Item]]]) -> list[OutputRow]:
         """One row of all generations: the columns that they made are lists."""
         rows = [(sample, item) for sample, items in made for item in items]
         if not rows:
@@ -141,7 +141,7 @@ class Steps:
         model = next((out[MODEL_COLUMN] for out in reversed(outs) if out[MODEL_COLUMN] is not None), None)
         return [(row, {**{name: [out.get(name) for out in outs] for name in names}, MODEL_COLUMN: model})]
 
-    def _refused(self, row: Row, error: RowError) -> list[Out]:
+    def _refused(self, row: Row, error: RowError) -> list[OutputRow]:
         self._shared.stats.generations += 1
         self._shared.failed(row.place, 0, error.kind, error.message)
         said = {f"error_{self._pipeline.name}": {"kind": error.kind, "message": error.message}}
@@ -198,8 +198,10 @@ async def _or_left_out(later: MadeLater) -> Any:
     return _LEFT_OUT if made is None else made
 
 
-def _carrying(row: Row, item: Item, sample: int) -> Carrying:
-    return Carrying(row.values, row.file, row.line, row.raw, index=row.index, cells=row.cells, item=item, sample=sample)
+def _carrying(row: Row, item: Item, sample: int) -> CarriedRow:
+    return CarriedRow(
+        row.values, row.file, row.line, row.raw, index=row.index, cells=row.cells, item=item, sample=sample
+    )
 
 
 def _added(row: Row, item: Item) -> tuple[Row, dict[str, Any]]:

@@ -19,7 +19,7 @@ SHORTEST = 1
 PLACES_KEPT = 3
 
 
-class Reckoning(Struct):
+class CostEstimate(Struct):
     """Tokens and USD of the replies that are still to be asked for; chats are estimated by the length of their text."""
 
     known: Known = NOTHING

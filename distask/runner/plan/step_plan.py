@@ -18,7 +18,7 @@ from distask.llm.schemas.dialects import known_dialect, likely_dialect
 from distask.llm.schemas.requests import SchemaFitter
 from distask.llm.tokens import estimate_tokens
 from distask.runner.engine.shared import Shared
-from distask.runner.engine.step_calls import Asking, Targets
+from distask.runner.engine.step_calls import StepCalls, Targets
 from distask.runner.engine.steps import Steps
 from distask.runner.plan.task_plan import Chat
 from distask.runner.stats import Stats
@@ -119,7 +119,7 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
     targets = Targets(job.llm, shared, need_key=False)
     made = PipelinePlan(job.llm.config.model or "", job.llm.endpoint(), pipeline.counts, job.shape.num_generations)
     with job.open_existing_store() or nullcontext() as store:
-        work = Steps(pipeline, 0, Asking(targets, store, shared), job.shape, shared)
+        work = Steps(pipeline, 0, StepCalls(targets, store, shared), job.shape, shared)
         rows = job.open_input()
         for row in rows:
             made.rows += 1
@@ -142,18 +142,18 @@ def _rehearse(job: Job, made: PipelinePlan, targets: Targets, chats: int) -> Non
     schemas: dict[str, SchemaFitter] = {}
 
     def replies(ask: Ask) -> list[str | Completion]:
-        whom = targets.of(ask.llm, ask.defaults)
+        target = targets.of(ask.llm, ask.defaults)
         messages, keywords = ask.task.format_input(ask.values, ask.index), ask.task.keywords(ask.values, ask.index)
-        request = whom.request(messages, keywords, None, ask.task.route)
-        config = (whom.llm or job.llm).config
-        if whom.endpoint not in schemas:
+        request = target.request(messages, keywords, None, ask.task.route)
+        config = (target.llm or job.llm).config
+        if target.endpoint not in schemas:
             dialect = known_dialect(config) or likely_dialect(config.base_url or "")
-            schemas[whom.endpoint] = SchemaFitter(dialect, made.notes.append)
-        schemas[whom.endpoint].fit(request.keywords)
+            schemas[target.endpoint] = SchemaFitter(dialect, made.notes.append)
+        schemas[target.endpoint].fit(request.keywords)
         if ask.place in shown:
             made.chats.append((ask.step, Chat(shown.pop(ask.place), request.messages, request.keywords)))
-        step = made.steps.setdefault(ask.step, StepPlan(counts[ask.step], whom.model))
-        step.known = targets.known(whom)
+        step = made.steps.setdefault(ask.step, StepPlan(counts[ask.step], target.model))
+        step.known = targets.known(target)
         step.replies += ask.num_generations
         step.input_tokens += estimate_tokens(request.messages)
         made_up = [ask.task.example(ask.values, ask.index, sample) for sample in range(ask.num_generations)]

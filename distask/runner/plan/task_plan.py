@@ -13,7 +13,7 @@ from distask.llm.prices import known_of
 from distask.llm.schemas.dialects import known_dialect, likely_dialect
 from distask.llm.schemas.requests import SchemaFitter
 from distask.runner.engine.requests import Requests
-from distask.runner.plan.cost_estimate import Reckoning, tokens_of_cases
+from distask.runner.plan.cost_estimate import CostEstimate, tokens_of_cases
 from distask.runner.targets import target
 from distask.task.task import Task
 
@@ -44,7 +44,7 @@ class Plan(Struct):
     """Replies that the run needs."""
     stored: int = 0
     """Those of them that the store has."""
-    reckoning: Reckoning = field(default_factory=Reckoning)
+    reckoning: CostEstimate = field(default_factory=CostEstimate)
     """What the missing ones may cost."""
     failures: Counter[str] = field(default_factory=Counter)
     """Kind of fault to the number of rows that can't be rendered."""
@@ -60,13 +60,15 @@ class Plan(Struct):
 def plan(job: Job, chats: int = 3) -> Plan:
     """Render every row, and look in the store; the first `chats` rows are kept to be shown."""
     assert isinstance(job.task, Task)
-    whom = target(job.llm)
+    endpoint_target = target(job.llm)
     spec = job.task.spec
-    reckoning = Reckoning(known_of(job.llm, batch=job.batch), job.batch, spec.on_invalid.retry, tokens_of_cases(spec))
-    made = Plan(whom.model, whom.endpoint, job.shape.num_generations, reckoning=reckoning)
+    reckoning = CostEstimate(
+        known_of(job.llm, batch=job.batch), job.batch, spec.on_invalid.retry, tokens_of_cases(spec)
+    )
+    made = Plan(endpoint_target.model, endpoint_target.endpoint, job.shape.num_generations, reckoning=reckoning)
     config = job.llm.config
     schemas = SchemaFitter(known_dialect(config) or likely_dialect(config.base_url or ""), made.notes.append)
-    requests, samples, seen = Requests(job.task, whom), range(job.shape.num_generations), set[bytes]()
+    requests, samples, seen = Requests(job.task, endpoint_target), range(job.shape.num_generations), set[bytes]()
     with job.open_existing_store() or nullcontext() as store:
         rows = job.open_input()
         for row in rows:

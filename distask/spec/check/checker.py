@@ -71,7 +71,7 @@ _PAIRS = (
 )
 
 
-class Seen(Struct, frozen=True):
+class Scope(Struct, frozen=True):
     """The names that a template may read."""
 
     known: frozenset[str]
@@ -82,7 +82,7 @@ class Seen(Struct, frozen=True):
     open: bool = False
     """Whether there may be more names, since what defines them can't be read."""
 
-    def plus(self, *names: str) -> Seen:
+    def plus(self, *names: str) -> Scope:
         """With more names."""
         return replace(self, known=self.known | set(names))
 
@@ -115,7 +115,7 @@ class Checker:
             for path in aside
         )
         self._outputs_known = ("outputs",) not in aside
-        self._fixed = Seen(
+        self._fixed = Scope(
             frozenset({*spec.params, *spec.vars, "params", "vars"}),
             "a param or a var",
             dict.fromkeys(spec.inputs, "it is an input; `when` is settled before there is a row")
@@ -168,11 +168,11 @@ class Checker:
 
     # names and templates
 
-    def _expression(self, path: Place, source: str | None, seen: Seen) -> None:
+    def _expression(self, path: Place, source: str | None, seen: Scope) -> None:
         if source is not None and self._is_within(source, path):
             self._syntax(read_expression(source), seen, self._at(path), "the expression", path)
 
-    def _template(self, path: Place, source: str, seen: Seen) -> None:
+    def _template(self, path: Place, source: str, seen: Scope) -> None:
         if self._is_within(source, path):
             self._syntax(read_template(source), seen, self._at(path), "the template", path)
 
@@ -192,7 +192,7 @@ class Checker:
     def _syntax(
         self,
         syntax: Syntax,
-        seen: Seen,
+        seen: Scope,
         at: At,
         what: str,
         path: Place,
@@ -211,7 +211,7 @@ class Checker:
         for include in syntax.includes:
             self._include(include, seen, at, path)
 
-    def _unknown(self, name: Name, seen: Seen, what: str) -> tuple[int, int, str, str | None] | None:
+    def _unknown(self, name: Name, seen: Scope, what: str) -> tuple[int, int, str, str | None] | None:
         if name.name not in seen.known and name.name not in GLOBALS:
             if not self._names_known or seen.open:
                 return None
@@ -234,7 +234,7 @@ class Checker:
     def _include(
         self,
         include: Include,
-        seen: Seen,
+        seen: Scope,
         at: At,
         path: Place,
     ) -> None:
@@ -244,10 +244,10 @@ class Checker:
             include.path, lambda m, h: at(include.offset, len(include.path or ""), m, h), include.optional
         )
         if text is not None:
-            inner = seen.plus(*include.seen) if include.seen is not None else Seen(frozenset(), "seen in an import")
+            inner = seen.plus(*include.seen) if include.seen is not None else Scope(frozenset(), "seen in an import")
             self._file_template(include.path, text, inner, path)
 
-    def _file_template(self, name: str, text: str, seen: Seen, path: Place) -> None:
+    def _file_template(self, name: str, text: str, seen: Scope, path: Place) -> None:
         if name in self._visiting or not self._is_within(text, path):
             return
         file = str(_beside(self.document.file, name))
@@ -422,7 +422,7 @@ class Checker:
         except ValueError as error:
             self._tell(path, f"this is no JSON Schema: {str(error).splitlines()[0]}")
 
-    def _draw(self, path: Place, draw: Draw, seen: Seen) -> None:
+    def _draw(self, path: Place, draw: Draw, seen: Scope) -> None:
         if (draw.options is None) == (draw.range is None):
             self._tell(path, "a draw has either `options` or `range`", key=True)
             return

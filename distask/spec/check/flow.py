@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from distask.diagnostics import Diagnostic, did_you_mean, nearest
-from distask.spec.check.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Seen
+from distask.spec.check.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Scope
 from distask.spec.check.expressions import GLOBALS, read_expression, read_template
 from distask.spec.gallery import configs
 from distask.spec.language.aggregation import aggregate_columns
@@ -200,11 +200,11 @@ class _Flow(Checker):
             self._tell((*place, "name"), f"a step is called `{step.name}` already, in line {line}", "name it otherwise")
         self._steps_named.setdefault(step.name, place)
 
-    def _seen(self, columns: Columns, loops: int) -> Seen:
+    def _seen(self, columns: Columns, loops: int) -> Scope:
         spec = self.spec
         known = {*columns.made, *spec.params, *spec.vars} | MAPPINGS | ({"loop_index"} if loops else set())
         later = dict.fromkeys(spec.outputs, "no step before makes it")
-        return Seen(frozenset(known), "a column that there is at this step, a param or a var", later, columns.open)
+        return Scope(frozenset(known), "a column that there is at this step, a param or a var", later, columns.open)
 
     def _known(self, place: Place, name: str, columns: Columns, *, key: bool = False) -> None:
         if name not in columns.made and not columns.open:
@@ -215,7 +215,7 @@ class _Flow(Checker):
         if name in OWN_COLUMNS:
             self._tell(place, f"`{name}` is a column that every run adds", "give it another name", key=True)
 
-    def _value(self, place: Place, value: Any, seen: Seen) -> None:
+    def _value(self, place: Place, value: Any, seen: Scope) -> None:
         """A value of any shape, in which texts with braces are templates."""
         if isinstance(value, str):
             if "{{" in value or "{%" in value:
@@ -315,7 +315,7 @@ class _Flow(Checker):
                 told = f"the task `{spec.name}` needs the param `{name}`"
                 self._tell((*place, "task"), told, f"`params: {{{name}: ...}}`")
 
-    def _llm(self, step: TaskStep, place: Place, seen: Seen) -> None:
+    def _llm(self, step: TaskStep, place: Place, seen: Scope) -> None:
         if step.llm is None:
             return
         for key in ("config", "model"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from distask.diagnostics import Diagnostic, did_you_mean, nearest
-from distask.spec.check.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Seen, article
+from distask.spec.check.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Scope, article
 from distask.spec.check.expressions import read_expression
 from distask.spec.gallery import configs
 from distask.spec.language.aggregation import aggregate_columns, aggregation_faults
@@ -50,12 +50,12 @@ class _Call(Checker):
         loops = {m.for_each.partition(" in ")[0].strip() for m in spec.format_input if m.for_each}
         outputs = dict.fromkeys(spec.outputs, "it is an output, which only `checks` and computed `columns` see")
         row = {*spec.inputs, *spec.params, *spec.draw, *spec.vars} | MAPPINGS
-        self._row = Seen(
+        self._row = Scope(
             frozenset(row),
             "an input, a param, a var or a draw",
             outputs | dict.fromkeys(loops - {""}, "it is the name of a `for_each`, which only its own message sees"),
         )
-        self._reply = Seen(
+        self._reply = Scope(
             frozenset(row | set(spec.outputs) | {"finish_reason", "reply"}),
             "an input, a param, a var, a draw or an output",
             open=not self._outputs_known,
@@ -114,7 +114,7 @@ class _Call(Checker):
             for index, part in enumerate(message.content):
                 self._part((*content, index), part, seen)
 
-    def _loop(self, path: Place, message: Message) -> Seen:
+    def _loop(self, path: Place, message: Message) -> Scope:
         path = (*path, "for_each")
         if message.for_each is None:
             return replace(self._row, open=self._is_aside(path))
@@ -130,7 +130,7 @@ class _Call(Checker):
         self._syntax(read_expression(source), self._row, at, "the expression", path)
         return self._row.plus(name.strip(), "loop_index")
 
-    def _part(self, path: Place, part: Part, seen: Seen) -> None:
+    def _part(self, path: Place, part: Part, seen: Scope) -> None:
         kinds = [kind for kind in ("text", "image", "audio", "file") if getattr(part, kind) is not None]
         if len(kinds) != 1:
             had = " and ".join(f"`{k}`" for k in kinds) or "none"
@@ -140,7 +140,7 @@ class _Call(Checker):
         if part.detail is not None and kinds and "image" not in kinds and not self._is_aside((*path, "image")):
             self._tell((*path, "detail"), "`detail` is said of an image only", key=True)
 
-    def _content_file(self, path: Place, name: str, seen: Seen) -> None:
+    def _content_file(self, path: Place, name: str, seen: Scope) -> None:
         text = self._file(name, lambda m, h: self.document.diagnostic(path, m, h))
         if text is not None:
             self._file_template(name, text, seen, path)

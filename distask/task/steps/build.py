@@ -13,7 +13,7 @@ from distask.task.draws import Draws
 from distask.task.params import param_values
 from distask.task.steps.calls import Enter, Frame, Leave
 from distask.task.steps.flow import Count
-from distask.task.steps.nodes import OUTERMOST, Around, Body, StepMaker
+from distask.task.steps.nodes import OUTERMOST, Body, StepContext, StepMaker
 from distask.task.steps.scope import Scope
 from distask.task.task import Task, compiler_of
 from distask.task.templates.limits import PROMPT_CHARACTERS
@@ -61,7 +61,7 @@ class Builder:
         self,
         loaded: LoadedPipeline,
         params: Mapping[str, Any],
-        around: Around = OUTERMOST,
+        around: StepContext = OUTERMOST,
         mappings: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
         count: Count | None = None,
     ) -> Body:

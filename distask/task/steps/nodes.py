@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Node = Step | barriers.Barrier
 
 
-class Around(Struct, frozen=True):
+class StepContext(Struct, frozen=True):
     """What stands around a spec's steps."""
 
     llm: Mapping[str, Any] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Around(Struct, frozen=True):
     """How often the steps are done for a row of the run, at the most; None where that hangs on the rows."""
 
 
-OUTERMOST = Around()
+OUTERMOST = StepContext()
 
 
 class Body(Struct, frozen=True):
@@ -93,7 +93,7 @@ class Builder(Protocol):
         self,
         loaded: LoadedPipeline,
         params: Mapping[str, Any],
-        around: Around,
+        around: StepContext,
         mappings: tuple[Mapping[str, str], Mapping[str, str]],
         count: Count | None,
     ) -> Body:
@@ -104,7 +104,7 @@ class StepMaker:
     """Makes one spec's steps."""
 
     def __init__(
-        self, builder: Builder, loaded: LoadedPipeline, scope: Scope, params: Mapping[str, Any], around: Around
+        self, builder: Builder, loaded: LoadedPipeline, scope: Scope, params: Mapping[str, Any], around: StepContext
     ) -> None:
         self._builder = builder
         self._loaded = loaded

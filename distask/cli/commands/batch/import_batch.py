@@ -44,7 +44,7 @@ def command(
         raise typer.Exit(result.exit_code)
     console = err()
     with Progress(console, quiet=quiet) as progress:
-        tell = None if quiet else lambda sentence: console.print(plain(sentence, "yellow"))
-        result = run_here(job, progress, tell, bring)
+        notify = None if quiet else lambda sentence: console.print(plain(sentence, "yellow"))
+        result = run_here(job, progress, notify, bring)
     summary.tell(job, result, console, quiet=quiet, verbose=verbose > 0)
     raise typer.Exit(result.exit_code)

@@ -18,7 +18,7 @@ from distask.cli.display.events import Events
 from distask.errors import EndpointError, UsageError
 from distask.formatting import duration, money, several
 from distask.llm.request import CallFailed
-from distask.runner.batch.collect import Desk
+from distask.runner.batch.collect import BatchContext
 from distask.runner.stats import Stats
 from distask.store import Store
 
@@ -62,7 +62,7 @@ def command(
     stats = Stats()
     with Store(store) as opened, Ledger(store) as ledger:
         chosen = _chosen(ledger.records(), batches or [])
-        desk = Desk(opened, ledger, stats)
+        desk = BatchContext(opened, ledger, stats)
         try:
             records = [_done(desk, record, action) for record in chosen]
         except CallFailed as error:
@@ -89,7 +89,7 @@ def _chosen(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
     return [record for record in records if record.fetched is None] or list(records[-1:])
 
 
-def _done(desk: Desk, record: Record, action: Action) -> Record:
+def _done(desk: BatchContext, record: Record, action: Action) -> Record:
     if record.fetched is not None:
         return record
     if record.id is None:
