@@ -36,7 +36,7 @@ def words(ctx: typer.Context, incomplete: str) -> list[str]:
     given = list(ctx.params.get("words") or [])
     if given == ["show"]:
         return _beginning(incomplete, gallery())
-    from distask.spec.gallery_index import entries
+    from distask.spec.gallery import entries
 
     return _beginning(incomplete, dict.fromkeys(["show", *(entry.kind for entry in entries())]))
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -24,3 +33,47 @@ def gallery() -> dict[str, Path]:
 def configs() -> dict[str, Path]:
     """Built-in LLM config's name to its file."""
     return {path.stem: path for path in sorted(_folder("configs").glob("*.yaml"))}
+
+
+NO_KIND = "other"
+"""The kind of a task without tags."""
+
+
+class Entry(Struct, frozen=True):
+    """A task of the gallery, as the list shows it; read without its models, so that the list is there at once."""
+
+    name: str
+    kind: str
+    description: str
+    columns: str
+    words: str
+    """All that a search looks at, in lower case."""
+
+
+def entries() -> list[Entry]:
+    """The gallery, by kind and name."""
+    return sorted((_entry(name, path) for name, path in gallery().items()), key=lambda e: (e.kind, e.name))
+
+
+def _entry(name: str, path: Path) -> Entry:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:  # the golden cases, at the end, are most of a file
+        head = re.split(r"^cases:", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
+        spec = yaml.load(head, loader)  # noqa: S506 - a safe loader, in C where there is one
+    except (yaml.YAMLError, ValueError):
+        spec = {"description": "(its file has errors: distask validate says which)"}
+    description = str(spec.get("description") or "")
+    tags = [str(tag) for tag in spec.get("tags") or [NO_KIND]]
+    columns = _columns(spec)
+    words = " ".join([name, description, *tags, columns, str(spec.get("reference") or "")])
+    return Entry(name, tags[0], description, columns, words.lower())
+
+
+def _columns(spec: Mapping[str, Any]) -> str:
+    inputs = [
+        f"{name}?" if isinstance(column, dict) and (column.get("required") is False or "when" in column) else str(name)
+        for name, column in (spec.get("inputs") or {}).items()
+    ]
+    mapped = spec.get("output_mappings") or {}
+    outputs = dict.fromkeys(str(mapped.get(name, name)) for name in spec.get("outputs") or ())
+    return f"{', '.join(inputs) or 'nothing'} → {', '.join(outputs)}"

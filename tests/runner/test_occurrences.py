@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distask.runner.engine.occurrences import Occurrences
+from distask.runner.engine.requests import Occurrences
 
 
 @given(st.lists(st.integers(1, 40)))

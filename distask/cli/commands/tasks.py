@@ -16,8 +16,7 @@ from distask.cli.display.events import Events
 from distask.diagnostics import did_you_mean, safe
 from distask.errors import DistaskError, UsageError
 from distask.formatting import several
-from distask.spec.gallery import gallery
-from distask.spec.gallery_index import Entry, entries
+from distask.spec.gallery import Entry, entries, gallery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,9 +6,8 @@ import csv
 from typing import TYPE_CHECKING
 
 from distask.data.compression import kind_of, no_text, open_binary
-from distask.data.faults import fault
 from distask.data.readers.delimiter import delimiter_hint, find_delimiter, named_delimiter, shown
-from distask.data.readers.lines import MAX_LINE, lines_of
+from distask.data.readers.lines import MAX_LINE, fault, lines_of
 from distask.data.row import Row
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ import re
 from typing import TYPE_CHECKING
 
 from distask.data.compression import no_text, open_binary
-from distask.data.faults import fault
 from distask.data.readers.jsonl import read_line
-from distask.data.readers.lines import MAX_LINE
+from distask.data.readers.lines import MAX_LINE, fault
 from distask.data.row import Row
 
 if TYPE_CHECKING:

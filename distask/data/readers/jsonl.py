@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import orjson
 
 from distask.data.compression import no_text, open_binary
-from distask.data.faults import fault
-from distask.data.readers.lines import MAX_LINE, lines_of
+from distask.data.readers.lines import MAX_LINE, fault, lines_of
 from distask.data.row import Row
 
 if TYPE_CHECKING:

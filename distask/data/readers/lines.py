@@ -1,15 +1,20 @@
-"""Lines of bytes, each with its number, none of them longer than the memory can bear."""
+"""Read lines of bytes with their numbers, and report what is wrong in one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from distask.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+
 MAX_LINE = 64 << 20
-"""Bytes of a line; a file without line ends is not read into the memory whole."""
+"""Bytes of a line; a file without line ends is not read into memory as a whole."""
+_SHOWN = 80
+"""Characters of a line that an error shows."""
 
 
 def lines_of(stream: BinaryIO, first: int = 1) -> Iterator[tuple[int, bytes | None]]:
@@ -23,3 +28,17 @@ def lines_of(stream: BinaryIO, first: int = 1) -> Iterator[tuple[int, bytes | No
         yield number, None
         while line and not line.endswith(b"\n"):
             line = stream.readline(1 << 20)
+
+
+def fault(
+    file: str, line: int, message: str, raw: bytes | None = None, column: int | None = None, cut: int = 0
+) -> InputError:
+    """An error at a place; with the bytes of the line, without `cut` at its beginning, the piece around is shown."""
+    place = f"{file}:{line}" if column is None else f"{file}:{line}:{column}"
+    if raw is None or column is None:
+        return InputError(f"{place}: {message}")
+    text = raw.decode("utf-8", "replace").rstrip("\r\n")
+    at = column - 1 - cut
+    begin = max(0, at - _SHOWN // 2)
+    piece = "".join(c if c.isprintable() else "�" for c in text[begin : begin + _SHOWN])
+    return InputError(f"{place}: {message}\n    {piece}\n    {' ' * (at - begin)}^")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.data.faults import fault
 from distask.data.readers.arrow import duplicate_name, rows_of
+from distask.data.readers.lines import fault
 from distask.data.row import Row
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from distask.errors import RunError
-from distask.runner.cluster.shares import LEASE_SECONDS, Shares
 from distask.runner.stats import Stats
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from distask.runner.engine.shared import Shared
     from distask.task.steps.flow import Count
+
 
 BEAT_SECONDS = 0.5
 """How often an engine is heard of."""
@@ -152,3 +152,37 @@ class Governor:
             self._applied = share, len(shared.clients)
             for client in shared.clients:
                 client.share(share)
+
+
+LEASE_SECONDS = 20.0
+"""A member that is not heard of for so long is gone: a machine that is lost gives its share back after it."""
+
+
+class Shares:
+    """Who uses which fraction."""
+
+    def __init__(self, lease: float = LEASE_SECONDS) -> None:
+        self._lease = lease
+        self._granted: dict[str, float] = {}
+        self._heard: dict[str, float] = {}
+
+    @property
+    def members(self) -> int:
+        """How many there are."""
+        return len(self._granted)
+
+    def beat(self, member: str, now: float) -> float:
+        """The fraction that a member may use until its next beat: an equal one, once the others have made room."""
+        self._heard[member] = now
+        for other, heard in list(self._heard.items()):
+            if now - heard > self._lease:
+                self.leave(other)
+        self._granted.setdefault(member, 0.0)
+        others = sum(fraction for other, fraction in self._granted.items() if other != member)
+        self._granted[member] = max(0.0, min(1 / len(self._granted), 1.0 - others))
+        return self._granted[member]
+
+    def leave(self, member: str) -> None:
+        """Give a member's fraction back."""
+        self._granted.pop(member, None)
+        self._heard.pop(member, None)

@@ -16,8 +16,7 @@ from distask.llm.config.resolve import load_config
 from distask.llm.prices import known_of
 from distask.runner.batch.deferred import WAITS
 from distask.runner.engine.calls import Calls, Pending
-from distask.runner.engine.occurrences import Occurrences
-from distask.runner.engine.requests import Target, row_request
+from distask.runner.engine.requests import Occurrences, Target, row_request
 from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN, Shape, output_rows
 from distask.runner.targets import target
 from distask.spec.language.model import LLM

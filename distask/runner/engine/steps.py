@@ -13,8 +13,8 @@ from distask.data.row import Row, identical
 from distask.errors import RowError
 from distask.runner.engine.calls import together
 from distask.runner.engine.engine import PendingRow
-from distask.runner.engine.occurrences import Occurrences
 from distask.runner.engine.one_task import flat_metadata
+from distask.runner.engine.requests import Occurrences
 from distask.runner.generations import MODEL_COLUMN
 from distask.task.steps.flow import Ask, Fork, Work
 

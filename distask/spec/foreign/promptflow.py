@@ -6,8 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import UsageError
-from distask.spec.foreign.draft import KEYWORDS, Draft, column, read_yaml
-from distask.spec.foreign.roles import messages_of
+from distask.spec.foreign.draft import KEYWORDS, Draft, column, messages_of, read_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,10 +17,9 @@ from distask.spec.load import LoadedPipeline, LoadedSpec
 from distask.task.column_types import ColumnType
 from distask.task.steps import barriers
 from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
-from distask.task.steps.compute import Compute
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
-from distask.task.steps.rows import Columns, Explode, Filter, Set, When
+from distask.task.steps.rows import Columns, Compute, Explode, Filter, Set, When
 from distask.task.user_code import function_of
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ import random
 import pytest
 
 from distask.llm.pacing.latency import Latency
-from distask.runner.cluster.coordinator import BEAT_SECONDS, Coordinator, Governor, Stopped, Told
-from distask.runner.cluster.shares import LEASE_SECONDS, Shares
+from distask.runner.cluster.coordinator import BEAT_SECONDS, LEASE_SECONDS, Coordinator, Governor, Shares, Stopped, Told
 from distask.runner.engine.shared import Shared
 from distask.runner.stats import Stats
 
