@@ -9,7 +9,8 @@ import typer.main
 from pydantic import BaseModel
 
 from distask.cli import app
-from distask.cli.display import event_models
+from distask.cli.events import models, other_results, run_results
+from distask.cli.events.schema import EVENTS
 from distask.llm.pacing.failure_rules import RULES
 from distask.spec.check.expressions import FILTERS as OWN_FILTERS
 from distask.spec.language import model, steps
@@ -200,11 +201,16 @@ def _options(options: Iterable[Any]) -> list[str]:
 def events_reference() -> str:
     """The page of the events of `--json`."""
     pieces = [EVENTS_INTRODUCTION]
-    for of in event_models.EVENTS:
+    for of in EVENTS:
         name = str(get_args(of.model_fields["event"].annotation)[0])
         heading = f"`{name}` of {(of.__doc__ or '').rstrip('.')}" if name == "result" else f"`{name}`\n\n{of.__doc__}"
         pieces.append(f"## {heading}\n\n{_keys(of)}")
-    nested = [m for m in vars(event_models).values() if isinstance(m, type) and m.__module__ == event_models.__name__]
+    nested = [
+        model
+        for module in (models, run_results, other_results)
+        for model in vars(module).values()
+        if isinstance(model, type) and model.__module__ == module.__name__
+    ]
     pieces.append("## What they hold\n")
     parts = [of for of in nested if of.model_fields and "event" not in of.model_fields]
     return "\n".join([*pieces, *(f"### {of.__name__}\n\n{of.__doc__}\n\n{_keys(of)}" for of in parts)])

@@ -117,10 +117,10 @@ def _run(given: Sequence[str]) -> int:
 
 
 def _interrupted(given: Sequence[str]) -> int:
-    from distask.cli.display import events
+    from distask.cli.events import emit
 
     with contextlib.suppress(OSError):
-        if (told := events.wanted(given)) is not None:
+        if (told := emit.wanted(given)) is not None:
             told.error("interrupted", "interrupted", 130)
         else:
             sys.stderr.write("\ninterrupted\n")
@@ -130,11 +130,12 @@ def _interrupted(given: Sequence[str]) -> int:
 def _told(error: Exception, given: Sequence[str]) -> int:
     """Tell an error, in words or as an event; the exit code."""
     from distask.cli import usage_errors
-    from distask.cli.display import console, events
+    from distask.cli.display import console
+    from distask.cli.events import emit
     from distask.errors import DistaskError
 
     error = _explained(error)
-    told = events.wanted(given)
+    told = emit.wanted(given)
     if isinstance(error, DistaskError):
         return console.report_error(error) if told is None else told.failed(error)
     if isinstance(error, _MISUSE):

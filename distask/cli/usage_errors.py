@@ -11,7 +11,7 @@ from distask.cli.display.console import err, plain
 from distask.diagnostics import nearest
 
 if TYPE_CHECKING:
-    from distask.cli.display.events import Events
+    from distask.cli.events.emit import Events
 
 EXAMPLES = {
     "run": "distask run text-generation --input rows.jsonl",

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from distask.diagnostics import Diagnostic, did_you_mean, nearest
 from distask.errors import SpecError
-from distask.spec.check.checker import MAPPINGS
 from distask.spec.check.expressions import GLOBALS, read_expression, read_template
+from distask.spec.check.templates import MAPPINGS
 from distask.spec.gallery import gallery
 from distask.spec.language.model import StructuredOutput, TaskSpec
 from distask.spec.language.steps import ForEachStep, PipelineSpec, RepeatStep, TaskStep

@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 from distask.cli import app, main
-from distask.cli.display.events import Events, wanted
+from distask.cli.events.emit import Events, wanted
 from distask.runner.stats import Stats
 from tests.server import Reply
 

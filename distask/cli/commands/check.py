@@ -11,7 +11,7 @@ from rich.text import Text
 from distask.cli import candidates
 from distask.cli import options as o
 from distask.cli.display.console import out, plain
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.cli.job import pairs
 from distask.formatting import amount
 from distask.llm.adaptation import SYSTEM_ROLES

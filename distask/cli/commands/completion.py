@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence

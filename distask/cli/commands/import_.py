@@ -12,7 +12,7 @@ from distask.cli import options as o  # noqa: TC001 - typer reads the annotation
 from distask.cli.commands.init import SCHEMA, next_steps, task_path, write
 from distask.cli.commands.schema import schema_text
 from distask.cli.display.console import err, out, plain
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.cli.scaffold import EDITOR
 from distask.errors import SpecError, UsageError
 from distask.spec.check.faults import slugified

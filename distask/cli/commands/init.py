@@ -14,7 +14,7 @@ from distask.cli import candidates
 from distask.cli import options as o
 from distask.cli.commands.schema import schema_text
 from distask.cli.display.console import err, out, plain
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.cli.scaffold import Start, from_columns, from_nothing, from_task
 from distask.errors import OutputError, UsageError
 from distask.spec.check.faults import slugified

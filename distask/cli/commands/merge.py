@@ -9,7 +9,7 @@ import typer
 
 from distask.cli import options as o  # noqa: TC001 - typer reads it
 from distask.cli.display.console import err, plain
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.errors import UsageError
 from distask.formatting import several
 from distask.runner.job import store_path

@@ -18,7 +18,7 @@ from rich.text import Text
 from distask.cli import options as o
 from distask.cli.display import chats, step_preview
 from distask.cli.display.console import out, plain
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.cli.job import job_of
 from distask.diagnostics import Diagnostic
 from distask.errors import InvalidReply

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
 from distask.cli.display.console import err, out, plain
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.errors import UsageError
 from distask.formatting import several
 

@@ -11,10 +11,11 @@ from rich.text import Text
 
 from distask.cli import logs
 from distask.cli import options as o
-from distask.cli.display import events, summary
+from distask.cli.display import summary
 from distask.cli.display.console import err, out, plain
-from distask.cli.display.events import Events
 from distask.cli.display.progress import Progress
+from distask.cli.events import emit
+from distask.cli.events.emit import Events
 from distask.cli.job import job_of, task_and_llm
 from distask.errors import RunError
 from distask.runner.run import run_job
@@ -62,7 +63,7 @@ def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool) 
     """
     job = job_of(choice)
     try:
-        if (told := events.wanted(typed)) is not None:
+        if (told := emit.wanted(typed)) is not None:
             return _run_with_events(job, told)
         return _run_in_words(job, quiet=quiet, verbose=verbose)
     except RunError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _spec_schema() -> dict[str, Any]:
 
 
 def _event_schema() -> dict[str, Any]:
-    from distask.cli.display.event_models import event_schema
+    from distask.cli.events.schema import event_schema
 
     return event_schema()
 

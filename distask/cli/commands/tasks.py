@@ -12,7 +12,7 @@ from rich.text import Text
 from distask.cli import candidates
 from distask.cli import options as o
 from distask.cli.display.console import out, plain
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.diagnostics import did_you_mean, safe
 from distask.errors import DistaskError, UsageError
 from distask.formatting import several

@@ -14,7 +14,7 @@ from rich.text import Text
 from distask.cli import options as o
 from distask.cli.display.case_report import Suite, difference, write_junit
 from distask.cli.display.console import err, out, plain, short
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.errors import SpecError, UsageError
 from distask.formatting import duration, several
 from distask.spec.load import LoadedPipeline, load_spec

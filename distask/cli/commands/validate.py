@@ -10,7 +10,7 @@ import typer
 from msgspec import Struct, field
 
 from distask.cli import options as o
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.diagnostics import Diagnostic, did_you_mean, nearest, visible, visible_json
 from distask.errors import InputError, RowError, SpecError, UsageError
 

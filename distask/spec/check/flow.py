@@ -8,8 +8,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from distask.diagnostics import Diagnostic, did_you_mean, nearest
-from distask.spec.check.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Scope
+from distask.spec.check.declarations import Checker
 from distask.spec.check.expressions import GLOBALS, read_expression, read_template
+from distask.spec.check.templates import MAPPINGS, OWN_COLUMNS, Place, Scope
 from distask.spec.gallery import configs
 from distask.spec.language.aggregation import aggregate_columns
 from distask.spec.language.model import TaskSpec

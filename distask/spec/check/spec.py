@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from distask.diagnostics import Diagnostic, did_you_mean, nearest
-from distask.spec.check.checker import MAPPINGS, OWN_COLUMNS, Checker, Place, Scope, article
+from distask.spec.check.declarations import Checker, article
 from distask.spec.check.expressions import read_expression
+from distask.spec.check.templates import MAPPINGS, OWN_COLUMNS, Place, Scope
 from distask.spec.gallery import configs
 from distask.spec.language.aggregation import aggregate_columns, aggregation_faults
 from distask.spec.language.model import FileContent, RawCompletion, StructuredOutput

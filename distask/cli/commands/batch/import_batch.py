@@ -12,8 +12,8 @@ import typer
 from distask.cli import options as o
 from distask.cli.display import summary
 from distask.cli.display.console import err, plain
-from distask.cli.display.events import Events
 from distask.cli.display.progress import Progress
+from distask.cli.events.emit import Events
 from distask.cli.job import job_of
 from distask.runner.batch.files import take_in
 from distask.runner.local import run_here

@@ -14,7 +14,7 @@ from rich.text import Text
 from distask.batch_ledger import SUBMITTING, Ledger
 from distask.cli import options as o  # noqa: TC001 - typer reads it
 from distask.cli.display.console import err, out, plain
-from distask.cli.display.events import Events
+from distask.cli.events.emit import Events
 from distask.errors import EndpointError, UsageError
 from distask.formatting import duration, money, several
 from distask.llm.request import CallFailed

@@ -6,41 +6,19 @@ The models can't see these; what only one kind has is `check`'s (one call) or `f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, field
-from msgspec.structs import replace
-
-from distask.diagnostics import Diagnostic, did_you_mean, nearest
-from distask.spec.check.expressions import GLOBALS, Include, Name, Syntax, read_expression, read_template
+from distask.diagnostics import did_you_mean
+from distask.spec.check.expressions import GLOBALS
 from distask.spec.check.faults import shown
-from distask.spec.language.model import IDENTIFIER, Output
+from distask.spec.check.templates import MAPPINGS, Place, Scope, TemplateChecker
+from distask.spec.language.model import IDENTIFIER
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from distask.spec.document import Document
-    from distask.spec.language.model import Draw, Spec, Typed
+    from distask.spec.language.model import Draw, Typed
 
-Place = tuple[Any, ...]
-At = Callable[[int, int, str, str | None], Diagnostic]
-"""A fault by its offset in a template, its length, message and hint."""
-
-OWN_COLUMNS = ("model_name", "distask_metadata")
-"""Columns that every run adds."""
-
-MAX_INCLUDED = 1 << 20
-"""Bytes of an included file."""
-
-MAX_TEMPLATES = 1 << 20
-"""Characters of all templates and expressions of a spec, those of its files counted each time they are included."""
-
-MAX_TOLD = 100
-"""Faults that are told at once; who made more has a file of another kind."""
-
-MAPPINGS = frozenset({"params", "vars", "draw", "row"})
-"""Names that stand for many."""
 _NUMBERS = {"integer", "number"}
 _KEYWORDS_OF: dict[str, set[str]] = {
     "minimum": _NUMBERS,
@@ -71,57 +49,8 @@ _PAIRS = (
 )
 
 
-class Scope(Struct, frozen=True):
-    """The names that a template may read."""
-
-    known: frozenset[str]
-    what: str
-    """What they are, for the message."""
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
-    """Names that are there, but not to be seen here, and why."""
-    open: bool = False
-    """Whether there may be more names, since what defines them can't be read."""
-
-    def plus(self, *names: str) -> Scope:
-        """With more names."""
-        return replace(self, known=self.known | set(names))
-
-
-class Checker:
-    """Finds the faults of one spec; `found` holds them.
-
-    `aside` are the places where something else stands for what can't be read; nothing is told of what hangs on them.
-    """
-
-    def __init__(
-        self,
-        spec: Spec,
-        outputs: Mapping[str, Output],
-        document: Document,
-        folder: Path,
-        aside: tuple[Place, ...],
-    ) -> None:
-        self._declared = spec
-        self._outputs = outputs
-        self.document = document
-        self.folder = folder
-        self.aside = aside
-        self.found: list[Diagnostic] = []
-        self._included: dict[str, str | None] = {}
-        self._templates = 0
-        self._visiting: tuple[str, ...] = ()
-        self._names_known = not any(
-            path[:1] in [(k,) for k in ("inputs", "params", "vars", "draw")] and (len(path) == 1 or self._is_key(path))
-            for path in aside
-        )
-        self._outputs_known = ("outputs",) not in aside
-        self._fixed = Scope(
-            frozenset({*spec.params, *spec.vars, "params", "vars"}),
-            "a param or a var",
-            dict.fromkeys(spec.inputs, "it is an input; `when` is settled before there is a row")
-            | dict.fromkeys(spec.draw, "it is drawn for each row; `when` is settled before there is a row")
-            | dict.fromkeys(outputs, "it is an output, which only `checks` and computed `columns` see"),
-        )
+class Checker(TemplateChecker):
+    """Finds the faults of what a spec declares: inputs, params, draws, outputs, and their types."""
 
     def _declarations(self) -> None:
         """Check what is declared: inputs, params, draws."""
@@ -143,155 +72,6 @@ class Checker:
             self._typed(("outputs", name), output)
             self._expression(("outputs", name, "when"), output.when, self._fixed)
 
-    # what is told
-
-    def _tell(
-        self,
-        path: Place,
-        message: str,
-        hint: str | None = None,
-        *,
-        key: bool = False,
-        offset: int | None = None,
-        length: int | None = None,
-    ) -> None:
-        if not self._is_aside(path):
-            self.found.append(self.document.diagnostic(path, message, hint, key=key, offset=offset, length=length))
-
-    def _is_aside(self, path: Place) -> bool:
-        """Whether the place, or something in it or around it, could not be read."""
-        return any(path[: len(a)] == a or a[: len(path)] == path for a in self.aside)
-
-    def _is_key(self, path: Place) -> bool:
-        """Whether a name itself was put aside, and not a part of what it stands for."""
-        return len(path) == 2 and path[1] not in getattr(self._declared, path[0])
-
-    # names and templates
-
-    def _expression(self, path: Place, source: str | None, seen: Scope) -> None:
-        if source is not None and self._is_within(source, path):
-            self._syntax(read_expression(source), seen, self._at(path), "the expression", path)
-
-    def _template(self, path: Place, source: str, seen: Scope) -> None:
-        if self._is_within(source, path):
-            self._syntax(read_template(source), seen, self._at(path), "the template", path)
-
-    def _is_within(self, source: str, path: Place) -> bool:
-        """Whether a template is still to be read; the first that is one too many is told."""
-        before, self._templates = self._templates, self._templates + len(source)
-        if before <= MAX_TEMPLATES < self._templates:
-            self._tell(path, f"the templates of the task are longer than {MAX_TEMPLATES:,} characters together")
-        return self._templates <= MAX_TEMPLATES and len(self.found) < MAX_TOLD
-
-    def _at(self, path: Place) -> At:
-        def at(offset: int, length: int, message: str, hint: str | None) -> Diagnostic:
-            return self.document.diagnostic(path, message, hint, offset=offset, length=length)
-
-        return at
-
-    def _syntax(
-        self,
-        syntax: Syntax,
-        seen: Scope,
-        at: At,
-        what: str,
-        path: Place,
-    ) -> None:
-        if self._is_aside(path):
-            return
-        self.found += [at(f.offset, f.length, f.message, f.hint) for f in syntax.faults[:MAX_TOLD]]
-        told: set[str] = set()
-        for name in syntax.names:
-            if len(told) >= MAX_TOLD:
-                break
-            if (fault := self._unknown(name, seen, what)) is not None and fault[2] not in told:
-                told.add(fault[2])
-                offset, length = fault[:2]
-                self.found.append(at(offset, length, fault[2], fault[3]))
-        for include in syntax.includes:
-            self._include(include, seen, at, path)
-
-    def _unknown(self, name: Name, seen: Scope, what: str) -> tuple[int, int, str, str | None] | None:
-        if name.name not in seen.known and name.name not in GLOBALS:
-            if not self._names_known or seen.open:
-                return None
-            message = f"{what} reads `{name.name}`, which is not {seen.what}"
-            hint = seen.elsewhere.get(name.name) or did_you_mean(name.name, sorted(seen.known - MAPPINGS))
-            return name.offset, len(name.name), message, self._hyphenated(name.name) or hint
-        if name.attribute is None or name.name not in ("params", "vars", "draw") or self._is_aside((name.name,)):
-            return None
-        members: Mapping[str, Any] = getattr(self._declared, name.name)
-        if name.attribute in members:
-            return None
-        message = f"{what} reads `{name.name}.{name.attribute}`, which is not there"
-        return name.attribute_offset, len(name.attribute), message, did_you_mean(name.attribute, members)
-
-    def _hyphenated(self, name: str) -> str | None:
-        """A column with hyphens is a subtraction to Jinja."""
-        whole = [c for c in (*self._declared.inputs, *self._outputs) if "-" in c and name in c.split("-")]
-        return f'write `row["{whole[0]}"]`: `-` subtracts' if whole else None
-
-    def _include(
-        self,
-        include: Include,
-        seen: Scope,
-        at: At,
-        path: Place,
-    ) -> None:
-        if include.path is None:
-            return
-        text = self._file(
-            include.path, lambda m, h: at(include.offset, len(include.path or ""), m, h), include.optional
-        )
-        if text is not None:
-            inner = seen.plus(*include.seen) if include.seen is not None else Scope(frozenset(), "seen in an import")
-            self._file_template(include.path, text, inner, path)
-
-    def _file_template(self, name: str, text: str, seen: Scope, path: Place) -> None:
-        if name in self._visiting or not self._is_within(text, path):
-            return
-        file = str(_beside(self.document.file, name))
-        lines = text.split("\n")
-
-        def at(offset: int, length: int, message: str, hint: str | None) -> Diagnostic:
-            before = text[:offset]
-            line = before.count("\n")
-            column = offset - (before.rfind("\n") + 1)
-            return Diagnostic(file, line + 1, column + 1, message, hint, lines[line], length)
-
-        around = self._visiting
-        self._visiting = (*around, name)
-        self._syntax(read_template(text), seen, at, "the template", path)
-        self._visiting = around
-
-    def _file(self, name: str, tell: Callable[[str, str | None], Diagnostic], optional: bool = False) -> str | None:
-        """The text of a file below the spec's folder; None where there is none, which is told once."""
-        if name in self._included:
-            return self._included[name]
-        self._included[name] = None
-        refused = outside(name, self.folder)
-        if refused is not None:
-            self.found.append(tell(refused, "a spec reads only files of its own folder and below"))
-            return None
-        path = self.folder / name
-        if not path.is_file():
-            if not optional:
-                what = "is a folder" if path.is_dir() else "is not there"
-                self.found.append(tell(f"the file `{name}` {what}", _nearest_file(path, self.folder)))
-            return None
-        try:
-            if path.stat().st_size > MAX_INCLUDED:
-                self.found.append(tell(f"the file `{name}` is larger than {MAX_INCLUDED >> 20} MiB", None))
-                return None
-            text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-        except OSError as error:
-            self.found.append(tell(f"the file `{name}` can't be read: {error.strerror}", None))
-        except UnicodeDecodeError:
-            self.found.append(tell(f"the file `{name}` is not UTF-8", "save it as UTF-8"))
-        else:
-            self._included[name] = text
-        return self._included[name]
-
     def _names(self) -> None:
         for kind in ("inputs", "params", "draw", "outputs"):
             for name in self._outputs if kind == "outputs" else getattr(self._declared, kind):
@@ -310,8 +90,6 @@ class Checker:
                     self._tell(
                         ("draw", name), f"`{name}` is {word} and a draw", "give one of them another name", key=True
                     )
-
-    # types
 
     def _typed(self, path: Place, typed: Typed) -> None:
         if any(a[: len(path)] == path for a in self.aside):
@@ -457,31 +235,6 @@ class Checker:
         except PatternError as error:
             self._tell(path, f"the pattern is wrong: {error}", offset=error.position, length=1)
             return None
-
-
-def outside(name: str, folder: Path) -> str | None:
-    """Why a spec may not read a file of this name; None where it may."""
-    if not name.strip() or any(c in name for c in "\0\n\r"):
-        return "this is no file's name"
-    if name.startswith(("/", "\\", "~")) or ":" in name.partition("/")[0] or ".." in re.split(r"[/\\]", name):
-        return f"the file `{name}` is outside of the spec's folder"
-    try:
-        inside = (folder / name).resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):
-        return "this is no file's name"
-    return None if inside else f"the file `{name}` leads outside of the spec's folder"
-
-
-def _beside(file: str, name: str) -> Path:
-    from pathlib import Path
-
-    return Path(file).parent / name
-
-
-def _nearest_file(path: Path, folder: Path) -> str | None:
-    there = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
-    close = nearest(path.name, there)
-    return f"did you mean `{(path.parent / close).relative_to(folder)}`?" if close else None
 
 
 def _innermost(kind: str) -> str:

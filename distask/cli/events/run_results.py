@@ -1,0 +1,256 @@
+"""The results of the commands that run a task or show what a run would do."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from distask.cli.events.models import Counts, Failed, Model, Result, Tokens
+
+
+class RunResult(Result):
+    """`distask run`."""
+
+    command: Literal["run"]
+    task: str
+    model: str | None
+    output: str | None = Field(description="null for stdout")
+    address: str | None = Field(description="where it was sent: a dataset of the Hub, an object")
+    counts: Counts
+    notes: list[str]
+    first_failures: list[Failed] = Field(description="100 at the most")
+
+
+class ImportBatchResult(Result):
+    """`distask import-batch`: what `run` tells."""
+
+    command: Literal["import-batch"]
+    task: str
+    model: str | None
+    output: str | None
+    address: str | None
+    counts: Counts
+    notes: list[str]
+    first_failures: list[Failed]
+
+
+class MergeResult(Result):
+    """`distask merge`."""
+
+    command: Literal["merge"]
+    output: str
+    shards: int
+    rows: int = Field(description="of the input")
+    rows_out: int
+    replies: int = Field(description="that were put into the store")
+
+
+class BatchFile(Model):
+    """A file of requests that was written."""
+
+    file: str
+    requests: int
+
+
+class ExportBatchResult(Result):
+    """`distask export-batch`."""
+
+    command: Literal["export-batch"]
+    rows: int
+    files: list[BatchFile]
+    stored: int = Field(description="replies that the store has, which are not asked for")
+    waiting: int = Field(description="batches that requests of this run are in; those are not written")
+    failures: dict[str, int] = Field(description="generations that can't be asked for, by kind")
+    notes: list[str] = Field(description="how the data is read and how JSON Schemas are fitted to the server")
+
+
+class BatchRequests(Model):
+    """How many requests a batch has."""
+
+    total: int
+    done: int
+    failed: int
+
+
+class Batch(Model):
+    """A batch, as the provider tells of it."""
+
+    id: str | None = Field(description="null where it is not known whether the provider has it")
+    task: str
+    model: str
+    endpoint: str
+    status: str
+    requests: BatchRequests
+    created: float = Field(description="seconds since 1970")
+    fetched: float | None = Field(description="when its results were put into the store")
+
+
+class BatchResult(Result):
+    """`distask batch`."""
+
+    command: Literal["batch"]
+    batches: list[Batch]
+    replies: int = Field(description="that this command put into the store")
+    cost_usd: float
+
+
+class Setting(Model):
+    """A value of the config, and who says so."""
+
+    value: Any
+    from_: str = Field(alias="from")
+
+
+class ConfigResult(Result):
+    """`distask run --show-config`."""
+
+    command: Literal["run"]
+    config: dict[str, Setting]
+
+
+class Chat(Model):
+    """A row's request."""
+
+    place: str
+    messages: list[dict[str, Any]] | None = Field(description="null where the row can't be rendered")
+    keywords: dict[str, Any]
+    error: str | None
+
+
+class Estimate(Model):
+    """Tokens, estimated by the length of texts."""
+
+    input_estimate: int
+    output_expected: int | None
+    output_limit: int | None
+
+
+class Needed(Model):
+    """Replies of the whole run."""
+
+    needed: int
+    stored: int
+    missing: int
+
+
+class DryRunResult(Result):
+    """`distask dry-run`."""
+
+    command: Literal["dry-run"]
+    model: str | None
+    endpoint: str
+    rows: int
+    num_generations: int
+    completions: Needed
+    tokens: Estimate
+    cost_usd: dict[Literal["least", "expected", "most"], float | None] | None
+    price: dict[str, Any] | None
+    too_long: int = Field(description="rows longer than the model's context")
+    failures: dict[str, int] = Field(description="rows that can't be rendered, by kind; if any, the exit code is 3")
+    notes: list[str] = Field(description="how the data is read and how JSON Schemas are fitted to the server")
+    chats: list[Chat]
+
+
+class StepChat(Model):
+    """A row's first request, of a task made of tasks."""
+
+    step: str
+    place: str
+    messages: list[dict[str, Any]] | None
+    keywords: dict[str, Any]
+
+
+class PlannedStep(Model):
+    """A step, in the order of the file."""
+
+    step: str
+    kind: str
+    depth: int = Field(description="how many loops and tasks it is in")
+    most_replies_a_row: int | None = Field(
+        description="0 for a step that asks nobody; null where that hangs on the rows"
+    )
+    model: str | None = Field(description="null for a step that asks nobody, or that no rehearsed row came to")
+
+
+class Bounds(Model):
+    """Replies of the whole run."""
+
+    most: int | None = Field(description="null where that hangs on the rows")
+    expected: int = Field(description="as the rehearsed rows went")
+    stored: int = Field(description="that the store has, as far as rows can be followed with them")
+
+
+class StepTokens(Model):
+    """Tokens, as the rehearsed rows went."""
+
+    input_estimate: int
+    output_limit: int | None
+
+
+class StepsDryRunResult(Result):
+    """`distask dry-run` of a task made of tasks."""
+
+    command: Literal["dry-run"]
+    model: str | None
+    endpoint: str
+    rows: int
+    rows_done: int = Field(description="rows that need no call, up to the first step that waits for all rows")
+    rehearsed_rows: int
+    num_generations: int
+    completions: Bounds
+    tokens: StepTokens
+    cost_usd: float | None = Field(description="at the most, as the rehearsed rows went")
+    steps: list[PlannedStep]
+    failed: int = Field(
+        description="steps of all rows that fail whatever the model replies; if any, the exit code is 3"
+    )
+    failures: dict[str, int] = Field(description="steps of rehearsed rows that can't be done, by kind")
+    notes: list[str] = Field(description="how the data is read and how JSON Schemas are fitted to the server")
+    chats: list[StepChat]
+
+
+class Tried(Model):
+    """A reply and what became of it."""
+
+    reply: str | None
+    finish_reason: str | None
+    reasoning: str | None
+    tool_calls: Any
+    columns: dict[str, Any] | None
+    error: dict[Literal["kind", "message"], str] | None
+    misfit: dict[str, Any] | None = Field(description="where the reply stopped fitting: `at`, `length`, `wanted`")
+    tokens: Tokens
+    cost_usd: float | None
+
+
+class Previewed(Model):
+    """A row that was asked for."""
+
+    place: str
+    messages: list[dict[str, Any]] | None
+    keywords: dict[str, Any]
+    seconds: float | None = Field(description="null where the store had all replies")
+    generations: list[Tried]
+
+
+class PreviewResult(Result):
+    """`distask preview`."""
+
+    command: Literal["preview"]
+    task: str
+    model: str | None
+    rows: list[Previewed]
+    counts: Counts
+    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
+
+
+class StepsPreviewResult(Result):
+    """`distask preview` of a task made of tasks."""
+
+    command: Literal["preview"]
+    task: str
+    model: str | None
+    rows_out: list[dict[str, Any]] = Field(description="the rows that came out, metadata and all")
+    counts: Counts
+    notes: list[str]
