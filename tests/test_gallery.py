@@ -12,7 +12,7 @@ import pytest
 from distask import load, run
 from distask.errors import RowError
 from distask.spec.load import load_spec
-from distask.task.cases import run_cases
+from distask.task.steps.cases import run_cases
 from distask.task.steps.rehearsal import rehearse
 from distask.task.task import Task
 

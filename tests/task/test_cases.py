@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from distask.task.cases import run_cases, same
+from distask.task.cases import same
+from distask.task.steps.cases import run_cases
 
 
 def found(make_spec, cases, rest=""):
