@@ -175,7 +175,7 @@ def test_what_asks_nobody_loads_nothing_that_asks(shell, words):
     """An event loop, a client, the store and what draws on a terminal are loaded by a run."""
     shell.write(
         "probe.py",
-        "import sys\nfrom distask.cli import main, swift\nswift.begin()\n"
+        "import sys\nfrom distask.cli import main, process\nprocess.begin()\n"
         f"code = main({words!r})\nprint('\\n', code, [m for m in {_HEAVY!r} if m in sys.modules])\n",
     )
     done = subprocess.run(
@@ -188,7 +188,7 @@ def test_what_asks_nobody_loads_nothing_that_asks(shell, words):
 def test_a_run_over_jsonl_loads_no_library_of_datasets(shell):
     shell.write(
         "probe.py",
-        "import sys\nfrom distask.cli import main, swift\nswift.begin()\n"
+        "import sys\nfrom distask.cli import main, process\nprocess.begin()\n"
         "code = main(['run', 'task.yaml', '-i', 'in.jsonl', '-c', 'offline', '-o', 'out.jsonl'])\n"
         "print('\\n', code, [m for m in ('openai', 'datasets', 'pyarrow', 'pandas', 'pyreqwest') if m in sys.modules])\n",
     )
