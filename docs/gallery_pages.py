@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from distask.spec.language.steps import PipelineSpec, Step
 
 INDEX = """\
-# The gallery
+# Built-in tasks
 
-The tasks that come with distask; these pages are made from their specs. `distask tasks` lists them in a terminal,
-`distask tasks WORD` finds some, and `distask tasks show NAME` prints one. Any of them is a file to begin with:
-`distask init my-task --from NAME`. Those who come from distilabel find their classes in
-[Coming from distilabel](../distilabel.md).
+These tasks come with distask. `distask tasks` lists them in a terminal, `distask tasks WORD` filters the list, and
+`distask tasks show NAME` prints one. `distask init my-task --from NAME` starts a task of your own from one of them. If
+you know distilabel, [Coming from distilabel](../distilabel.md) lists its classes.
 """
 
 LONGEST = 120
@@ -135,7 +134,7 @@ def _example(name: str, spec: TaskSpec) -> Iterator[str]:
         if case.params:
             yield f"With these params:\n\n{_fenced(_json(case.params), 'json')}\n"
         yield f"The row:\n\n{_fenced(_json(case.input), 'json')}\n\nThe chat:\n\n{_fenced(chat)}\n"
-        yield f"A reply, and the columns that it becomes:\n\n{_fenced(_reply(case))}\n"
+        yield f"A reply, and its columns:\n\n{_fenced(_reply(case))}\n"
         yield f"{_fenced(_json(case.expect), 'json')}\n"
         return
 

@@ -38,7 +38,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
 STEP_SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("A task of steps", steps.PipelineSpec),
     *((f"`{word}`", step) for word, step in steps.STEPS.items()),
-    ("Whom a step asks: `llm`", steps.StepLLM),
+    ("The model of a step: `llm`", steps.StepLLM),
     ("`group`: which rows", steps.Group),
     ("`dedup`: which rows", steps.Dedup),
     ("`sort`: by what", steps.Sort),
@@ -49,15 +49,15 @@ STEP_SECTIONS: list[tuple[str, type[BaseModel]]] = [
 EVERY_STEP_HAS = ("name", "when")
 
 STEPS_INTRODUCTION = """\
-A task of steps has `steps` where a task of one call has `format_input`, `format_output` and the keys that go with
-them; [steps.md](steps.md) says how rows flow through. Every step may have a `name` and a `when`; the word that a
-step begins with says what it does.
+A task of steps has `steps` instead of `format_input`, `format_output` and the keys that belong to them.
+[Tasks made of tasks](steps.md) explains how rows flow through the steps. Every step may have a `name` and a `when`. The
+first word of a step is its kind.
 """
 
 
 INTRODUCTION = """\
-Made from the models that read a task; `distask schema` prints the same for editors. A key that is not here is an
-error, with the nearest one that is.
+This page lists every key of a task file. `distask schema` prints the same as a JSON Schema for editors. An unknown
+key is an error that names the nearest known one.
 """
 
 
@@ -65,13 +65,13 @@ def spec_reference() -> str:
     """The page of all keys of a task."""
     parsers = [m for m in get_args(get_args(model.Parser)[0]) if issubclass(m, BaseModel)]
     pieces = [
-        "# The keys of a task\n",
+        "# Keys of a task\n",
         INTRODUCTION,
         *(_section(title, of) for title, of in SECTIONS),
         "## Parsers\n",
         (
-            "`format_output` is one of these, or a list of them: the first that fits the reply wins. Where"
-            " none fits, the error is that of the parser that came furthest.\n"
+            "`format_output` is one of these or a list of them. The first one that fits the reply is used. If none"
+            " fits, the error is that of the parser that got furthest.\n"
         ),
         *(_section(f"`{_name(parser)}`", parser, "###") for parser in parsers),
     ]
@@ -85,15 +85,15 @@ def _filters() -> str:
     """The filters of templates that Jinja has not, or has otherwise."""
     told = {name: (FILTERS[name].__doc__ or "").splitlines()[0] for name in sorted(OWN_FILTERS)}
     rows = "".join(f"| `{name}` | {what} |\n" for name, what in told.items())
-    return f"{TEMPLATES}\n| filter | what it gives |\n| --- | --- |\n{rows}"
+    return f"{TEMPLATES}\n| filter | result |\n| --- | --- |\n{rows}"
 
 
 TEMPLATES = """\
 ## Templates
 
-Contents and expressions (`when`, `checks` and others) are Jinja's, in a sandbox: `{{ instruction }}`, `{% for ... %}`,
-and its filters but for `random`, `urlize`, `xmlattr` and `pprint`. A name that is not there is an error. Lists and
-mappings are printed as JSON, null as nothing. Besides Jinja's filters there are these:
+Message contents and expressions (`when`, `checks` and others) are Jinja, in a sandbox: `{{ instruction }}`,
+`{% for ... %}`, and Jinja's filters except `random`, `urlize`, `xmlattr` and `pprint`. An unknown name is an error.
+Lists and mappings are printed as JSON, null as nothing. These filters are added:
 """
 
 
@@ -162,12 +162,12 @@ def _section(title: str, of: type[BaseModel], level: str = "##") -> str:
         for name, field in of.model_fields.items()
         if name != "parser" and not (level == "###" and name in EVERY_STEP_HAS and issubclass(of, steps.Step))
     )
-    return f"{level} {title}\n\n{of.__doc__}\n\n| key | what it says | default |\n| --- | --- | --- |\n{rows}\n"
+    return f"{level} {title}\n\n{of.__doc__}\n\n| key | meaning | default |\n| --- | --- | --- |\n{rows}\n"
 
 
 def _default(field: Any) -> str:
     if field.is_required():
-        return "needed"
+        return "required"
     value = field.default
     return "" if value is None or isinstance(value, BaseModel) or value in ({}, []) else f"`{str(value).lower()}`"
 
@@ -175,7 +175,7 @@ def _default(field: Any) -> str:
 def cli_reference() -> str:
     """The page of all commands and their options."""
     group: Any = typer.main.get_command(app)
-    pieces = ["# The command line\n", "Made from the commands themselves.\n", EXIT_CODES]
+    pieces = ["# Command line\n", "This page lists every command and option.\n", EXIT_CODES]
     for name, command in group.commands.items():
         arguments = " ".join(p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument")
         pieces.append(f"## distask {name}\n\n    distask {name} {arguments}".rstrip() + f"\n\n{_help(command.help)}\n")
@@ -211,7 +211,7 @@ def events_reference() -> str:
         for model in vars(module).values()
         if isinstance(model, type) and model.__module__ == module.__name__
     ]
-    pieces.append("## What they hold\n")
+    pieces.append("## Objects in events\n")
     parts = [of for of in nested if of.model_fields and "event" not in of.model_fields]
     return "\n".join([*pieces, *(f"### {of.__name__}\n\n{of.__doc__}\n\n{_keys(of)}" for of in parts)])
 
@@ -222,7 +222,7 @@ def _keys(of: type[BaseModel]) -> str:
         for name, field in of.model_fields.items()
         if name not in ("event", "command", "exit_code")
     )
-    return f"| key | type | what it is |\n| --- | --- | --- |\n{rows}\n" if rows else ""
+    return f"| key | type | meaning |\n| --- | --- | --- |\n{rows}\n" if rows else ""
 
 
 def _type(annotation: Any) -> str:
@@ -246,22 +246,22 @@ PLAIN_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", 
 EVENTS_INTRODUCTION = """\
 # Events for programs
 
-With `--json` each command writes JSON Lines for programs instead of words for people: one object a line, each with
-its `event` and its `command`. They go to stdout; those of a run whose rows go to stdout (`-o -`) go to stderr. The
-last line is `result` or `error`, and its `exit_code` is that of the command. A later version may add keys; none is
-taken away or changes its meaning without a word in the changelog.
+With `--json` every command prints JSON Lines for programs: one object per line, with its `event` and its `command`.
+They go to stdout. If a run's rows go to stdout (`-o -`), they go to stderr. The last line is `result` or `error`, and its
+`exit_code` is the command's. Later versions may add keys. A key that is removed or changes its meaning is listed in the
+changelog.
 
-`distask schema --events` prints the JSON Schema of a line. This page is made from the same models.
+`distask schema --events` prints the JSON Schema of a line.
 """
 
 EXIT_CODES = """\
-| exit code | what it means |
+| exit code | meaning |
 | --- | --- |
-| 0 | done, every generation good |
+| 0 | done, every generation is valid |
 | 1 | the endpoint, the key, the store or the disk ended the run; nothing that was paid for is lost |
-| 2 | the usage, the task or the data is wrong; nothing was asked |
+| 2 | the usage, the task or the data is wrong; no requests were sent |
 | 3 | done, but some generations failed, each with its reason in the metadata; `dry-run`: some would fail |
-| 130 | stopped with Ctrl-C; the same command goes on |
+| 130 | stopped with Ctrl-C; the same command resumes |
 """
 
 REFERENCES = {

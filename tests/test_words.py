@@ -61,6 +61,7 @@ PAGES = [
 
 
 def found(number, text, banned=BANNED):
+    text = re.sub("|".join(rf"`{name}`" for name in NAMES), "", text)
     return [(number, match[0], text.strip()[:120]) for match in banned.finditer(text)]
 
 
