@@ -248,8 +248,8 @@ EVENTS_INTRODUCTION = """\
 
 With `--json` every command prints JSON Lines for programs: one object per line, with its `event` and its `command`.
 They go to stdout. If a run's rows go to stdout (`-o -`), they go to stderr. The last line is `result` or `error`, and
-its `exit_code` is the command's. Later versions may add keys. A key that is removed or changes its meaning is listed in the
-changelog.
+its `exit_code` is the command's. Later versions may add keys. The changelog lists keys that are removed
+or change their meaning.
 
 `distask schema --events` prints the JSON Schema of a line.
 """
