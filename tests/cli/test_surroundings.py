@@ -115,4 +115,4 @@ def test_the_gallery_on_a_terminal_of_40_columns_breaks_no_word(foreign):
     described = [line for line in lines if line.startswith("    ")]
     assert "  ultrafeedback" in lines
     assert max(map(len, described)) <= 40
-    assert "    Rate each of several answers to an" in described
+    assert "    instruction, with a reason." in described
