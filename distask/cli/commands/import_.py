@@ -18,7 +18,7 @@ from distask.errors import SpecError, UsageError
 from distask.spec.check.faults import slugified
 from distask.spec.foreign import read_foreign
 from distask.spec.load import load_text
-from distask.task.steps.cases import run_cases
+from distask.task.try_cases import run_cases
 
 
 def command(

@@ -19,7 +19,7 @@ from distask.errors import SpecError, UsageError
 from distask.formatting import duration, several
 from distask.spec.load import LoadedPipeline, load_spec
 from distask.task.cases import Broken, Outcome, case_name, case_task, compare, outcome, runs_code
-from distask.task.steps.cases import try_cases
+from distask.task.try_cases import try_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -74,7 +74,7 @@ def check(source: str, data: Data | None = None, params: dict[str, Any] | None =
         loaded = load_spec(source)
     except SpecError as error:
         return list(error.diagnostics)
-    from distask.task.steps.cases import run_cases
+    from distask.task.try_cases import run_cases
 
     found = run_cases(loaded)
     if params:

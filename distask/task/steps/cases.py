@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from distask.diagnostics import did_you_mean
 from distask.errors import RowError, UsageError
-from distask.spec.loaded import LoadedPipeline
 from distask.task.cases import (
     COMPLETION_KEYS,
     Broken,
@@ -14,9 +13,7 @@ from distask.task.cases import (
     case_name,
     completion_of,
     outcome,
-    runs_code,
     same_columns,
-    try_task_cases,
 )
 from distask.task.pipeline import Pipeline
 from distask.task.steps.rehearsal import rehearse
@@ -24,34 +21,14 @@ from distask.task.steps.rehearsal import rehearse
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from distask.diagnostics import Diagnostic
     from distask.llm.request import Completion
-    from distask.spec.language.model import Case
     from distask.spec.language.steps import PipelineCase
-    from distask.spec.loaded import Loaded
+    from distask.spec.loaded import LoadedPipeline
     from distask.task.steps.flow import Ask
     from distask.task.templates.compiler import Compiler
 
 
-def run_cases(loaded: Loaded, *, allow_code: bool = False) -> list[Diagnostic]:
-    """A diagnostic for each case that does not hold; none for a spec that runs code which is not allowed."""
-    return [o.fault for o in try_cases(loaded, allow_code=allow_code) if o.fault is not None]
-
-
-def try_cases(loaded: Loaded, *, allow_code: bool = False) -> Iterator[Outcome]:
-    """Hold each case's reply against what it expects, in the order of the file."""
-    if runs_code(loaded) and not allow_code:
-        reason = "the spec runs code of its own: read it, then give --allow-code"
-        cases: Sequence[Case | PipelineCase] = loaded.spec.cases
-        yield from (Outcome(case_name(c, i), i, skipped=reason) for i, c in enumerate(cases))
-        return
-    if isinstance(loaded, LoadedPipeline):
-        yield from _try_pipeline_cases(loaded, allow_code=allow_code)
-    else:
-        yield from try_task_cases(loaded, allow_code=allow_code)
-
-
-def _try_pipeline_cases(loaded: LoadedPipeline, *, allow_code: bool) -> Iterator[Outcome]:
+def try_pipeline_cases(loaded: LoadedPipeline, *, allow_code: bool) -> Iterator[Outcome]:
     """Take each case's rows through the steps, in the order of the file."""
     compilers: dict[int, Compiler] = {}
     for index, case in enumerate(loaded.spec.cases):
