@@ -203,9 +203,7 @@ class _Composer:
         next(self._events)  # stream start
         first = next(self._events)
         if isinstance(first, yaml.StreamEndEvent):
-            raise _Refused(
-                "the file is empty", first.start_mark, "add format_input, outputs and format_output"
-            )
+            raise _Refused("the file is empty", first.start_mark, "add format_input, outputs and format_output")
         root = self._node(next(self._events), 1)
         next(self._events)  # document end
         more = next(self._events)
@@ -224,9 +222,7 @@ class _Composer:
         if event.tag is not None and event.tag not in _TAGS and event.tag != "!":
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self.refused.append(
-                _Refused(
-                    f"unknown tag `{tag}`", event.start_mark, "remove it; a spec has no tags", len(tag)
-                )
+                _Refused(f"unknown tag `{tag}`", event.start_mark, "remove it; a spec has no tags", len(tag))
             )
         if event.anchor is not None:
             self._open.add(event.anchor)
@@ -246,7 +242,9 @@ class _Composer:
         if event.anchor in self._open:
             raise _Refused(f"the alias `*{event.anchor}` refers to itself", event.start_mark, None, length)
         if event.anchor not in self._anchors:
-            raise _Refused(f"the alias `*{event.anchor}` has no anchor `&{event.anchor}` before it", event.start_mark, None, length)
+            raise _Refused(
+                f"the alias `*{event.anchor}` has no anchor `&{event.anchor}` before it", event.start_mark, None, length
+            )
         node = self._anchors[event.anchor]
         self._expanded += node.size
         if self._expanded > MAX_EXPANDED:

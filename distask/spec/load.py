@@ -210,7 +210,9 @@ def _validated(
         except ValidationError as error:
             if attempt == 0:
                 data = copy.deepcopy(data)
-            errors = error.errors(include_url=False)[: 5 * _MOST_FAULTS]  # pydantic may report several errors for one fault
+            errors = error.errors(include_url=False)[
+                : 5 * _MOST_FAULTS
+            ]  # pydantic may report several errors for one fault
             new = model_faults(errors, data, partial(keys_at, model), partial(_misplaced, model), _SYNONYMS)
             renamed = {(*f.path[:-1], f.key) for f in new if f.kind == "unknown" and f.key}
             new = [f for f in new if not (f.kind == "missing" and (*f.path, f.key) in renamed)][:_MOST_FAULTS]
