@@ -108,7 +108,7 @@ def find_spec(source: str | Path) -> Path:
         raise _no_file(name, "file not found", hint)
     close = nearest(name, known)
     hint = f"did you mean `{close}`?" if close else "run `distask tasks` to list the built-in tasks"
-    raise _no_file(name, "there is no file or built-in task with this name", hint)
+    raise _no_file(name, "no file or built-in task has this name", hint)
 
 
 def _no_file(file: str, message: str, hint: str | None = None) -> SpecError:

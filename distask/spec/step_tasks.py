@@ -126,7 +126,7 @@ def _of_file(
         file = known[name]
     else:
         if Path(name).is_absolute() or any(c in name for c in "\0\n\r\\:~"):
-            raise wrong(f"`{name}` is not a relative path", "write the path relative to this file")
+            raise wrong(f"`{name}` is not a valid relative path", "write the path relative to this file")
         file = path.parent / name
         if not file.is_file():
             there = [p.name for p in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
