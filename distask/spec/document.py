@@ -422,7 +422,7 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     since = error.context_mark
     closed = problem == "found unexpected end of stream"
     where = "" if closed or not since or not since.line else f", in the block that starts on line {since.line + 1}"
-    return f"this is not YAML: {told}{where}"
+    return f"invalid YAML: {told}{where}"
 
 
 def _yaml_hint(lines: Sequence[str], error: yaml.MarkedYAMLError) -> str | None:

@@ -133,7 +133,7 @@ def test_a_fault_of_syntax_has_its_place(text, place):
     (found,) = refused(text)
 
     assert (found.line, found.column) == place
-    assert found.message.startswith("this is not YAML")
+    assert found.message.startswith("invalid YAML")
 
 
 def test_an_unquoted_template_gets_the_mend():

@@ -324,7 +324,7 @@ class _Call(Checker):
                 path, f"`align_to` needs a list, but `{name}` is {article(kind)}", f"set `type: list` for `{name}`"
             )
 
-    # the rest
+    # mappings, request modes and cases
 
     def _mappings(self) -> None:
         added = [*self.spec.outputs, *(f"{name}_{how}" for name, hows in self.spec.aggregate.items() for how in hows)]

@@ -67,7 +67,7 @@ def _cases(draft: Draft, rows: list[Any]) -> None:
             draft.cases.append({"input": values, "reply": row["expected"], "expect": {OUTPUT: row["expected"]}})
     without = len(rows) - len(draft.cases)
     if without:
-        what = f"of `testData`, {several(without, 'row')} without `expected` {'is' if without == 1 else 'are'}"
-        draft.leave(what, "a case needs an expected reply; use it as a row of the data")
+        what = f"{several(without, 'row')} of `testData` without `expected` {'is' if without == 1 else 'are'}"
+        draft.leave(what, "a case needs an expected reply; run the task on such rows")
     if draft.schema is not None and draft.cases:
         draft.leave("the rows of `testData` are", "they expect text, but replies have a schema")

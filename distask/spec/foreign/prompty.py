@@ -56,7 +56,7 @@ def _jinja(draft: Draft, body: str) -> str:
     if found := re.search(r"\{\{\s*[#^/>&!].*?\}\}", body):
         raise UsageError(f"{draft.source}: `{found[0]}` is a Mustache tag; rewrite it in Jinja")
     if images := re.findall(r"!\[[^\]]*\]\([^)]*\)", body):
-        draft.leave(f"the image {images[0]} stays in the text and is", "use a part `{image: …}` to send it")
+        draft.leave(f"the image {images[0]} (kept as text) is", "use a part `{image: …}` to send it")
     return re.sub(r"\{\{\{(.*?)\}\}\}", r"{{\1}}", body)
 
 

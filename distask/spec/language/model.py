@@ -214,8 +214,7 @@ class RegexParser(ParserBase):
     )
     align_to: str | None = Field(
         None,
-        description="A list column that sets the number of entries, with find: all; a missing entry or one of the"
-        " wrong type is null",
+        description="A list column that sets the number of entries, with find: all; a missing or invalid entry is null",
     )
     scale: dict[str, int | float | str] | None = Field(
         None,
@@ -286,7 +285,7 @@ class ChoiceParser(ParserBase):
 
 
 class LogprobsParser(ParserBase):
-    """The expected value of the answers, or the most likely one. Requires `llm: {logprobs: true}`."""
+    """The expected value of several answers, or the most likely one. Requires `llm: {logprobs: true}`."""
 
     parser: Literal["logprobs"]
     choices: list[str | int | float] | dict[str, int | float] | str = Field(
@@ -396,7 +395,7 @@ class RawCompletion(Model):
     """Send the chat as plain text for the model to continue, as base models expect."""
 
     template: str | None = Field(
-        None, description="An expression for the chat template (a model family) that marks the turns; none if omitted"
+        None, description="An expression for the name of a chat template (a model family) that marks the turns"
     )
     open: Literal["user", "assistant"] | None = Field(None, description="The role whose turn the model continues")
 

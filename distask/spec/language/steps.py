@@ -34,7 +34,7 @@ class TaskStep(Step):
     """Run a task: a file, a built-in task, or an inline task."""
 
     task: str | dict[str, Any] = Field(
-        description="A file relative to this one, the name of a built-in task, or the keys of an inline task"
+        description="A path relative to this file, the name of a built-in task, or the keys of an inline task"
     )
     params: dict[str, Any] = Field({}, description="The task's params, as values or templates")
     llm: Annotated[StepLLM | None, BeforeValidator(lambda v: {"config": v} if isinstance(v, str) else v)] = Field(
@@ -213,7 +213,7 @@ class SampleStep(Step):
     """Take a random sample of rows, based on the run's seed. Rows keep their order."""
 
     sample: Annotated[Sample, BeforeValidator(_sampled)] = Field(
-        description="{n} or {fraction}; or an integer, or a fraction below 1"
+        description="{n}, {fraction}, an integer, or a fraction below 1"
     )
 
 
