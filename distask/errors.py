@@ -122,4 +122,4 @@ class InvalidReply(RowError):  # noqa: N818 - the reply is invalid, not the prog
         super().__init__(kind, message)
         self.progress = progress
         self.parser: Any = None
-        """The spec's parser that wrote the message; None if the spec is unknown."""
+        """The spec's parser that produced the message; None if unknown."""

@@ -54,7 +54,7 @@ class _Node(Struct):
 
 
 class Document:
-    """A YAML text, its data, and the position of each value."""
+    """A YAML document, its data, and the position of each value."""
 
     def __init__(self, text: str, file: str, root: _Node) -> None:
         self.text = text
@@ -65,7 +65,7 @@ class Document:
 
     @classmethod
     def parse(cls, text: str, file: str, faults: list[Diagnostic] | None = None) -> Document:
-        """Parse a text; raises `SpecError` for a fatal error.
+        """Parse YAML; raises `SpecError` for a fatal error.
 
         Other errors (a duplicate key, a custom tag, a merge key) are added to `faults` if it is given, else raised.
         """
@@ -301,7 +301,7 @@ def _told(fault: Callable[..., Diagnostic]) -> Callable[[_Refused], Diagnostic]:
 
 
 def _character(text: str, byte: int) -> int:
-    """Return the index of the character at a byte of the UTF-8 text."""
+    """Return the index of the character at a byte of UTF-8 text."""
     return min(len(text.encode()[:byte].decode(errors="ignore")), len(text) - 1)
 
 

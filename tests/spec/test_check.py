@@ -285,7 +285,7 @@ def test_types_and_bounds_do_not_contradict_each_other(param, found):
     [
         ("{options: [a, b], weights: [1, 2]}", []),
         ("{options: [a, b], weights: [1]}", ["[: there are 2 options and 1 weights"]),
-        ("{options: [a, b], weights: [0, 0]}", ["[: weights can't be negative, and one must be greater than 0"]),
+        ("{options: [a, b], weights: [0, 0]}", ["[: weights can't be negative, and at least one must be positive"]),
         ("{range: [5, 1]}", ["[: the range is reversed: 5 is greater than 1"]),
         ("{range: [1, 5], options: [a]}", ["d: a draw needs either `options` or `range`"]),
         ("{}", ["d: a draw needs either `options` or `range`"]),

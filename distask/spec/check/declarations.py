@@ -215,7 +215,7 @@ class Checker(TemplateChecker):
             told = f"there are {len(draw.options)} options and {len(draw.weights)} weights"
             self._tell((*path, "weights"), told, "write one weight per option")
         elif any(w < 0 for w in draw.weights) or not sum(draw.weights) > 0:
-            self._tell((*path, "weights"), "weights can't be negative, and one must be greater than 0")
+            self._tell((*path, "weights"), "weights can't be negative, and at least one must be positive")
 
     def _pattern(self, path: Place, pattern: str, flags: str = "", flags_path: Place = ()) -> tuple[str, ...] | None:
         """Return the pattern's groups; report an invalid pattern and return None."""

@@ -27,7 +27,7 @@ MAX_NODES = 20_000
 
 MAX_EXPONENT = 64
 MAX_REPEAT = 100_000
-"""Maximum literal operand of `*` on a text or list; larger ones can exhaust memory. Exponents have a limit too."""
+"""Limits for literal operands of `**` and `*`; larger values can exhaust memory."""
 
 GLOBALS = frozenset({"range", "dict", "namespace", "joiner", "cycler"})
 """Names available in every template."""

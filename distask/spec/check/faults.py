@@ -289,7 +289,7 @@ _TYPE_WORDS = {
 
 
 def slugified(text: str) -> str:
-    """Convert a text to lowercase letters, digits and single hyphens; the result may be empty."""
+    """Convert text to lowercase letters, digits and single hyphens; the result may be empty."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 

@@ -217,7 +217,7 @@ class _Flow(Checker):
             self._tell(place, f"`{name}` is reserved: every run adds this column", "rename it", key=True)
 
     def _value(self, place: Place, value: Any, seen: Scope) -> None:
-        """Check a value of any type, in which texts with braces are templates."""
+        """Check a value of any type; strings with braces are templates."""
         if isinstance(value, str):
             if "{{" in value or "{%" in value:
                 self._template(place, value, seen)

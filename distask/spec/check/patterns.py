@@ -5,8 +5,8 @@ A pattern runs on RE2, in linear time, if RE2 can express its meaning in Python;
 with the same matches.
 
 RE2 differs from Python: `\w`, `\d`, `\s` and `\b` are ASCII only, `$` matches only at the end, and `\Z` and the
-verbose flag are not supported. So each pattern is rewritten twice: for ASCII texts, and with Unicode classes for all
-other texts.
+verbose flag are not supported. So each pattern is rewritten twice: for ASCII text, and with Unicode classes for other
+text.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Pattern:
 
     @cached_property
     def _backtracking(self) -> Any:
-        """The engine for texts that RE2 can't read; compiled when needed because `regex` is slow to import."""
+        """The engine for text that RE2 can't read; compiled when needed because `regex` is slow to import."""
         return _regex(self._for_regex, self._flags)
 
     def find(self, text: str) -> Match | None:
@@ -174,7 +174,7 @@ def _re2(pattern: str) -> Any:
 
 
 def _longest(engine: Any) -> int:
-    """Return the maximum length of a text for an RE2 program."""
+    """Return the maximum text length for an RE2 program."""
     return 0 if engine is None else WORK // max(1, engine.programsize)
 
 
@@ -253,7 +253,7 @@ def _regex(pattern: str, flags: int) -> Any:
 
 
 def _for_re2(pattern: str, flags: str) -> tuple[str | None, str | None, bool]:
-    """Rewrite a pattern for RE2: for ASCII texts, for all texts, and whether it misreads a newline at the end.
+    """Rewrite a pattern for RE2: for ASCII text, for all text, and whether it misreads a newline at the end.
 
     A rewritten pattern is None if RE2 can't express it.
     """

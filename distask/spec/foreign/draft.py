@@ -211,7 +211,7 @@ def _short(value: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes multi-line texts as blocks."""
+    """Writes multi-line strings as blocks."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the dumper's interface
         """Repeat values instead of using aliases."""
@@ -233,7 +233,7 @@ ROLE = re.compile(
 
 
 def messages_of(text: str, alone: str = "system") -> list[dict[str, str]]:
-    """Split a text into messages; text without a role gets the role `alone`."""
+    """Split text into messages; text without a role gets the role `alone`."""
     parts = ROLE.split(text)
     made = [
         {"role": role.lower(), "content": _content(body)} for role, body in zip(parts[1::2], parts[2::2], strict=True)

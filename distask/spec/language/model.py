@@ -87,7 +87,7 @@ class Input(Typed):
 class Param(Typed):
     """A value that a run can set with `--param name=value`."""
 
-    default: Any = Field(None, description="The value if the run sets none; without a default, the run must set it")
+    default: Any = Field(None, description="The value if the run sets none; a param without a default is required")
     template: bool = Field(
         False, description="Whether the value is itself a template, with access to the row's columns"
     )
@@ -180,7 +180,7 @@ class ParserBase(Model):
     """The common keys of all parsers."""
 
     when: str | None = Field(None, description="An expression over params; the parser is used only if it is true")
-    columns: dict[str, Any] | None = Field(None, description="Column to an expression over the parsed values")
+    columns: dict[str, Any] | None = Field(None, description="Mapping of columns to expressions over the parsed values")
 
 
 class TextParser(ParserBase):
@@ -218,7 +218,7 @@ class RegexParser(ParserBase):
     )
     scale: dict[str, int | float | str] | None = Field(
         None,
-        description="Group to the maximum of its scale, a number or an expression for one: the group is read as"
+        description="Mapping of groups to the maximum of their scale, or an expression for it: a group is read as"
         " a score (`4`, `<4>`, `**4**`, `4/5`, `4 out of 5`), and a score on another scale (`8/10`) is invalid",
     )
 
@@ -269,7 +269,7 @@ class SectionsParser(ParserBase):
     """Text between markers becomes columns."""
 
     parser: Literal["sections"]
-    markers: dict[str, str] = Field(min_length=1, description="Column to the marker before its text")
+    markers: dict[str, str] = Field(min_length=1, description="Mapping of columns to the marker before their text")
 
 
 class ChoiceParser(ParserBase):
@@ -349,7 +349,7 @@ class LLM(Model):
     logit_bias: dict[str, float] | None = None
     logprobs: bool | None = Field(None, description="Whether to request the log probabilities of tokens")
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    reasoning_effort: str | None = Field(None, description="How much a reasoning model thinks")
+    reasoning_effort: str | None = Field(None, description="The effort of a reasoning model")
     verbosity: str | None = None
     service_tier: str | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -366,7 +366,7 @@ class LLM(Model):
 class OnInvalid(Model):
     """What to do with a reply that can't be parsed, has the wrong type or fails a check."""
 
-    retry: int = Field(0, ge=0, le=100, description="The number of retries")
+    retry: int = Field(0, ge=0, le=100, description="The maximum number of retries")
     feedback: bool = Field(False, description="Whether a retry shows the reply and its error to the model")
     fallback: LLM | str | None = Field(
         None,
@@ -438,8 +438,8 @@ class Spec(Model):
     )
     add_raw_input: bool = Field(True, description="Whether to keep the chat in the metadata")
     add_raw_output: bool = Field(True, description="Whether to keep the raw reply in the metadata")
-    input_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
-    output_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
+    input_mappings: dict[str, str] = Field({}, description="Mapping of task columns to dataset columns")
+    output_mappings: dict[str, str] = Field({}, description="Mapping of task columns to dataset columns")
     llm: LLM = Field(LLM.model_construct(), description="Default generation parameters")
 
 
@@ -457,8 +457,8 @@ class TaskSpec(Spec):
     on_invalid: OnInvalid = Field(OnInvalid.model_construct(retry=0, feedback=False, fallback=None, then="null"))
     aggregate: dict[str, Annotated[list[Reduction], Field(min_length=1), BeforeValidator(_listed)]] = Field(
         {},
-        description="Output to the aggregates of its values over grouped generations: mean, median, majority, min, max,"
-        " std, agreement, or a list of these; each adds a column `<output>_<how>`",
+        description="Mapping of outputs to aggregates over grouped generations: mean, median, majority, min, max, std,"
+        " agreement, or a list of these; each adds a column `<output>_<how>`",
     )
     structured_output: bool | StructuredOutput | None = Field(
         None, description="true: use a JSON Schema made from `outputs`; or the format that the server enforces"

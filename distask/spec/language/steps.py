@@ -44,9 +44,9 @@ class TaskStep(Step):
     group_generations: bool | None = Field(
         None, description="Whether to make one row with lists instead of one row per reply"
     )
-    input_mappings: dict[str, str] = Field({}, description="Task column to the column it reads")
+    input_mappings: dict[str, str] = Field({}, description="Mapping of task columns to the columns they read")
     output_mappings: dict[str, str] = Field(
-        {}, description="Task column to its new name; an existing column is replaced"
+        {}, description="Mapping of task columns to new names; existing columns are replaced"
     )
 
 
@@ -65,7 +65,7 @@ class RepeatStep(Step):
     until: str | None = Field(None, description="An expression that ends the loop if it is true after a turn")
     steps: list["AnyStep"] = Field(min_length=1, description="The steps of each turn")
     collect: Collect = Field(
-        None, description="New list column to the column to collect after each turn; or a list of columns"
+        None, description="Mapping of new list columns to the columns to collect after each turn, or a list of columns"
     )
 
 
@@ -75,7 +75,8 @@ class ForEachStep(Step):
     for_each: str = Field(description='"name in expression": the steps can read the name and `loop_index` as columns')
     steps: list["AnyStep"] = Field(min_length=1, description="The steps for each item")
     collect: Collect = Field(
-        None, description="List column to the column to collect from the steps; defaults to all columns they make"
+        None,
+        description="Mapping of list columns to the columns to collect; defaults to all columns that the steps make",
     )
 
 
@@ -88,7 +89,7 @@ class FilterStep(Step):
 class SetStep(Step):
     """Compute columns."""
 
-    set: dict[str, Any] = Field(min_length=1, description="Column to a template or value")
+    set: dict[str, Any] = Field(min_length=1, description="Mapping of columns to templates or values")
 
 
 class PythonStep(Step):
@@ -145,7 +146,7 @@ class DropStep(Step):
 class RenameStep(Step):
     """Rename columns."""
 
-    rename: dict[str, str] = Field(min_length=1, description="Column to its new name")
+    rename: dict[str, str] = Field(min_length=1, description="Mapping of columns to new names")
 
 
 class Dedup(Model):
