@@ -156,7 +156,7 @@ def test_a_node_of_a_flow_reads_the_flows_inputs_and_its_constants(folder):
     ("source", "told"),
     [
         (["basic.prompty"], ["`weird: 3`", "the endpoint (azure_openai)", "`authors`", "the input `unused`"]),
-        (["sum.prompt.yml"], ["1 row without `expected`", "the evaluator `starts well`"]),
+        (["sum.prompt.yml"], ["1 row of `testData` without `expected`", "the evaluator `starts well`"]),
         (["flow", "--node", "classify"], ["`text` is the output of the node `fetch`", "`fetch`, `loops` are", "the connection `mine`"]),
     ],
     ids=lambda a: str(a[0]),
