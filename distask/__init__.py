@@ -1,4 +1,4 @@
-"""Make and judge datasets with LLMs, from tasks that are YAML files.
+"""Generate and evaluate datasets with LLMs, using tasks defined in YAML.
 
 from distask import Task, run
 
@@ -34,7 +34,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for only then, so that `import distask` costs nothing."""
+    """Import public names on first access, so that `import distask` is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

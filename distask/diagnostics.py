@@ -1,4 +1,4 @@
-"""Say what is wrong in a file so that it can be mended: the place, the line, a caret, a hint."""
+"""Describe errors in files: position, source line, caret and hint."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONGEST_SOURCE = 160
-"""Characters of a line that are shown."""
+"""Maximum number of characters shown of a source line."""
 
 _LONGEST_MESSAGE = 1_000
-"""Characters of a message or a hint that are shown: they may quote a name of any length."""
+"""Maximum length of a message or hint, which may quote a name of any length."""
 
 _LONGEST_LIST = 8
-"""Known words that a hint lists."""
+"""Maximum number of known words in a hint."""
 
 
 JOINERS = "\u200c\u200d"
-"""Invisible, and part of how Persian, Hindi and emoji are written; they move nothing."""
+"""Invisible joiners, used in Persian, Hindi and emoji. They do not reorder text."""
 
 
 class Diagnostic(Struct, frozen=True):
-    """One fault. Lines and columns count from 1, in characters; line 0 is the file as a whole."""
+    """An error or warning. Lines and columns start at 1, in characters; line 0 is the entire file."""
 
     file: str
     line: int
@@ -35,9 +35,9 @@ class Diagnostic(Struct, frozen=True):
     message: str
     hint: str | None = None
     source: str | None = None
-    """The line as it stands in the file."""
+    """The source line."""
     length: int = 1
-    """How many characters the caret underlines."""
+    """Number of underlined characters."""
     severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
@@ -53,14 +53,14 @@ class Diagnostic(Struct, frozen=True):
         return f"{head}\n{number} | {shown}\n{' ' * len(number)} | {caret}{mend}"
 
     def _excerpt(self, source: str) -> tuple[str, str, str]:
-        """What is shown of the line, what stands before the caret, and what the caret underlines."""
+        """Return the shown part of the line, the text before the caret, and the underlined text."""
         skipped = max(0, self.column - 1 - _LONGEST_SOURCE // 2) if len(source) > _LONGEST_SOURCE else 0
         shown = "".join(_one_cell(c) for c in source[skipped : skipped + _LONGEST_SOURCE])
         begin = self.column - 1 - skipped
         return shown, shown[:begin].ljust(begin), shown[begin : begin + self.length]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for `--format json`."""
+        """Return plain data for `--format json`."""
         return {
             "file": self.file,
             "line": self.line or None,
@@ -72,7 +72,7 @@ class Diagnostic(Struct, frozen=True):
         }
 
     def github(self) -> str:
-        """A workflow command, which GitHub shows beside the line."""
+        """Return a workflow command, which GitHub shows at the line."""
         text = self.message if self.hint is None else f"{self.message} ({self.hint})"
         escaped = visible(text, keep="\n").replace("%", "%25").replace("\n", "%0A")
         file = visible(self.file).replace("%", "%25").replace(",", "%2C").replace(":", "%3A")
@@ -81,19 +81,19 @@ class Diagnostic(Struct, frozen=True):
 
 
 def visible(text: str, keep: str = "\n") -> str:
-    r"""The text with control and direction characters as escapes (`\x1b`): a terminal shows them and obeys none."""
+    r"""Escape control and direction characters (`\x1b`), so that a terminal does not interpret them."""
     if text.isprintable():
         return text
     return "".join(c if c in keep or not _hidden(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def safe(text: str) -> str:
-    """A text with control and direction characters shown as escapes; line ends stay, tabs become spaces."""
+    """Escape control and direction characters; keep line breaks, and replace tabs with spaces."""
     return visible(text.expandtabs(4), keep="\n" + JOINERS)
 
 
 def visible_json(text: str) -> str:
-    """JSON that means the same, and drives no terminal: the same characters, as JSON's own escapes."""
+    """Escape control and direction characters in JSON text with JSON escapes; the data stays the same."""
     if text.isprintable():
         return text
     return "".join(c if c == "\n" or not _hidden(c) else json.dumps(c)[1:-1] for c in text)
@@ -114,7 +114,7 @@ def _one_cell(character: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Cells of a terminal: wide characters take two, combining ones none."""
+    """Return the width in terminal cells: wide characters take two, combining characters none."""
     if text.isascii():
         return len(text)
     return sum(
@@ -123,7 +123,7 @@ def _width(text: str) -> int:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant, or None."""
+    """Return the closest known word, or None."""
     by_lower = {k.lower(): k for k in known}
     if word.lower() in by_lower:
         return by_lower[word.lower()]
@@ -132,7 +132,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """A hint that names the nearest known word, or lists a few; None where nothing is known."""
+    """Return a hint with the closest known word or a few known words; None if there are none."""
     words = list(known)
     close = nearest(word, words)
     if close is not None:

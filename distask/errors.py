@@ -1,17 +1,17 @@
-"""Every error that distask raises on purpose.
+"""The exceptions that distask raises.
 
     DistaskError
-    ├── UsageError            2: wrong usage, before any call
-    │   ├── SpecError         a spec that is wrong, with all its diagnostics
-    │   ├── ConfigError       an LLM config, a flag or a variable that is wrong or missing
+    ├── UsageError            2: wrong usage, found before any request
+    │   ├── SpecError         an invalid task spec, with all diagnostics
+    │   ├── ConfigError       a wrong or missing LLM config, option or variable
     │   ├── InputError        data that can't be read, with file, line and column
     │   └── OutputBusy        another run is writing the output
-    ├── RunError              1: the run can't go on; what was paid for is kept
-    │   ├── EndpointError     the key, the model, the quota or the server's address
+    ├── RunError              1: the run can't continue; received replies are kept
+    │   ├── EndpointError     wrong key, model, quota or server address
     │   ├── StoreError        the store can't be opened, read or written
-    │   └── OutputError       the result can't be written
-    └── RowError              one row's own; the run goes on
-        └── InvalidReply      a reply that the parser, a type or a check refuses
+    │   └── OutputError       the output can't be written
+    └── RowError              an error in one row; the run continues
+        └── InvalidReply      a reply rejected by a parser, a type or a check
 
 The number is the exit code of the command line.
 """
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 
 class DistaskError(Exception):
-    """The root of the tree; `exit_code` is what the command line ends with, `kind` a short stable word for programs."""
+    """Base class. `exit_code` is the exit code of the command line; `kind` is a short, stable name for programs."""
 
     exit_code: ClassVar[int] = 1
     kind: str = "run"
 
 
 class UsageError(DistaskError):
-    """Wrong usage, told before any call."""
+    """Wrong usage, found before any request is sent."""
 
     exit_code: ClassVar[int] = 2
     kind = "usage"
 
 
 class SpecError(UsageError):
-    """An invalid spec; `diagnostics` has a `distask.diagnostics.Diagnostic` for each fault, in the file's order."""
+    """An invalid spec; `diagnostics` has a `distask.diagnostics.Diagnostic` for each error, in file order."""
 
     kind = "spec"
 
@@ -51,32 +51,32 @@ class SpecError(UsageError):
 
 
 class ConfigError(UsageError):
-    """An LLM config, a flag or an environment variable that is wrong or missing."""
+    """A wrong or missing LLM config, option or environment variable."""
 
     kind = "config"
 
 
 class InputError(UsageError):
-    """Data that can't be read. The message begins with `file:line:column:` where they are known."""
+    """Data that can't be read. The message starts with `file:line:column:` if these are known."""
 
     kind = "input"
 
 
-class OutputBusy(UsageError):  # noqa: N818 - it is; nothing went wrong
+class OutputBusy(UsageError):  # noqa: N818 - a state, not a failure
     """Another run is writing the output."""
 
 
 class RunError(DistaskError):
-    """The run can't go on; every completion that arrived is in the store."""
+    """The run can't continue. All received replies are in the store."""
 
     stats: Any = None
-    """The counts up to there, a `distask.runner.stats.Stats`; None where nothing was counted."""
+    """The `distask.runner.stats.Stats` up to the error, or None."""
     partial: Path | None = None
-    """The file that holds the rows that are done."""
+    """The file with the finished rows."""
 
 
 class EndpointError(RunError):
-    """The endpoint refuses every request: key, quota, model or address."""
+    """The endpoint rejects every request: wrong key, quota, model or address."""
 
     kind = "endpoint"
 
@@ -88,13 +88,13 @@ class StoreError(RunError):
 
 
 class OutputError(RunError):
-    """The result can't be written."""
+    """The output can't be written."""
 
     kind = "output"
 
 
 class RowError(DistaskError):
-    """One row's own failure: `kind` is a short stable word for counting, the message is for people."""
+    """An error in one row: `kind` is a short, stable name for counting; the message is for people."""
 
     def __init__(self, kind: str, message: str) -> None:
         self.kind = kind
@@ -103,23 +103,23 @@ class RowError(DistaskError):
 
 
 class Progress(IntEnum):
-    """How far a parser came with a reply that it could not use."""
+    """How much of an invalid reply a parser could read."""
 
     UNUSED = 0
-    """The server did not send what the parser reads."""
+    """The server did not send the data that the parser needs."""
     NOTHING = 1
-    """It found nothing of what it looks for."""
+    """Nothing was found."""
     PART = 2
-    """It found some of it, or something that is broken."""
+    """Some values were found, or broken ones."""
     VALUES = 3
-    """It found the values, and their types or a check refuse them."""
+    """The values were found but rejected by their types or by a check."""
 
 
-class InvalidReply(RowError):  # noqa: N818 - a reply is invalid; it is no program error
-    """A reply that the parser, a column's type or a check refuses."""
+class InvalidReply(RowError):  # noqa: N818 - the reply is invalid, not the program
+    """A reply rejected by the parser, a column's type or a check."""
 
     def __init__(self, kind: str, message: str, progress: Progress = Progress.NOTHING) -> None:
         super().__init__(kind, message)
         self.progress = progress
         self.parser: Any = None
-        """The parser of the spec whose message this is; None where the spec is not known."""
+        """The spec's parser that produced the message; None if unknown."""

@@ -1,4 +1,4 @@
-"""Say figures as people do: counts, sums of money, prices, times."""
+"""Format numbers for people: counts, costs, tokens and durations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def amount(count: int) -> str:
-    """A count in a few figures: 950, 12.3k, 3.4M."""
+    """Format a count with few digits: 950, 12.3k, 3.4M."""
     for least, unit_size, unit in ((10**9, 10**9, "G"), (10**6, 10**6, "M"), (10**4, 10**3, "k")):
         if count >= least:
             return f"{count / unit_size:.1f}{unit}"
@@ -14,14 +14,14 @@ def amount(count: int) -> str:
 
 
 def money(usd: float) -> str:
-    """An amount of USD: $0, $0.0012, $0.25, $1,234.50; two figures at least, so that no cost looks like none."""
+    """Format USD: $0, $0.0012, $0.25, $1,234.50. Small amounts keep two digits, so that no cost looks like zero."""
     if usd <= 0:
         return "$0"
     return f"${usd:,.{max(2, 1 - math.floor(math.log10(usd)))}f}"
 
 
 def tokens(into: int, out: int, *, cached: int = 0, cache_writes: int = 0, reasoning: int = 0) -> str:
-    """Counts of tokens, parts only where there are some: 1,931 in (1,024 cached), 203 out (128 reasoning)."""
+    """Format token counts, leaving out zero parts: 1,931 in (1,024 cached), 203 out (128 reasoning)."""
     parts = [
         f"{count:,} {word}" for count, word in ((cached, "cached"), (cache_writes, "written to the cache")) if count
     ]
@@ -31,13 +31,13 @@ def tokens(into: int, out: int, *, cached: int = 0, cache_writes: int = 0, reaso
 
 
 def several(count: int, word: str) -> str:
-    """A count and its word: 1 row, 2 rows; 1 reply, 2 replies."""
+    """Format a count and its noun: 1 row, 2 rows; 1 reply, 2 replies."""
     plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("ch") else f"{word}s"
     return f"{count:,} {word if count == 1 else plural}"
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: 3.2 s, 4 min 5 s, 2 h 10 min."""
+    """Format a duration: 3.2 s, 4 min 5 s, 2 h 10 min."""
     minutes, rest = divmod(round(seconds), 60)
     if seconds < 60 and minutes == 0:
         return f"{seconds:.1f} s"

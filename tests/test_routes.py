@@ -192,10 +192,10 @@ def test_an_embedding_is_asked_once_and_kept(ask, server):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("prefill: true", "the last one is the user's"),
-        ("completion: true\nreturns: image", "different things"),
-        ("completion: {open: user}", "family"),
-        ("returns: image\non_invalid: {feedback: true}", "no chat"),
+        ("prefill: true", "the last role is user"),
+        ("completion: true\nreturns: image", "can't be combined"),
+        ("completion: {open: user}", "`open` needs"),
+        ("returns: image\non_invalid: {feedback: true}", "needs a chat"),
     ],
 )
 def test_what_does_not_go_together_is_told(tmp_path, change, words):

@@ -1,7 +1,6 @@
-"""Read a YAML text with the position of everything in it.
+"""Read YAML and keep the position of every value.
 
-Scalars are YAML 1.2's (`no` is a string), a duplicate key is an error, and a text that would grow without bound when
-its aliases are written out is refused before it does.
+Scalars follow YAML 1.2 (`no` is a string). Duplicate keys and aliases that expand to too many values are errors.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ MAX_BYTES = 4 << 20
 MAX_DEPTH = 64
 _TOO_DEEP = f"this is nested deeper than {MAX_DEPTH} levels"
 MAX_NODES = 100_000
-"""Values of one file; each costs some time to read."""
+"""Maximum number of values in a file."""
 MAX_EXPANDED = 10_000
-"""Values that the aliases of one file may add."""
+"""Maximum number of values that the aliases of a file may add."""
 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-"""Where YAML begins a new line."""
+"""YAML line breaks."""
 
 _NULL = {"", "~", "null", "Null", "NULL"}
 _TRUE = {"true", "True", "TRUE"}
@@ -42,20 +41,20 @@ _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool",
 
 class _Node(Struct):
     value: Any
-    """A scalar; a list of nodes; a dict of key to node."""
+    """A scalar, a list of nodes, or a dict of key to node."""
     start: Any
-    """A mark of PyYAML: line, column and index, from 0."""
+    """A PyYAML mark: line, column and index, from 0."""
     end: Any
     style: str | None = None
     keys: dict[Any, _Node] = field(default_factory=dict)
     size: int = 1
-    """Values in it, itself included."""
+    """Number of values, including itself."""
     height: int = 1
-    """Levels in it, its own included."""
+    """Number of levels, including its own."""
 
 
 class Document:
-    """A YAML text, its data, and where each value stands."""
+    """A YAML document, its data, and the position of each value."""
 
     def __init__(self, text: str, file: str, root: _Node) -> None:
         self.text = text
@@ -66,10 +65,9 @@ class Document:
 
     @classmethod
     def parse(cls, text: str, file: str, faults: list[Diagnostic] | None = None) -> Document:
-        """Read a text; raises `SpecError` with the fault that stops the reading.
+        """Parse YAML; raises `SpecError` for a fatal error.
 
-        What does not stop it (a duplicate key, a custom tag, a merge key) is put into `faults` where that is given, and
-        raised where it is not.
+        Other errors (a duplicate key, a custom tag, a merge key) are added to `faults` if it is given, else raised.
         """
         text = text.removeprefix("\ufeff")
         lines, starts = _lines(text)
@@ -95,7 +93,7 @@ class Document:
         except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
             at = error.start if isinstance(error, UnicodeEncodeError) else _character(text, error.position)
             line = bisect_right(starts, at) - 1
-            message = f"the character U+{ord(text[at]):04X} can't stand in YAML"
+            message = f"the character U+{ord(text[at]):04X} is not allowed in YAML"
             hint = 'write it as an escape in double quotes ("\\x1b")'
             raise SpecError([fault(message, (line, at - starts[line]), hint)]) from None
         found_on = [_told(fault)(refused) for refused in composer.refused]
@@ -106,24 +104,24 @@ class Document:
         return cls(text, file, root)
 
     def part(self, path: Sequence[str | int]) -> Document:
-        """What stands at a place, as a document of its own in the same file."""
+        """Return the value at a place as a separate document."""
         node, _ = self._find(path)
         return Document(self.text, self.file, node)
 
     def rename(self, path: Sequence[str | int], key: Any, meant: str) -> None:
-        """Let `meant` lead to what stands under `key`, so that a misspelt key's value can be read on."""
+        """Make the value of `key` available as `meant`, so that a misspelled key's value can be checked."""
         node, _ = self._find(path)
         if isinstance(node.value, dict) and key in node.value:
             node.value[meant], node.keys[meant] = node.value[key], node.keys[key]
 
     def position(self, path: Sequence[str | int], *, key: bool = False) -> tuple[int, int]:
-        """Line and column (from 1) of a value, or of its key; of the nearest above where the path leads nowhere."""
+        """Return line and column (from 1) of a value or its key; of the nearest parent if the path does not exist."""
         node, key_node = self._find(path)
         mark = key_node.start if key and key_node is not None else node.start
         return mark.line + 1, mark.column + 1
 
     def inside(self, path: Sequence[str | int], offset: int) -> tuple[int, int]:
-        """Line and column (from 1) of a character of a scalar, whatever the style it is written in."""
+        """Return line and column (from 1) of a character in a scalar of any style."""
         node, _ = self._find(path)
         if not isinstance(node.value, str):
             return self.position(path)
@@ -143,7 +141,7 @@ class Document:
         offset: int | None = None,
         length: int | None = None,
     ) -> Diagnostic:
-        """A fault at a value, at its key, or at a character inside of it."""
+        """Return an error at a value, its key, or a character in it."""
         line, column = self.position(path, key=key) if offset is None else self.inside(path, offset)
         source = self.lines[min(line, len(self.lines)) - 1]
         if length is None:
@@ -180,7 +178,7 @@ class Document:
         return first + row + 1, indent + column + 1
 
 
-class _Refused(Exception):  # noqa: N818 - it is turned into a diagnostic at once
+class _Refused(Exception):  # noqa: N818 - always converted to a diagnostic
     def __init__(self, message: str, mark: Any, hint: str | None = None, length: int = 1) -> None:
         super().__init__(message)
         self.mark = mark
@@ -189,11 +187,11 @@ class _Refused(Exception):  # noqa: N818 - it is turned into a diagnostic at onc
 
 
 class _Composer:
-    """Builds nodes from the parser's events, within bounds."""
+    """Builds nodes from parser events, within limits."""
 
     def __init__(self) -> None:
         self.refused: list[_Refused] = []
-        """What is wrong, but does not stop the reading."""
+        """Errors that do not stop parsing."""
         self._values = 0
         self._expanded = 0
         self._anchors: dict[str, _Node] = {}
@@ -202,17 +200,15 @@ class _Composer:
 
     def compose(self, text: str) -> _Node:
         self._events = iter(yaml.parse(text, Loader=yaml.CSafeLoader))
-        next(self._events)  # the stream's start
+        next(self._events)  # stream start
         first = next(self._events)
         if isinstance(first, yaml.StreamEndEvent):
-            raise _Refused(
-                "the file is empty", first.start_mark, "a task needs format_input, outputs and format_output"
-            )
+            raise _Refused("the file is empty", first.start_mark, "add format_input, outputs and format_output")
         root = self._node(next(self._events), 1)
-        next(self._events)  # the document's end
+        next(self._events)  # document end
         more = next(self._events)
         if not isinstance(more, yaml.StreamEndEvent):
-            raise _Refused("there is a second document in the file", more.start_mark, "one file holds one task")
+            raise _Refused("the file contains a second document", more.start_mark, "write one task per file")
         return root
 
     def _node(self, event: Any, depth: int) -> _Node:
@@ -222,13 +218,11 @@ class _Composer:
             return self._alias(event, depth)
         self._values += 1
         if self._values > MAX_NODES:
-            raise _Refused(f"the file holds more than {MAX_NODES:,} values", event.start_mark)
+            raise _Refused(f"the file contains more than {MAX_NODES:,} values", event.start_mark)
         if event.tag is not None and event.tag not in _TAGS and event.tag != "!":
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self.refused.append(
-                _Refused(
-                    f"the tag `{tag}` is not known", event.start_mark, "a spec is plain YAML, without tags", len(tag)
-                )
+                _Refused(f"unknown tag `{tag}`", event.start_mark, "remove it; a spec has no tags", len(tag))
             )
         if event.anchor is not None:
             self._open.add(event.anchor)
@@ -246,13 +240,15 @@ class _Composer:
     def _alias(self, event: Any, depth: int) -> _Node:
         length = len(event.anchor) + 1
         if event.anchor in self._open:
-            raise _Refused(f"`*{event.anchor}` stands inside of what it stands for", event.start_mark, None, length)
+            raise _Refused(f"the alias `*{event.anchor}` refers to itself", event.start_mark, None, length)
         if event.anchor not in self._anchors:
-            raise _Refused(f"`*{event.anchor}` has no `&{event.anchor}` before it", event.start_mark, None, length)
+            raise _Refused(
+                f"the alias `*{event.anchor}` has no anchor `&{event.anchor}` before it", event.start_mark, None, length
+            )
         node = self._anchors[event.anchor]
         self._expanded += node.size
         if self._expanded > MAX_EXPANDED:
-            message = f"the aliases stand for more than {MAX_EXPANDED:,} values"
+            message = f"the aliases expand to more than {MAX_EXPANDED:,} values"
             raise _Refused(message, event.start_mark, None, length)
         if depth + node.height - 1 > MAX_DEPTH:
             raise _Refused(_TOO_DEEP, event.start_mark, None, length)
@@ -277,14 +273,14 @@ class _Composer:
             if key.value == "<<" and key.style in (None, ""):
                 self.refused.append(
                     _Refused(
-                        "YAML 1.2 has no merge key `<<`", key.start, "write the keys out, or alias whole values", 2
+                        "YAML 1.2 has no merge key `<<`", key.start, "write the keys, or alias the complete value", 2
                     )
                 )
             elif key.value in children:
                 first = keys[key.value].start.line + 1
-                hint = f"it stands in line {first} already"
+                hint = f"first used on line {first}"
                 length = key.end.column - key.start.column
-                self.refused.append(_Refused(f"the key `{key.value}` is there twice", key.start, hint, length))
+                self.refused.append(_Refused(f"duplicate key `{key.value}`", key.start, hint, length))
             else:
                 children[key.value], keys[key.value] = child, key
         values = list(children.values())
@@ -305,12 +301,12 @@ def _told(fault: Callable[..., Diagnostic]) -> Callable[[_Refused], Diagnostic]:
 
 
 def _character(text: str, byte: int) -> int:
-    """Which character of the text has a byte of its UTF-8."""
+    """Return the index of the character at a byte of UTF-8 text."""
     return min(len(text.encode()[:byte].decode(errors="ignore")), len(text) - 1)
 
 
 def _lines(text: str) -> tuple[list[str], list[int]]:
-    """The lines, without their ends, and the character where each begins."""
+    """Return the lines without line breaks, and the index where each starts."""
     lines, starts, at = [], [0], 0
     for found in _BREAK.finditer(text):
         lines.append(text[at : found.start()])
@@ -340,7 +336,7 @@ def _scalar(event: Any) -> Any:
 
 
 def scalar(text: str) -> Any:
-    """The value of one line of YAML, as on a command line; the text itself where it is no YAML."""
+    """Return the value of one line of YAML, as on a command line; the text itself if it is not YAML."""
     try:
         return Document.parse(text, "<value>").data if text.strip() else text
     except SpecError:
@@ -356,7 +352,7 @@ def _plain(node: _Node) -> Any:
 
 
 def _align(text: str, node: _Node, offset: int) -> int:
-    """Where a character of a scalar's value stands: both are walked side by side, past folds and escapes."""
+    """Return the source index of a character in a scalar's value, skipping folds and escapes."""
     at, end = _content_start(text, node), min(node.end.index, len(text))
     for character in node.value[:offset]:
         at = _past_joint(text, at, end, node)
@@ -379,7 +375,7 @@ def _align(text: str, node: _Node, offset: int) -> int:
 
 
 def _content_start(text: str, node: _Node) -> int:
-    """Where a scalar's own text begins, after its anchor, its tag, its quote or its block's header."""
+    """Return the index where a scalar's text starts, after its anchor, tag, quote or block header."""
     at: int = node.start.index
     while text[at : at + 1] in ("&", "!"):
         at = _past_space(text, at + len(re.match(r"\S*", text[at:])[0]), node.end.index)  # type: ignore[index]
@@ -395,38 +391,38 @@ def _past_space(text: str, at: int, end: int) -> int:
 
 
 def _past_joint(text: str, at: int, end: int, node: _Node) -> int:
-    """Past a backslash at a line's end, which joins two lines in double quotes."""
+    """Skip a backslash at the end of a line, which joins two lines in double quotes."""
     while node.style == '"' and (joint := re.compile(r"\\\r?\n").match(text, at)):
         at = _past_space(text, joint.end(), end)
     return at
 
 
 _PLAIN_WORDS = {
-    "mapping values are not allowed in this context": "a `:` stands where no key can be",
-    "could not find expected ':'": "a key has no `:` after it",
-    "did not find expected key": "a key is expected here; the indentation is not that of the lines above",
-    "did not find expected '-' indicator": "a `-` is expected here; the indentation is not that of the list above",
-    "found character that cannot start any token": "this character can't begin a value",
+    "mapping values are not allowed in this context": "a `:` is not allowed here",
+    "could not find expected ':'": "a key needs a `:` after it",
+    "did not find expected key": "expected a key; the indentation differs from the lines above",
+    "did not find expected '-' indicator": "expected a `-`; the indentation differs from the list above",
+    "found character that cannot start any token": "a value can't start with this character",
     "found unexpected end of stream": "this quote is never closed",
-    "did not find expected ',' or ']'": "a `,` or a `]` is expected here",
-    "did not find expected ',' or '}'": "a `,` or a `}` is expected here",
-    "did not find expected node content": "a value is expected here",
-    "found undefined tag handle": "a tag stands here that is not known",
-    "found unknown escape character": "this escape is not known in double quotes",
-    "found a tab character where an indentation space is expected": "a tab stands where YAML wants spaces",
+    "did not find expected ',' or ']'": "expected `,` or `]`",
+    "did not find expected ',' or '}'": "expected `,` or `}`",
+    "did not find expected node content": "expected a value",
+    "found undefined tag handle": "unknown tag",
+    "found unknown escape character": "unknown escape in double quotes",
+    "found a tab character where an indentation space is expected": "found a tab where YAML needs spaces",
 }
-"""libyaml's words, in plain ones."""
+"""Plain versions of libyaml's messages."""
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    problem = error.problem or error.context or "it can't be read"
-    if problem == "exceeded maximum nesting depth":  # libyaml's own, from 0.2.6 on: it reads ahead of `_Composer`
+    problem = error.problem or error.context or "it can't be parsed"
+    if problem == "exceeded maximum nesting depth":  # libyaml 0.2.6 and later: it reads ahead of `_Composer`
         return _TOO_DEEP
     told = _PLAIN_WORDS.get(problem, problem)
     since = error.context_mark
     closed = problem == "found unexpected end of stream"
-    where = "" if closed or not since or not since.line else f", in what begins in line {since.line + 1}"
-    return f"this is not YAML: {told}{where}"
+    where = "" if closed or not since or not since.line else f", in the block that starts on line {since.line + 1}"
+    return f"invalid YAML: {told}{where}"
 
 
 def _yaml_hint(lines: Sequence[str], error: yaml.MarkedYAMLError) -> str | None:
@@ -436,13 +432,13 @@ def _yaml_hint(lines: Sequence[str], error: yaml.MarkedYAMLError) -> str | None:
     around = lines[mark.line]
     before = "\n".join(lines[error.context_mark.line if error.context_mark else mark.line : mark.line + 1])
     if "\t" in around[: len(around) - len(around.lstrip())] or around[mark.column : mark.column + 1] == "\t":
-        return "indent with spaces, never with tabs"
+        return "indent with spaces, not tabs"
     if re.search(r":\s+\{[{%]|-\s+\{[{%]", before):
         return "put quotes around a template, or write it as a block after `|`"
     if around[mark.column : mark.column + 1] in ("@", "`", "%", "*", "&", "!", "|", ">"):
-        return "put quotes around text that begins with this character"
+        return "put quotes around text that starts with this character"
     if (error.problem or "").startswith("found unknown escape"):
-        return "use single quotes, in which a backslash is a backslash"
+        return "use single quotes, where a backslash is not an escape"
     if around.count(": ") > 1:
-        return "put quotes around text that holds `: `"
+        return "put quotes around text that contains `: `"
     return None

@@ -18,20 +18,20 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def _folder(name: str) -> Path:
-    """In a wheel they are packed inside of the package; in a checkout they stand beside it."""
+    """Return the folder: inside the package in a wheel, next to the package in a checkout."""
     packed = _PACKAGE / "gallery" / name
     return packed if packed.is_dir() else _PACKAGE.parent / name
 
 
 @cache
 def gallery() -> dict[str, Path]:
-    """Built-in task's name to its file."""
+    """Return the built-in tasks: name to file."""
     return {path.stem: path for path in sorted(_folder("tasks").glob("*.yaml"))}
 
 
 @cache
 def configs() -> dict[str, Path]:
-    """Built-in LLM config's name to its file."""
+    """Return the built-in LLM configs: name to file."""
     return {path.stem: path for path in sorted(_folder("configs").glob("*.yaml"))}
 
 
@@ -40,28 +40,28 @@ NO_KIND = "other"
 
 
 class Entry(Struct, frozen=True):
-    """A task of the gallery, as the list shows it; read without its models, so that the list is there at once."""
+    """A built-in task in the list, read without pydantic to keep the list fast."""
 
     name: str
     kind: str
     description: str
     columns: str
     words: str
-    """All that a search looks at, in lower case."""
+    """The text to search, in lower case."""
 
 
 def entries() -> list[Entry]:
-    """The gallery, by kind and name."""
+    """Return the built-in tasks, sorted by kind and name."""
     return sorted((_entry(name, path) for name, path in gallery().items()), key=lambda e: (e.kind, e.name))
 
 
 def _entry(name: str, path: Path) -> Entry:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:  # the golden cases, at the end, are most of a file
+    try:  # skip the golden cases at the end, which are most of a file
         head = re.split(r"^cases:", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
-        spec = yaml.load(head, loader)  # noqa: S506 - a safe loader, in C where there is one
+        spec = yaml.load(head, loader)  # noqa: S506 - a safe loader, in C if available
     except (yaml.YAMLError, ValueError):
-        spec = {"description": "(its file has errors: distask validate says which)"}
+        spec = {"description": "(the file has errors: run distask validate)"}
     description = str(spec.get("description") or "")
     tags = [str(tag) for tag in spec.get("tags") or [NO_KIND]]
     columns = _columns(spec)

@@ -1,4 +1,4 @@
-"""Load a spec from a path or by a built-in task's name, with every error of the file at once."""
+"""Load a spec from a path or by the name of a built-in task, and report all errors in the file."""
 
 from __future__ import annotations
 
@@ -70,16 +70,16 @@ _SYNONYMS = {
     "expected": "expect",
     "output": "expect",
 }
-"""What people write for a key when they come from elsewhere."""
+"""Names used by other tools, and the matching keys."""
 
 _MOST_FAULTS = 100
-"""Faults of one pass that are looked into, and faults that are told."""
+"""Maximum number of errors handled in one pass, and reported in total."""
 _PASSES = 12
-"""How often what is wrong is put aside to see what else is; each pass goes a level deeper."""
+"""Maximum number of validation passes; each pass replaces the invalid parts to find deeper errors."""
 
 
 def find_spec(source: str | Path) -> Path:
-    """The file of a spec: a path, or a built-in task's name. Raises `SpecError` that names the nearest."""
+    """Return the file of a spec, given a path or the name of a built-in task. Raises `SpecError` with a suggestion."""
     name = str(source)
     path = Path(source)
     known = gallery()
@@ -89,26 +89,26 @@ def find_spec(source: str | Path) -> Path:
         is_folder, exists = path.is_dir(), path.exists()
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
     except (OSError, ValueError) as error:
-        if name in known:  # a folder that can't be searched holds no file that could be meant instead
+        if name in known:  # an unreadable folder has no file to prefer
             return known[name]
         raise _no_file(name, f"this can't be opened: {getattr(error, 'strerror', None) or error}") from None
     if name in known:
         return known[name]
     if is_folder:
-        raise _no_file(name, "this is a folder", f"name the files in it: {path / '*.yaml'}")
+        raise _no_file(name, "this is a folder", f"pass the files in it: {path / '*.yaml'}")
     if exists:
-        raise _no_file(name, "this is no regular file")
-    stems = {Path(file).stem: file for file in beside}  # `.yaml` alone would make any two names alike
+        raise _no_file(name, "this is not a regular file")
+    stems = {Path(file).stem: file for file in beside}  # compare without `.yaml`, which makes all names similar
     close = nearest(path.stem, stems)
     if close is not None:
-        raise _no_file(name, "there is no such file", f"did you mean `{path.parent / stems[close]}`?")
+        raise _no_file(name, "file not found", f"did you mean `{path.parent / stems[close]}`?")
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         close = nearest(path.stem, known)
         hint = f"did you mean the built-in task `{close}`?" if close else None
-        raise _no_file(name, "there is no such file", hint)
+        raise _no_file(name, "file not found", hint)
     close = nearest(name, known)
-    hint = f"did you mean `{close}`?" if close else "`distask tasks` lists the built-in ones"
-    raise _no_file(name, "there is no such file, and no built-in task of that name", hint)
+    hint = f"did you mean `{close}`?" if close else "run `distask tasks` to list the built-in tasks"
+    raise _no_file(name, "no file or built-in task has this name", hint)
 
 
 def _no_file(file: str, message: str, hint: str | None = None) -> SpecError:
@@ -116,15 +116,15 @@ def _no_file(file: str, message: str, hint: str | None = None) -> SpecError:
 
 
 def load_spec(source: str | Path) -> Loaded:
-    """Load and check a spec; raises `SpecError` with all that is wrong in it and in its steps' tasks."""
+    """Load and check a spec; raises `SpecError` with all errors in it and in the tasks of its steps."""
     path = find_spec(source)
     return load_text(read_text(path), path)
 
 
 def load_text(text: str, path: Path, within: Sequence[Path] = ()) -> Loaded:
-    """Check a spec's text as that of the file at `path`, beside which its included files are looked for.
+    """Check a spec's text. Included files are relative to the folder of `path`.
 
-    `within` are the specs whose steps lead here, the outermost first.
+    `within` lists the specs whose steps contain this one, outermost first.
     """
     found: list[Diagnostic] = []
     try:
@@ -132,7 +132,7 @@ def load_text(text: str, path: Path, within: Sequence[Path] = ()) -> Loaded:
     except SpecError as error:
         raise SpecError(_in_order([*found, *error.diagnostics])) from None
     if not isinstance(document.data, dict):
-        wrong = document.diagnostic((), "a task is a mapping of keys", "it begins as `inputs:` or `format_input:`")
+        wrong = document.diagnostic((), "a task must be a mapping of keys", "start with a key such as `inputs:`")
         raise SpecError([*found, wrong])
     data: dict[Any, Any] = dict(document.data)
     data.setdefault("name", slugified(path.stem) or "task")
@@ -151,9 +151,9 @@ def load_data(
     found: Sequence[Diagnostic] = (),
     aside: Sequence[Place] = (),
 ) -> Loaded:
-    """Check a spec's data; what was `found` in its text is told with what is wrong in it.
+    """Check a spec's data and report its errors with those already `found` in its text.
 
-    Nothing is told of what hangs on the places that are put `aside`.
+    Errors that depend on the places in `aside` are not reported.
     """
     told = list(found)
     spec, faults, more_aside = _validated(data, document)
@@ -177,7 +177,7 @@ def load_data(
 
 
 def read_text(path: Path) -> str:
-    """The text of a file that should be UTF-8; raises `SpecError`."""
+    """Read a UTF-8 file; raises `SpecError`."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise _no_file(str(path), f"the file is larger than {MAX_BYTES >> 20} MiB")
@@ -192,15 +192,15 @@ def read_text(path: Path) -> str:
         before = data[start : error.start].decode(errors="replace")
         source = data[start : end if end >= 0 else len(data)].decode(errors="replace").rstrip("\r")
         line = data.count(b"\n", 0, error.start) + 1
-        message = f"the file is not UTF-8: it has the byte 0x{data[error.start]:02x} here"
-        told = Diagnostic(str(path), line, len(before) + 1, message, "save it as UTF-8", source)
+        message = f"the file is not UTF-8: invalid byte 0x{data[error.start]:02x}"
+        told = Diagnostic(str(path), line, len(before) + 1, message, "save the file as UTF-8", source)
         raise SpecError([told]) from None
 
 
 def _validated(
     data: dict[Any, Any], document: Document
 ) -> tuple[TaskSpec | PipelineSpec | None, list[Fault], list[Place]]:
-    """The spec, what is wrong with the data, and the places that were put aside so that the rest could be read."""
+    """Return the spec, the errors, and the places that were replaced to validate the rest."""
     model = _language(data)
     faults: list[Fault] = []
     aside: list[Place] = []
@@ -210,7 +210,9 @@ def _validated(
         except ValidationError as error:
             if attempt == 0:
                 data = copy.deepcopy(data)
-            errors = error.errors(include_url=False)[: 5 * _MOST_FAULTS]  # one fault may be several of pydantic's
+            errors = error.errors(include_url=False)[
+                : 5 * _MOST_FAULTS
+            ]  # pydantic may report several errors for one fault
             new = model_faults(errors, data, partial(keys_at, model), partial(_misplaced, model), _SYNONYMS)
             renamed = {(*f.path[:-1], f.key) for f in new if f.kind == "unknown" and f.key}
             new = [f for f in new if not (f.kind == "missing" and (*f.path, f.key) in renamed)][:_MOST_FAULTS]
@@ -223,7 +225,7 @@ def _validated(
 
 
 def _language(data: dict[Any, Any]) -> type[TaskSpec | PipelineSpec]:
-    """The models of what is written; those of steps are loaded only where there are some."""
+    """Return the model for the data; the models of steps are loaded only if needed."""
     if "steps" not in data:
         return TaskSpec
     from distask.spec.language.steps import PipelineSpec
@@ -232,13 +234,13 @@ def _language(data: dict[Any, Any]) -> type[TaskSpec | PipelineSpec]:
 
 
 def _is_ours(fault: Fault, aside: list[Place]) -> bool:
-    """Whether a fault is there only since something was put aside: in its place, or in the place around it."""
+    """Return whether a fault is caused only by a replaced value, at its place or around it."""
     return any(a[: len(fault.path)] == fault.path for a in aside)
 
 
 def _misplaced(model: type[TaskSpec | PipelineSpec], path: Place, key: str) -> str | None:
     if key in _ELSEWHERE:
-        return f"a spec never holds {_ELSEWHERE[key]}; it belongs in an LLM config (--config)"
+        return f"a spec can't contain {_ELSEWHERE[key]}; move it to an LLM config (--config)"
     if model is not TaskSpec:
         return _misplaced_beside_steps(path, key)
     for home, keys in (("llm", LLM), ("on_invalid", OnInvalid), ("structured_output", StructuredOutput)):
@@ -255,9 +257,9 @@ def _misplaced_beside_steps(path: Place, key: str) -> str | None:
     from distask.spec.language.steps import STEPS
 
     if len(path) == 1 and key in TaskSpec.model_fields:
-        return "a task asks one thing, or has `steps`: write what is asked into a step of its own, `task: {...}`"
+        return "a task with `steps` can't have this key; move it into a step: `task: {...}`"
     if len(path) > 1 and key in STEPS:
-        return "a step does one thing: make two steps of it"
+        return "a step can do only one thing; split it into two steps"
     return None
 
 
@@ -280,7 +282,7 @@ _STAND_INS: dict[str, Any] = {
     "format_output": {"parser": "python", "function": "stand:in"},
     "steps": [{"filter": "true"}],
 }
-"""What stands for a part that can't be read, while the rest is checked."""
+"""Values that replace an invalid part while the rest is checked."""
 
 _MEMBERS: dict[str, Any] = {
     "inputs": {"type": "any"},
@@ -295,7 +297,7 @@ _MEMBERS: dict[str, Any] = {
 
 
 def _put_aside(data: dict[Any, Any], fault: Fault, document: Document, aside: list[Place]) -> None:
-    """Change the data so that this fault is not met again, and what depends on it is not told as a fault of its own."""
+    """Change the data so that this fault, and errors that depend on it, are not reported in the next pass."""
     path = fault.path
     if fault.kind == "missing":
         path = (*path, fault.key)
@@ -323,7 +325,7 @@ def _put_aside(data: dict[Any, Any], fault: Fault, document: Document, aside: li
 
 
 def _give_up(data: dict[Any, Any], path: Place, aside: list[Place]) -> None:
-    """Put the whole member aside that holds the fault, or the whole key."""
+    """Replace the member that contains the fault, or its top-level key."""
     first = path[0]
     if first in _MEMBERS and isinstance(data.get(first), list | dict) and len(path) > 1 and not _is_one(data, path):
         data[first][path[1]] = copy.deepcopy(_MEMBERS[first])

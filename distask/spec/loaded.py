@@ -1,4 +1,4 @@
-"""A spec that is valid, with the file it came from."""
+"""Valid specs, with the files they come from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LoadedSpec(Struct, frozen=True):
-    """A spec of one call that is right, with the file it came from."""
+    """A valid single-call spec, with its file."""
 
     spec: TaskSpec
     path: Path
@@ -24,13 +24,13 @@ class LoadedSpec(Struct, frozen=True):
 
 
 class LoadedPipeline(Struct, frozen=True):
-    """A spec of steps that is right, with the file it came from, and the tasks of its steps."""
+    """A valid spec with steps, with its file and the tasks of its steps."""
 
     spec: PipelineSpec
     path: Path
     document: Document
     tasks: dict[Place, Loaded] = field(default_factory=dict)
-    """The place of a step to the task that it asks."""
+    """Position of a step to its task."""
 
 
 Loaded = LoadedSpec | LoadedPipeline

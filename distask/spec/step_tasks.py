@@ -1,6 +1,6 @@
-"""Find the tasks that a spec's steps ask: files beside it, built-in ones, and those that are written out in it.
+"""Load the tasks of a spec's steps: from files, from the built-in tasks, or written inline.
 
-A spec names others by their place beside itself, or by a built-in name; one that is a step of itself is refused.
+A spec refers to other tasks by a relative path or a built-in name. A task that contains itself is an error.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from distask.spec.loaded import Loaded
 
 MOST_NESTED = 16
-"""Specs in each other; a real one has two or three."""
+"""Maximum nesting of specs; real specs have two or three levels."""
 MOST_TASKS = 500
-"""Tasks that a spec is made of, those of its steps' files too."""
+"""Maximum number of tasks in a spec, including the tasks in its steps' files."""
 _OF_REPLIES = {"reply", "finish_reason", "parsed"}
-"""Names that only what is read of a reply has."""
+"""Names that exist only after a reply."""
 
 
 def walk(steps: Iterable[Step], place: Place = ("steps",)) -> Iterator[tuple[Place, Step]]:
-    """Every step, those in loops too, with its place."""
+    """Yield every step with its place, including steps in loops."""
     for index, step in enumerate(steps):
         yield (*place, index), step
         if isinstance(step, RepeatStep | ForEachStep):
@@ -57,16 +57,16 @@ def load_tasks(
     load_file: LoadFile,
     load_data: LoadData,
 ) -> tuple[dict[Place, Loaded], list[Diagnostic]]:
-    """The tasks of all steps by the step's place, and the faults of the others.
+    """Return the tasks by the place of their step, and the errors of the others.
 
-    `load_file` and `load_data` load the spec of a file and one that is written out in a step, as `spec.load` does.
+    `load_file` loads a spec from a file; `load_data` loads an inline spec. `spec.load` has both.
     """
     with _COUNT:
         return _load_tasks(spec, document, path, within, load_file, load_data)
 
 
 class _Count(threading.local):
-    """The tasks that were loaded for the outermost spec so far."""
+    """Counts the tasks loaded so far for the outermost spec."""
 
     def __init__(self) -> None:
         self.depth = self.tasks = 0
@@ -98,7 +98,7 @@ def _load_tasks(
             continue
         _COUNT.tasks += 1
         if _COUNT.tasks > MOST_TASKS:
-            found.append(document.diagnostic((*place, "task"), f"the spec is made of more than {MOST_TASKS} tasks"))
+            found.append(document.diagnostic((*place, "task"), f"the spec has more than {MOST_TASKS} tasks"))
             break
         try:
             if isinstance(step.task, dict):
@@ -126,27 +126,27 @@ def _of_file(
         file = known[name]
     else:
         if Path(name).is_absolute() or any(c in name for c in "\0\n\r\\:~"):
-            raise wrong(f"`{name}` is no place beside this file", "name the file by its way from this one")
+            raise wrong(f"`{name}` is not a valid relative path", "write the path relative to this file")
         file = path.parent / name
         if not file.is_file():
             there = [p.name for p in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
             close = nearest(file.name, there)
             hint = f"did you mean `{name.removesuffix(file.name)}{close}`?" if close else None
-            raise wrong(f"there is no file `{name}` beside this one", hint)
+            raise wrong(f"the file `{name}` does not exist", hint)
     resolved = file.resolve()
     if is_file and not any(resolved.is_relative_to(folder) for folder in (chain[0].parent, path.parent.resolve())):
         raise wrong(
-            f"the file `{name}` leads outside of the spec's folder", "a spec reads only files beside and below it"
+            f"the file `{name}` is outside the spec's folder", "a spec can read only files in its folder and below"
         )
     if resolved in chain:
         way = " → ".join(p.name for p in [*chain[chain.index(resolved) :], resolved])
-        raise wrong(f"this task is a step of itself: {way}", "a loop is written as `repeat`")
+        raise wrong(f"this task contains itself: {way}", "use `repeat` for a loop")
     if len(chain) > MOST_NESTED:
         raise wrong(f"tasks are nested deeper than {MOST_NESTED} levels")
     try:
         return load_file(file, chain)
     except SpecError as error:
-        told = document.diagnostic(place, f"the task `{name}` has errors of its own", "they are told with their places")
+        told = document.diagnostic(place, f"the task `{name}` has errors", "fix the errors reported in it")
         raise SpecError([*error.diagnostics, told]) from None
 
 
@@ -160,7 +160,7 @@ def _inline(
     within: Sequence[Path],
     load_data: LoadData,
 ) -> Loaded:
-    """A task that is written out: it sees the params and vars around it, and reads what its templates name."""
+    """Load an inline task. It inherits params and vars; its inputs are the names that its templates read."""
     part = document.part((*place, "task"))
     data: dict[Any, Any] = dict(written)
     data.setdefault("name", step.name or f"step-{'-'.join(str(n + 1) for n in place if isinstance(n, int))}")
@@ -175,7 +175,7 @@ def _inline(
 
 
 def _implied(data: dict[Any, Any]) -> dict[str, Any] | None:
-    """The inputs of a task that declares none: the names that it reads and does not make; None where it is wrong."""
+    """Return the inputs of a task that declares none: the names it reads but does not make. None if it is invalid."""
     try:
         task = TaskSpec.model_validate(data)
     except ValidationError:
@@ -188,7 +188,7 @@ def _implied(data: dict[Any, Any]) -> dict[str, Any] | None:
 
 
 def _names_of_chat(task: TaskSpec) -> Iterator[str]:
-    """The names that a task's chat and its keywords read, in their order."""
+    """Yield the names that a task's chat and keywords read, in order."""
     for message in task.format_input:
         loop, _, source = (message.for_each or "").partition(" in ")
         if message.for_each:
@@ -211,7 +211,7 @@ def _names_of_chat(task: TaskSpec) -> Iterator[str]:
 
 
 def _names_of_replies(task: TaskSpec) -> Iterator[str]:
-    """The names that are read where a reply becomes columns."""
+    """Yield the names that are read when a reply becomes columns."""
     for parser in task.format_output:
         if align_to := getattr(parser, "align_to", None):
             yield align_to

@@ -67,7 +67,7 @@ a.yaml:6:18: error: the template reads `quesion`, which is not an input, a param
     assert "a.yaml:14:1: error: unknown key `temperature`" in told
     assert "it belongs under `llm`" in told
     assert "c.yaml:" in told
-    assert "d.yaml: error: there is no such file" in told
+    assert "d.yaml: error: file not found" in told
     assert told.endswith("4 errors in 3 of 4 specs\n")
 
 

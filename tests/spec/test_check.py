@@ -70,17 +70,17 @@ def test_every_name_of_the_contract_is_known(template):
     [
         ("{{ quesion }}", "quesion: the template reads `quesion`, which is not an input, a param, a var or a draw"),
         ("{{ rating }}", "rating: the template reads `rating`, which is not an input, a param, a var or a draw"),
-        ("{{ vars.rubrik }}", "rubrik: the template reads `vars.rubrik`, which is not there"),
-        ("{{ params['skale'] }}", "skale: the template reads `params.skale`, which is not there"),
+        ("{{ vars.rubrik }}", "rubrik: the template reads `vars.rubrik`, which does not exist"),
+        ("{{ params['skale'] }}", "skale: the template reads `params.skale`, which does not exist"),
         (
             "{{ loop_index }}",
             "loop_index: the template reads `loop_index`, which is not an input, a param, a var or a draw",
         ),
         ("{{ lipsum() }}", "lipsum: the template reads `lipsum`, which is not an input, a param, a var or a draw"),
-        ("{% if question %}", "if: wrong template syntax: the block `if` is never closed"),
-        ("{{ question | uper }}", "uper: there is no filter `uper`"),
-        ("{{ question is numbr }}", "numbr: there is no test `numbr`"),
-        ("{{ 2 ** 9999 }}", "2 : a power beyond 64 is refused"),
+        ("{% if question %}", "if: invalid template syntax: the block `if` is never closed"),
+        ("{{ question | uper }}", "uper: unknown filter `uper`"),
+        ("{{ question is numbr }}", "numbr: unknown test `numbr`"),
+        ("{{ 2 ** 9999 }}", "2 : an exponent can't exceed 64"),
     ],
 )
 def test_a_template_that_can_not_work_is_told_at_the_character(template, found):
@@ -145,27 +145,27 @@ def test_a_column_with_hyphens_is_explained():
             "{role: user, content: a, when: scal > 3}",
             ["scal: the expression reads `scal`, which is not an input, a param, a var or a draw"],
         ),
-        ("{role: user, content: a, when: scale >}", [">: wrong template syntax: it ends too early"]),
+        ("{role: user, content: a, when: scale >}", [">: invalid template syntax: it ends too early"]),
         ("{splice: answers}", []),
         (
             "{splice: answer}",
             ["answer: the expression reads `answer`, which is not an input, a param, a var or a draw"],
         ),
-        ("{splice: answers, role: user}", ["role: `role` has no meaning beside `splice`"]),
+        ("{splice: answers, role: user}", ["role: `role` can't be combined with `splice`"]),
         ("{content: a}", ["{: the message has no `role`"]),
         ("{role: user}", ["{: the message has no `content`"]),
         ("{}", ["{: the message is empty"]),
         ("{role: user, content: []}", ["[: the list of parts is empty"]),
         (
             "{role: user, content: [{text: a, image: b}]}",
-            ["{: a part has one of `text`, `image`, `audio` and `file`, not `text` and `image`"],
+            ["{: a part needs one of `text`, `image`, `audio` and `file`, not `text` and `image`"],
         ),
-        ("{role: user, content: [{}]}", ["{: a part has one of `text`, `image`, `audio` and `file`, not none"]),
+        ("{role: user, content: [{}]}", ["{: a part needs one of `text`, `image`, `audio` and `file`, not none"]),
         (
             '{role: user, content: [{image: "{{ img }}"}]}',
             ["img: the template reads `img`, which is not an input, a param, a var or a draw"],
         ),
-        ("{role: user, content: [{text: a, detail: low}]}", ["detail: `detail` is said of an image only"]),
+        ("{role: user, content: [{text: a, detail: low}]}", ["detail: `detail` applies only to images"]),
     ],
 )
 def test_messages(message, found):
@@ -180,27 +180,27 @@ def test_messages(message, found):
         (
             "{a: A, b: B}",
             "{parser: text}",
-            ["text: the parser `text` fills one column, and there are several outputs: `a`, `b`"],
+            ["text: the parser `text` fills one column, but there are several outputs: `a`, `b`"],
         ),
         ("{a: A, b: B}", "{parser: text, column: a}", ["b: nothing fills the output `b`"]),
-        ("{a: A}", "{parser: text, column: c}", ["a: nothing fills the output `a`", "c: `c` is no output"]),
+        ("{a: A}", "{parser: text, column: c}", ["a: nothing fills the output `a`", "c: `c` is not an output"]),
         ("{a: A, style: S}", "{parser: text}", []),
         ("{a: A, b: B}", "{parser: regex, pattern: '(?P<a>x)(?P<b>y)'}", []),
         ("{a: A, b: B}", "{parser: regex, pattern: '(?P<a>x)'}", ["b: nothing fills the output `b`"]),
-        ("{a: A}", "{parser: regex, pattern: '(?P<a>x)(?P<c>y)'}", ["c: the group `c` is no output"]),
+        ("{a: A}", "{parser: regex, pattern: '(?P<a>x)(?P<c>y)'}", ["c: the group `c` is not an output"]),
         ("{a: A}", "{parser: regex, pattern: '(x)'}", ["'(x)': the pattern has no named group"]),
-        ("{a: A}", "{parser: regex, pattern: '(?P<a>x', flags: i}", ["': the pattern is wrong: missing )"]),
-        ("{a: A}", "{parser: regex, pattern: '(?P<a>x)', flags: iq}", ["iq: there is no flag `q`"]),
+        ("{a: A}", "{parser: regex, pattern: '(?P<a>x', flags: i}", ["': invalid pattern: missing )"]),
+        ("{a: A}", "{parser: regex, pattern: '(?P<a>x)', flags: iq}", ["iq: unknown flag `q`"]),
         ("{a: {type: list}}", "{parser: regex, pattern: '(?P<position>1)(?P<a>x)', find: all, align_to: answers}", []),
         (
             "{a: {type: list}}",
             "{parser: regex, pattern: '(?P<a>x)', find: all, align_to: answer}",
-            ["answer: `answer` is no column"],
+            ["answer: `answer` is not a column"],
         ),
         (
             "{a: {type: list}}",
             "{parser: list, align_to: question}",
-            ["question: `align_to` needs a list, and `question` is text (type: string)"],
+            ["question: `align_to` needs a list, but `question` is text (type: string)"],
         ),
         ("{a: A, b: B}", "{parser: json, columns: {a: /x/0, b: '{{ a }}'}}", []),
         (
@@ -208,23 +208,23 @@ def test_messages(message, found):
             "{parser: json, columns: {a: x}}",
             ["x: expected a JSON pointer, or an expression in {{ }}"],
         ),
-        ("{a: A}", "{parser: json, columns: {c: /c}}", ["c: `c` is no output"]),
+        ("{a: A}", "{parser: json, columns: {c: /c}}", ["c: `c` is not an output"]),
         (
             "{a: A}",
             "{parser: json, columns: {a: /x~2}}",
-            ["/x~2: this is no JSON pointer: `~` is written `~0`, `/` in a key `~1`"],
+            ["/x~2: invalid JSON pointer: write `~` as `~0`, and `/` in a key as `~1`"],
         ),
-        ("{a: A, b: B}", "{parser: text, columns: {b: '{{ a | lenth }}'}}", ["lenth: there is no filter `lenth`"]),
+        ("{a: A, b: B}", "{parser: text, columns: {b: '{{ a | lenth }}'}}", ["lenth: unknown filter `lenth`"]),
         ("{a: A, b: B}", "{parser: text, columns: {b: a}}", ["a: expected an expression in {{ }}"]),
         (
             "{a: A, b: B, c: C}",
             "{parser: text, column: a, columns: {b: '{{ a }}', c: '{{ b }}'}}",
             ["b: the expression reads `b`, which is not an input, a param, a var, a draw or an output"],
         ),
-        ("{a: A, b: B}", "{parser: tags, tags: [a, c, b]}", ["c: `c` is no output"]),
+        ("{a: A, b: B}", "{parser: tags, tags: [a, c, b]}", ["c: `c` is not an output"]),
         ("{a: A, b: B}", "{parser: tags, tags: {a: x}}", ["b: nothing fills the output `b`"]),
         ("{a: A}", "{parser: tags}", []),
-        ("{a: A}", "{parser: sections, markers: {a: '#', c: '##'}}", ["c: `c` is no output"]),
+        ("{a: A}", "{parser: sections, markers: {a: '#', c: '##'}}", ["c: `c` is not an output"]),
         ("{a: {choices: [x, y]}}", "{parser: choice}", []),
         ("{a: A}", "{parser: choice}", ["choice: the parser `choice` has no choices"]),
         (
@@ -251,25 +251,25 @@ def test_parsers_and_outputs_fit_each_other(outputs, parser, found):
     ("param", "found"),
     [
         ("{type: integer, minimum: 1, maximum: 5, default: 3}", []),
-        ("{type: integer, minimum: 5, maximum: 1}", ["5: `minimum` is 5, more than `maximum`, which is 1"]),
-        ("{type: string, minimum: 1}", ["minimum: `minimum` says nothing about text (type: string)"]),
-        ("{minimum: 1}", ["minimum: `minimum` says nothing about text (type: string)"]),
-        ("{type: integer, minLength: 1}", ["minLength: `minLength` says nothing about an integer"]),
-        ("{type: integer, min_length: 1}", ["min_length: `minLength` says nothing about an integer"]),
+        ("{type: integer, minimum: 5, maximum: 1}", ["5: `minimum` (5) is greater than `maximum` (1)"]),
+        ("{type: string, minimum: 1}", ["minimum: `minimum` does not apply to text (type: string)"]),
+        ("{minimum: 1}", ["minimum: `minimum` does not apply to text (type: string)"]),
+        ("{type: integer, minLength: 1}", ["minLength: `minLength` does not apply to an integer"]),
+        ("{type: integer, min_length: 1}", ["min_length: `minLength` does not apply to an integer"]),
         ("{type: 'list[integer]', minimum: 1, minItems: 2}", []),
-        ("{type: list, minItems: 3, maxItems: 2}", ["3: `minItems` is 3, more than `maxItems`, which is 2"]),
-        ("{type: integer, default: a}", ['a: the default, the text "a", is not an integer']),
+        ("{type: list, minItems: 3, maxItems: 2}", ["3: `minItems` (3) is greater than `maxItems` (2)"]),
+        ("{type: integer, default: a}", ['a: the default is not an integer: the text "a"']),
         ("{type: integer, default: 9, maximum: 5}", ["9: the default, 9, is more than `maximum`, which is 5"]),
-        ("{default: 5}", ["5: the default, the number 5, is not text (type: string)"]),
-        ("{type: boolean, default: yes}", ['yes: the default, the text "yes", is not a boolean']),
-        ("{choices: [a, b], default: c}", ['c: the default, the text "c", is not one of `choices`']),
+        ("{default: 5}", ["5: the default is not text (type: string): the number 5"]),
+        ("{type: boolean, default: yes}", ['yes: the default is not a boolean: the text "yes"']),
+        ("{choices: [a, b], default: c}", ['c: the default is not one of `choices`: the text "c"']),
         ("{type: integer, choices: [1, b]}", ['b: the text "b" is not an integer']),
         ("{type: enum}", ["enum: an enum needs `choices`"]),
         ("{type: 'list[enum]', choices: [a]}", []),
-        ("{type: string, schema: {type: string}}", ["type: `type` and `schema` say the same thing twice"]),
+        ("{type: string, schema: {type: string}}", ["type: `type` and `schema` can't be combined"]),
         ("{schema: {type: strin}}", ["strin: JSON Schema has no type `strin`"]),
         ("{schema: {type: object, properties: {a: {minimum: x}}}}", None),
-        ("{type: string, pattern: '('}", ["': the pattern is wrong: missing )"]),
+        ("{type: string, pattern: '('}", ["': invalid pattern: missing )"]),
         ("{type: any, minimum: 1}", []),
     ],
 )
@@ -285,10 +285,10 @@ def test_types_and_bounds_do_not_contradict_each_other(param, found):
     [
         ("{options: [a, b], weights: [1, 2]}", []),
         ("{options: [a, b], weights: [1]}", ["[: there are 2 options and 1 weights"]),
-        ("{options: [a, b], weights: [0, 0]}", ["[: weights are not negative, and one of them is more than 0"]),
-        ("{range: [5, 1]}", ["[: the range ends below its begin: 5 is more than 1"]),
-        ("{range: [1, 5], options: [a]}", ["d: a draw has either `options` or `range`"]),
-        ("{}", ["d: a draw has either `options` or `range`"]),
+        ("{options: [a, b], weights: [0, 0]}", ["[: weights can't be negative, and at least one must be positive"]),
+        ("{range: [5, 1]}", ["[: the range is reversed: 5 is greater than 1"]),
+        ("{range: [1, 5], options: [a]}", ["d: a draw needs either `options` or `range`"]),
+        ("{}", ["d: a draw needs either `options` or `range`"]),
         ("{range: [1, 5], weights: [1]}", ["weights: `weights` needs `options`"]),
     ],
 )
@@ -300,26 +300,29 @@ def test_draws(draw, found):
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        ({"draw": "draw: {question: [a]}"}, ["question: `question` is an input and a draw"]),
-        ({"draw": "draw: {scale: [a]}"}, ["scale: `scale` is a param and a draw"]),
-        ({"inputs": "inputs: {question: Q, row: R}"}, ["row: `row` has a meaning of its own in templates"]),
-        ({"outputs": "outputs: {question: Q}"}, ["question: the output `question` has the name of an input column"]),
+        ({"draw": "draw: {question: [a]}"}, ["question: `question` is both an input and a draw"]),
+        ({"draw": "draw: {scale: [a]}"}, ["scale: `scale` is both a param and a draw"]),
+        ({"inputs": "inputs: {question: Q, row: R}"}, ["row: `row` is a reserved name in templates"]),
+        (
+            {"outputs": "outputs: {question: Q}"},
+            ["question: the output `question` has the same name as an input column"],
+        ),
         ({"outputs": "outputs: {question: Q}", "more": "output_mappings: {question: q2}"}, []),
         (
             {"more": "output_mappings: {why: question}"},
-            ["question: the output `question` has the name of an input column"],
+            ["question: the output `question` has the same name as an input column"],
         ),
         (
             {"more": "output_mappings: {why: rating}"},
-            ["rating: the outputs `rating` and `why` become one column, `rating`"],
+            ["rating: the outputs `rating` and `why` use the same column, `rating`"],
         ),
-        ({"outputs": "outputs: {model_name: M}"}, ["model_name: `model_name` is a column that every run adds"]),
-        ({"more": "input_mappings: {qestion: x}"}, ["qestion: `qestion` is no input"]),
-        ({"more": "output_mappings: {wy: x}"}, ["wy: `wy` is no output"]),
+        ({"outputs": "outputs: {model_name: M}"}, ["model_name: `model_name` is reserved: every run adds this column"]),
+        ({"more": "input_mappings: {qestion: x}"}, ["qestion: `qestion` is not an input"]),
+        ({"more": "output_mappings: {wy: x}"}, ["wy: `wy` is not an output"]),
         ({"more": "checks: ['rating > 0 and finish_reason == \"stop\" and reply and question']"}, []),
-        ({"more": "checks: ['rating >']"}, [">: wrong template syntax: it ends too early"]),
+        ({"more": "checks: ['rating >']"}, [">: invalid template syntax: it ends too early"]),
         ({"more": "on_invalid: {fallback: opnai}"}, ["opnai: there is no built-in config `opnai`"]),
-        ({"more": "structured_output: {}"}, ["structured_output: this says nothing"]),
+        ({"more": "structured_output: {}"}, ["structured_output: `structured_output` is empty"]),
         (
             {"more": "structured_output: {schema: '{{ schma }}'}"},
             ["schma: the expression reads `schma`, which is not an input, a param, a var or a draw"],
@@ -329,10 +332,13 @@ def test_draws(draw, found):
             {"more": "tools: '{{ tols }}'"},
             ["tols: the expression reads `tols`, which is not an input, a param, a var or a draw"],
         ),
-        ({"more": "cases: [{input: {question: q}, reply: r, expect: {ratin: 1}}]"}, ["ratin: `ratin` is no output"]),
+        (
+            {"more": "cases: [{input: {question: q}, reply: r, expect: {ratin: 1}}]"},
+            ["ratin: `ratin` is not an output"],
+        ),
         (
             {"more": "cases: [{input: {question: q}, reply: r, error: e, params: {skale: 1}}]"},
-            ["skale: `skale` is no param"],
+            ["skale: `skale` is not a param"],
         ),
         ({"more": "cases: [{input: {question: q}, reply: r}]"}, ["{: the case expects nothing"]),
     ],
@@ -387,7 +393,7 @@ def test_a_file_outside_of_the_specs_folder_is_refused(use, name, tmp_path):
 
     (found,) = told(messages(use % name), folder)
 
-    assert "outside of the spec's folder" in found
+    assert "outside the spec's folder" in found
 
 
 def test_a_file_that_is_not_there_names_the_nearest(tmp_path):
@@ -423,22 +429,22 @@ def test_a_spec_is_found_from_any_folder(tmp_path, monkeypatch):
     ("aggregate", "found"),
     [
         ("{rating: [mean, agreement], why: majority}", []),
-        ("{ratng: mean}", ["ratng: `ratng` is no output"]),
+        ("{ratng: mean}", ["ratng: `ratng` is not an output"]),
         (
             "{rating: avg}",
             ['avg: expected `mean`, `median`, `majority`, `min`, `max`, `std` or `agreement`, got the text "avg"'],
         ),
-        ("{rating: [mean, mean]}", ["mean: `mean` is there twice"]),
-        ("{why: [majority, max]}", ["max: `max` needs numbers, and `why` holds text"]),
-        ("{other: mean}", ["mean: `mean` needs numbers, and `other` holds anything"]),
+        ("{rating: [mean, mean]}", ["mean: `mean` is repeated"]),
+        ("{why: [majority, max]}", ["max: `max` needs numbers, but `why` holds text"]),
+        ("{other: mean}", ["mean: `mean` needs numbers, but `other` holds anything"]),
         ("{scores: median, labels: majority, grade: std, share: min}", []),
-        ("{labels: mean}", ["mean: `mean` needs numbers, and `labels` holds text"]),
+        ("{labels: mean}", ["mean: `mean` needs numbers, but `labels` holds text"]),
         (
             "{rating: [], why: mean, labels: max}",
             [
                 "[: this is empty",
-                "mean: `mean` needs numbers, and `why` holds text",
-                "max: `max` needs numbers, and `labels` holds text",
+                "mean: `mean` needs numbers, but `why` holds text",
+                "max: `max` needs numbers, but `labels` holds text",
             ],
         ),
     ],
@@ -468,5 +474,5 @@ def test_an_aggregated_column_may_not_have_the_name_of_another():
         group="group_generations: true",
     )
 
-    assert told(text) == ["rating: the outputs `rating_mean` and `rating_mean` become one column, `rating_mean`"]
+    assert told(text) == ["rating: the outputs `rating_mean` and `rating_mean` use the same column, `rating_mean`"]
     assert told(text + "output_mappings: {rating_mean: reason}\n") != []

@@ -53,31 +53,31 @@ def test_a_spec_of_steps_is_loaded_with_the_tasks_of_its_steps(spec):
 @pytest.mark.parametrize(
     ("steps", "at", "words", "mend"),
     [
-        ("  - filter: lenght > 3", "lenght", "not a column that there is at this step", ""),
-        ("  - sort: instructoin", "instructoin", "no step before makes", "`instruction`"),
-        ("  - keep: [instruction, reply]", "reply", "no step before makes", ""),
-        ("  - explode: replies", "replies", "no step before makes", ""),
-        ("  - group: {by: [id]}", "id", "no step before makes", ""),
-        ("  - set: {model_name: x}", "model_name", "every run adds", "another name"),
+        ("  - filter: lenght > 3", "lenght", "not a column at this step", ""),
+        ("  - sort: instructoin", "instructoin", "neither an input nor made by an earlier step", "`instruction`"),
+        ("  - keep: [instruction, reply]", "reply", "neither an input nor made by an earlier step", ""),
+        ("  - explode: replies", "replies", "neither an input nor made by an earlier step", ""),
+        ("  - group: {by: [id]}", "id", "neither an input nor made by an earlier step", ""),
+        ("  - set: {model_name: x}", "model_name", "every run adds", "rename"),
         ("  - set: {a: '{{ b }}', b: 1}", "b", "not a column", ""),
         ("  - {task: summarise}", "summarise", "no built-in task", "`summarize`"),
-        ("  - {task: ./no.yaml}", "./no.yaml", "no file", ""),
-        ("  - {task: /etc/passwd.yaml}", "/etc/passwd.yaml", "no place beside", ""),
+        ("  - {task: ./no.yaml}", "./no.yaml", "does not exist", ""),
+        ("  - {task: /etc/passwd.yaml}", "/etc/passwd.yaml", "not a valid relative path", ""),
         ("  - {task: summarize}", "summarize", "reads `text`", ""),
         ("  - {task: text-generation, params: {sistem: x}}", "sistem", "no param `sistem`", ""),
         ("  - {task: text-generation, llm: open-ai}", "open-ai", "no built-in config", "`openai`"),
-        ("  - {task: text-generation, llm: {base_url: x}}", "base_url", "unknown key", "never holds an endpoint"),
-        ("  - {task: text-generation, output_mappings: {generations: a}}", "generations", "makes no column", "generation"),
-        ("  - {task: text-generation}\n  - {task: text-generation}", "text-generation", "there already", "output_mappings"),
-        ("  - {repeat: 1001, steps: [{filter: 'true'}]}", "1001", "from 0 to 1,000", ""),
+        ("  - {task: text-generation, llm: {base_url: x}}", "base_url", "unknown key", "can't contain an endpoint"),
+        ("  - {task: text-generation, output_mappings: {generations: a}}", "generations", "no output column", "generation"),
+        ("  - {task: text-generation}\n  - {task: text-generation}", "text-generation", "already exists", "output_mappings"),
+        ("  - {repeat: 1001, steps: [{filter: 'true'}]}", "1001", "0 to 1,000 turns", ""),
         ("  - {repeat: turns, steps: [{filter: 'true'}]}", "turns", "not a column", ""),
-        ("  - {repeat: 2, steps: [{sort: instruction}]}", "sort", "can't stand in a loop", "behind"),
+        ("  - {repeat: 2, steps: [{sort: instruction}]}", "sort", "can't be used in a loop", "after"),
         ("  - {for_each: instruction, steps: [{filter: 'true'}]}", "instruction", "name in expression", "for example"),
         ("  - {filter: 'true', sort: instruction}", "sort", "unknown key", "two steps"),
-        ("  - {filtre: 'true'}", "{", "this is no step", "`filter`"),
-        ("  - text-generation", "text-generation", "this is no step", "{task: text-generation}"),
-        ("  - {name: a, filter: 'true'}\n  - {name: a, filter: 'true'}", "a", "called `a` already", ""),
-        ("  - {when: instruction, sort: instruction}", "instruction", "not a param or a var", "settled before"),
+        ("  - {filtre: 'true'}", "{", "this is not a step", "`filter`"),
+        ("  - text-generation", "text-generation", "this is not a step", "{task: text-generation}"),
+        ("  - {name: a, filter: 'true'}\n  - {name: a, filter: 'true'}", "a", "name `a` is already used", ""),
+        ("  - {when: instruction, sort: instruction}", "instruction", "not a param or a var", "evaluated before"),
         ("  - {dedup: {by: instruction, threshold: 0.5}}", "threshold", "exact", "minhash"),
         ("  - {sample: {n: 1, fraction: 0.5}}", "sample", "either", ""),
         ("  - filter: 'loop_index > 1'", "loop_index", "not a column", ""),
@@ -131,7 +131,7 @@ def test_faults_of_a_step_s_task_are_told_at_their_own_place_and_at_the_step(spe
     found = told(spec, "  - {task: inner.yaml}", {"inner.yaml": inner})
 
     assert [f[0] for f in found] == ["x", "inner.yaml"]
-    assert "has errors of its own" in found[1][1]
+    assert "the task `inner.yaml` has errors" in found[1][1]
 
 
 def test_a_fault_in_a_task_that_is_written_out_is_told_in_its_line(spec):
@@ -146,7 +146,7 @@ def test_a_name_that_a_task_written_out_reads_is_told_at_the_name(spec):
     (found,) = told(spec, ASK.replace("{{ instruction }}", "First {{ instructions }}"))
 
     assert found[0] == "instructions"
-    assert "no step before makes" in found[1]
+    assert "neither an input nor made by an earlier step" in found[1]
     assert "instruction" in found[2]
 
 
@@ -161,7 +161,7 @@ def test_a_task_that_is_a_step_of_itself_is_refused(spec):
     ("steps", "why"),
     [
         ("  - {repeat: 2, steps: [{task: all.yaml}]}", "in a loop"),
-        ("  - {task: all.yaml, when: instruction}", "behind a row's `when`"),
+        ("  - {task: all.yaml, when: instruction}", "with a `when` that depends on the row"),
         ("  - {task: all.yaml, num_generations: 2}", "several generations"),
     ],
 )
@@ -179,7 +179,7 @@ def test_what_asks_and_steps_are_not_mixed(spec):
     found = told(spec, ASK, format_input=[{"role": "user", "content": "x"}])
 
     assert found[0][1] == "unknown key `format_input`"
-    assert "into a step of its own" in found[0][2]
+    assert "move it into a step" in found[0][2]
 
 
 def test_all_faults_of_the_steps_come_at_once(spec):

@@ -1,6 +1,6 @@
-"""Check what every kind of task has: names in templates and expressions, types against bounds, params, draws.
+"""Check what all tasks declare beyond their models: names, types with limits, params and draws.
 
-The models can't see these; what only one kind has is `check`'s (one call) or `flow`'s (steps).
+`spec` checks single-call tasks; `flow` checks tasks with steps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KEYWORDS_OF: dict[str, set[str]] = {
     "properties": {"object"},
     "additionalProperties": {"object"},
 }
-"""JSON Schema's keywords, and the types that they say something about; beside a list, those of its items stand too."""
+"""JSON Schema keywords and the types they apply to; a list also takes the keywords of its items."""
 
 _JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 
@@ -50,10 +50,10 @@ _PAIRS = (
 
 
 class Checker(TemplateChecker):
-    """Finds the faults of what a spec declares: inputs, params, draws, outputs, and their types."""
+    """Checks a spec's declarations: inputs, params, draws, outputs and their types."""
 
     def _declarations(self) -> None:
-        """Check what is declared: inputs, params, draws."""
+        """Check inputs, params and draws."""
         self._names()
         for name, typed in self._declared.inputs.items():
             self._typed(("inputs", name), typed)
@@ -76,29 +76,25 @@ class Checker(TemplateChecker):
         for kind in ("inputs", "params", "draw", "outputs"):
             for name in self._outputs if kind == "outputs" else getattr(self._declared, kind):
                 if kind != "outputs" and name in MAPPINGS | GLOBALS | {"true", "false", "none"}:
-                    hint = "give it another name; `input_mappings` leads to the column" if kind == "inputs" else None
-                    self._tell((kind, name), f"`{name}` has a meaning of its own in templates", hint, key=True)
+                    hint = "rename it, and map it to the column with `input_mappings`" if kind == "inputs" else None
+                    self._tell((kind, name), f"`{name}` is a reserved name in templates", hint, key=True)
                 elif kind in ("params", "draw") and not re.fullmatch(IDENTIFIER, name):
                     self._tell(
-                        (kind, name), f"`{name}` can't be read in a template", "use letters, digits and _", key=True
+                        (kind, name), f"`{name}` is not a valid template name", "use letters, digits and _", key=True
                     )
                 elif not name.strip():
                     self._tell((kind, name), "the column has no name", key=True)
         for name in self._declared.draw:
             for kind, word in (("inputs", "an input"), ("params", "a param")):
                 if name in getattr(self._declared, kind):
-                    self._tell(
-                        ("draw", name), f"`{name}` is {word} and a draw", "give one of them another name", key=True
-                    )
+                    self._tell(("draw", name), f"`{name}` is both {word} and a draw", "rename one of them", key=True)
 
     def _typed(self, path: Place, typed: Typed) -> None:
         if any(a[: len(path)] == path for a in self.aside):
             return
         if typed.schema_ is not None:
             if typed.type is not None:
-                self._tell(
-                    (*path, "type"), "`type` and `schema` say the same thing twice", "keep one of them", key=True
-                )
+                self._tell((*path, "type"), "`type` and `schema` can't be combined", "remove one of them", key=True)
             if isinstance(typed.schema_, str):
                 self._expression((*path, "schema"), typed.schema_, self._fixed)
             else:
@@ -107,7 +103,7 @@ class Checker(TemplateChecker):
         kind = typed.type or ("enum" if typed.choices is not None else "string")
         if _innermost(kind) == "enum":
             if typed.choices is None:
-                self._tell((*path, "type"), "an enum needs `choices`", "list the values that are allowed")
+                self._tell((*path, "type"), "an enum needs `choices`", "list the allowed values")
         elif typed.choices is not None:
             for index, choice in enumerate(typed.choices):
                 if not _fits(choice, _innermost(kind)):
@@ -126,13 +122,13 @@ class Checker(TemplateChecker):
             wanted = _KEYWORDS_OF.get(keyword)
             if wanted is None or said_of & wanted or kind == "any":
                 continue
-            told = f"`{keyword}` says nothing about {article(kind)}"
-            hint = None if typed.type else f"give it `type: {min(wanted)}`"
+            told = f"`{keyword}` does not apply to {article(kind)}"
+            hint = None if typed.type else f"set `type: {min(wanted)}`"
             self._tell(self._keyword_path(path, keyword), told, hint, key=True)
         for low, high in _PAIRS:
             if low in keywords and high in keywords and keywords[low] > keywords[high]:
-                told = f"`{low}` is {keywords[low]:g}, more than `{high}`, which is {keywords[high]:g}"
-                self._tell(self._keyword_path(path, low), told, "no value can be right")
+                told = f"`{low}` ({keywords[low]:g}) is greater than `{high}` ({keywords[high]:g})"
+                self._tell(self._keyword_path(path, low), told, "no value is valid")
         if typed.pattern is not None:
             self._pattern((*path, "pattern"), typed.pattern)
         for keyword in ("items", "properties"):
@@ -141,7 +137,7 @@ class Checker(TemplateChecker):
                 self._schema((*path, keyword), value if keyword == "items" else {"properties": value})
 
     def _keyword_path(self, path: Place, keyword: str) -> Place:
-        """The keyword as the file writes it: `minLength` or `min_length`."""
+        """Return the path to a keyword as written in the file: `minLength` or `min_length`."""
         snake = re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", keyword)
         data = self.document.data
         for step in path:
@@ -153,11 +149,11 @@ class Checker(TemplateChecker):
             if default not in typed.choices:
                 words = [str(c) for c in typed.choices]
                 self._tell(
-                    path, f"the default, {shown(default)}, is not one of `choices`", did_you_mean(str(default), words)
+                    path, f"the default is not one of `choices`: {shown(default)}", did_you_mean(str(default), words)
                 )
             return
         if not _fits(default, kind):
-            self._tell(path, f"the default, {shown(default)}, is not {article(kind)}")
+            self._tell(path, f"the default is not {article(kind)}: {shown(default)}")
             return
         bounds: tuple[tuple[float | None, Callable[[float], bool], str], ...] = (
             (typed.minimum, lambda least: default < least, "less than `minimum`"),
@@ -177,8 +173,8 @@ class Checker(TemplateChecker):
     def _default_of_required(self, name: str) -> None:
         data = self.document.data["inputs"].get(name) if isinstance(self.document.data.get("inputs"), dict) else None
         if isinstance(data, dict) and data.get("required") is True:
-            told = "a required column has no use for a default"
-            self._tell(("inputs", name, "default"), told, "write `required: false`, or leave the default out", key=True)
+            told = "a required column can't have a default"
+            self._tell(("inputs", name, "default"), told, "set `required: false`, or remove the default", key=True)
 
     def _schema(self, path: Place, schema: Any) -> None:
         import jsonschema_rs
@@ -196,18 +192,16 @@ class Checker(TemplateChecker):
             if inner[-1:] == ["type"] and isinstance(value, str):
                 self._tell((*path, *inner), f"JSON Schema has no type `{value}`", did_you_mean(value, _JSON_TYPES))
             else:
-                self._tell((*path, *inner), f"this is no JSON Schema: {str(error.message).splitlines()[0]}")
+                self._tell((*path, *inner), f"invalid JSON Schema: {str(error.message).splitlines()[0]}")
         except ValueError as error:
-            self._tell(path, f"this is no JSON Schema: {str(error).splitlines()[0]}")
+            self._tell(path, f"invalid JSON Schema: {str(error).splitlines()[0]}")
 
     def _draw(self, path: Place, draw: Draw, seen: Scope) -> None:
         if (draw.options is None) == (draw.range is None):
-            self._tell(path, "a draw has either `options` or `range`", key=True)
+            self._tell(path, "a draw needs either `options` or `range`", key=True)
             return
         if draw.range is not None and draw.range[0] > draw.range[1]:
-            self._tell(
-                (*path, "range"), f"the range ends below its begin: {draw.range[0]:g} is more than {draw.range[1]:g}"
-            )
+            self._tell((*path, "range"), f"the range is reversed: {draw.range[0]:g} is greater than {draw.range[1]:g}")
         for key in ("options", "weights"):
             if isinstance(value := getattr(draw, key), str):
                 self._expression((*path, key), value, seen)
@@ -219,21 +213,21 @@ class Checker(TemplateChecker):
             return
         elif len(draw.weights) != len(draw.options):
             told = f"there are {len(draw.options)} options and {len(draw.weights)} weights"
-            self._tell((*path, "weights"), told, "write one weight an option")
+            self._tell((*path, "weights"), told, "write one weight per option")
         elif any(w < 0 for w in draw.weights) or not sum(draw.weights) > 0:
-            self._tell((*path, "weights"), "weights are not negative, and one of them is more than 0")
+            self._tell((*path, "weights"), "weights can't be negative, and at least one must be positive")
 
     def _pattern(self, path: Place, pattern: str, flags: str = "", flags_path: Place = ()) -> tuple[str, ...] | None:
-        """The pattern's groups; None where it is wrong, which is told."""
+        """Return the pattern's groups; report an invalid pattern and return None."""
         from distask.spec.check.patterns import FLAGS, PatternError, compile_pattern
 
         if unknown := sorted(set(flags) - FLAGS.keys()):
-            self._tell(flags_path, f"there is no flag `{unknown[0]}`", f"known: {', '.join(FLAGS)}")
+            self._tell(flags_path, f"unknown flag `{unknown[0]}`", f"known: {', '.join(FLAGS)}")
             flags = "".join(f for f in flags if f in FLAGS)
         try:
             return compile_pattern(pattern, flags).groups
         except PatternError as error:
-            self._tell(path, f"the pattern is wrong: {error}", offset=error.position, length=1)
+            self._tell(path, f"invalid pattern: {error}", offset=error.position, length=1)
             return None
 
 
@@ -254,7 +248,7 @@ def _fits(value: Any, kind: str) -> bool:
 
 
 def article(kind: str) -> str:
-    """A type in a sentence."""
+    """Return a type with its article, for use in a sentence."""
     if kind == "string":
         return "text (type: string)"
     return f"an {kind}" if kind[:1] in "aeio" else f"a {kind}"

@@ -1,6 +1,6 @@
-"""Read templates and expressions without running them: is the syntax right, which names are read, and where.
+"""Analyze templates and expressions without running them: syntax errors, and the names they read.
 
-Jinja's own parser does the reading; nothing is evaluated, so a hostile template costs no more than its length.
+Jinja's parser does the work and nothing is evaluated, so the cost of a template depends only on its length.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_SOURCE = 256 << 10
-"""Characters of one template."""
+"""Maximum length of a template."""
 
 MAX_NODES = 20_000
-"""Parts of one template's syntax tree; the longest real ones have a few hundred."""
+"""Maximum number of nodes in a template's syntax tree; real templates have at most a few hundred."""
 
 MAX_EXPONENT = 64
 MAX_REPEAT = 100_000
-"""What `**` and `*` may be given as a plain number; beyond it a template of one line fills the memory."""
+"""Limits for literal operands of `**` and `*`; larger values can exhaust memory."""
 
 GLOBALS = frozenset({"range", "dict", "namespace", "joiner", "cycler"})
-"""Names that every template knows."""
+"""Names available in every template."""
 
 FILTERS = frozenset(
     {"tojson", "numbered", "tagged", "truncate_tokens", "strip_tags", "mean", "median", "majority", "std", "agreement"}
 )
-"""Filters beside Jinja's own."""
+"""Filters added to Jinja's own."""
 
 FILTERS_LEFT_OUT = frozenset({"random", "urlize", "xmlattr", "pprint"})
-"""Filters of Jinja's that the sandbox has not: they differ from run to run, or write HTML or Python."""
+"""Jinja filters that are not available: they are random, or produce HTML or Python."""
 
 _MAPPINGS = ("vars", "params", "draw")
 
@@ -48,9 +48,9 @@ class Name(Struct, frozen=True):
 
     name: str
     offset: int
-    """The character of the source where it stands."""
+    """Index in the source."""
     attribute: str | None = None
-    """What is read of it, where that is plain to see: `x` in `vars.x`."""
+    """The attribute that is read, if it is a literal: `x` in `vars.x`."""
     attribute_offset: int = 0
 
 
@@ -58,15 +58,15 @@ class Include(Struct, frozen=True):
     """A file that a template includes or imports."""
 
     path: str | None
-    """None where it is not written out as text."""
+    """None if it is not a literal."""
     offset: int
     seen: frozenset[str] | None
-    """The template's own names that the file sees; None where it sees no row at all (an import)."""
+    """The template's own names that the file can read; None if it can't read the row (an import)."""
     optional: bool = False
 
 
 class Fault(Struct, frozen=True):
-    """What is wrong in a template, and where."""
+    """An error in a template, with its position."""
 
     message: str
     offset: int
@@ -75,7 +75,7 @@ class Fault(Struct, frozen=True):
 
 
 class Syntax(Struct, frozen=True):
-    """What a template or an expression turned out to be. With a fault in its syntax it has no names."""
+    """The analysis of a template or an expression. It has no names if the syntax is invalid."""
 
     names: tuple[Name, ...] = ()
     includes: tuple[Include, ...] = ()
@@ -83,7 +83,7 @@ class Syntax(Struct, frozen=True):
 
     @property
     def error(self) -> str | None:
-        """The first fault, in words."""
+        """Return the message of the first fault."""
         return self.faults[0].message if self.faults else None
 
 
@@ -93,13 +93,13 @@ def _environment() -> Environment:
 
 
 def is_wrapped(expression: str) -> bool:
-    """Whether braces stand around the whole: `{{ x }}`."""
+    """Return whether the complete expression is in braces: `{{ x }}`."""
     text = expression.strip()
     return text.startswith("{{") and text.endswith("}}") and "{{" not in text[2:] and len(text) >= len("{{}}")
 
 
 def bare(expression: str) -> str:
-    """An expression without the braces that may stand around it."""
+    """Return an expression without surrounding braces."""
     if not is_wrapped(expression):
         return expression.strip()
     inner = expression.strip()[2:-2]
@@ -108,18 +108,18 @@ def bare(expression: str) -> str:
 
 
 def read_template(source: str) -> Syntax:
-    """The names that a template reads, or its faults."""
+    """Return the names that a template reads, or its faults."""
     return _read(source, None)
 
 
 def read_expression(source: str) -> Syntax:
-    """The names that an expression (bare or in braces) reads, or its faults."""
+    """Return the names that an expression (with or without braces) reads, or its faults."""
     if is_wrapped(source):
         return _read(source, None)
     syntax = _read(source, "variable")
     if syntax.faults and "{{" in source:
-        told = "an expression stands in one pair of braces, without text around it"
-        return Syntax(faults=(Fault(told, source.find("{{"), 2, 'join texts with `~`: {{ a ~ " and " ~ b }}'),))
+        told = "an expression must be in one pair of braces, without other text"
+        return Syntax(faults=(Fault(told, source.find("{{"), 2, 'join text with `~`: {{ a ~ " and " ~ b }}'),))
     return syntax
 
 
@@ -139,18 +139,18 @@ def _read(source: str, state: str | None) -> Syntax:
         return Syntax(faults=(tokens.fault(error),))
     except RecursionError:
         return Syntax(faults=(Fault("the template is nested too deeply", 0),))
-    except ValueError:  # of Python, which reads no whole number of thousands of digits
-        return Syntax(faults=(Fault("a number has more digits than Python reads", tokens.at),))
+    except ValueError:  # Python limits the digits of an integer
+        return Syntax(faults=(Fault("a number has too many digits", tokens.at),))
     return Syntax(tuple(reader.names), tuple(reader.includes), tuple(reader.faults))
 
 
 class _Parser(Parser):
-    """Jinja's parser, which also knows where the blocks that are open began."""
+    """Jinja's parser, which also tracks where open blocks start."""
 
     opened: list[tuple[str, int]]
 
     def parse_statement(self) -> nodes.Node | list[nodes.Node]:
-        """As in Jinja; what a fault leaves in `opened` was never closed."""
+        """Parse as Jinja does; after an error, `opened` holds the unclosed blocks."""
         self.opened.append((self.stream.current.value, self.stream.current.lineno))
         statement = super().parse_statement()
         self.opened.pop()
@@ -158,7 +158,7 @@ class _Parser(Parser):
 
 
 class _Tokens:
-    """Parses with the character's offset in place of its line, so that every node of the tree knows its exact place."""
+    """Parses with character offsets instead of line numbers, so that every node has an exact position."""
 
     def __init__(self, source: str, state: str | None) -> None:
         self._source = source
@@ -169,7 +169,7 @@ class _Tokens:
 
     @property
     def at(self) -> int:
-        """The character that was read last."""
+        """Index of the last token."""
         return self._at
 
     def template(self) -> nodes.Template:
@@ -184,12 +184,12 @@ class _Tokens:
         return nodes.Template([nodes.Output([parsed], lineno=0)], lineno=0)
 
     def fault(self, error: TemplateSyntaxError) -> Fault:
-        """Jinja's words in plainer ones; its lexer tells a position in its words or none, its parser the offset."""
-        message = error.message or "wrong syntax"
+        """Convert Jinja's error. Its parser has the offset; its lexer may have one in the message."""
+        message = error.message or "invalid syntax"
         if message.startswith("Unexpected end of template") and self._opened:
             tag, offset = self._opened[-1]
             hint = f"`{{% end{tag} %}}` is missing"
-            return Fault(f"wrong template syntax: the block `{tag}` is never closed", offset, len(tag), hint)
+            return Fault(f"invalid template syntax: the block `{tag}` is never closed", offset, len(tag), hint)
         offset = self._at if self._in_lexer else error.lineno
         if at := re.fullmatch(r"unexpected char (.+) at (\d+)", message, re.DOTALL):
             offset = int(at[2])
@@ -201,7 +201,9 @@ class _Tokens:
         for theirs, ours in _WORDS.items():
             message = message.replace(theirs, ours)
         message = re.sub(r"(?<!\w)'([^']*)'", r"`\1`", message).rstrip(".")
-        return Fault(f"wrong template syntax: {message[:1].lower()}{message[1:]}", offset, len(word[0]) if word else 1)
+        return Fault(
+            f"invalid template syntax: {message[:1].lower()}{message[1:]}", offset, len(word[0]) if word else 1
+        )
 
     def _parser(self) -> _Parser:
         environment = _environment()
@@ -236,11 +238,11 @@ _WORDS = {
     "unexpected 'end of template'": "it ends too early",
     "'end of template'": "the end",
 }
-"""Jinja's names of its tokens, as they are written."""
+"""Jinja's token names, and how users write them."""
 
 
 class _Reader(Struct):
-    """Walks a syntax tree with Jinja's scopes, and keeps the names that come from outside."""
+    """Walks a syntax tree with Jinja's scopes and collects the names defined outside it."""
 
     source: str
     names: list[Name] = field(default_factory=list)
@@ -357,7 +359,7 @@ class _Reader(Struct):
 
     def _Extends(self, node: nodes.Extends, scope: set[str]) -> None:  # noqa: N802, ARG002
         self.faults.append(
-            Fault("`extends` is not known here", node.lineno, len("extends"), "use `{% include %}` instead")
+            Fault("`extends` is not supported", node.lineno, len("extends"), "use `{% include %}` instead")
         )
 
     def _included(
@@ -387,19 +389,19 @@ class _Reader(Struct):
     def _unknown(self, what: str, name: str, offset: int, known: Any) -> None:
         close = nearest(name, known)
         hint = f"did you mean `{close}`?" if close else None
-        self.faults.append(Fault(f"there is no {what} `{name}`", offset, len(name), hint))
+        self.faults.append(Fault(f"unknown {what} `{name}`", offset, len(name), hint))
 
     def _Pow(self, node: nodes.Pow, scope: set[str]) -> None:  # noqa: N802
         exponent = _number(node.right)
         if isinstance(node.right, nodes.Pow) or (exponent is not None and abs(exponent) > MAX_EXPONENT):
-            self.faults.append(Fault(f"a power beyond {MAX_EXPONENT} is refused", node.lineno, 2))
+            self.faults.append(Fault(f"an exponent can't exceed {MAX_EXPONENT}", node.lineno, 2))
         self._children(node, scope)
 
     def _Mul(self, node: nodes.Mul, scope: set[str]) -> None:  # noqa: N802
         for one, other in ((node.left, node.right), (node.right, node.left)):
             times = _number(other)
             if _is_sequence(one) and times is not None and times > MAX_REPEAT:
-                self.faults.append(Fault(f"a repeat beyond {MAX_REPEAT:,} is refused", node.lineno))
+                self.faults.append(Fault(f"a repeat count can't exceed {MAX_REPEAT:,}", node.lineno))
         self._children(node, scope)
 
 

@@ -1,4 +1,4 @@
-"""Tell pydantic's errors in words of ours, each once and at its place in the file."""
+"""Convert pydantic's errors to clear messages, one per value, with positions in the file."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     Known = Callable[[tuple[Any, ...]], list[str]]
 
 Place = tuple[Any, ...]
-"""Keys and indices from the root to a value."""
+"""The keys and indices from the root to a value."""
 
 
 class Fault(Struct, frozen=True):
-    """One thing that is wrong with the data."""
+    """One error in the data."""
 
     path: Place
-    """To the value, or to the key where `kind` is "unknown"; to the mapping where it is "missing"."""
+    """Path to the value; to the key if `kind` is "unknown", to the mapping if it is "missing"."""
     kind: str
-    """ "unknown" key, "missing" key, "key" that is no text, or "value"."""
+    """ "unknown" or "missing" key, "key" that is not text, or invalid "value"."""
     message: str
     hint: str | None = None
     key: str | None = None
-    """The key that is missing, or the one that the unknown key was probably meant to be."""
+    """The missing key, or the likely correct name of the unknown key."""
     inside: str | None = None
-    """The key in the value that is to blame."""
+    """The key in the value that causes the error."""
 
     def diagnostic(self, document: Document) -> Diagnostic:
-        """The fault at its place."""
+        """Return the fault with its position."""
         if self.inside is not None:
             return document.diagnostic((*self.path, self.inside), self.message, self.hint)
         at_key = self.kind in ("unknown", "key", "missing")
@@ -54,14 +54,14 @@ def model_faults(
     misplaced: Misplaced = lambda _path, _key: None,
     synonyms: dict[str, str] | None = None,
 ) -> list[Fault]:
-    """What pydantic found, one fault a value.
+    """Convert pydantic's errors, one fault per value.
 
     Args:
-        errors: of a `ValidationError`.
-        data: what was validated.
-        known: gives the keys that a mapping takes at a location of the models.
-        misplaced: gives the mend for a key that stands in the wrong place, by its path and name.
-        synonyms: what people write for a key.
+        errors: The errors of a `ValidationError`.
+        data: The validated data.
+        known: Returns the valid keys of a mapping at a location of the models.
+        misplaced: Returns the hint for a misplaced key, by its path and name.
+        synonyms: Other names that people use for a key.
     """
     found: list[Fault] = []
     for path, there in _by_value(errors, data).items():
@@ -80,12 +80,12 @@ def model_faults(
 def model_diagnostics(
     errors: Sequence[ErrorDetails], document: Document, known: Known, misplaced: Misplaced = lambda _path, _key: None
 ) -> list[Diagnostic]:
-    """As `model_faults`, told at their places."""
+    """Return `model_faults` as diagnostics with positions."""
     return [f.diagnostic(document) for f in model_faults(errors, document.data, known, misplaced)]
 
 
 def _by_value(errors: Sequence[ErrorDetails], data: Any) -> dict[Place, list[ErrorDetails]]:
-    """Errors by the value they are about; of a union's members only the one that fits best is kept."""
+    """Group errors by value; for a union, keep only the best matching member."""
     by_place: dict[Place, list[ErrorDetails]] = {}
     for error in errors:
         by_place.setdefault(_path(data, error), []).append(error)
@@ -102,7 +102,7 @@ def _is_wrong_type(error: ErrorDetails) -> bool:
 
 
 def _path(data: Any, error: ErrorDetails) -> Place:
-    """The part of pydantic's location that is there in the data: the names of a union's members are left out."""
+    """Return the part of pydantic's location that exists in the data, without the names of union members."""
     location = error["loc"]
     if error["type"] == "missing":
         location = location[:-1]
@@ -187,10 +187,10 @@ def _other_said(error: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"expected {_or([f'`{w}`' for w in _quoted_words(context['expected'])])}, got {shown(got)}"
     if kind == "union_tag_invalid":
-        return f"there is no {_discriminator(context)} `{context['tag']}`"
+        return f"unknown {_discriminator(context)} `{context['tag']}`"
     if kind == "union_tag_not_found":
         if _discriminator(context) == "step":
-            return f"this is no step: {_no_step(got)}"
+            return f"this is not a step: {_no_step(got)}"
         if isinstance(got, dict):
             return f"the key `{_discriminator(context)}` is missing"
         return f"expected a mapping with `{_discriminator(context)}`, got {shown(got)}"
@@ -205,7 +205,7 @@ def _other_said(error: ErrorDetails) -> str:
         return f"expected {_entries(context['max_length'])}, got {len(got)}"
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
-    return "this has not the form that is needed here"
+    return "this value has the wrong format"
 
 
 _BOUNDS = {
@@ -219,12 +219,12 @@ _BOUNDS = {
 def _pattern_said(error: ErrorDetails) -> str:
     where, got = error["loc"][-1], shown(error["input"])
     if where == "type":
-        return f"there is no type `{error['input']}`"
+        return f"unknown type `{error['input']}`"
     if where == "name":
-        return f"{got} can't be a task's name: it takes small letters, digits and single hyphens between them"
+        return f"{got} is not a valid task name: use lowercase letters, digits and single hyphens"
     if where == "function":
         return f"expected module:function, got {got}"
-    return f"{got} has not the form that is needed here"
+    return f"{got} has the wrong format"
 
 
 def _hint(errors: list[ErrorDetails]) -> str | None:
@@ -248,20 +248,20 @@ def _hint(errors: list[ErrorDetails]) -> str | None:
             return f"did you mean `{slug}`?" if slug else None
     got, kinds = errors[0]["input"], {e["type"] for e in errors}
     if got is None:
-        return "leave the key out, or give it a value"
+        return "remove the key, or set a value"
     if "string_type" in kinds and isinstance(got, int | float):
         return f'put quotes around it: "{shown_value(got)}"'
     if "string_type" in kinds and _is_template(got):
         return "put quotes around a template"
     if isinstance(got, str) and kinds & {"int_type", "float_type"} and _TEXT_OF_A_NUMBER.fullmatch(got):
-        return "take the quotes off"
+        return "remove the quotes"
     if "bool_type" in kinds and isinstance(got, str) and got.lower() in ("yes", "no", "on", "off", "y", "n"):
         return f"`{got}` is text in YAML 1.2; write {'true' if got.lower() in ('yes', 'on', 'y') else 'false'}"
     return None
 
 
 def _is_template(value: Any) -> bool:
-    """YAML reads an unquoted `{{ x }}` as a mapping with a mapping for its key, or as a mapping in a mapping."""
+    """Return whether the value is an unquoted `{{ x }}`, which YAML reads as a mapping."""
     return isinstance(value, dict) and len(value) == 1 and next(iter(value.values())) is None
 
 
@@ -289,7 +289,7 @@ _TYPE_WORDS = {
 
 
 def slugified(text: str) -> str:
-    """Small letters, digits and single hyphens; empty where nothing of the text is left."""
+    """Convert text to lowercase letters, digits and single hyphens; the result may be empty."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
@@ -336,7 +336,7 @@ def _or(words: Sequence[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a sentence: `the text "a"`."""
+    """Describe a value in a sentence: `the text "a"`."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -349,7 +349,7 @@ def shown(value: Any) -> str:
 
 
 def shown_value(value: Any) -> str:
-    """A scalar as YAML writes it."""
+    """Format a scalar as YAML."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Follow the columns through a spec's steps: what each step reads must have come in, or be made by a step before it."""
+"""Check the columns in a spec's steps: a step can read only inputs and the columns of earlier steps."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
 
 
 class Columns(Struct, frozen=True):
-    """The columns that there are at a step."""
+    """The columns available at a step."""
 
     made: Mapping[str, Place | None] = field(default_factory=dict)
-    """Column to the step that made it; None for one that came in."""
+    """Column to the step that made it; None for an input."""
     open: bool = False
-    """Whether there may be more, since the spec does not say what comes in, or a step can't be read."""
+    """Whether there may be more, because the spec declares no inputs or a step is invalid."""
 
     def plus(self, names: Iterable[str], place: Place) -> Columns:
-        """With columns that a step makes."""
+        """Return a copy with the columns that a step makes."""
         return replace(self, made={**self.made, **dict.fromkeys(names, place)})
 
     def without(self, names: Iterable[str]) -> Columns:
-        """With fewer."""
+        """Return a copy without some columns."""
         gone = set(names)
         return replace(self, made={n: place for n, place in self.made.items() if n not in gone})
 
@@ -66,7 +66,7 @@ class Columns(Struct, frozen=True):
 def check_flow(
     spec: PipelineSpec, document: Document, tasks: Mapping[Place, Loaded], aside: Sequence[Place] = ()
 ) -> list[Diagnostic]:
-    """Every fault of a spec's steps that its models can't see; see `check.check_spec` for `aside`."""
+    """Return the errors in a spec's steps that its models can't detect; see `check_spec` for `aside`."""
     from pathlib import Path
 
     folder = Path(document.file).absolute().parent
@@ -76,7 +76,7 @@ def check_flow(
 
 
 def added_by(loaded: Loaded) -> tuple[str, ...]:
-    """The columns that a task adds where it is a step, under the data's names."""
+    """Return the columns that a task adds as a step, under their dataset names."""
     spec = loaded.spec
     mapped = spec.output_mappings
     if isinstance(spec, TaskSpec):
@@ -95,12 +95,12 @@ def added_by(loaded: Loaded) -> tuple[str, ...]:
 
 
 def templates_of(loaded: Loaded) -> set[str]:
-    """The params of a task that are templates themselves: a step hands them on as they are written."""
+    """Return the params of a task that are templates: a step passes them on unrendered."""
     return {name for name, param in loaded.spec.params.items() if param.template}
 
 
 def waits(loaded: Loaded) -> bool:
-    """Whether a step of the task, or of a task in it, waits for all rows."""
+    """Return whether a step of the task, or of a nested task, waits for all rows."""
     spec = loaded.spec
     if not isinstance(spec, PipelineSpec):
         return False
@@ -108,7 +108,7 @@ def waits(loaded: Loaded) -> bool:
 
 
 def made_in(loaded: Loaded, place: Place) -> list[str]:
-    """The columns that the steps of a `for_each` at this place make."""
+    """Return the columns that the steps of a `for_each` make."""
     from pathlib import Path
 
     assert isinstance(loaded.spec, PipelineSpec)
@@ -118,7 +118,7 @@ def made_in(loaded: Loaded, place: Place) -> list[str]:
 
 
 class _Flow(Checker):
-    """A task of steps."""
+    """Checks a task with steps."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class _Flow(Checker):
         super().__init__(spec, spec.outputs, document, folder, aside)
         self.spec = spec
         self._tasks = tasks
-        told = "a step makes it; this is settled before there is a row"
+        told = "a step makes it; this is evaluated before rows are read"
         self._fixed = replace(self._fixed, elsewhere={**self._fixed.elsewhere, **dict.fromkeys(spec.outputs, told)})
         self._steps_named: dict[str, Place] = {}
         self.made_inside: dict[Place, list[str]] = {}
@@ -149,7 +149,7 @@ class _Flow(Checker):
         self._output_names()
 
     def columns(self) -> Columns:
-        """The columns that there are after the last step."""
+        """Return the columns after the last step."""
         begin = Columns(
             dict.fromkeys([*self.spec.inputs, *self.spec.draw]), open=not self.spec.inputs or not self._names_known
         )
@@ -159,21 +159,21 @@ class _Flow(Checker):
         for kind, known in (("input_mappings", self.spec.inputs), ("output_mappings", self.spec.outputs)):
             for name in getattr(self.spec, kind):
                 if name not in known and (known or kind == "output_mappings"):
-                    word = "input" if kind == "input_mappings" else "output"
-                    self._tell((kind, name), f"`{name}` is no {word}", did_you_mean(name, known), key=True)
+                    word = "an input" if kind == "input_mappings" else "an output"
+                    self._tell((kind, name), f"`{name}` is not {word}", did_you_mean(name, known), key=True)
         read = {self.spec.input_mappings.get(name, name) for name in self.spec.inputs}
         for name in self.spec.outputs:
             column = self.spec.output_mappings.get(name, name)
             mapped = name in self.spec.output_mappings
             place: Place = ("output_mappings", name) if mapped else ("outputs", name)
             if column in read:
-                told = f"the output `{column}` has the name of an input column"
-                self._tell(place, told, f"give it another name: `rename: {{{name}: new_{name}}}`", key=not mapped)
+                told = f"the output `{column}` has the same name as an input column"
+                self._tell(place, told, f"rename it: `rename: {{{name}: new_{name}}}`", key=not mapped)
             elif column in OWN_COLUMNS:
-                told = f"`{column}` is a column that every run adds"
-                self._tell(place, told, "give it another name", key=not mapped)
+                told = f"`{column}` is reserved: every run adds this column"
+                self._tell(place, told, "rename it", key=not mapped)
 
-    # the steps, in their order
+    # steps, in order
 
     def _walk(self, steps: Sequence[Step], place: Place, columns: Columns, loops: int) -> Columns:
         for index, step in enumerate(steps):
@@ -185,8 +185,8 @@ class _Flow(Checker):
             kind = kind_of(step) or ""
             if isinstance(step, BARRIERS):
                 if loops:
-                    told = f"`{kind}` waits for all rows, and can't stand in a loop"
-                    self._tell((*here, kind), told, "put it behind the loop", key=True)
+                    told = f"`{kind}` waits for all rows and can't be used in a loop"
+                    self._tell((*here, kind), told, "move it after the loop", key=True)
                 self._expression((*here, "when"), step.when, self._fixed)
             else:
                 self._expression((*here, "when"), step.when, self._seen(columns, loops))
@@ -198,26 +198,26 @@ class _Flow(Checker):
             return
         if step.name in self._steps_named:
             line = self.document.position((*self._steps_named[step.name], "name"))[0]
-            self._tell((*place, "name"), f"a step is called `{step.name}` already, in line {line}", "name it otherwise")
+            self._tell((*place, "name"), f"the step name `{step.name}` is already used on line {line}", "rename it")
         self._steps_named.setdefault(step.name, place)
 
     def _seen(self, columns: Columns, loops: int) -> Scope:
         spec = self.spec
         known = {*columns.made, *spec.params, *spec.vars} | MAPPINGS | ({"loop_index"} if loops else set())
-        later = dict.fromkeys(spec.outputs, "no step before makes it")
-        return Scope(frozenset(known), "a column that there is at this step, a param or a var", later, columns.open)
+        later = dict.fromkeys(spec.outputs, "no earlier step makes it")
+        return Scope(frozenset(known), "a column at this step, a param or a var", later, columns.open)
 
     def _known(self, place: Place, name: str, columns: Columns, *, key: bool = False) -> None:
         if name not in columns.made and not columns.open:
-            told = f"this step reads the column `{name}`, which no step before makes, and which is no input"
+            told = f"this step reads the column `{name}`, which is neither an input nor made by an earlier step"
             self._tell(place, told, did_you_mean(name, columns.made), key=key)
 
     def _new(self, place: Place, name: str) -> None:
         if name in OWN_COLUMNS:
-            self._tell(place, f"`{name}` is a column that every run adds", "give it another name", key=True)
+            self._tell(place, f"`{name}` is reserved: every run adds this column", "rename it", key=True)
 
     def _value(self, place: Place, value: Any, seen: Scope) -> None:
-        """A value of any shape, in which texts with braces are templates."""
+        """Check a value of any type; strings with braces are templates."""
         if isinstance(value, str):
             if "{{" in value or "{%" in value:
                 self._template(place, value, seen)
@@ -228,7 +228,7 @@ class _Flow(Checker):
             for key, item in value.items():
                 self._value((*place, key), item, seen)
 
-    # one kind of step each
+    # one method for each kind of step
 
     def _task(self, step: TaskStep, place: Place, columns: Columns, loops: int) -> Columns:
         seen = self._seen(columns, loops)
@@ -249,27 +249,29 @@ class _Flow(Checker):
         added = added_by(loaded)
         for name in step.output_mappings:
             if name not in added:
-                told = f"the task `{spec.name}` makes no column `{name}`"
+                told = f"the task `{spec.name}` has no output column `{name}`"
                 self._tell((*place, "output_mappings", name), told, did_you_mean(name, added), key=True)
         made = [step.output_mappings.get(name, name) for name in added]
         for name, column in zip(added, made, strict=True):
             at = (*place, "output_mappings", name) if name in step.output_mappings else (*place, "task")
             self._new(at, column)
             if name not in step.output_mappings and column in columns.made:
-                told = f"the task `{spec.name}` makes `{column}`, which is there already"
-                mend = f"give it another name: `output_mappings: {{{name}: new_{name}}}`; "
-                self._tell(at, told, f"{mend}or say that it is replaced: `{{{name}: {name}}}`")
+                told = f"the task `{spec.name}` makes `{column}`, which already exists"
+                mend = f"rename it: `output_mappings: {{{name}: new_{name}}}`; "
+                self._tell(at, told, f"{mend}or replace it: `{{{name}: {name}}}`")
         return columns.plus(made, place)
 
     def _waits(self, step: TaskStep, place: Place, loaded: Loaded, loops: int) -> None:
-        """A task whose steps wait for all rows can't be done for some of them, or again and again."""
+        """Reject a task whose steps wait for all rows if it would run for some of them, or repeatedly."""
         n = loaded.spec.num_generations if step.num_generations is None else step.num_generations
         names = {*self.spec.params, *self.spec.vars, *GLOBALS, "params", "vars"}
         by_row = step.when is not None and any(name.name not in names for name in read_expression(step.when).names)
         if not waits(loaded) or not (loops or by_row or n > 1):
             return
-        why = "in a loop" if loops else "behind a row's `when`" if by_row else "with several generations"
-        told = f"the task `{loaded.spec.name}` has a step that waits for all rows, and can't stand {why}"
+        why = (
+            "in a loop" if loops else "with a `when` that depends on the row" if by_row else "with several generations"
+        )
+        told = f"the task `{loaded.spec.name}` has a step that waits for all rows and can't be used {why}"
         self._tell((*place, "task"), told)
 
     def _reads(self, step: TaskStep, place: Place, spec: TaskSpec | PipelineSpec, columns: Columns) -> None:
@@ -285,15 +287,15 @@ class _Flow(Checker):
             column = spec.input_mappings.get(name, name)
             if column in columns.made or columns.open:
                 continue
-            told = f"the task `{spec.name}` reads `{column}`, which no step before makes, and which is no input"
+            told = f"the task `{spec.name}` reads `{column}`, which is neither an input nor made by an earlier step"
             close = nearest(column, columns.made)
             hint = did_you_mean(column, columns.made)
             if close and isinstance(step.task, str):
-                hint = f"`input_mappings: {{{name}: {close}}}`?"
+                hint = f"did you mean `input_mappings: {{{name}: {close}}}`?"
             self._tell_read(name, step, (*place, "task"), told, hint)
 
     def _tell_read(self, name: str, step: TaskStep, place: Place, told: str, hint: str | None) -> None:
-        """At the name itself, where a task that is written out reads it in its chat; else at the task."""
+        """Report an error at the name in an inline task's chat, or else at the task."""
         messages = step.task.get("format_input") if isinstance(step.task, dict) else None
         for index, message in enumerate(messages if isinstance(messages, list) else ()):
             content = message.get("content") if isinstance(message, dict) else None
@@ -314,7 +316,7 @@ class _Flow(Checker):
             inherited = isinstance(step.task, dict) and name in self.spec.params
             if "default" not in param.model_fields_set and name not in step.params and not inherited:
                 told = f"the task `{spec.name}` needs the param `{name}`"
-                self._tell((*place, "task"), told, f"`params: {{{name}: ...}}`")
+                self._tell((*place, "task"), told, f"add `params: {{{name}: ...}}`")
 
     def _llm(self, step: TaskStep, place: Place, seen: Scope) -> None:
         if step.llm is None:
@@ -332,7 +334,7 @@ class _Flow(Checker):
         if isinstance(step.repeat, str):
             self._expression((*place, "repeat"), step.repeat, self._seen(columns, loops))
         elif not 0 <= step.repeat <= MAX_TURNS:
-            self._tell((*place, "repeat"), f"a loop has from 0 to {MAX_TURNS:,} turns")
+            self._tell((*place, "repeat"), f"a loop must have 0 to {MAX_TURNS:,} turns")
         self._expression((*place, "while"), step.while_, self._seen(columns, loops + 1))
         inner = self._walk(step.steps, (*place, "steps"), columns, loops + 1)
         self._expression((*place, "until"), step.until, self._seen(inner, loops + 1))
@@ -404,7 +406,7 @@ class _Flow(Checker):
             self._known(at, name, columns, key=True)
             self._new(at, new)
             if new in columns.made and new not in step.rename:
-                self._tell(at, f"there is a column `{new}` already", "drop it first, or take another name")
+                self._tell(at, f"the column `{new}` already exists", "drop it first, or use another name")
         return columns.without(step.rename).plus(step.rename.values(), place)
 
     def _group(self, step: GroupStep, place: Place, columns: Columns, _loops: int) -> Columns:
@@ -414,12 +416,12 @@ class _Flow(Checker):
     def _dedup(self, step: DedupStep, place: Place, columns: Columns, _loops: int) -> Columns:
         self._all_known(step.dedup.by, (*place, "dedup"), columns)
         if step.dedup.threshold is not None and step.dedup.method == "exact":
-            told = "`threshold` says nothing about exact values"
+            told = "`threshold` does not apply to exact values"
             self._tell((*place, "dedup", "threshold"), told, "add `method: minhash`, or `cosine`", key=True)
         if isinstance(step.dedup.threshold, str):
             self._expression((*place, "dedup", "threshold"), step.dedup.threshold, self._fixed)
         if step.dedup.method == "cosine" and len(step.dedup.by) > 1:
-            self._tell((*place, "dedup"), "vectors of one column are compared, not of several", key=True)
+            self._tell((*place, "dedup"), "`method: cosine` compares only one column", key=True)
         return columns
 
     def _sort(self, step: SortStep, place: Place, columns: Columns, _loops: int) -> Columns:
@@ -429,7 +431,7 @@ class _Flow(Checker):
     def _sample(self, step: SampleStep, place: Place, columns: Columns, _loops: int) -> Columns:
         sample = step.sample
         if (sample.n is None) == (sample.fraction is None):
-            self._tell((*place, "sample"), "a sample has either `n` or `fraction`", key=True)
+            self._tell((*place, "sample"), "a sample needs either `n` or `fraction`", key=True)
         self._count((*place, "sample"), "n", sample.n)
         return columns
 
@@ -443,7 +445,7 @@ class _Flow(Checker):
         if isinstance(value, str):
             self._expression(at, value, self._fixed)
         elif value is not None and value < 0:
-            self._tell(at, f"{value} rows are fewer than none")
+            self._tell(at, f"expected at least 0 rows, got {value}")
 
     def _all_known(self, names: Sequence[str], place: Place, columns: Columns) -> None:
         written = self.document.part(place).data
@@ -456,10 +458,10 @@ class _Flow(Checker):
 
     def _case(self, path: Place, case: PipelineCase) -> None:
         if case.expect is None and case.error is None:
-            self._tell(path, "the case expects nothing", "give it `expect`, or `error` for a row that fails")
+            self._tell(path, "the case expects nothing", "add `expect`, or `error` for a row that fails")
         for name in case.params or {}:
             if name not in self.spec.params and self._names_known:
-                told = f"`{name}` is no param"
+                told = f"`{name}` is not a param"
                 self._tell((*path, "params", name), told, did_you_mean(name, self.spec.params), key=True)
 
     _WALKS: Mapping[type[Step], Callable[..., Columns]] = {

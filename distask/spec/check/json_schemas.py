@@ -1,7 +1,7 @@
-"""JSON Schemas that a spec brings: within bounds, and reading nothing but themselves.
+"""Check and apply the JSON Schemas of a spec within limits, without reading other files.
 
-A schema is as much a program as a template is: a `$ref` may name a file or an address, references may multiply
-without end, and a pattern may backtrack.
+An untrusted schema can be harmful: a `$ref` may name a file or a URL, references may multiply without end, and a
+pattern may backtrack.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_PARTS = 20_000
-"""Parts of a schema, each counted as often as references lead to it."""
+"""Maximum number of parts in a schema, with all references expanded."""
 MAX_DEPTH = 100
-"""References in each other."""
+"""Maximum nesting of parts and references."""
 _STEPS = 1 << 20
-"""How often a value may be gone through for a schema that refers to itself in several ways."""
+"""Maximum number of passes over a value, for a schema that refers to itself in several places."""
 _BACKTRACKS = 1_000_000
 _PATTERN_BYTES = 32 << 20
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -28,7 +28,7 @@ Path = tuple[str | int, ...]
 
 
 class SchemaError(ValueError):
-    """A schema that is refused; `path` leads to what is wrong in it."""
+    """A rejected schema; `path` leads to the error in it."""
 
     def __init__(self, path: Path, message: str) -> None:
         self.path = path
@@ -36,10 +36,10 @@ class SchemaError(ValueError):
 
 
 class Schema:
-    """A schema that values are held against."""
+    """A compiled schema that validates values."""
 
     def __init__(self, schema: Any) -> None:
-        """Compile it; raises `ValueError`."""
+        """Compile the schema; raises `ValueError`."""
         self._deepest = check_schema(schema)
         patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS, size_limit=_PATTERN_BYTES)
         self._validator = jsonschema_rs.validator_for(
@@ -47,7 +47,7 @@ class Schema:
         )
 
     def error_of(self, value: Any) -> jsonschema_rs.ValidationError | None:
-        """The first thing that is wrong with a value; raises `ValueError` where it can't be told."""
+        """Return the first error in a value; raises `ValueError` if the value is nested too deeply."""
         if self._deepest is not None and _is_deeper(value, self._deepest):
             raise ValueError(f"the value is nested deeper than {self._deepest} levels, too deep for its schema")
         if self._validator.is_valid(value):
@@ -55,41 +55,41 @@ class Schema:
         return next(self._validator.iter_errors(value))
 
     def errors_of(self, value: Any) -> Iterator[jsonschema_rs.ValidationError]:
-        """Everything that is wrong with a value that is no deeper than `error_of` allows."""
+        """Yield all errors in a value that is not nested deeper than `error_of` allows."""
         return self._validator.iter_errors(value)
 
 
 def check_schema(schema: Any) -> int | None:
-    """Raise `SchemaError` for a schema that reads other files or grows beyond its bounds.
+    """Raise `SchemaError` for a schema that reads other files or is too large.
 
     Returns:
-        Levels that a value may have, where the schema refers to itself in several ways: each level takes as many times
-        longer to check.
+        The maximum nesting of values, if the schema refers to itself in several places: each level multiplies the
+        time of the check.
     """
     for path, node in _nodes(schema, ()):
         for key in _REFERENCES:
             target = node.get(key)
             if isinstance(target, str) and not target.startswith("#"):
-                raise SchemaError((*path, key), f"`{key}` leads out of the schema; write out what is there")
+                raise SchemaError((*path, key), f"`{key}` points outside the schema; copy its target here")
     counter = _Counter(schema)
     if counter.count(schema, 0) > MAX_PARTS:
-        raise SchemaError((), f"the references of the schema stand for more than {MAX_PARTS:,} parts")
+        raise SchemaError((), f"the schema's references expand to more than {MAX_PARTS:,} parts")
     ways = counter.returns
     return None if ways < 2 else max(6, int(math.log(_STEPS, ways)))
 
 
 class _Counter:
-    """Counts what references stand for."""
+    """Counts the parts of a schema with references expanded."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
         self._open: set[int] = set()
         self._known: dict[int, int] = {}
         self.returns = 0
-        """References that lead back into what they stand in."""
+        """Number of recursive references."""
 
     def count(self, node: Any, depth: int) -> int:
-        """The parts of a node; beyond the bound it is not counted on."""
+        """Return the number of parts in a node; counting stops at the limit."""
         if not isinstance(node, dict | list):
             return 0
         if id(node) in self._open:
@@ -145,4 +145,4 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def _retrieve(_address: str) -> Any:
-    raise ValueError("a schema reads nothing but itself")
+    raise ValueError("a schema can't read other files")

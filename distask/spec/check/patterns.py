@@ -1,13 +1,12 @@
-r"""Regular expressions that can't be made to hang.
+r"""Regular expressions with a time limit.
 
-A pattern runs on RE2, in linear time, wherever RE2 can say what it means in Python; else on `regex`, with a limit of
-time. RE2 (`google-re2`) is optional, as it has no wheel for Alpine Linux (musl): without it all patterns run on
-`regex`, and match the same.
+A pattern runs on RE2, in linear time, if RE2 can express its meaning in Python; else on `regex`, with a timeout. RE2
+(`google-re2`) is optional because it has no wheel for Alpine Linux (musl). Without it, all patterns run on `regex`,
+with the same matches.
 
-RE2 reads some of Python's syntax in another way: `\w`, `\d`, `\s` and `\b` know ASCII only, `$` is the very end, `\Z`
-is not known and there is no verbose flag. So a pattern is rewritten for it, twice: as it stands for texts in ASCII,
-and with Unicode's classes
-for all others.
+RE2 differs from Python: `\w`, `\d`, `\s` and `\b` are ASCII only, `$` matches only at the end, and `\Z` and the
+verbose flag are not supported. So each pattern is rewritten twice: for ASCII text, and with Unicode classes for other
+text.
 """
 
 from __future__ import annotations
@@ -23,60 +22,60 @@ if TYPE_CHECKING:
 
 FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 TIMEOUT = 1.0
-"""Seconds that one search may take on the engine that can backtrack."""
+"""Maximum seconds of a search on the backtracking engine."""
 WORK = 200_000_000
-"""Instructions times characters that RE2 may come to (about a second); beyond, the engine with the clock takes over."""
+"""Maximum instructions times characters for RE2 (about a second); above it, the engine with the timeout is used."""
 LONGEST = 20_000
-"""Characters of a pattern; what is longer is no pattern that a person wrote."""
+"""Maximum length of a pattern."""
 
 MOST_REPEATED = 100_000
-"""Characters that a pattern stands for at the most when its repeats are written out: engines do write them out."""
+"""Maximum length of a pattern with its repeats expanded, as engines expand them."""
 
 _WIDE = {"w": r"\p{L}\p{M}\p{N}\p{Pc}", "d": r"\p{Nd}", "s": r"\s\v\x{1c}-\x{1f}\x{85}\p{Z}"}
-"""Unicode's classes for RE2, as they stand inside of brackets."""
+"""Unicode classes for RE2, for use inside brackets."""
 _ESCAPES = frozenset("anrtfvxA")
-"""Letters after a backslash that RE2 and `regex` read alike."""
+"""Letters after a backslash that RE2 and `regex` read the same."""
 _UNTRIED: Any = object()
 
 
 class PatternError(ValueError):
-    """A pattern that is wrong; `position` is the character, where it is known."""
+    """An invalid pattern; `position` is the index of the error, if known."""
 
     def __init__(self, message: str, position: int | None = None) -> None:
         super().__init__(message)
         self.position = position
 
 
-class PatternTimeout(Exception):  # noqa: N818 - it did time out
+class PatternTimeout(Exception):  # noqa: N818 - named after the event
     """A search took longer than `TIMEOUT`."""
 
 
 class Match(Protocol):
-    """What a search found, as in `re`."""
+    """The match of a search, as in `re`."""
 
     def group(self, name: str | int = 0, /) -> str | None:
-        """The text of a group; None where it took no part."""
+        """Return the text of a group; None if it did not match."""
 
     def start(self) -> int:
-        """Where it begins."""
+        """Return the start of the match."""
 
     def end(self) -> int:
-        """Where it ends."""
+        """Return the end of the match."""
 
 
 class Pattern:
     """A compiled pattern.
 
     Attributes:
-        pattern: its source.
-        groups: the names of its groups, in their order.
+        pattern: The source.
+        groups: The names of the groups, in order.
     """
 
     def __init__(self, pattern: str, flags: str = "") -> None:
-        """Compile; raises `PatternError`."""
+        """Compile the pattern; raises `PatternError`."""
         unknown = set(flags) - FLAGS.keys()
         if unknown:
-            raise PatternError(f"the flag `{min(unknown)}` is not known: i, m, s and x are")
+            raise PatternError(f"unknown flag `{min(unknown)}`; use i, m, s or x")
         if len(pattern) > LONGEST:
             raise PatternError(f"the pattern is longer than {LONGEST} characters")
         _check_repeats(pattern)
@@ -95,11 +94,11 @@ class Pattern:
 
     @cached_property
     def _backtracking(self) -> Any:
-        """What reads the texts that RE2 can't; it takes as long to import as `re` and `json` together."""
+        """The engine for text that RE2 can't read; compiled when needed because `regex` is slow to import."""
         return _regex(self._for_regex, self._flags)
 
     def find(self, text: str) -> Match | None:
-        """The first match; raises `PatternTimeout`."""
+        """Return the first match; raises `PatternTimeout`."""
         engine = self._linear(text)
         found: Match | None
         if engine is not None:
@@ -112,13 +111,13 @@ class Pattern:
         return found
 
     def find_all(self, text: str) -> list[Match]:
-        """Every match, none over another; raises `PatternTimeout`."""
+        """Return all matches that do not overlap; raises `PatternTimeout`."""
         engine = self._linear(text)
         if engine is None:
             return self._find_all_backtracking(text)
         found, end = [], monotonic() + TIMEOUT
-        for match in engine.finditer(_whole(text)):  # one search is linear, one from each place is not
-            if match.start() == match.end():  # RE2 does not continue from an empty match as Python does
+        for match in engine.finditer(_whole(text)):  # one search is linear, but many searches are not
+            if match.start() == match.end():  # after an empty match, RE2 continues differently from Python
                 return self._find_all_backtracking(text)
             found.append(match)
             if monotonic() > end:
@@ -132,7 +131,7 @@ class Pattern:
             raise PatternTimeout from None
 
     def _linear(self, text: str) -> Any:
-        """The RE2 program that reads this text as Python would; None where there is none."""
+        """Return the RE2 program that reads this text as Python does; None if there is none."""
         if self._newline and text.endswith("\n"):
             return None
         if text.isascii():
@@ -150,7 +149,7 @@ def compile_pattern(pattern: str, flags: str = "") -> Pattern:
 
 
 def _whole(text: str) -> str:
-    """The text with half characters (lone surrogates) replaced, which UTF-8 can't hold."""
+    """Replace lone surrogates, which UTF-8 can't encode."""
     if text.isascii():
         return text
     try:
@@ -161,7 +160,7 @@ def _whole(text: str) -> str:
 
 
 def _re2(pattern: str) -> Any:
-    """A pattern compiled by RE2; None where RE2 refuses it, or is not installed."""
+    """Compile a pattern with RE2; None if RE2 rejects it or is not installed."""
     try:
         import re2
     except ImportError:
@@ -175,7 +174,7 @@ def _re2(pattern: str) -> Any:
 
 
 def _longest(engine: Any) -> int:
-    """Characters of a text that an RE2 program may be given."""
+    """Return the maximum text length for an RE2 program."""
     return 0 if engine is None else WORK // max(1, engine.programsize)
 
 
@@ -184,8 +183,8 @@ _RECURSION = re.compile(r"\(\?(?:R|0|[+-]?[1-9]\d*|&\w+|P>\w+)\)")
 
 
 def _check_repeats(pattern: str) -> None:
-    """Raise `PatternError` for repeats of repeats that fill the memory, and for a pattern that calls itself."""
-    sizes, last, at = [0], 0, 0  # of each group that is open, and of what a repeat would repeat
+    """Raise `PatternError` for nested repeats that exhaust memory and for recursive patterns."""
+    sizes, last, at = [0], 0, 0  # of each open group, and of the part that a repeat applies to
     while at < len(pattern):
         character = pattern[at]
         repeat = _REPEAT.match(pattern, at) if character == "{" else None
@@ -211,7 +210,7 @@ def _check_repeats(pattern: str) -> None:
 
 
 def _groups(pattern: str, flags: int) -> Mapping[str, int] | None:
-    """A pattern's named groups, by Python's own engine; None where that does not take it, or not without a warning."""
+    """Return a pattern's named groups, according to Python's `re`; None if it rejects the pattern or warns."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -221,7 +220,7 @@ def _groups(pattern: str, flags: int) -> Mapping[str, int] | None:
 
 
 def _with_literal_braces(pattern: str) -> str:
-    """The pattern with a backslash before braces that are no repeat: `regex` would read `{e}` as room for errors."""
+    """Escape braces that are not repeats: `regex` reads `{e}` as fuzzy matching."""
     parts, at = [], 0
     while at < len(pattern):
         repeat = _REPEAT.match(pattern, at)
@@ -234,7 +233,7 @@ def _with_literal_braces(pattern: str) -> str:
             end = repeat.end()
         elif pattern[at] == "{":
             parts.append("\\")
-        end = max(end, at + 1)  # in a comment, brackets and names need no end
+        end = max(end, at + 1)  # brackets and names in a comment may be unclosed
         parts.append(pattern[at:end])
         at = end
     return "".join(parts)
@@ -249,14 +248,14 @@ def _regex(pattern: str, flags: int) -> Any:
         raise PatternError(str(error.msg), error.pos) from None
     except (RecursionError, MemoryError, OverflowError):
         raise PatternError("the pattern is nested too deeply or too large") from None
-    except ValueError as error:  # flags that exclude each other
+    except ValueError as error:  # incompatible flags
         raise PatternError(str(error)) from None
 
 
 def _for_re2(pattern: str, flags: str) -> tuple[str | None, str | None, bool]:
-    """The pattern as RE2 says it: for ASCII texts, for all texts, and whether it misreads a newline at the very end.
+    """Rewrite a pattern for RE2: for ASCII text, for all text, and whether it misreads a newline at the end.
 
-    None stands where RE2 has no way to say it.
+    A rewritten pattern is None if RE2 can't express it.
     """
     multiline = "m" in flags or re.search(r"\(\?[a-z]*m", pattern) is not None
     reader = _Rewriter(pattern, verbose="x" in flags, multiline=multiline)
@@ -269,20 +268,20 @@ def _for_re2(pattern: str, flags: str) -> tuple[str | None, str | None, bool]:
 
 
 class _Rewriter:
-    """Walks a pattern once, and writes it for RE2."""
+    """Walks a pattern once and rewrites it for RE2."""
 
     def __init__(self, pattern: str, *, verbose: bool, multiline: bool) -> None:
         self._pattern = pattern
         self._verbose = verbose
         self._multiline = multiline
-        self._captures: list[bool] = []  # of the groups that are open
+        self._captures: list[bool] = []  # of the open groups
         self.narrow: list[str] = []
         self.wide: list[str] = []
         self.is_wide = True
         self.newline = False
 
     def rewrite(self) -> bool:
-        """Whether RE2 can say it."""
+        """Rewrite the pattern; return whether RE2 can express it."""
         at, end, pattern = 0, len(self._pattern), self._pattern
         while 0 <= at < end:
             character = pattern[at]
@@ -304,7 +303,7 @@ class _Rewriter:
         self.wide.append(text)
 
     def _plain(self, at: int, character: str) -> int:
-        """Write what is neither an escape nor a class."""
+        """Write a character that is not part of an escape or a class."""
         after = self._pattern[at + 1 : at + 3]
         if character == "{" and after[:1] == ",":  # {,3} is literal in RE2
             return -1
@@ -320,7 +319,7 @@ class _Rewriter:
         return at + 1
 
     def _dollar(self, after: str) -> None:
-        """`$` is the end, or stands before a last newline; where that newline would be captured RE2 can't say it."""
+        """Write `$`: the end, or before a last newline. RE2 can't express it if that newline would be captured."""
         if after in ("", ")", "|") and not any(self._captures):
             self._both(r"\n?\z")
         else:
@@ -328,7 +327,7 @@ class _Rewriter:
             self.newline = True
 
     def _escape(self, at: int, bracket: str | None) -> int:
-        """Write a backslash and what follows, in a class where there is one; -1 where RE2 reads it in another way."""
+        """Write an escape, in the class `bracket` if there is one; return -1 if RE2 reads it differently."""
         letter = self._pattern[at + 1 : at + 2]
         escape = "\\" + letter
         if escape in (r"\w", r"\d", r"\s"):
@@ -338,7 +337,7 @@ class _Rewriter:
             self._both(escape)
             if bracket is None:
                 self.wide[-1] = f"[^{_WIDE[letter.lower()]}]"
-            elif escape.lower() not in bracket:  # with both of them in it, the class is everything anyway
+            elif escape.lower() not in bracket:  # a class with both matches everything
                 self.is_wide = False
         elif escape in (r"\b", r"\B") and bracket is None:
             self._both(escape)
@@ -363,7 +362,7 @@ class _Rewriter:
             if self._pattern[place] == "\\":
                 place = self._escape(place, bracket=inside)
                 continue
-            if self._pattern[place] == "[":  # a set in a set, or [:alpha:]
+            if self._pattern[place] == "[":  # a nested set, or [:alpha:]
                 self.is_wide = False
             self._both(self._pattern[place])
             place += 1

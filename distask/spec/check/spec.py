@@ -1,6 +1,6 @@
-"""Check a task of one call, beyond what its models can see: its messages, its parsers, what fills each column.
+"""Check a single-call task beyond its models: messages, parsers, and which parser fills each column.
 
-Nothing is rendered, run or imported here; golden cases are run by `task.cases`.
+Nothing is rendered, run or imported here. `task.cases` runs the golden cases.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from distask.spec.language.model import Case, Message, Part, TaskSpec
 
 POSITION = "position"
-"""A group of this name says which entry of `align_to` a match is; it is no column."""
+"""The group with the position of a match in `align_to`; it is not a column."""
 
 PARSED = "parsed"
-"""What computed columns call the whole JSON value that was read."""
+"""The name of the complete JSON value in computed columns."""
 
 
 def check_spec(spec: TaskSpec, document: Document, folder: Path, aside: Sequence[Place] = ()) -> list[Diagnostic]:
-    """Every fault of a spec that its models can't see.
+    """Return the errors in a spec that its models can't detect.
 
-    `aside` are the places where something else stands for what can't be read; nothing is told of what hangs on them.
+    `aside` lists the places with replaced invalid values; errors that depend on them are not reported.
     """
     checker = _Call(spec, document, folder, tuple(tuple(p) for p in aside))
     checker.check()
@@ -43,18 +43,18 @@ def check_spec(spec: TaskSpec, document: Document, folder: Path, aside: Sequence
 
 
 class _Call(Checker):
-    """A task of one call."""
+    """Checks a single-call task."""
 
     def __init__(self, spec: TaskSpec, document: Document, folder: Path, aside: tuple[Place, ...]) -> None:
         super().__init__(spec, spec.outputs, document, folder, aside)
         self.spec = spec
         loops = {m.for_each.partition(" in ")[0].strip() for m in spec.format_input if m.for_each}
-        outputs = dict.fromkeys(spec.outputs, "it is an output, which only `checks` and computed `columns` see")
+        outputs = dict.fromkeys(spec.outputs, "it is an output; only `checks` and computed `columns` can read it")
         row = {*spec.inputs, *spec.params, *spec.draw, *spec.vars} | MAPPINGS
         self._row = Scope(
             frozenset(row),
             "an input, a param, a var or a draw",
-            outputs | dict.fromkeys(loops - {""}, "it is the name of a `for_each`, which only its own message sees"),
+            outputs | dict.fromkeys(loops - {""}, "it is a `for_each` name; only its own message can read it"),
         )
         self._reply = Scope(
             frozenset(row | set(spec.outputs) | {"finish_reason", "reply"}),
@@ -92,14 +92,14 @@ class _Call(Checker):
             self._expression((*path, "splice"), message.splice, seen)
             for key in ("role", "content", "name"):
                 if getattr(message, key) is not None:
-                    hint = "make two messages of it"
-                    self._tell((*path, key), f"`{key}` has no meaning beside `splice`", hint, key=True)
+                    hint = "split it into two messages"
+                    self._tell((*path, key), f"`{key}` can't be combined with `splice`", hint, key=True)
             return
         if message.role is None and message.content is None:
-            self._tell(path, "the message is empty", "give it `role` and `content`, or `splice`")
+            self._tell(path, "the message is empty", "add `role` and `content`, or `splice`")
             return
         if message.role is None:
-            self._tell(path, "the message has no `role`", "system, user or assistant")
+            self._tell(path, "the message has no `role`", "use system, user or assistant")
         if message.content is None:
             self._tell(path, "the message has no `content`")
         if message.name is not None:
@@ -135,11 +135,13 @@ class _Call(Checker):
         kinds = [kind for kind in ("text", "image", "audio", "file") if getattr(part, kind) is not None]
         if len(kinds) != 1:
             had = " and ".join(f"`{k}`" for k in kinds) or "none"
-            self._tell(path, f"a part has one of `text`, `image`, `audio` and `file`, not {had}", "make a part of each")
+            self._tell(
+                path, f"a part needs one of `text`, `image`, `audio` and `file`, not {had}", "use one part for each"
+            )
         for kind in kinds:
             self._template((*path, kind), getattr(part, kind), seen)
         if part.detail is not None and kinds and "image" not in kinds and not self._is_aside((*path, "image")):
-            self._tell((*path, "detail"), "`detail` is said of an image only", key=True)
+            self._tell((*path, "detail"), "`detail` applies only to images", key=True)
 
     def _content_file(self, path: Place, name: str, seen: Scope) -> None:
         text = self._file(name, lambda m, h: self.document.diagnostic(path, m, h))
@@ -169,11 +171,11 @@ class _Call(Checker):
     def _way_to_fill(self, name: str) -> str:
         parser = self.spec.format_output[0]
         ways = {
-            "regex": f"name a group of the pattern so: (?P<{name}>…)",
-            "tags": f"put it into `tags`: <{name}>…</{name}>",
-            "sections": "give it a marker in `markers`",
+            "regex": f"add a named group to the pattern: (?P<{name}>…)",
+            "tags": f"add it to `tags`: <{name}>…</{name}>",
+            "sections": "add a marker to `markers`",
         }
-        return ways.get(parser.parser, "compute it in `columns`, or take it out")
+        return ways.get(parser.parser, "compute it in `columns`, or remove it")
 
     def _computed(self, path: Place, parser: Any) -> set[str]:
         columns: Mapping[str, Any] = parser.columns or {}
@@ -181,7 +183,7 @@ class _Call(Checker):
         seen = replace(
             self._reply,
             known=(self._reply.known | ({PARSED} if parser.parser == "json" else set())) - (computed - self._row.known),
-            elsewhere=dict.fromkeys(computed, "it is computed beside; only what the parser fills is seen"),
+            elsewhere=dict.fromkeys(computed, "it is computed too; only columns from the parser can be read"),
         )
         for name, value in columns.items():
             place = (*path, "columns", name)
@@ -189,11 +191,11 @@ class _Call(Checker):
                 continue
             if parser.parser == "json" and isinstance(value, str) and value.startswith("/"):
                 if re.search(r"~(?![01])", value):
-                    self._tell(place, "this is no JSON pointer: `~` is written `~0`, `/` in a key `~1`")
+                    self._tell(place, "invalid JSON pointer: write `~` as `~0`, and `/` in a key as `~1`")
             elif isinstance(value, str) and "{{" in value:
                 self._expression(place, value, seen)
             elif parser.parser == "json" and value != "":
-                hint = f"a pointer begins with `/`: /{value}" if isinstance(value, str) else None
+                hint = f"a pointer starts with `/`: /{value}" if isinstance(value, str) else None
                 self._tell(place, "expected a JSON pointer, or an expression in {{ }}", hint)
             elif value != "":
                 hint = f"put braces around it: {{{{ {value} }}}}" if isinstance(value, str) else None
@@ -237,16 +239,16 @@ class _Call(Checker):
         always = [n for n in left if self.spec.outputs[n].when is None]
         if len(always) > 1 and self._outputs_known:
             names = ", ".join(f"`{n}`" for n in always)
-            told = f"the parser `{parser.parser}` fills one column, and there are several outputs: {names}"
-            self._tell((*path, "parser"), told, f"say which: `column: {always[0]}`")
+            told = f"the parser `{parser.parser}` fills one column, but there are several outputs: {names}"
+            self._tell((*path, "parser"), told, f"set `column: {always[0]}`")
         return set(left)
 
     def _logprobs(self, path: Place, parser: Any, left: list[str]) -> set[str]:
         if isinstance(parser.choices, str):
             self._expression((*path, "choices"), parser.choices, self._row)
         if not self.spec.llm.logprobs:
-            hint = "write `llm: {logprobs: true, top_logprobs: 20}`"
-            self._tell((*path, "parser"), "the parser `logprobs` reads what the model is not asked for", hint)
+            hint = "set `llm: {logprobs: true, top_logprobs: 20}`"
+            self._tell((*path, "parser"), "the parser `logprobs` needs log probabilities", hint)
         if parser.probabilities is not None and self._is_output((*path, "probabilities"), parser.probabilities):
             rest = [name for name in left if name != parser.probabilities]
             if parser.column is None and not rest:
@@ -263,7 +265,7 @@ class _Call(Checker):
             if group in self.spec.outputs or group in aligned or not self._outputs_known:
                 continue
             found = re.search(rf"\(\?P?<({re.escape(group)})>", parser.pattern)
-            told = f"the group `{group}` is no output"
+            told = f"the group `{group}` is not an output"
             hint = did_you_mean(group, self.spec.outputs)
             self._tell((*path, "pattern"), told, hint, offset=found.start(1) if found else None, length=len(group))
         for group, greatest in (parser.scale or {}).items():
@@ -274,7 +276,7 @@ class _Call(Checker):
                 self._expression((*path, "scale", group), greatest, self._row)
         if not groups:
             only = next(iter(self.spec.outputs))
-            self._tell((*path, "pattern"), "the pattern has no named group", f"name one so: (?P<{only}>…)")
+            self._tell((*path, "pattern"), "the pattern has no named group", f"name one: (?P<{only}>…)")
             return set(self.spec.outputs)
         close = {nearest(g, self.spec.outputs) for g in groups if g not in self.spec.outputs}
         return {*groups, *(c for c in close if c is not None)}
@@ -297,30 +299,32 @@ class _Call(Checker):
             lacking = output is not None and output.choices is None and not isinstance(output.schema_, dict | str)
             if lacking and not self._is_aside(("outputs", column)):
                 told = "the parser `choice` has no choices"
-                self._tell((*path, "parser"), told, f"give it `choices`, or give `{column}` `choices`")
+                self._tell((*path, "parser"), told, f"add `choices` here or to the output `{column}`")
         elif len(set(parser.choices)) != len(parser.choices):
-            self._tell((*path, "choices"), "a choice is there twice", key=True)
+            self._tell((*path, "choices"), "a choice is repeated", key=True)
 
     def _is_output(self, path: Place, name: str, *, key: bool = False) -> bool:
         known = name in self.spec.outputs or not self._outputs_known
         if not known:
-            self._tell(path, f"`{name}` is no output", did_you_mean(name, self.spec.outputs), key=key)
+            self._tell(path, f"`{name}` is not an output", did_you_mean(name, self.spec.outputs), key=key)
         return known
 
     def _align_to(self, path: Place, name: str) -> None:
         if name not in self._row.known - MAPPINGS:
             if self._names_known:
                 known = [*self.spec.inputs, *self.spec.vars, *self.spec.params, *self.spec.draw]
-                self._tell(path, f"`{name}` is no column", did_you_mean(name, known))
+                self._tell(path, f"`{name}` is not a column", did_you_mean(name, known))
             return
         typed = self.spec.inputs.get(name)
         if typed is None or typed.schema_ is not None or self._is_aside(("inputs", name)):
             return
         kind = typed.type or ("enum" if typed.choices else "string")
         if not kind.startswith("list") and kind != "any":
-            self._tell(path, f"`align_to` needs a list, and `{name}` is {article(kind)}", f"give `{name}` `type: list`")
+            self._tell(
+                path, f"`align_to` needs a list, but `{name}` is {article(kind)}", f"set `type: list` for `{name}`"
+            )
 
-    # the rest
+    # mappings, request modes and cases
 
     def _mappings(self) -> None:
         added = [*self.spec.outputs, *(f"{name}_{how}" for name, hows in self.spec.aggregate.items() for how in hows)]
@@ -329,8 +333,8 @@ class _Call(Checker):
             known = self._names_known if kind == "input_mappings" else self._outputs_known
             for name in mappings:
                 if name not in columns and known:
-                    word = "input" if kind == "input_mappings" else "output"
-                    self._tell((kind, name), f"`{name}` is no {word}", did_you_mean(name, columns), key=True)
+                    word = "an input" if kind == "input_mappings" else "an output"
+                    self._tell((kind, name), f"`{name}` is not {word}", did_you_mean(name, columns), key=True)
 
     def _collisions(self) -> None:
         read = {self.spec.input_mappings.get(name, name): name for name in self.spec.inputs}
@@ -344,12 +348,14 @@ class _Call(Checker):
             place: Place = ("output_mappings", name) if name in mapped else at
             key = place[0] != "output_mappings"
             if column in read:
-                told = f"the output `{column}` has the name of an input column"
-                self._tell(place, told, f"give it another name: `output_mappings: {{{name}: new_{name}}}`", key=key)
+                told = f"the output `{column}` has the same name as an input column"
+                self._tell(place, told, f"rename it: `output_mappings: {{{name}: new_{name}}}`", key=key)
             elif column in OWN_COLUMNS:
-                self._tell(place, f"`{column}` is a column that every run adds", "give it another name", key=key)
+                self._tell(place, f"`{column}` is reserved: every run adds this column", "rename it", key=key)
             elif column in added and not (when[name] and when[added[column]]):
-                self._tell(place, f"the outputs `{added[column]}` and `{name}` become one column, `{column}`", key=key)
+                self._tell(
+                    place, f"the outputs `{added[column]}` and `{name}` use the same column, `{column}`", key=key
+                )
             added.setdefault(column, name)
 
     def _structured_output(self) -> None:
@@ -359,7 +365,7 @@ class _Call(Checker):
         path: Place = ("structured_output",)
         ways = [k for k in ("schema_", "regex", "choice", "grammar") if getattr(asked, k) is not None]
         if not ways:
-            self._tell(path, "this says nothing", "give `schema`, `regex`, `choice` or `grammar`", key=True)
+            self._tell(path, "`structured_output` is empty", "add `schema`, `regex`, `choice` or `grammar`", key=True)
         if isinstance(asked.schema_, dict):
             self._schema((*path, "schema"), asked.schema_)
         elif asked.schema_ is not None:
@@ -370,7 +376,7 @@ class _Call(Checker):
             self._expression((*path, "regex"), asked.regex, self._row)
 
     def _asked(self) -> None:
-        """What is asked for besides chats."""
+        """Check `completion`, `prefill` and `returns`."""
         spec = self.spec
         ways = [
             key
@@ -382,27 +388,25 @@ class _Call(Checker):
             if given
         ]
         if len(ways) > 1:
-            self._tell(
-                (ways[1],), f"`{ways[0]}` and `{ways[1]}` ask for different things", "keep one of them", key=True
-            )
+            self._tell((ways[1],), f"`{ways[0]}` and `{ways[1]}` can't be combined", "remove one of them", key=True)
         if not ways:
             return
         if spec.prefill and (message := spec.format_input[-1]).role not in ("assistant", None):
-            told = f"`prefill` goes on from the assistant's message, and the last one is the {message.role}'s"
+            told = f"`prefill` continues an assistant message, but the last role is {message.role}"
             self._tell(("prefill",), told, "end `format_input` with `role: assistant`", key=True)
         if spec.on_invalid.feedback and not spec.prefill:
-            self._tell(("on_invalid", "feedback"), "there is no chat that an error could be shown in", key=True)
+            self._tell(("on_invalid", "feedback"), "`feedback` needs a chat to show the error in", key=True)
         for index, message in enumerate(spec.format_input):
             if isinstance(message.content, list) and not spec.prefill:
-                self._tell(("format_input", index, "content"), f"`{ways[0]}` takes text only, no parts", key=True)
+                self._tell(("format_input", index, "content"), f"`{ways[0]}` supports only text, not parts", key=True)
         if isinstance(spec.completion, RawCompletion):
             self._raw_completion(spec.completion)
 
     def _raw_completion(self, asked: RawCompletion) -> None:
         path: Place = ("completion",)
         if asked.open is not None and asked.template is None:
-            told = "a turn is left open by a family's marks"
-            self._tell((*path, "open"), told, "say whose: `template: \"'chatml'\"`, or a param", key=True)
+            told = "`open` needs a `template`"
+            self._tell((*path, "open"), told, "add `template: \"'chatml'\"`, or a param", key=True)
         self._expression((*path, "template"), asked.template, self._fixed)
 
     def _fallback(self) -> None:
@@ -413,7 +417,7 @@ class _Call(Checker):
 
     def _case(self, path: Place, case: Case) -> None:
         if case.expect is None and case.error is None:
-            self._tell(path, "the case expects nothing", "give it `expect`, or `error` for a reply that is invalid")
+            self._tell(path, "the case expects nothing", "add `expect`, or `error` for an invalid reply")
         is_aligned = any(getattr(parser, "align_to", None) is not None for parser in self.spec.format_output)
         if case.expect is not None and case.error is not None and not is_aligned:
             hint = "an invalid reply has no columns, unless a parser has `align_to`"
@@ -422,8 +426,8 @@ class _Call(Checker):
         known = [*dict.fromkeys([*(mappings.get(name, name) for name in self.spec.outputs), *mappings.values()])]
         for name in case.expect or {}:
             if name not in known and self._outputs_known and not self._is_aside(("output_mappings",)):
-                self._tell((*path, "expect", name), f"`{name}` is no output", did_you_mean(name, known), key=True)
+                self._tell((*path, "expect", name), f"`{name}` is not an output", did_you_mean(name, known), key=True)
         for name in case.params or {}:
             if name not in self.spec.params and self._names_known:
-                told = f"`{name}` is no param"
+                told = f"`{name}` is not a param"
                 self._tell((*path, "params", name), told, did_you_mean(name, self.spec.params), key=True)

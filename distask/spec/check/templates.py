@@ -1,4 +1,4 @@
-"""Check the templates and expressions of a spec: their syntax, the names they read, the files they include."""
+"""Check a spec's templates and expressions: syntax, names, and included files."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ if TYPE_CHECKING:
 
 Place = tuple[Any, ...]
 At = Callable[[int, int, str, str | None], Diagnostic]
-"""A fault by its offset in a template, its length, message and hint."""
+"""Creates a diagnostic from an offset in a template, a length, a message and a hint."""
 
 OWN_COLUMNS = ("model_name", "distask_metadata")
 """Columns that every run adds."""
 
 MAX_INCLUDED = 1 << 20
-"""Bytes of an included file."""
+"""Maximum size of an included file, in bytes."""
 
 MAX_TEMPLATES = 1 << 20
-"""Characters of all templates and expressions of a spec, those of its files counted each time they are included."""
+"""Maximum total length of a spec's templates and expressions; a file counts each time it is included."""
 
 MAX_TOLD = 100
-"""Faults that are told at once; who made more has a file of another kind."""
+"""Maximum number of reported errors."""
 
 MAPPINGS = frozenset({"params", "vars", "draw", "row"})
-"""Names that stand for many."""
+"""Names of mappings."""
 
 
 class Scope(Struct, frozen=True):
-    """The names that a template may read."""
+    """The names that a template can read."""
 
     known: frozenset[str]
     what: str
-    """What they are, for the message."""
+    """Description of the names, for messages."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
-    """Names that are there, but not to be seen here, and why."""
+    """Names that exist but are not available here, and why."""
     open: bool = False
-    """Whether there may be more names, since what defines them can't be read."""
+    """Whether there may be more names, because their definitions are invalid."""
 
     def plus(self, *names: str) -> Scope:
-        """With more names."""
+        """Return a copy with more names."""
         return replace(self, known=self.known | set(names))
 
 
 class TemplateChecker:
-    """Finds the faults of one spec; `found` holds them.
+    """Checks one spec and collects the errors in `found`.
 
-    `aside` are the places where something else stands for what can't be read; nothing is told of what hangs on them.
+    `aside` lists the places with replaced invalid values; errors that depend on them are not reported.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class TemplateChecker:
         self._fixed = Scope(
             frozenset({*spec.params, *spec.vars, "params", "vars"}),
             "a param or a var",
-            dict.fromkeys(spec.inputs, "it is an input; `when` is settled before there is a row")
-            | dict.fromkeys(spec.draw, "it is drawn for each row; `when` is settled before there is a row")
-            | dict.fromkeys(outputs, "it is an output, which only `checks` and computed `columns` see"),
+            dict.fromkeys(spec.inputs, "it is an input; this is evaluated before rows are read")
+            | dict.fromkeys(spec.draw, "it is drawn for each row; this is evaluated before rows are read")
+            | dict.fromkeys(outputs, "it is an output; only `checks` and computed `columns` can read it"),
         )
 
     def _tell(
@@ -104,11 +104,11 @@ class TemplateChecker:
             self.found.append(self.document.diagnostic(path, message, hint, key=key, offset=offset, length=length))
 
     def _is_aside(self, path: Place) -> bool:
-        """Whether the place, or something in it or around it, could not be read."""
+        """Return whether the place, or a value in it or around it, is invalid."""
         return any(path[: len(a)] == a or a[: len(path)] == path for a in self.aside)
 
     def _is_key(self, path: Place) -> bool:
-        """Whether a name itself was put aside, and not a part of what it stands for."""
+        """Return whether a name itself is invalid, and not only a part of its value."""
         return len(path) == 2 and path[1] not in getattr(self._declared, path[0])
 
     def _expression(self, path: Place, source: str | None, seen: Scope) -> None:
@@ -120,10 +120,10 @@ class TemplateChecker:
             self._syntax(read_template(source), seen, self._at(path), "the template", path)
 
     def _is_within(self, source: str, path: Place) -> bool:
-        """Whether a template is still to be read; the first that is one too many is told."""
+        """Return whether a template is within the limits; report the first one that is not."""
         before, self._templates = self._templates, self._templates + len(source)
         if before <= MAX_TEMPLATES < self._templates:
-            self._tell(path, f"the templates of the task are longer than {MAX_TEMPLATES:,} characters together")
+            self._tell(path, f"the task's templates have more than {MAX_TEMPLATES:,} characters in total")
         return self._templates <= MAX_TEMPLATES and len(self.found) < MAX_TOLD
 
     def _at(self, path: Place) -> At:
@@ -166,11 +166,11 @@ class TemplateChecker:
         members: Mapping[str, Any] = getattr(self._declared, name.name)
         if name.attribute in members:
             return None
-        message = f"{what} reads `{name.name}.{name.attribute}`, which is not there"
+        message = f"{what} reads `{name.name}.{name.attribute}`, which does not exist"
         return name.attribute_offset, len(name.attribute), message, did_you_mean(name.attribute, members)
 
     def _hyphenated(self, name: str) -> str | None:
-        """A column with hyphens is a subtraction to Jinja."""
+        """Return a hint for a column with hyphens, which Jinja reads as subtraction."""
         whole = [c for c in (*self._declared.inputs, *self._outputs) if "-" in c and name in c.split("-")]
         return f'write `row["{whole[0]}"]`: `-` subtracts' if whole else None
 
@@ -187,7 +187,9 @@ class TemplateChecker:
             include.path, lambda m, h: at(include.offset, len(include.path or ""), m, h), include.optional
         )
         if text is not None:
-            inner = seen.plus(*include.seen) if include.seen is not None else Scope(frozenset(), "seen in an import")
+            inner = (
+                seen.plus(*include.seen) if include.seen is not None else Scope(frozenset(), "available in an import")
+            )
             self._file_template(include.path, text, inner, path)
 
     def _file_template(self, name: str, text: str, seen: Scope, path: Place) -> None:
@@ -208,18 +210,18 @@ class TemplateChecker:
         self._visiting = around
 
     def _file(self, name: str, tell: Callable[[str, str | None], Diagnostic], optional: bool = False) -> str | None:
-        """The text of a file below the spec's folder; None where there is none, which is told once."""
+        """Return the text of a file in the spec's folder or below; on error, report it once and return None."""
         if name in self._included:
             return self._included[name]
         self._included[name] = None
         refused = outside(name, self.folder)
         if refused is not None:
-            self.found.append(tell(refused, "a spec reads only files of its own folder and below"))
+            self.found.append(tell(refused, "a spec can read only files in its folder and below"))
             return None
         path = self.folder / name
         if not path.is_file():
             if not optional:
-                what = "is a folder" if path.is_dir() else "is not there"
+                what = "is a folder" if path.is_dir() else "does not exist"
                 self.found.append(tell(f"the file `{name}` {what}", _nearest_file(path, self.folder)))
             return None
         try:
@@ -230,23 +232,23 @@ class TemplateChecker:
         except OSError as error:
             self.found.append(tell(f"the file `{name}` can't be read: {error.strerror}", None))
         except UnicodeDecodeError:
-            self.found.append(tell(f"the file `{name}` is not UTF-8", "save it as UTF-8"))
+            self.found.append(tell(f"the file `{name}` is not UTF-8", "save the file as UTF-8"))
         else:
             self._included[name] = text
         return self._included[name]
 
 
 def outside(name: str, folder: Path) -> str | None:
-    """Why a spec may not read a file of this name; None where it may."""
+    """Return why a spec can't read a file; None if it can."""
     if not name.strip() or any(c in name for c in "\0\n\r"):
-        return "this is no file's name"
+        return "this is not a valid file name"
     if name.startswith(("/", "\\", "~")) or ":" in name.partition("/")[0] or ".." in re.split(r"[/\\]", name):
-        return f"the file `{name}` is outside of the spec's folder"
+        return f"the file `{name}` is outside the spec's folder"
     try:
         inside = (folder / name).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):
-        return "this is no file's name"
-    return None if inside else f"the file `{name}` leads outside of the spec's folder"
+        return "this is not a valid file name"
+    return None if inside else f"the file `{name}` resolves to a path outside the spec's folder"
 
 
 def _beside(file: str, name: str) -> Path:

@@ -1,6 +1,6 @@
-"""Read prompts that were written for other tools: one file a format, each a function from a path to a draft.
+"""Import prompts from other tools. Each module reads one format and returns a draft.
 
-A draft becomes a task's text; what a format says and a task can't is in its notes.
+A draft becomes the text of a task; its notes list what could not be imported.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ __all__ = ["read_foreign"]
 
 
 def read_foreign(path: Path, node: str | None = None) -> Draft:
-    """The draft of a file, or of a flow's folder; `node` says which of a flow's nodes is meant."""
+    """Return the draft of a file or of a flow's folder; `node` selects a node of the flow."""
     if not path.exists():
-        raise UsageError(f"{path}: there is no such file")
+        raise UsageError(f"{path}: file not found")
     name = path.name.lower()
     if path.is_dir() or name in FLOW:
         return read_flow(path, node)
     if node is not None:
-        raise UsageError(f"--node names a node of a flow, and {path} is none")
+        raise UsageError(f"--node works only with a flow, and {path} is not a flow")
     if name.endswith(".prompty"):
         return read_prompty(path)
     if name.endswith((".prompt.yml", ".prompt.yaml")):
         return read_github_models(path)
     raise UsageError(
-        f"{path}: what is it? distask import reads .prompty, .prompt.yml (GitHub Models), and folders of Prompt Flow "
+        f"{path}: unknown format; distask import reads .prompty, .prompt.yml (GitHub Models), and Prompt Flow folders "
         f"with a {FLOW[0]}"
     )

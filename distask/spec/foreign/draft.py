@@ -1,4 +1,4 @@
-"""What was read of another tool's prompt, and the text of the task that it becomes."""
+"""The content of another tool's prompt, and its conversion to the text of a task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TYPES = {
     "object": "object",
     "dict": "object",
 }
-"""Other tools' types, and ours."""
+"""Other tools' types to distask types."""
 KEYWORDS = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -52,17 +52,16 @@ KEYWORDS = {
     "top_logprobs": "top_logprobs",
     "tool_choice": "tool_choice",
 }
-"""Other tools' generation keywords (in snake case), and ours."""
+"""Other tools' generation keywords (in snake case) to distask keywords."""
 NO_KEYS = (
-    "replies are JSON, and nothing says of which keys: name them in `outputs`, and read them with "
-    "`format_output: {parser: json}`"
+    "replies are JSON with unknown keys: declare them in `outputs`, and read them with `format_output: {parser: json}`"
 )
 OUTPUT = "generation"
 STAND_IN = "A reply."
 
 
 class Draft(Struct):
-    """A prompt on its way to a task."""
+    """An imported prompt before it becomes a task."""
 
     source: Path
     name: str = ""
@@ -70,21 +69,21 @@ class Draft(Struct):
     messages: list[dict[str, str]] = field(default_factory=list)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     mappings: dict[str, str] = field(default_factory=dict)
-    """An input to the column that it is read from, where that has another name."""
+    """Input to its column, if the names differ."""
     variables: dict[str, Any] = field(default_factory=dict)
     """Constants that the templates read."""
     llm: dict[str, Any] = field(default_factory=dict)
     schema: dict[str, Any] | None = None
-    """What replies are held to."""
+    """The schema of the replies."""
     tools: list[Any] | None = None
     cases: list[dict[str, Any]] = field(default_factory=list)
     sample: dict[str, Any] = field(default_factory=dict)
-    """A row to try the templates with."""
+    """A sample row for the templates."""
     notes: list[str] = field(default_factory=list)
-    """What could not be carried over, each with what to do about it."""
+    """What could not be imported, and how to fix it."""
 
     def take_keywords(self, given: Mapping[str, Any]) -> None:
-        """Carry generation keywords over."""
+        """Import generation keywords."""
         for key, value in given.items():
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
             if value in (None, "", [], {}):
@@ -94,10 +93,12 @@ class Draft(Struct):
             elif name in ("response_format", "tools", "functions"):
                 self.take_format(value) if name == "response_format" else self.take_tools(value)
             else:
-                self.notes.append(f"the parameter `{key}: {_short(value)}` is left out: `llm.extra_body` can send it")
+                self.notes.append(
+                    f"the parameter `{key}: {_short(value)}` is left out: use `llm.extra_body` to send it"
+                )
 
     def take_format(self, wanted: Any) -> None:
-        """Carry over how replies are held to a format."""
+        """Import the response format."""
         kind = wanted.get("type") if isinstance(wanted, dict) else wanted
         if kind == "json_schema" and isinstance(wanted, dict):
             self.take_schema((wanted.get("json_schema") or {}).get("schema"))
@@ -107,27 +108,27 @@ class Draft(Struct):
                 self.notes.append(NO_KEYS)
 
     def take_schema(self, schema: Any) -> None:
-        """Hold replies to a schema, whose keys become columns."""
+        """Import the reply schema; its keys become columns."""
         if isinstance(schema, dict) and isinstance(schema.get("properties"), dict) and schema["properties"]:
             self.schema = schema
         elif schema:
             self.notes.append(
-                "the schema of replies is no object with properties, and is left out: `structured_output`"
+                "the reply schema is not an object with properties and is left out: set `structured_output`"
             )
 
     def take_tools(self, tools: Any) -> None:
-        """Carry tools over, as the API takes them."""
+        """Import tools in the format of the API."""
         if isinstance(tools, list) and all(isinstance(t, dict) and "function" in t for t in tools):
             self.tools = tools
         elif tools:
-            self.notes.append("the tools are not as the API takes them, and are left out: `tools`")
+            self.notes.append("the tools are not in the format of the API and are left out: set `tools`")
 
     def leave(self, what: str, mend: str) -> None:
-        """Note what a task can't say."""
+        """Add a note about something that could not be imported."""
         self.notes.append(f"{what} left out: {mend}")
 
     def text(self, name: str | None = None) -> str:
-        """The task's text."""
+        """Return the text of the task."""
         self._find_inputs()
         spec: dict[str, Any] = {
             "name": slugified(name or self.name or self.source.name.partition(".")[0]) or "imported"
@@ -162,15 +163,15 @@ class Draft(Struct):
         return {"outputs": columns, "format_output": {"parser": "json"}, "structured_output": {"schema": self.schema}}
 
     def _find_inputs(self) -> None:
-        """Add as inputs what the templates read and nothing declares; leave out what none reads."""
+        """Add undeclared names in templates as inputs, and remove unused inputs."""
         environment, read = Environment(), set()  # noqa: S701 - nothing is rendered
         for message in self.messages:
             try:
                 read |= meta.find_undeclared_variables(environment.parse(message["content"]))
             except TemplateSyntaxError as error:
-                told = f"the {message['role']} message is no Jinja template by itself ({error.message})"
+                told = f"the {message['role']} message is not a valid Jinja template ({error.message})"
                 raise UsageError(
-                    f"{self.source}: {told}: where a loop makes the messages, write `for_each` or `splice` by hand"
+                    f"{self.source}: {told}: if a loop creates the messages, use `for_each` or `splice` instead"
                 ) from None
         read -= set(self.variables)
         for name in sorted(read - set(self.inputs)):
@@ -188,7 +189,7 @@ class Draft(Struct):
 
 
 def column(type_: Any, description: Any = None, default: Any = None) -> dict[str, Any]:
-    """An input of a task, of what another tool says of it."""
+    """Return a task input from another tool's declaration."""
     made: dict[str, Any] = {}
     kind = TYPES.get(str(type_ or "string").lower(), "any")
     made |= {"type": kind} if kind != "string" else {}
@@ -197,10 +198,10 @@ def column(type_: Any, description: Any = None, default: Any = None) -> dict[str
 
 
 def read_yaml(text: str, source: Path) -> dict[str, Any]:
-    """A mapping out of a YAML text; raises `UsageError` with the place."""
-    data = Document.parse(text, str(source), []).data  # within bounds; tags and keys that are there twice are let pass
+    """Read a mapping from YAML; raises `UsageError` with the position."""
+    data = Document.parse(text, str(source), []).data  # within limits; tags and duplicate keys are ignored
     if not isinstance(data, dict):
-        raise UsageError(f"{source}: a mapping of keys is expected, as `name: …`")
+        raise UsageError(f"{source}: expected a mapping of keys, such as `name: …`")
     return data
 
 
@@ -210,10 +211,10 @@ def _short(value: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks, as people write them."""
+    """Writes multi-line strings as blocks."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the dumper's interface
-        """Write a value again instead of naming it."""
+        """Repeat values instead of using aliases."""
         return True
 
 
@@ -232,7 +233,7 @@ ROLE = re.compile(
 
 
 def messages_of(text: str, alone: str = "system") -> list[dict[str, str]]:
-    """The messages; a text without roles is one message of the role `alone`."""
+    """Split text into messages; text without a role gets the role `alone`."""
     parts = ROLE.split(text)
     made = [
         {"role": role.lower(), "content": _content(body)} for role, body in zip(parts[1::2], parts[2::2], strict=True)

@@ -1,4 +1,4 @@
-"""Read a `.prompt.yml` of GitHub Models: messages with placeholders, parameters of the model, rows to test with."""
+"""Import a `.prompt.yml` of GitHub Models: messages, model parameters and test rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ KNOWN = {
 
 
 def read_github_models(path: Path) -> Draft:
-    """The draft of a prompt file."""
+    """Return the draft of a prompt file."""
     data = read_yaml(path.read_text(encoding="utf-8-sig"), path)
     draft = Draft(path, str(data.get("name") or ""), data.get("description"))
     messages = data.get("messages")
     if not isinstance(messages, list) or not all(
         isinstance(m, dict) and isinstance(m.get("content"), str) for m in messages
     ):
-        raise UsageError(f"{path}: `messages` is a list of messages, each with a role and a text")
+        raise UsageError(f"{path}: `messages` must be a list of messages with `role` and `content`")
     draft.messages = [{"role": str(m.get("role", "user")), "content": m["content"]} for m in messages]
     if data.get("model"):
         draft.llm["model"] = str(data["model"])
@@ -35,9 +35,7 @@ def read_github_models(path: Path) -> Draft:
     _cases(draft, data.get("testData") or [])
     for one in data.get("evaluators") or []:
         name = one.get("name") if isinstance(one, dict) else one
-        draft.leave(
-            f"the evaluator `{name}` is", "`checks` hold replies to expressions, and a judge is a task of its own"
-        )
+        draft.leave(f"the evaluator `{name}` is", "use `checks` for expressions, or a separate task for a judge")
     for key in data:
         if key not in KNOWN:
             draft.leave(f"`{key}` is", "a task has no such key")
@@ -50,7 +48,7 @@ def _format(draft: Draft, data: dict[str, Any]) -> None:
         try:
             schema = json.loads(schema)
         except ValueError as error:
-            draft.leave("`jsonSchema` is", f"it is no JSON ({error})")
+            draft.leave("`jsonSchema` is", f"it is not valid JSON ({error})")
             schema = None
     if isinstance(schema, dict) and "schema" in schema and "properties" not in schema:
         schema = schema["schema"]
@@ -59,7 +57,7 @@ def _format(draft: Draft, data: dict[str, Any]) -> None:
 
 
 def _cases(draft: Draft, rows: list[Any]) -> None:
-    """Rows with what is expected become cases: with that reply, that column; `distask test --live` asks the model."""
+    """Convert test rows with `expected` to cases with that reply; `distask test --live` uses the model."""
     for row in rows:
         if not isinstance(row, dict):
             continue
@@ -69,7 +67,7 @@ def _cases(draft: Draft, rows: list[Any]) -> None:
             draft.cases.append({"input": values, "reply": row["expected"], "expect": {OUTPUT: row["expected"]}})
     without = len(rows) - len(draft.cases)
     if without:
-        what = f"of `testData`, {several(without, 'row')} without `expected` {'is' if without == 1 else 'are'}"
-        draft.leave(what, "a case says what is expected; a run takes it as a row of its data")
+        what = f"{several(without, 'row')} of `testData` without `expected` {'is' if without == 1 else 'are'}"
+        draft.leave(what, "a case needs an expected reply; run the task on such rows")
     if draft.schema is not None and draft.cases:
-        draft.leave("the rows of `testData` are", "what is expected is a text, and replies are held to a schema")
+        draft.leave("the rows of `testData` are", "they expect text, but replies have a schema")

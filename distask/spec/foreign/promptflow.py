@@ -1,4 +1,4 @@
-"""Read a folder of Prompt Flow: the llm node of its `flow.dag.yaml`, and the template that it names."""
+"""Import a Prompt Flow folder: the LLM node of its `flow.dag.yaml`, and the node's template."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_SENT = ("functions", "function_call", "best_of", "echo", "suffix")
 
 
 def read_flow(path: Path, wanted: str | None) -> Draft:
-    """The draft of a flow's llm node; which one is to be said where there are several."""
+    """Return the draft of a flow's LLM node; `wanted` selects one of several."""
     file = next((path / name for name in FLOW if (path / name).is_file()), path) if path.is_dir() else path
     if file.is_dir():
         raise UsageError(f"{path}: there is no {FLOW[0]} in this folder")
@@ -29,7 +29,7 @@ def read_flow(path: Path, wanted: str | None) -> Draft:
     template = file.parent / str((node.get("source") or {}).get("path") or "")
     if not template.is_file() or file.parent.resolve() not in template.resolve().parents:
         raise UsageError(
-            f"{file}: the template of the node `{draft.name}` is no file of the flow: {template.name or '(none)'}"
+            f"{file}: the template of the node `{draft.name}` is not a file in the flow: {template.name or '(none)'}"
         )
     draft.messages = messages_of(template.read_text(encoding="utf-8-sig").replace("\r\n", "\n"), alone="user")
     if not draft.messages:
@@ -39,14 +39,14 @@ def read_flow(path: Path, wanted: str | None) -> Draft:
     if others:
         told = ", ".join(f"`{name}`" for name in others)
         draft.leave(f"the node{'s' if len(others) > 1 else ''} {told} {'are' if len(others) > 1 else 'is'}",
-                    "another llm node is a task of its own (--node), code is a step before or after")  # fmt: skip
+                    "import another LLM node separately (--node), and run code as a step")  # fmt: skip
     if node.get("connection"):
-        draft.leave(f"the connection `{node['connection']}` is", "whom to ask is a run's business: --config")
+        draft.leave(f"the connection `{node['connection']}` is", "select the endpoint of a run with --config")
     return draft
 
 
 def _settled(flow: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """A node as its default variant has it."""
+    """Return a node with its default variant."""
     if not node.get("use_variants"):
         return node
     variants = (flow.get("node_variants") or {}).get(node.get("name")) or {}
@@ -58,16 +58,16 @@ def _chosen(file: Path, nodes: list[dict[str, Any]], wanted: str | None) -> dict
     names = [str(node.get("name")) for node in nodes]
     listed = ", ".join(f"`{name}`" for name in names)
     if not nodes:
-        raise UsageError(f"{file}: no node of this flow asks an LLM (`type: llm`)")
+        raise UsageError(f"{file}: this flow has no LLM node (`type: llm`)")
     if wanted is None and len(nodes) > 1:
-        raise UsageError(f"{file}: which of its nodes? --node {names[0]}; it has {listed}")
+        raise UsageError(f"{file}: the flow has several LLM nodes: {listed}; select one: --node {names[0]}")
     if wanted is not None and wanted not in names:
-        raise UsageError(f"{file}: no node `{wanted}` asks an LLM; it has {listed}")
+        raise UsageError(f"{file}: there is no LLM node `{wanted}`; the flow has {listed}")
     return nodes[0 if wanted is None else names.index(wanted)]
 
 
 def _variables(draft: Draft, flow_inputs: dict[str, Any], given: dict[str, Any]) -> None:
-    """What the node's template reads: inputs of the flow, what other nodes make, and constants."""
+    """Import what the node's template reads: inputs of the flow, outputs of other nodes, and constants."""
     for name, value in given.items():
         if name in OF_THE_MODEL:
             draft.llm["model"] = value
@@ -83,5 +83,5 @@ def _variables(draft: Draft, flow_inputs: dict[str, Any], given: dict[str, Any])
             if about.get("default"):
                 draft.sample[name] = about["default"]
         else:
-            draft.inputs[name] = column("any", f"What `{found['of']}` made.")
-            draft.notes.append(f"`{name}` is made by the node `{found['of']}`: bring it as a column")
+            draft.inputs[name] = column("any", f"The output of `{found['of']}`.")
+            draft.notes.append(f"`{name}` is the output of the node `{found['of']}`: add it as a column")

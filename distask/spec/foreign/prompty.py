@@ -1,4 +1,4 @@
-"""Read a `.prompty` file of either generation: front matter in YAML, then the chat with lines that name roles."""
+"""Import a `.prompty` file of either version: YAML front matter, then the chat with role lines."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ KNOWN = {
     "inputSchema", "outputSchema", "displayName", "kind",
 }  # fmt: skip
 ABOUT = {"authors", "version", "base", "metadata", "$schema"}
-"""Says something of the file, and nothing of what is sent."""
+"""Keys about the file that do not affect requests."""
 
 
 def read_prompty(path: Path) -> Draft:
-    """The draft of a prompty."""
+    """Return the draft of a prompty file."""
     text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
     found = re.match(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|$)(.*)", text, re.DOTALL)
     if found is None:
-        raise UsageError(f"{path}: a prompty begins with its front matter between two lines of ---")
+        raise UsageError(f"{path}: a prompty must start with front matter between two lines of ---")
     front, body = read_yaml(f"\n{found[1]}", path), found[2]
     draft = Draft(path, str(front.get("name") or ""), front.get("description"))
     _template(draft, front.get("template"))
     draft.messages = messages_of(_jinja(draft, str(front.get("instructions") or body)))
     if not draft.messages:
-        raise UsageError(f"{path}: there is no chat behind the front matter")
+        raise UsageError(f"{path}: there is no chat after the front matter")
     sample = _sample(draft, front.get("sample"))
     _inputs(draft, front.get("inputs") or front.get("inputSchema") or {}, sample)
     _model(draft, front.get("model") or {})
@@ -39,7 +39,7 @@ def read_prompty(path: Path) -> Draft:
     draft.take_tools(front.get("tools"))
     for key in front:
         if key not in KNOWN:
-            draft.leave(f"`{key}` is", "it says nothing of what is sent" if key in ABOUT else "a task has no such key")
+            draft.leave(f"`{key}` is", "it does not affect requests" if key in ABOUT else "a task has no such key")
     return draft
 
 
@@ -48,15 +48,15 @@ def _template(draft: Draft, template: Any) -> None:
     if isinstance(kind, dict):
         kind = kind.get("kind")
     if kind not in (None, "jinja2", "mustache", "prompty"):
-        raise UsageError(f"{draft.source}: its templates are {kind}, and a task's are Jinja; write them anew")
+        raise UsageError(f"{draft.source}: its templates are {kind}; rewrite them in Jinja")
 
 
 def _jinja(draft: Draft, body: str) -> str:
-    """The chat in Jinja: Mustache's plain tags are the same, its sections are not."""
+    """Convert the chat to Jinja: plain Mustache tags are the same, but sections differ."""
     if found := re.search(r"\{\{\s*[#^/>&!].*?\}\}", body):
-        raise UsageError(f"{draft.source}: `{found[0]}` is Mustache's, and a task's templates are Jinja; write it anew")
+        raise UsageError(f"{draft.source}: `{found[0]}` is a Mustache tag; rewrite it in Jinja")
     if images := re.findall(r"!\[[^\]]*\]\([^)]*\)", body):
-        draft.leave(f"the image {images[0]} stays text, which is to say that it is", "a part `{image: …}` sends one")
+        draft.leave(f"the image {images[0]} (kept as text) is", "use a part `{image: …}` to send it")
     return re.sub(r"\{\{\{(.*?)\}\}\}", r"{{\1}}", body)
 
 
@@ -100,9 +100,9 @@ def _model(draft: Draft, model: Any) -> None:
     draft.take_keywords(model.get("parameters") or model.get("options") or {})
     if config:
         kind = str(config.get("type") or model.get("provider") or "its own")
-        draft.leave(f"the endpoint ({kind}) is", "whom to ask is a run's business: --config, or --base-url and --model")
+        draft.leave(f"the endpoint ({kind}) is", "select it for a run with --config, or --base-url and --model")
     if model.get("api") == "completion":
-        draft.leave("`api: completion` is", "the text is sent as a chat; `completion` in the task asks for raw text")
+        draft.leave("`api: completion` is", "the text is sent as a chat; set `completion` in the task to send raw text")
 
 
 def _outputs(draft: Draft, outputs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What `aggregate` may be said of: which columns hold numbers, and which are made one entry by entry."""
+"""Check `aggregate`: which columns hold numbers, and which lists are aggregated entry by entry."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from distask.spec.language.model import Output, Parser, TaskSpec
 
 OF_NUMBERS = frozenset({"mean", "median", "min", "max", "std"})
-"""Reducers that take numbers only; true and false are 1 and 0."""
+"""Reductions that need numbers; true and false count as 1 and 0."""
 
 _NUMBERS = frozenset({"number", "integer", "boolean"})
 
 
 def aggregate_columns(spec: TaskSpec, outputs: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """(column, output, how) of all that is made of these outputs, the column under the data's name."""
+    """Yield (column, output, how) for each aggregate of these outputs, with the dataset name of the column."""
     for name in outputs:
         for how in dict.fromkeys(spec.aggregate.get(name, ())):
             column = f"{name}_{how}"
@@ -30,48 +30,48 @@ def aggregate_columns(spec: TaskSpec, outputs: Iterable[str]) -> Iterator[tuple[
 
 
 def holds_numbers(output: Output) -> bool:
-    """Whether all values of a column are numbers, or lists of them."""
+    """Return whether all values of a column are numbers or lists of numbers."""
     kinds = _kinds(output)
     return bool(kinds) and set(kinds) <= _NUMBERS
 
 
 def is_entrywise(name: str, output: Output, parsers: Iterable[Parser]) -> bool:
-    """Whether a column's lists are reduced entry by entry: lists of numbers, and lists aligned to another column."""
+    """Return whether lists are aggregated entry by entry: lists of numbers, and lists aligned to a column."""
     return is_aligned(name, parsers) or (_is_list(output) and holds_numbers(output))
 
 
 class Fault(Struct, frozen=True):
-    """What is wrong with a spec's `aggregate`."""
+    """An error in a spec's `aggregate`."""
 
     path: tuple[Any, ...]
     message: str
     hint: str | None = None
     key: bool = False
-    """Whether the key at the path is to blame, and not its value."""
+    """Whether the error is in the key at the path, not in its value."""
 
 
 def aggregation_faults(spec: TaskSpec, document: Document) -> Iterator[Fault]:
-    """All that is wrong with a spec's `aggregate`."""
+    """Yield the errors in a spec's `aggregate`."""
     if spec.aggregate and not spec.group_generations:
         told = "`aggregate` needs grouped generations"
         yield Fault(("aggregate",), told, "add `group_generations: true`", key=True)
     for name, reductions in spec.aggregate.items():
         output = spec.outputs.get(name)
         if output is None:
-            yield Fault(("aggregate", name), f"`{name}` is no output", did_you_mean(name, spec.outputs), key=True)
+            yield Fault(("aggregate", name), f"`{name}` is not an output", did_you_mean(name, spec.outputs), key=True)
             continue
         in_list = isinstance(document.data["aggregate"][name], list)
         for index, how in enumerate(reductions):
             place = ("aggregate", name, index) if in_list else ("aggregate", name)
             if how in reductions[:index]:
-                yield Fault(place, f"`{how}` is there twice")
+                yield Fault(place, f"`{how}` is repeated")
             elif how in OF_NUMBERS and not isinstance(output.schema_, str) and not holds_numbers(output):
-                mend = f"give `{name}` `type: number`, or take majority or agreement"
-                yield Fault(place, f"`{how}` needs numbers, and `{name}` holds {_described(output)}", mend)
+                mend = f"set `type: number` for `{name}`, or use majority or agreement"
+                yield Fault(place, f"`{how}` needs numbers, but `{name}` holds {_described(output)}", mend)
 
 
 def is_aligned(name: str, parsers: Iterable[Parser]) -> bool:
-    """Whether a parser aligns the column to another one, and pads it with nulls."""
+    """Return whether a parser aligns the column to another one and pads it with nulls."""
     for parser in parsers:
         if isinstance(parser, ListParser) and parser.align_to is not None and parser.column in (None, name):
             return True
@@ -83,7 +83,7 @@ def is_aligned(name: str, parsers: Iterable[Parser]) -> bool:
 def _described(output: Output) -> str:
     kinds = [k for k in dict.fromkeys(_kinds(output)) if k not in _NUMBERS]
     return " and ".join({"string": "text", "any": "anything", "object": "objects"}.get(k, f"{k}s") for k in kinds) or (
-        "values whose type is not told"
+        "values of unknown type"
     )
 
 
@@ -94,7 +94,7 @@ def _is_list(output: Output) -> bool:
 
 
 def _kinds(output: Output) -> list[str]:
-    """The JSON types of a column's values, or of its lists' entries; none where they are not told."""
+    """Return the JSON types of a column's values, or of the entries of its lists; empty if unknown."""
     if isinstance(output.schema_, dict):
         return _of_schema(output.schema_)
     if output.schema_ is not None:

@@ -1,4 +1,4 @@
-"""The language's own shape: its JSON Schema, and the keys that are known at a place."""
+"""The JSON Schema of task specs, and the valid keys at each place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
 
 def spec_schema() -> dict[str, Any]:
-    """The JSON Schema of a spec, the short forms included, for editors."""
+    """Return the JSON Schema of a spec, with short forms, for editors."""
     from distask.spec.language.steps import PipelineSpec
 
     call, steps = _model_schema(TaskSpec), _model_schema(PipelineSpec)
@@ -41,7 +41,7 @@ def spec_schema() -> dict[str, Any]:
 
 
 def _step_forms(models: dict[str, Any]) -> None:
-    """The short forms of steps, and a task that is written out in one."""
+    """Add the short forms of steps, and inline tasks."""
     from distask.spec.language.steps import STEPS
 
     text: dict[str, Any] = {"type": "string"}
@@ -62,7 +62,7 @@ def _step_forms(models: dict[str, Any]) -> None:
 
 
 def _or_short(properties: dict[str, Any], key: str, *short: dict[str, Any]) -> None:
-    """Let a key take its short forms too."""
+    """Allow the short forms of a key."""
     long = properties[key]
     properties[key] = {"description": long.get("description", ""), "anyOf": [*short, _bare(long)]}
 
@@ -101,7 +101,7 @@ def _bare(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def keys_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """The keys that a mapping may have at a location of the models (as pydantic gives it)."""
+    """Return the valid keys of a mapping at a location of the models, as reported by pydantic."""
     models = [model]
     for step in location:
         models = [m for known in models for m in _step(known, step)]

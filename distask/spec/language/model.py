@@ -1,7 +1,7 @@
-"""The language of a task spec, as pydantic models.
+"""Pydantic models of task specs.
 
-These models say which keys there are and what type each has; what needs the templates, patterns and other columns at
-hand is `check`'s. The field descriptions are the reference in `docs/` and the JSON Schema, both generated from here.
+The models define the keys and their types; `check` handles templates, patterns and references to columns. The field
+descriptions are used to generate the reference in `docs/` and the JSON Schema.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 TYPE_PATTERN = r"^(string|integer|number|boolean|object|any|enum|list(\[.+\])?)$"
-"""The names that `type` takes; `list[T]` nests."""
+"""Valid values of `type`; `list[T]` can be nested."""
 
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 FUNCTION_PATTERN = r"^[\w.]+:\w+$"
@@ -17,7 +17,7 @@ IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 
 
 class Model(BaseModel):
-    """Base of all keys of the language: an unknown key is an error, nothing is converted behind the user's back."""
+    """Base model: unknown keys are errors, and values are never converted to another type."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -25,40 +25,44 @@ class Model(BaseModel):
         populate_by_name=True,
         frozen=True,
         protected_namespaces=(),
-        defer_build=True,  # a validator of each model would double the time of the import
+        defer_build=True,  # building every validator on import would double the import time
     )
 
 
 def described(value: Any) -> Any:
-    """The short form of a column, its description, as the long one."""
+    """Convert the short form of a column, its description, to the long form."""
     return {"description": value} if isinstance(value, str) else value
 
 
 class Typed(Model):
-    """A value's type: a name, choices, or a JSON Schema, with JSON Schema's keywords beside."""
+    """The type of a value: a name, choices, or a JSON Schema, with optional JSON Schema keywords."""
 
     type: Annotated[str, Field(pattern=TYPE_PATTERN)] | None = Field(
         None, description="string (default), integer, number, boolean, object, any, enum, list or list[T]"
     )
-    description: str | None = Field(None, description="What the value is, for people")
-    choices: list[Any] | None = Field(None, min_length=1, description="The values that are allowed (type: enum)")
-    schema_: dict[str, Any] | bool | None = Field(
-        None, alias="schema", description="A whole JSON Schema instead of `type`"
+    description: str | None = Field(None, description="A description of the value")
+    choices: list[Any] | None = Field(None, min_length=1, description="The allowed values (type: enum)")
+    schema_: dict[str, Any] | bool | None = Field(None, alias="schema", description="A JSON Schema, instead of `type`")
+    minimum: float | None = Field(None, description="The minimum")
+    maximum: float | None = Field(None, description="The maximum")
+    exclusive_minimum: float | None = Field(
+        None, alias="exclusiveMinimum", description="The number must be greater than this"
     )
-    minimum: float | None = Field(None, description="The least number")
-    maximum: float | None = Field(None, description="The greatest number")
-    exclusive_minimum: float | None = Field(None, alias="exclusiveMinimum", description="The number must be greater")
-    exclusive_maximum: float | None = Field(None, alias="exclusiveMaximum", description="The number must be less")
-    multiple_of: float | None = Field(None, alias="multipleOf", gt=0, description="The number is a multiple of this")
-    min_length: int | None = Field(None, alias="minLength", ge=0, description="The least length of a string")
-    max_length: int | None = Field(None, alias="maxLength", ge=0, description="The greatest length of a string")
-    pattern: str | None = Field(None, description="A regular expression that the string matches somewhere")
+    exclusive_maximum: float | None = Field(
+        None, alias="exclusiveMaximum", description="The number must be less than this"
+    )
+    multiple_of: float | None = Field(
+        None, alias="multipleOf", gt=0, description="The number must be a multiple of this"
+    )
+    min_length: int | None = Field(None, alias="minLength", ge=0, description="The minimum length of a string")
+    max_length: int | None = Field(None, alias="maxLength", ge=0, description="The maximum length of a string")
+    pattern: str | None = Field(None, description="A regular expression that must match part of the string")
     format: str | None = Field(None, description="A JSON Schema format (date, email, uri, ...)")
     items: dict[str, Any] | bool | None = Field(None, description="The JSON Schema of a list's items")
-    min_items: int | None = Field(None, alias="minItems", ge=0, description="The least length of a list")
-    max_items: int | None = Field(None, alias="maxItems", ge=0, description="The greatest length of a list")
+    min_items: int | None = Field(None, alias="minItems", ge=0, description="The minimum length of a list")
+    max_items: int | None = Field(None, alias="maxItems", ge=0, description="The maximum length of a list")
     unique_items: bool | None = Field(
-        None, alias="uniqueItems", description="Whether a list's items differ from each other"
+        None, alias="uniqueItems", description="Whether the items of a list must be unique"
     )
     properties: dict[str, Any] | None = Field(None, description="The JSON Schemas of an object's properties")
     additional_properties: dict[str, Any] | bool | None = Field(
@@ -66,7 +70,7 @@ class Typed(Model):
     )
 
     def keywords(self) -> dict[str, Any]:
-        """The JSON Schema keywords that stand beside `type`, under JSON Schema's own names."""
+        """Return the JSON Schema keywords that are set, under their JSON Schema names."""
         beside = {"type", "description", "choices", "schema_"}
         own = {name: field for name, field in Typed.model_fields.items() if name not in beside}
         return {f.alias or name: value for name, f in own.items() if (value := getattr(self, name)) is not None}
@@ -75,51 +79,51 @@ class Typed(Model):
 class Input(Typed):
     """A column that the template reads."""
 
-    required: bool = Field(True, description="Whether every row must have it, not null")
-    default: Any = Field(None, description="The value where an optional column is missing or null")
-    when: str | None = Field(None, description="An expression over params; the column is read only where it is true")
+    required: bool = Field(True, description="Whether every row must have a value that is not null")
+    default: Any = Field(None, description="The value if an optional column is missing or null")
+    when: str | None = Field(None, description="An expression over params; the column is read only if it is true")
 
 
 class Param(Typed):
-    """A value that a run may set with `--param name=value`."""
+    """A value that a run can set with `--param name=value`."""
 
-    default: Any = Field(None, description="The value where the run sets none; without it the run must set one")
+    default: Any = Field(None, description="The value if the run sets none; a param without a default is required")
     template: bool = Field(
-        False, description="Whether the value is itself a template, over the row's columns and all that the others see"
+        False, description="Whether the value is itself a template, with access to the row's columns"
     )
 
 
 class Output(Typed):
-    """A column that the parser fills. It may be null only where its type says so (`schema`) or `nullable` is set."""
+    """A column that the parser fills. It can be null only if its `schema` allows null or `nullable` is set."""
 
     schema_: dict[str, Any] | bool | str | None = Field(  # type: ignore[assignment]
-        None, alias="schema", description="A whole JSON Schema instead of `type`, or an expression over params for one"
+        None, alias="schema", description="A JSON Schema or an expression over params for one, instead of `type`"
     )
-    nullable: bool = Field(False, description="Whether null is a good value")
+    nullable: bool = Field(False, description="Whether null is allowed")
     required: list[str] | None = Field(None, description="The properties that an object must have (JSON Schema)")
-    when: str | None = Field(None, description="An expression over params; the column exists only where it is true")
+    when: str | None = Field(None, description="An expression over params; the column exists only if it is true")
 
     def keywords(self) -> dict[str, Any]:
-        """As of `Typed`, with an object's required properties."""
+        """Return the keywords of `Typed` and the required properties of an object."""
         return super().keywords() | ({"required": self.required} if self.required else {})
 
 
 class Draw(Model):
-    """A value drawn anew for each row, from the run's seed."""
+    """A random value for each row, based on the run's seed."""
 
     options: Annotated[list[Any], Field(min_length=1)] | str | None = Field(
         None,
-        description="The values to draw from; or an expression over params, vars and the draws above for a list, or for"
-        " a mapping of values to weights",
+        description="The values to draw from, or an expression over params, vars and earlier draws for a list or a"
+        " mapping of values to weights",
     )
     weights: list[float] | str | None = Field(
-        None, description="How likely each option is, beside the others; or an expression for it"
+        None, description="The relative weight of each option, or an expression for the list"
     )
     range: list[int | float] | None = Field(
         None,
         min_length=2,
         max_length=2,
-        description="[lowest, highest], both included; whole numbers draw whole numbers",
+        description="[lowest, highest], inclusive; two integers draw integers",
     )
 
 
@@ -128,19 +132,19 @@ def _options(value: Any) -> Any:
 
 
 class Part(Model):
-    """One part of a message's content; exactly one of its keys is set, each a template."""
+    """One part of a message's content. Set exactly one of `text`, `image`, `audio` and `file`, each a template."""
 
     text: str | None = Field(None, description="Text")
     image: str | None = Field(None, description="An image: a URL, a path, bytes, or a `datasets` image")
     audio: str | None = Field(None, description="Audio: a path, bytes, or a `datasets` audio")
     file: str | None = Field(None, description="A document: a URL, a path or bytes")
-    detail: Literal["auto", "low", "high"] | None = Field(None, description="How closely an image is looked at")
+    detail: Literal["auto", "low", "high"] | None = Field(None, description="The level of detail of an image")
 
 
 class FileContent(Model):
-    """The content is a template in a file of its own."""
+    """Content from a template file."""
 
-    file: str = Field(description="The file's path, from the spec's folder")
+    file: str = Field(description="The path, relative to the spec's folder")
 
 
 def _content_kind(value: Any) -> str:
@@ -156,46 +160,48 @@ Content = Annotated[
 
 
 class Message(Model):
-    """A message of the chat, or (with `splice`) a column that holds messages."""
+    """A message of the chat, or (with `splice`) a column that contains messages."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"] | None = Field(None, description="Who speaks")
+    role: Literal["system", "developer", "user", "assistant", "tool"] | None = Field(
+        None, description="The role of the message"
+    )
     content: Content | None = Field(None, description="A template, a list of parts, or {file: path}")
-    name: str | None = Field(None, description="The speaker's name, a template")
-    when: str | None = Field(None, description="An expression; the message is left out where it is false")
+    name: str | None = Field(None, description="A template for the participant's name")
+    when: str | None = Field(None, description="An expression; the message is included only if it is true")
     for_each: str | None = Field(None, description='"name in expression": the message is repeated for each item')
     splice: str | None = Field(
         None,
-        description="An expression for a chat whose messages are put in here: a list of {role, content}, or another"
-        " shape that datasets use (ShareGPT, JSON text, ChatML)",
+        description="An expression for a chat whose messages are inserted here: a list of {role, content}, or another"
+        " common dataset format (ShareGPT, JSON text, ChatML)",
     )
 
 
 class ParserBase(Model):
-    """The keys that every parser has."""
+    """The common keys of all parsers."""
 
-    when: str | None = Field(None, description="An expression over params; the parser is used only where it is true")
-    columns: dict[str, Any] | None = Field(None, description="Column to an expression over what was parsed")
+    when: str | None = Field(None, description="An expression over params; the parser is used only if it is true")
+    columns: dict[str, Any] | None = Field(None, description="Mapping of columns to expressions over the parsed values")
 
 
 class TextParser(ParserBase):
-    """The whole reply."""
+    """The complete reply."""
 
     parser: Literal["text"]
-    strip: bool = Field(False, description="Whether white space around the reply is taken off")
+    strip: bool = Field(False, description="Whether to strip whitespace around the reply")
     reasoning: Literal["keep", "drop"] = Field(
         "keep",
-        description="What becomes of reasoning that the model writes into the reply (`<think>…</think>` and the like)."
-        " keep: it stays in the column; drop: it goes to `reasoning_<task>` in the metadata, like reasoning that the"
+        description="What to do with reasoning in the reply (such as `<think>…</think>`)."
+        " keep: leave it in the column; drop: move it to `reasoning_<task>` in the metadata, like reasoning that the"
         " server sends separately",
     )
-    column: str | None = Field(None, description="The column; the only output where it is left out")
+    column: str | None = Field(None, description="The column; defaults to the only output")
 
 
 class RegexParser(ParserBase):
     """Named groups become columns.
 
-    A reply on which the pattern takes more than a second is invalid. With `pip install 'distask[re2]'` most patterns
-    run in linear time.
+    A reply is invalid if the pattern takes more than a second. With `pip install 'distask[re2]'`, most patterns run in
+    linear time.
     """
 
     parser: Literal["regex"]
@@ -203,29 +209,28 @@ class RegexParser(ParserBase):
     flags: str = Field(
         "", description="Letters: i (ignore case), m (multi-line), s (dot matches newlines), x (verbose)"
     )
-    find: Literal["first", "last", "all"] = Field("first", description="Which match; all makes each column a list")
+    find: Literal["first", "last", "all"] = Field(
+        "first", description="Which match to use; with `all`, each column is a list"
+    )
     align_to: str | None = Field(
         None,
-        description="A list column; with find: all, as many entries as it has, null where one is missing or has a"
-        " wrong type",
+        description="A list column that sets the number of entries, with find: all; a missing or invalid entry is null",
     )
     scale: dict[str, int | float | str] | None = Field(
         None,
-        description="Group to the greatest score of its scale, a number or an expression for one: the group is read as"
-        " a score (`4`, `<4>`, `**4**`, `4/5`, `4 out of 5`), and one of another scale (`8/10`) is refused",
+        description="Mapping of groups to the maximum of their scale, or an expression for it: a group is read as"
+        " a score (`4`, `<4>`, `**4**`, `4/5`, `4 out of 5`), and a score on another scale (`8/10`) is invalid",
     )
 
 
 class JsonParser(ParserBase):
-    """The first JSON value in the reply; a backslash that is not escaped, as in LaTeX or a path, is kept.
+    """The first JSON value in the reply. Unescaped backslashes, as in LaTeX or paths, are kept.
 
-    `columns` are JSON pointers (`/a/0/b`) or, with `{{ }}`, expressions, which see the whole value as `parsed`.
+    `columns` are JSON pointers (`/a/0/b`) or expressions in `{{ }}`, which can read the complete value as `parsed`.
     """
 
     parser: Literal["json"]
-    whole: bool = Field(
-        False, description="Whether nothing but the JSON may stand in the reply, a fence around it aside"
-    )
+    whole: bool = Field(False, description="Whether the reply must contain only JSON, with or without a code fence")
 
 
 class TagsParser(ParserBase):
@@ -233,80 +238,78 @@ class TagsParser(ParserBase):
 
     parser: Literal["tags"]
     tags: list[str] | dict[str, str] | None = Field(
-        None, description="The tags' names, or column to tag; every output where it is left out"
+        None, description="The tag names, or a mapping of column to tag; defaults to all outputs"
     )
-    find: Literal["first", "last", "all"] = Field("first", description="Which block; all makes each column a list")
+    find: Literal["first", "last", "all"] = Field(
+        "first", description="Which block to use; with `all`, each column is a list"
+    )
 
 
 class ListParser(ParserBase):
-    """Numbered, bulleted or one-a-line items become a list."""
+    """Items that are numbered, bulleted or on separate lines become a list."""
 
     parser: Literal["list"]
-    column: str | None = Field(None, description="The column; the only output where it is left out")
+    column: str | None = Field(None, description="The column; defaults to the only output")
     align_to: str | None = Field(
-        None, description="A list column; as many entries as it has, null where one is missing or has a wrong type"
+        None, description="A list column that sets the number of entries; a missing or invalid entry is null"
     )
     max_items: Annotated[int, Field(ge=1)] | str | None = Field(
-        None, description="Items beyond this are cut; a number, or an expression for one"
+        None, description="The maximum number of items to keep, or an expression for it"
     )
-    lines: bool = Field(False, description="Whether each line is an item, numbered or not")
+    lines: bool = Field(False, description="Whether each line is an item, even if it is not numbered")
     separator: str | None = Field(
         None,
-        description="A line that stands between items of several lines; for a column of lists their lines are entries",
+        description="A line that separates items of several lines; in a column of lists, each line is an entry",
     )
-    skip: str | None = Field(None, description="Lines in which this regular expression matches are not items")
-    split: str | None = Field(
-        None, description="A line is split where this regular expression matches, so that an item begins there"
-    )
+    skip: str | None = Field(None, description="A regular expression; matching lines are not items")
+    split: str | None = Field(None, description="A regular expression; each match in a line starts a new item")
 
 
 class SectionsParser(ParserBase):
-    """Text between given markers becomes columns."""
+    """Text between markers becomes columns."""
 
     parser: Literal["sections"]
-    markers: dict[str, str] = Field(min_length=1, description="Column to the marker that its text follows")
+    markers: dict[str, str] = Field(min_length=1, description="Mapping of columns to the marker before their text")
 
 
 class ChoiceParser(ParserBase):
-    """The one label that the reply gives: marked (`[[A]]`, `Verdict: A`), or else the only one that it mentions."""
+    """The label that the reply gives: a marked one (`[[A]]`, `Verdict: A`), or else the only label in the reply."""
 
     parser: Literal["choice"]
     choices: list[str] | str | None = Field(
-        None, description="The labels, or an expression for them; the output's `choices` where it is left out"
+        None, description="The labels, or an expression for them; defaults to the output's `choices`"
     )
-    case_sensitive: bool = Field(False, description="Whether case counts")
-    multiple: bool = Field(False, description="Whether several labels may be named; the column is then a list")
-    column: str | None = Field(None, description="The column; the only output where it is left out")
+    case_sensitive: bool = Field(False, description="Whether labels are case-sensitive")
+    multiple: bool = Field(False, description="Whether the reply can give several labels; the column is then a list")
+    column: str | None = Field(None, description="The column; defaults to the only output")
 
 
 class LogprobsParser(ParserBase):
-    """How likely each of some answers was: their expected value, or the likeliest; it needs `llm: {logprobs: true}`."""
+    """The expected value of several answers, or the most likely one. Requires `llm: {logprobs: true}`."""
 
     parser: Literal["logprobs"]
     choices: list[str | int | float] | dict[str, int | float] | str = Field(
-        description="The answers, each one token; a mapping says what each is worth; or an expression for either"
+        description="The answers, each one token; or a mapping of answers to values; or an expression for either"
     )
-    column: str | None = Field(
-        None, description="The column for the expected value; the only output where it is left out"
-    )
-    probabilities: str | None = Field(None, description="A column for each answer's probability, an object")
-    after: str | None = Field(None, description="The answer stands after the last place where the reply has this")
-    find: Literal["first", "last"] = Field("last", description="Which token that is an answer counts")
+    column: str | None = Field(None, description="The column for the expected value; defaults to the only output")
+    probabilities: str | None = Field(None, description="A column for an object with the probability of each answer")
+    after: str | None = Field(None, description="Look for the answer after the last occurrence of this text")
+    find: Literal["first", "last"] = Field("last", description="Which answer token to use")
 
 
 class ToolCallsParser(ParserBase):
     """The reply's tool calls, `[{name, arguments}]`, become a column."""
 
     parser: Literal["tool_calls"]
-    column: str | None = Field(None, description="The column; the only output where it is left out")
+    column: str | None = Field(None, description="The column; defaults to the only output")
 
 
 class PythonParser(ParserBase):
-    """A function of yours, `module:function(reply, row) -> dict`; it runs only with `--allow-code`."""
+    """Your own function, `module:function(reply, row) -> dict`. Runs only with `--allow-code`."""
 
     parser: Literal["python"]
     function: str = Field(
-        pattern=FUNCTION_PATTERN, description="module:function, the module beside the spec or installed"
+        pattern=FUNCTION_PATTERN, description="module:function; the module is in the spec's folder or installed"
     )
 
 
@@ -330,145 +333,147 @@ def _listed(value: Any) -> Any:
 
 
 class LLM(Model):
-    """A model's name and generation keywords; never an endpoint, a key or headers."""
+    """A model name and generation parameters; never an endpoint, an API key or headers."""
 
     model: str | None = Field(None, description="The model's name")
-    temperature: float | None = Field(None, ge=0, le=5, description="0 takes the likeliest token")
-    top_p: float | None = Field(None, gt=0, le=1, description="The share of probability that is sampled from")
-    max_tokens: int | None = Field(None, ge=1, description="The longest reply, in tokens")
-    max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of max_tokens")
-    stop: str | list[str] | None = Field(None, description="Where the reply ends")
+    temperature: float | None = Field(
+        None, ge=0, le=5, description="The sampling temperature; 0 selects the most likely token"
+    )
+    top_p: float | None = Field(None, gt=0, le=1, description="The probability mass to sample from")
+    max_tokens: int | None = Field(None, ge=1, description="The maximum length of the reply, in tokens")
+    max_completion_tokens: int | None = Field(None, ge=1, description="The newer name for max_tokens")
+    stop: str | list[str] | None = Field(None, description="Text that ends the reply")
     seed: int | None = Field(None, description="The server's seed")
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: dict[str, float] | None = None
-    logprobs: bool | None = Field(None, description="Whether the tokens' log probabilities are asked for")
+    logprobs: bool | None = Field(None, description="Whether to request the log probabilities of tokens")
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    reasoning_effort: str | None = Field(None, description="How long a reasoning model thinks")
+    reasoning_effort: str | None = Field(None, description="The effort of a reasoning model")
     verbosity: str | None = None
     service_tier: str | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    extra_body: dict[str, Any] | None = Field(None, description="Keys that only some servers know (top_k, min_p, ...)")
+    extra_body: dict[str, Any] | None = Field(
+        None, description="Keys that only some servers support (top_k, min_p, ...)"
+    )
 
     def keywords(self) -> dict[str, Any]:
-        """What is set, but for the model."""
+        """Return the keywords that are set, without the model."""
         return self.model_dump(exclude_none=True, exclude={"model"})
 
 
 class OnInvalid(Model):
-    """What becomes of a reply that does not parse, or breaks its type or a check."""
+    """What to do with a reply that can't be parsed, has the wrong type or fails a check."""
 
-    retry: int = Field(0, ge=0, le=100, description="How often the model is asked again")
-    feedback: bool = Field(
-        False, description="Whether the reply and its error are shown to the model when it is asked again"
-    )
+    retry: int = Field(0, ge=0, le=100, description="The maximum number of retries")
+    feedback: bool = Field(False, description="Whether a retry shows the reply and its error to the model")
     fallback: LLM | str | None = Field(
         None,
-        description="Asked last: generation keywords (another model of the same endpoint), or a built-in config's name",
+        description="The last attempt: generation keywords (another model on the same endpoint), or a built-in config",
     )
     then: Literal["null", "drop", "fail"] = Field(
-        "null", description="null: outputs are null; drop: no row; fail: the run stops"
+        "null", description="null: set outputs to null; drop: remove the row; fail: stop the run"
     )
 
 
 class StructuredOutput(Model):
-    """What the server is asked to hold the reply to."""
+    """The format that the server enforces for the reply."""
 
     schema_: dict[str, Any] | str | None = Field(
         None,
         alias="schema",
-        description="A JSON Schema, or an expression for one. Keywords that a server does not take are not sent there, "
-        "and are checked in the reply ([servers](servers.md#json-schemas))",
+        description="A JSON Schema, or an expression for one. Keywords that a server does not support are not sent, "
+        "only checked in the reply ([servers](servers.md#json-schemas))",
     )
-    regex: str | None = Field(None, description="A regular expression (an expression in {{ }} for one)")
-    choice: list[str] | str | None = Field(None, description="The replies to choose from, or an expression for them")
+    regex: str | None = Field(None, description="A regular expression, or an expression in {{ }} for one")
+    choice: list[str] | str | None = Field(None, description="The allowed replies, or an expression for them")
     grammar: str | None = Field(None, description="A GBNF or EBNF grammar")
 
 
 class RawCompletion(Model):
-    """The chat is sent as a text to go on from, as base models are asked."""
+    """Send the chat as plain text for the model to continue, as base models expect."""
 
     template: str | None = Field(
-        None, description="The model family whose marks stand around the turns (an expression), or nothing for none"
+        None, description="An expression for the name of a chat template (a model family) that marks the turns"
     )
-    open: Literal["user", "assistant"] | None = Field(
-        None, description="Whose turn is left open, for the model to fill"
-    )
+    open: Literal["user", "assistant"] | None = Field(None, description="The role whose turn the model continues")
 
 
 Reduction = Literal["mean", "median", "majority", "min", "max", "std", "agreement"]
 
 
 class Case(Model):
-    """A golden case: with this input and this reply, these columns."""
+    """A golden case: the columns expected for an input and a reply."""
 
     name: str | None = None
     input: dict[str, Any] = Field(description="A row")
-    params: dict[str, Any] | None = Field(None, description="Params that the case sets")
+    params: dict[str, Any] | None = Field(None, description="Params for the case")
     reply: str | dict[str, Any] = Field(
         description="The model's reply, or a completion ({text, finish_reason, tool_calls})"
     )
-    expect: dict[str, Any] | None = Field(None, description="The columns that the reply becomes")
+    expect: dict[str, Any] | None = Field(None, description="The expected columns")
     error: str | None = Field(
         None,
-        description="Words of the error, for a reply that is invalid; next to `expect`, for entries of aligned lists",
+        description="Part of the expected error message; with `expect`, for entries of aligned lists",
     )
 
 
 class Spec(Model):
-    """What every task has, whether it is one call or several."""
+    """The common keys of all tasks."""
 
-    name: str = Field(pattern=NAME_PATTERN, description="[a-z0-9-]+; the file's stem where it is left out")
-    description: str | None = Field(None, description="What the task does, in a sentence")
-    reference: str | None = Field(None, description="Where the method comes from")
-    tags: list[str] | None = Field(None, description="Words to find it by")
+    name: str = Field(pattern=NAME_PATTERN, description="[a-z0-9-]+; defaults to the file name without its extension")
+    description: str | None = Field(None, description="What the task does, in one sentence")
+    reference: str | None = Field(None, description="The source of the method")
+    tags: list[str] | None = Field(None, description="Search terms")
     inputs: dict[str, Annotated[Input, BeforeValidator(described)]] = Field(
         {}, description="The columns that the task reads"
     )
-    params: dict[str, Param] = Field({}, description="Values that a run may set")
-    vars: dict[str, Any] = Field({}, description="Constant data for the templates")
-    draw: dict[str, Annotated[Draw, BeforeValidator(_options)]] = Field({}, description="Values drawn for each row")
-    num_generations: int = Field(1, ge=1, le=10_000, description="Replies for each row")
-    group_generations: bool = Field(False, description="One row with lists instead of a row each")
-    add_raw_input: bool = Field(True, description="Whether the chat is kept in the metadata")
-    add_raw_output: bool = Field(True, description="Whether the raw reply is kept in the metadata")
-    input_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
-    output_mappings: dict[str, str] = Field({}, description="Task column to dataset column")
-    llm: LLM = Field(LLM.model_construct(), description="Generation defaults")
+    params: dict[str, Param] = Field({}, description="Values that a run can set")
+    vars: dict[str, Any] = Field({}, description="Constants for the templates")
+    draw: dict[str, Annotated[Draw, BeforeValidator(_options)]] = Field({}, description="Random values for each row")
+    num_generations: int = Field(1, ge=1, le=10_000, description="Number of replies for each row")
+    group_generations: bool = Field(
+        False, description="Whether to write one row with lists instead of one row per reply"
+    )
+    add_raw_input: bool = Field(True, description="Whether to keep the chat in the metadata")
+    add_raw_output: bool = Field(True, description="Whether to keep the raw reply in the metadata")
+    input_mappings: dict[str, str] = Field({}, description="Mapping of task columns to dataset columns")
+    output_mappings: dict[str, str] = Field({}, description="Mapping of task columns to dataset columns")
+    llm: LLM = Field(LLM.model_construct(), description="Default generation parameters")
 
 
 class TaskSpec(Spec):
-    """A task of one call: rows in, rows out."""
+    """A task with one model call per reply."""
 
-    format_input: list[Message] = Field(min_length=1, description="The chat")
+    format_input: list[Message] = Field(min_length=1, description="The messages of the chat")
     outputs: dict[str, Annotated[Output, BeforeValidator(described)]] = Field(
-        min_length=1, description="The columns that are added"
+        min_length=1, description="The columns that the task adds"
     )
     format_output: Annotated[list[Parser], BeforeValidator(_listed)] = Field(
-        min_length=1, description="A parser, or a list of them: the first that fits wins"
+        min_length=1, description="A parser, or a list of parsers; the first that succeeds is used"
     )
-    checks: list[str] = Field([], description="Expressions over the row and its new columns that must hold")
+    checks: list[str] = Field([], description="Expressions over the row and its new columns that must be true")
     on_invalid: OnInvalid = Field(OnInvalid.model_construct(retry=0, feedback=False, fallback=None, then="null"))
     aggregate: dict[str, Annotated[list[Reduction], Field(min_length=1), BeforeValidator(_listed)]] = Field(
         {},
-        description="Output to what is made of its values over grouped generations: mean, median, majority, min, max,"
-        " std, agreement, or a list of these; each adds a column `<output>_<how>`",
+        description="Mapping of outputs to aggregates over grouped generations: mean, median, majority, min, max, std,"
+        " agreement, or a list of these; each adds a column `<output>_<how>`",
     )
     structured_output: bool | StructuredOutput | None = Field(
-        None, description="true: a JSON Schema made from `outputs`; or what the server is to hold the reply to"
+        None, description="true: use a JSON Schema made from `outputs`; or the format that the server enforces"
     )
     completion: bool | RawCompletion = Field(
-        False, description="Whether raw text completion of the chat is asked for; or {template, open}"
+        False, description="Whether to request a raw text completion of the chat; or {template, open}"
     )
     prefill: bool = Field(
-        False, description="Whether the model goes on from the last message, the assistant's (vLLM, llama.cpp)"
+        False, description="Whether the model continues the last message, an assistant message (vLLM, llama.cpp)"
     )
     returns: Literal["text", "embedding", "image"] = Field(
-        "text", description="What the model gives: text, or an embedding or an image of the chat's text"
+        "text", description="What the model returns: text, or an embedding or image for the text of the chat"
     )
     tools: list[dict[str, Any]] | str | None = Field(None, description="Tool definitions, or an expression for them")
-    cases: list[Case] = Field([], description="Golden cases")
+    cases: list[Case] = Field([], description="Golden test cases")
 
 
 TaskSpec.model_rebuild()

@@ -1,7 +1,7 @@
-"""The language of a task made of tasks, as pydantic models: what each step does to the rows that flow through.
+"""Pydantic models of tasks with steps.
 
-A step does one thing, and its first word says which: `task`, `repeat`, `filter` … What the models can't see (which
-columns there are at a step) is `flow`'s.
+Each step does one thing, named by its key: `task`, `repeat`, `filter` … `check.flow` checks which columns are available
+at each step.
 """
 
 from typing import Annotated, Any, Literal
@@ -11,40 +11,42 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from distask.spec.language.model import FUNCTION_PATTERN, LLM, NAME_PATTERN, Model, Output, Spec, described
 
 MAX_TURNS = 1_000
-"""Turns of one loop."""
+"""Maximum number of turns in a loop."""
 
 
 class StepLLM(LLM):
-    """Whom a step asks, and how. What is left out is as for the whole run."""
+    """Model settings for a step. Omitted keys use the settings of the run."""
 
     config: str | None = Field(None, description="A built-in LLM config's name, or a template for one")
     model: str | None = Field(None, description="The model's name, or a template for one")
 
 
 class Step(Model):
-    """The keys that every step has."""
+    """The common keys of all steps."""
 
     name: str | None = Field(
-        None, pattern=NAME_PATTERN, description="What the step is called in the metadata, the summary and cases"
+        None, pattern=NAME_PATTERN, description="The step's name in the metadata, the summary and cases"
     )
-    when: str | None = Field(None, description="An expression; rows for which it is false pass by the step")
+    when: str | None = Field(None, description="An expression; rows for which it is false skip the step")
 
 
 class TaskStep(Step):
-    """Ask: a task, from a file, from the gallery, or written out here."""
+    """Run a task: a file, a built-in task, or an inline task."""
 
     task: str | dict[str, Any] = Field(
-        description="A file, from this file's folder; a built-in task's name; or the keys of a task, written out"
+        description="A path relative to this file, the name of a built-in task, or the keys of an inline task"
     )
-    params: dict[str, Any] = Field({}, description="The task's params, each a value or a template for one")
+    params: dict[str, Any] = Field({}, description="The task's params, as values or templates")
     llm: Annotated[StepLLM | None, BeforeValidator(lambda v: {"config": v} if isinstance(v, str) else v)] = Field(
-        None, description="Whom this step asks, and how; or the name of a built-in config"
+        None, description="Model settings for this step, or the name of a built-in config"
     )
-    num_generations: int | None = Field(None, ge=1, le=10_000, description="Replies for each row")
-    group_generations: bool | None = Field(None, description="Lists in the row instead of a row for each reply")
-    input_mappings: dict[str, str] = Field({}, description="Column of the task to the column that it reads here")
+    num_generations: int | None = Field(None, ge=1, le=10_000, description="Number of replies for each row")
+    group_generations: bool | None = Field(
+        None, description="Whether to make one row with lists instead of one row per reply"
+    )
+    input_mappings: dict[str, str] = Field({}, description="Mapping of task columns to the columns they read")
     output_mappings: dict[str, str] = Field(
-        {}, description="Column of the task to what it is called here; a column that is there already is replaced"
+        {}, description="Mapping of task columns to new names; existing columns are replaced"
     )
 
 
@@ -56,29 +58,30 @@ Collect = Annotated[dict[str, str] | None, BeforeValidator(_collected)]
 
 
 class RepeatStep(Step):
-    """Do steps again and again: each turn goes on from the columns that the one before left."""
+    """Repeat steps. Each turn starts with the columns of the previous turn."""
 
-    repeat: int | str = Field(description="How many turns at the most: a number, or an expression")
-    while_: str | None = Field(None, alias="while", description="An expression that holds before each turn")
-    until: str | None = Field(None, description="An expression that ends the loop where it holds after a turn")
-    steps: list["AnyStep"] = Field(min_length=1, description="What each turn does")
+    repeat: int | str = Field(description="The maximum number of turns, or an expression for it")
+    while_: str | None = Field(None, alias="while", description="An expression that must be true before each turn")
+    until: str | None = Field(None, description="An expression that ends the loop if it is true after a turn")
+    steps: list["AnyStep"] = Field(min_length=1, description="The steps of each turn")
     collect: Collect = Field(
-        None, description="New list column to the column whose value after each turn it holds; or such columns"
+        None, description="Mapping of new list columns to the columns to collect after each turn, or a list of columns"
     )
 
 
 class ForEachStep(Step):
-    """Do steps for each item of a list, side by side inside of the row; what they make comes back as lists."""
+    """Run steps concurrently for each item of a list in the row. The columns they make become lists."""
 
-    for_each: str = Field(description='"name in expression": the name is a column in the steps, beside `loop_index`')
-    steps: list["AnyStep"] = Field(min_length=1, description="What is done for each item")
+    for_each: str = Field(description='"name in expression": the steps can read the name and `loop_index` as columns')
+    steps: list["AnyStep"] = Field(min_length=1, description="The steps for each item")
     collect: Collect = Field(
-        None, description="List column to the steps' column that it is made of; all that they make where it is left out"
+        None,
+        description="Mapping of list columns to the columns to collect; defaults to all columns that the steps make",
     )
 
 
 class FilterStep(Step):
-    """Leave out the rows for which an expression does not hold."""
+    """Keep only the rows for which an expression is true."""
 
     filter: str = Field(description="An expression over the row")
 
@@ -86,18 +89,18 @@ class FilterStep(Step):
 class SetStep(Step):
     """Compute columns."""
 
-    set: dict[str, Any] = Field(min_length=1, description="Column to a template, or to a value")
+    set: dict[str, Any] = Field(min_length=1, description="Mapping of columns to templates or values")
 
 
 class PythonStep(Step):
-    """Compute columns with a function of yours, `function(row, **args) -> dict`; it runs only with `--allow-code`."""
+    """Compute columns with your own function, `function(row, **args) -> dict`. Runs only with `--allow-code`."""
 
     python: str = Field(
-        pattern=FUNCTION_PATTERN, description="module:function, the module beside the spec or installed"
+        pattern=FUNCTION_PATTERN, description="module:function; the module is in the spec's folder or installed"
     )
-    args: dict[str, Any] = Field({}, description="What it is given by name beside the row: values, or templates")
+    args: dict[str, Any] = Field({}, description="Keyword arguments of the function, as values or templates")
     outputs: dict[str, Annotated[Output, BeforeValidator(described)]] = Field(
-        min_length=1, description="The columns that it gives"
+        min_length=1, description="The columns that it returns"
     )
 
 
@@ -109,19 +112,19 @@ Columns = Annotated[list[str], BeforeValidator(_several), Field(min_length=1)]
 
 
 class ExplodeStep(Step):
-    """Make a row of each item of a list column; several columns go side by side."""
+    """Make one row for each item of a list column, or of several list columns in parallel."""
 
-    explode: Columns = Field(description="The list column, or several of one length")
+    explode: Columns = Field(description="The list column, or several of the same length")
 
 
 class Group(Model):
-    """Which rows become one."""
+    """How rows are grouped."""
 
-    by: Columns = Field(description="Columns whose values the rows of a group share")
+    by: Columns = Field(description="The columns with equal values in a group")
 
 
 class GroupStep(Step):
-    """Make one row of all that share some columns; their other columns become lists."""
+    """Make one row from all rows with equal values in some columns; the other columns become lists."""
 
     group: Annotated[Group, BeforeValidator(lambda v: {"by": v} if isinstance(v, str | list) else v)] = Field(
         description="{by: [columns]}, or the columns"
@@ -129,60 +132,65 @@ class GroupStep(Step):
 
 
 class KeepStep(Step):
-    """Leave only some columns."""
+    """Keep only some columns."""
 
-    keep: Columns = Field(description="The columns that stay")
+    keep: Columns = Field(description="The columns to keep")
 
 
 class DropStep(Step):
-    """Leave some columns out."""
+    """Remove some columns."""
 
-    drop: Columns = Field(description="The columns that go")
+    drop: Columns = Field(description="The columns to remove")
 
 
 class RenameStep(Step):
-    """Give columns other names."""
+    """Rename columns."""
 
-    rename: dict[str, str] = Field(min_length=1, description="Column to its new name")
+    rename: dict[str, str] = Field(min_length=1, description="Mapping of columns to new names")
 
 
 class Dedup(Model):
-    """Which rows count as the same."""
+    """How duplicate rows are found."""
 
-    by: Columns = Field(description="The columns that are compared")
+    by: Columns = Field(description="The columns to compare")
     method: Literal["exact", "minhash", "cosine"] = Field(
         "exact",
-        description="exact: equal values; minhash: texts that share most of their word sequences; cosine: vectors "
-        "(embeddings) that point nearly the same way",
+        description="exact: equal values; minhash: texts that share most of their word sequences; cosine: similar "
+        "vectors (embeddings)",
     )
     threshold: Annotated[float, Field(gt=0, le=1)] | str | None = Field(
         None,
-        description="How alike two rows are at least to count as the same, from 0 to 1, or an expression over params "
-        "for it; 0.8, for cosine 0.95",
+        description="The minimum similarity of duplicates, from 0 to 1, or an expression over params for it; "
+        "defaults to 0.8, for cosine to 0.95",
     )
-    words: int = Field(3, ge=1, le=20, description="minhash: words in a sequence")
+    words: int = Field(3, ge=1, le=20, description="minhash: number of words in a sequence")
     permutations: int = Field(
-        128, ge=16, le=1024, description="minhash: hashes of a text; more are more exact, and larger"
+        128,
+        ge=16,
+        le=1024,
+        description="minhash: number of hashes per text; more are more accurate but need more memory",
     )
 
 
 class DedupStep(Step):
-    """Keep the first of the rows that are the same."""
+    """Remove duplicate rows; the first is kept."""
 
     dedup: Annotated[Dedup, BeforeValidator(lambda v: {"by": v} if isinstance(v, str | list) else v)] = Field(
-        description="{by, method, threshold}, or the columns that are compared"
+        description="{by, method, threshold}, or the columns to compare"
     )
 
 
 class Sort(Model):
-    """What the order is made of."""
+    """How rows are sorted."""
 
-    by: Columns = Field(description="The columns; where the first is equal, the second decides")
-    descending: bool = Field(False, description="Whether the greatest comes first; rows without a value come last")
+    by: Columns = Field(description="The columns to sort by, most important first")
+    descending: bool = Field(
+        False, description="Whether to sort in descending order; rows without a value are always last"
+    )
 
 
 class SortStep(Step):
-    """Put the rows in order."""
+    """Sort the rows."""
 
     sort: Annotated[Sort, BeforeValidator(lambda v: {"by": v} if isinstance(v, str | list) else v)] = Field(
         description="{by, descending}, or the columns"
@@ -190,10 +198,10 @@ class SortStep(Step):
 
 
 class Sample(Model):
-    """How many rows are drawn."""
+    """The size of the sample."""
 
-    n: int | str | None = Field(None, description="So many, or an expression over params for it")
-    fraction: float | None = Field(None, gt=0, le=1, description="About this part of them")
+    n: int | str | None = Field(None, description="The number of rows, or an expression over params for it")
+    fraction: float | None = Field(None, gt=0, le=1, description="The approximate fraction of rows")
 
 
 def _sampled(value: Any) -> Any:
@@ -203,17 +211,17 @@ def _sampled(value: Any) -> Any:
 
 
 class SampleStep(Step):
-    """Draw rows by the run's seed; they keep their order."""
+    """Take a random sample of rows, based on the run's seed. Rows keep their order."""
 
     sample: Annotated[Sample, BeforeValidator(_sampled)] = Field(
-        description="{n} or {fraction}; a whole number, or a part below 1"
+        description="{n}, {fraction}, an integer, or a fraction below 1"
     )
 
 
 class LimitStep(Step):
-    """Keep the first rows."""
+    """Keep only the first rows."""
 
-    limit: int | str = Field(description="How many, or an expression over params for it")
+    limit: int | str = Field(description="The number of rows, or an expression over params for it")
 
 
 STEPS: dict[str, type[Step]] = {
@@ -233,14 +241,14 @@ STEPS: dict[str, type[Step]] = {
     "sample": SampleStep,
     "limit": LimitStep,
 }
-"""The word that a step begins with, and its keys."""
+"""The key that identifies a step, and its model."""
 
 BARRIERS = (GroupStep, DedupStep, SortStep, SampleStep, LimitStep)
 """Steps that wait for all rows."""
 
 
 def kind_of(step: Any) -> str | None:
-    """The word that says what a step does; None where it has none."""
+    """Return the key that identifies a step, or None."""
     keys = step if isinstance(step, dict) else getattr(type(step), "model_fields", {})
     return next((kind for kind in STEPS if kind in keys), None)
 
@@ -273,32 +281,31 @@ Reply = str | dict[str, Any]
 
 
 class PipelineCase(Model):
-    """A golden case: with this row and these replies, these columns."""
+    """A golden case: the columns expected for a row and replies."""
 
     name: str | None = None
-    input: dict[str, Any] | list[dict[str, Any]] = Field(description="A row, or several")
-    params: dict[str, Any] | None = Field(None, description="Params that the case sets")
-    seed: int = Field(0, description="What is drawn is drawn from this")
+    input: dict[str, Any] | list[dict[str, Any]] = Field(description="A row, or a list of rows")
+    params: dict[str, Any] | None = Field(None, description="Params for the case")
+    seed: int = Field(0, description="Random seed")
     replies: Reply | list[Reply] | dict[str, Reply | list[Reply]] = Field(
-        description="The replies in the order in which they are asked for; or step's name to its reply or replies; "
-        "one text answers everything"
+        description="The replies in the order of the requests; or step name to its reply or replies; or one text for "
+        "all requests"
     )
     expect: dict[str, Any] | list[dict[str, Any]] | None = Field(
-        None, description="The columns of the row that comes out, or of each"
+        None, description="The expected columns of the output row, or of each output row"
     )
-    error: str | None = Field(None, description="Words of the first step's error, for a row that fails")
+    error: str | None = Field(None, description="Part of the first step's error message, for a row that fails")
 
 
 class PipelineSpec(Spec):
-    """A task made of tasks: rows flow through its steps."""
+    """A task with steps that process rows in order."""
 
-    steps: list[AnyStep] = Field(min_length=1, description="What is done to the rows, in this order")
+    steps: list[AnyStep] = Field(min_length=1, description="The steps, in order")
     outputs: dict[str, Annotated[Output, BeforeValidator(described)]] = Field(
         {},
-        description="The columns that are added to the row's own; where they are left out, a row leaves as the last "
-        "step left it",
+        description="The columns that are added to the row; if omitted, the row has all columns of the last step",
     )
-    cases: list[PipelineCase] = Field([], description="Golden cases")
+    cases: list[PipelineCase] = Field([], description="Golden test cases")
 
 
 PipelineSpec.model_rebuild()
