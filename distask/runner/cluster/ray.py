@@ -278,7 +278,9 @@ def _checked(job: Job) -> Outputs:
     if not isinstance(job.source, str | Path) or str(job.source) == "-":
         raise UsageError("--engine ray needs input files on shared storage: set --input to a file or a glob")
     if str(job.source).startswith("hf://"):
-        raise UsageError("--engine ray can't read hf://: save the dataset as Parquet or JSON Lines on shared storage first")
+        raise UsageError(
+            "--engine ray can't read hf://: save the dataset as Parquet or JSON Lines on shared storage first"
+        )
     if chosen.shard is not None or chosen.sample is not None:
         raise UsageError("--engine ray splits the input itself; remove --shard and --sample")
     if chosen.limit is not None and job.on_bad_row == "skip":
@@ -342,7 +344,7 @@ def _examine(ray: Any, jobs: Sequence[Job]) -> None:
     found = [fault for fault in ray.get([examining.remote(pickle.dumps(job)) for job in jobs]) if fault is not None]
     if found:
         shown = list(dict.fromkeys(found))[:FAULTS_SHOWN]
-        more = f"\n{len(found)} of {len(jobs)} parts have these errors" if len(found) > len(shown) else ""
+        more = f"\n{len(found)} of {len(jobs)} parts have errors" if len(found) > len(shown) else ""
         raise UsageError("\n".join(shown) + more)
 
 
