@@ -1,7 +1,7 @@
-"""What is with a provider in batches: which batches there are, which requests wait in them, and how those failed.
+"""Track provider batches: which batches exist, which requests are in them and how requests failed.
 
-It is kept in the store's own file, beside the completions. A request is known by the key of its first sample; while it
-waits in a batch it is asked by no other run that has the store.
+The ledger is kept in the store file. A request is identified by the key of its first sample. While it is in a batch,
+no other run with the same store sends it.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
     from distask.llm.request import Route
 
 SUBMITTING = "submitting"
-"""The status of a batch that the provider may not have yet."""
+"""Status of a batch that the provider may not have yet."""
 IMPORTING = "importing"
-"""The status of one that no provider has: its results are read from files."""
+"""Status of a batch without a provider: its results are read from files."""
 KEY_BYTES = 16
 SHORT = Failure("short", "the server sent fewer completions than n asked for", "retry")
-"""What is kept of a request whose later samples are still to be asked for."""
+"""Failure stored for a request whose later samples are still missing."""
 
 
 class Entry(Struct, frozen=True):
-    """A request that is in a batch, or was and failed."""
+    """A request that is in a batch, or that was in one and failed."""
 
     key: bytes
-    """Of its first sample."""
+    """Key of its first sample."""
     keys: tuple[bytes, ...]
-    """Of all its samples."""
+    """Keys of all its samples."""
     max_tokens: int | None
     tries: int
-    """Batches that it was in."""
+    """Number of batches that it was in."""
     batch: int | None = None
     failure: Failure | None = None
 
     @property
     def waits(self) -> bool:
-        """Whether a batch that it is in has not been fetched."""
+        """Whether it is in a batch that has not been fetched."""
         return self.batch is not None
 
 
 class Record(Struct, frozen=True):
-    """A batch as the ledger has it; the columns are told in `store`."""
+    """A batch in the ledger; `store` describes the columns."""
 
     number: int
     mark: str
@@ -80,16 +80,16 @@ _COLUMNS = ", ".join(Record.__struct_fields__)
 
 
 class Ledger:
-    """The batches of one store's file."""
+    """The batches in one store file."""
 
     def __init__(self, path: Path, journal: str = WAL) -> None:
-        """Open it, with the journal that the store has; the file is a store's that was opened before."""
+        """Open the ledger with the journal mode of its store, which must have been opened before."""
         self.path = path
         with self._told():
             self._connection = connect(path, journal)
 
     def entry(self, key: bytes) -> Entry | None:
-        """The request whose first sample has this key."""
+        """Return the request whose first sample has this key."""
         with self._told():
             found = self._connection.execute(
                 "SELECT keys, max_tokens, tries, batch, failure FROM batch_requests WHERE key = ?", (key,)
@@ -108,10 +108,10 @@ class Ledger:
         price: dict[str, float] | None,
         status: str = SUBMITTING,
     ) -> Record:
-        """Say that a batch of these requests is about to be made, before the provider is told anything of it.
+        """Record a new batch of these requests before anything is sent to the provider.
 
         Raises:
-            StoreError: one of them waits in another batch.
+            StoreError: one of the requests is in another batch.
         """
         entries = list(entries)
         mark = uuid.uuid4().hex
@@ -141,25 +141,25 @@ class Ledger:
                 [(e.key, b"".join(e.keys), e.max_tokens or 0, number, e.tries) for e in entries],
             ).rowcount
             if changed != len(entries):
-                raise StoreError(f"{self.path}: another run has just put the same requests into a batch; run again")
+                raise StoreError(f"{self.path}: another run just put the same requests into a batch; run again")
         return self.record(number)
 
     def uploaded(self, number: int, input_file: str) -> None:
-        """Keep the id of a batch's file of requests."""
+        """Store the ID of a batch's uploaded input file."""
         self._set(number, input_file=input_file)
 
     def told(self, number: int, *, id: str, status: str, done: int, failed: int) -> None:  # noqa: A002 - the column
-        """Keep what the provider says of a batch."""
+        """Store the provider's status of a batch."""
         self._set(number, id=id, status=status, done=done, failed=failed)
 
     def settle(self, number: int, answers: dict[bytes, int | Failure | None], unanswered: Failure) -> None:
-        """Say that a batch's results are in the store, and how the rest of its requests ended.
+        """Record that a batch's results are in the store, and how its other requests ended.
 
         Args:
             number: the batch.
-            answers: the key of a request's first sample to how many completions came, or to its failure, or to None
-                where it is to be asked as if it never had been.
-            unanswered: the failure of a request that is not in `answers`.
+            answers: maps the key of a request's first sample to the number of its completions, to its failure, or to
+                None to send it as if it had never been sent.
+            unanswered: the failure of requests that are not in `answers`.
         """
         with self._told(), self._transaction() as connection:
             for entry in self.waiting(number):
@@ -181,7 +181,7 @@ class Ledger:
             connection.execute("UPDATE batches SET fetched = ? WHERE number = ?", (time.time(), number))
 
     def release(self, number: int) -> None:
-        """Forget that requests wait in a batch, none of which was answered: they can be asked again."""
+        """Release the requests of a batch that answered none of them, so that they can be sent in another one."""
         with self._told(), self._transaction() as connection:
             connection.execute(
                 "UPDATE batch_requests SET batch = NULL, tries = tries - 1 WHERE batch = ? AND tries > 1", (number,)
@@ -190,20 +190,20 @@ class Ledger:
             connection.execute("UPDATE batches SET fetched = ? WHERE number = ?", (time.time(), number))
 
     def drop(self, number: int) -> None:
-        """Forget a batch that never came to be, and its requests."""
+        """Delete a batch that was never created, and its requests."""
         self.release(number)
         with self._told():
             self._connection.execute("DELETE FROM batches WHERE number = ?", (number,))
 
     def forget(self, keys: Iterable[bytes]) -> None:
-        """Forget how requests failed, once their rows are written: the next run asks them again."""
+        """Delete failures whose rows are written, so that the next run retries the requests."""
         with self._told(), self._transaction() as connection:
             connection.executemany(
                 "DELETE FROM batch_requests WHERE key = ? AND batch IS NULL", [(key,) for key in keys]
             )
 
     def waiting(self, number: int) -> list[Entry]:
-        """The requests of a batch."""
+        """Return the requests of a batch."""
         with self._told():
             found = self._connection.execute(
                 "SELECT key, keys, max_tokens, tries, batch, failure FROM batch_requests WHERE batch = ?", (number,)
@@ -211,11 +211,11 @@ class Ledger:
         return [_entry(*row) for row in found]
 
     def record(self, number: int) -> Record:
-        """One batch."""
+        """Return one batch."""
         return next(record for record in self.records() if record.number == number)
 
     def records(self, *, open_only: bool = False) -> list[Record]:
-        """The batches, oldest first; or those whose results are not in the store yet."""
+        """Return the batches, oldest first; with `open_only`, those whose results are not in the store yet."""
         where = " WHERE fetched IS NULL" if open_only else ""
         with self._told():
             found = self._connection.execute(f"SELECT {_COLUMNS} FROM batches{where} ORDER BY number").fetchall()  # noqa: S608

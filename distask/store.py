@@ -1,10 +1,10 @@
-"""Keep every completion, once, under the key of the request that it answers.
+"""Cache completions in a SQLite file, keyed by request.
 
-One SQLite file in WAL mode. It holds completions, and beside them what `ledger` knows of batches: no prompt, no key of
-an API. A put returns when its group is committed, which is what came in one turn of the event loop. A thread does what
-may take long, so that nothing else waits for it: many bytes, another process's commit, a disk of another machine, and
-bringing the log of commits into the file. SQLite does not notice a bit that turns in a file, so each completion has a
-checksum, and one that does not fit is as good as none.
+The file uses WAL mode. It holds completions and the batch ledger (see `batch_ledger`), but no prompts and no API keys.
+A put returns once its group is committed; a group is everything that arrived in one turn of the event loop. A thread
+does slow work so that the event loop does not block: large commits, waits for other processes, network disks and WAL
+checkpoints. SQLite does not detect flipped bits, so each completion has a checksum. A completion with a wrong checksum
+is ignored.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 4
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
-"""What SQLite raises; the latter where its own message holds bytes of a file that is damaged."""
+"""Exceptions that SQLite raises; `UnicodeDecodeError` if its message includes bytes of a damaged file."""
 WAL, ROLLBACK = "WAL", "TRUNCATE"
-"""SQLite's journals: the first one needs memory that processes share, which no two machines have."""
+"""SQLite journal modes. WAL needs shared memory, so it does not work across machines."""
 BUSY_SECONDS = 60.0
-"""How long another process's commit is waited for."""
+"""How long to wait for another process's commit."""
 GROUP = 2_000
-"""The most completions that one commit holds."""
+"""Maximum number of completions per commit."""
 AT_ONCE = 100
-"""The most completions that one statement inserts."""
+"""Maximum number of completions per INSERT statement."""
 AT_HAND = 1 << 20
-"""Bytes that are committed in the event loop: under a millisecond's work for the most part."""
+"""Maximum bytes to commit in the event loop; this usually takes less than a millisecond."""
 CHECKPOINT = 32 << 20
-"""About how long the log of commits becomes, in bytes, before it is brought into the file."""
+"""Approximate WAL size in bytes that triggers a checkpoint."""
 PAGE = 4096
-"""Bytes that a completion adds to the log beside its own: the page of the index with its key."""
+"""Bytes that each completion adds to the WAL in addition to its own size: the index page with its key."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS completions (
@@ -61,8 +61,8 @@ CREATE TABLE IF NOT EXISTS completions (
     PRIMARY KEY (key, max_tokens)
 ) STRICT;
 """
-# With a rowid, completions are appended in the order they come, and only their keys go to random places of the file:
-# without, each of them dirties a page of its own.
+# With a rowid, completions are appended in order and only their keys are written to random pages. Without one, each
+# completion would dirty a page of its own.
 
 _BATCHES = """
 CREATE TABLE batches (
@@ -114,7 +114,7 @@ _JOINED = tuple(
     f"INSERT OR IGNORE INTO {table} SELECT * FROM other.{table}"  # noqa: S608
     for table in ("adaptations", "completions")
 )
-"""What brings another store's contents into this one."""
+"""Statements that copy the contents of another store into this one."""
 
 _ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Completion)
 
@@ -125,47 +125,47 @@ _ONE = "(?, ?, ?, ?, ?, ?)"
 
 
 class StorePlace(Struct, frozen=True):
-    """Where a store is kept, and how it is opened."""
+    """A store's path and how to open it."""
 
     path: Path
     network: bool = False
-    """Whether the disk is another machine's: WAL needs memory that its processes share, and is not used there."""
+    """Whether the file is on a network disk, where WAL mode can't be used."""
     earlier: Path | None = None
-    """A store that is read where this one has no answer, and never written."""
+    """A read-only store to use for keys that this store does not have."""
 
 
 class Store:
-    """The completions of one store file, readable by its owner only."""
+    """The completions in one store file, which only its owner can read."""
 
     def __init__(self, place: Path | StorePlace) -> None:
-        """Open or make the store; `StoreError` where it is of a newer version, is no store, or can't be written."""
+        """Open or create the store; raises `StoreError` if it has a newer format, is not a store or is not writable."""
         place = place if isinstance(place, StorePlace) else StorePlace(place)
         self.path = path = place.path
         self.journal = ROLLBACK if place.network else WAL
         earlier = place.earlier if place.earlier is not None and place.earlier.exists() else None
         self._earlier = None if earlier is None else Store(StorePlace(earlier, place.network))
         self.damaged = 0
-        """Completions that were found damaged so far, and not given."""
+        """Number of damaged completions found and ignored so far."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600, exist_ok=True)
             self._connection = connect(path, self.journal)
-            self._connection.execute("PRAGMA wal_autocheckpoint = 0")  # the thread's
+            self._connection.execute("PRAGMA wal_autocheckpoint = 0")  # the thread runs checkpoints
             self._prepare(self._connection)
         except (*FAULTS, OSError) as error:
             raise StoreError(explained(path, error)) from error
         self._queue: queue.SimpleQueue[list[_Put] | None] = queue.SimpleQueue()
         self._gathered: list[_Put] = []
         self._ahead: dict[bytes, list[Any]] = {}
-        self._under_way = 0  # puts that the thread has
+        self._under_way = 0  # puts queued in the thread
         self._logged = 0  # bytes since the last checkpoint
         self._thread: threading.Thread | None = None
 
     def get(self, key: bytes, max_tokens: int | None = None) -> Completion | None:
-        """The completion kept under `key` that serves a request with this limit, or None.
+        """Return the completion stored under `key` that is valid for this limit, or None.
 
-        One that ended by itself serves where it fits the limit; one that was cut serves where the limit is no higher
-        than its own.
+        A completion that ended normally is valid if it fits the limit. A truncated completion is valid if the limit is
+        not higher than its own.
         """
         found = self._ahead.pop(key, None)
         if found is None:
@@ -180,15 +180,15 @@ class Store:
         return None if self._earlier is None else self._earlier.get(key, max_tokens)
 
     def look_ahead(self, keys: Sequence[bytes]) -> None:
-        """Read at once what is kept under these keys: the next `get` of each takes half as long.
+        """Prefetch the completions for these keys, which makes the next `get` of each twice as fast.
 
-        Nothing may be awaited between this and those: what is kept meanwhile would not be seen.
+        Do not await anything between this call and those `get` calls: they don't see completions stored in between.
         """
         self._ahead = {key: [] for key in keys}
         for key, *record in self._execute(f"{_SELECT_SEVERAL} ({', '.join('?' * len(keys))})", keys):
             if key in self._ahead:
                 self._ahead[key].append(record)
-            else:  # of a page that is damaged
+            else:  # from a damaged page
                 self.damaged += 1
 
     def _execute(self, statement: str, values: Sequence[Any]) -> list[Any]:
@@ -198,10 +198,10 @@ class Store:
             raise StoreError(explained(self.path, error)) from error
 
     async def put(self, completions: Iterable[tuple[bytes, Completion]], max_tokens: int | None = None) -> None:
-        """Keep completions under their keys; returns when they are on the disk.
+        """Store completions under their keys; returns once they are on disk.
 
         Raises:
-            StoreError: they can't be kept.
+            StoreError: the completions can't be stored.
         """
         now = time.time()
         records = [_record(key, max_tokens or 0, completion, now) for key, completion in completions]
@@ -213,7 +213,7 @@ class Store:
         await done
 
     def _hand_over(self) -> None:
-        """Commit what came in this turn of the loop, here or by the thread."""
+        """Commit the puts of this turn of the event loop, here or in the thread."""
         group, self._gathered = self._gathered, []
         size = sum(len(record[2]) for put in group for record in put.records)
         if self._under_way or size > AT_HAND or self.journal != WAL or not self._commit_at_hand(group):
@@ -226,7 +226,7 @@ class Store:
             self._give([])
 
     def _commit_at_hand(self, group: Sequence[_Put]) -> bool:
-        """Whether the group is settled: another process that writes at this moment is not waited for here."""
+        """Try to commit without waiting for other processes; returns whether the group is settled."""
         failure = None
         try:
             self._connection.execute("PRAGMA busy_timeout = 0")
@@ -242,21 +242,21 @@ class Store:
         return True
 
     def _give(self, group: list[_Put]) -> None:
-        """Let the thread commit a group, or, where there is none, bring the log into the file."""
+        """Let the thread commit a group, or run a checkpoint if the group is empty."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="distask-store", daemon=True)
             self._thread.start()
         self._queue.put(group)
 
     def adaptations(self) -> list[Adaptation]:
-        """How requests are changed for what models refused in earlier runs, in the order in which it was learned."""
+        """Return the request changes learned from refusals in earlier runs, oldest first."""
         found = self._execute(f"SELECT {_COLUMNS_OF_ADAPTATIONS} FROM adaptations ORDER BY rowid", ())  # noqa: S608
         known = [Adaptation(*row) for row in found]
         earlier = [] if self._earlier is None else self._earlier.adaptations()
         return [*(each for each in earlier if each not in known), *known]
 
     def keep_adaptation(self, adaptation: Adaptation) -> None:
-        """Keep what a model refuses; where the file can't be written now, the next run learns it again."""
+        """Store what a model refuses; if the file can't be written now, the next run learns it again."""
         with suppress(*FAULTS):
             self._connection.execute(
                 f"INSERT OR REPLACE INTO adaptations ({_COLUMNS_OF_ADAPTATIONS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
@@ -264,12 +264,12 @@ class Store:
             )
 
     def count(self) -> int:
-        """How many completions there are."""
+        """Return the number of completions."""
         return int(self._connection.execute("SELECT count(*) FROM completions").fetchone()[0])
 
     def close(self) -> None:
-        """Wait for what is being written, and close the file."""
-        if self._gathered:  # of a loop that has ended
+        """Wait for pending writes and close the file."""
+        if self._gathered:  # from a loop that has ended
             self._hand_over()
         if self._thread is not None:
             self._queue.put(None)
@@ -280,8 +280,8 @@ class Store:
             self._earlier.close()
 
     def take_in(self, other: Path) -> None:
-        """Copy what another store has and this one has not."""
-        Store(other).close()  # of this version, and whole
+        """Copy the entries of another store that this store lacks."""
+        Store(other).close()  # migrates it and checks that it can be opened
         try:
             self._connection.execute("ATTACH ? AS other", (str(other),))
             for statement in _JOINED:
@@ -303,8 +303,8 @@ class Store:
         if version > SCHEMA_VERSION:
             message = (
                 f"{self.path}: this store was written by a newer distask "
-                f"(format {version}, this one reads up to {SCHEMA_VERSION}); "
-                "update distask, or name another store with --store"
+                f"(format {version}; this version supports up to {SCHEMA_VERSION}); "
+                "update distask or choose another store with --store"
             )
             raise StoreError(message)
         if version < SCHEMA_VERSION:
@@ -344,7 +344,7 @@ class Store:
         return group
 
     def _settle(self, group: Sequence[_Put], failure: StoreError | None) -> None:
-        """Tell each waiting put how its group ended, one wake-up of the loop for all of them."""
+        """Resolve all waiting puts of a group with one wake-up of the event loop."""
         if not group:
             return
 
@@ -352,12 +352,12 @@ class Store:
             self._under_way -= len(group)
             _tell(group, failure)
 
-        with suppress(RuntimeError):  # the loop was closed: nobody waits
+        with suppress(RuntimeError):  # the loop is closed, so nothing waits
             group[0].loop.call_soon_threadsafe(tell)
 
 
 class _Put:
-    """Records on their way to the disk, and whom to tell."""
+    """Records to write and the future that waits for them."""
 
     __slots__ = ("done", "loop", "records")
 
@@ -368,7 +368,7 @@ class _Put:
 
 
 def _insert(connection: sqlite3.Connection, records: Sequence[Sequence[Any]]) -> None:
-    """Insert records with one statement: after each, Python's lock is waited for, which a busy loop holds for long."""
+    """Insert records with one statement; each statement waits for the GIL, which a busy event loop holds for long."""
     connection.execute(_INSERT + ", ".join([_ONE] * len(records)), [value for record in records for value in record])
 
 
@@ -376,7 +376,7 @@ def _commit(connection: sqlite3.Connection, group: Sequence[_Put]) -> None:
     records = [record for put in group for record in put.records]
     try:
         if len(records) <= AT_ONCE:
-            _insert(connection, records)  # commits by itself
+            _insert(connection, records)  # autocommit
         else:
             connection.execute("BEGIN IMMEDIATE")
             for start in range(0, len(records), AT_ONCE):
@@ -389,11 +389,11 @@ def _commit(connection: sqlite3.Connection, group: Sequence[_Put]) -> None:
 
 
 def _tell(group: Sequence[_Put], failure: StoreError | None) -> None:
-    """Tell each waiting put, in its loop."""
+    """Resolve each waiting put; call this in the event loop."""
     for put in group:
         if put.done.done():
             continue
-        with suppress(RuntimeError):  # the loop was closed: nobody waits
+        with suppress(RuntimeError):  # the loop is closed, so nothing waits
             if failure is None:
                 put.done.set_result(None)
             else:
@@ -413,7 +413,7 @@ def _record(key: bytes, limit: int, completion: Completion, now: float) -> tuple
 
 
 def _checksum(key: bytes, limit: int, data: bytes, model: bytes) -> int | None:
-    """What a record's checksum must be; None where its values have not even their types any more."""
+    """Compute a record's checksum; None if its values have the wrong types."""
     if not (isinstance(limit, int) and isinstance(data, bytes) and isinstance(model, bytes)):
         return None
     return zlib.crc32(b"%b%d %b%b" % (key, limit, data, model))
@@ -421,7 +421,7 @@ def _checksum(key: bytes, limit: int, data: bytes, model: bytes) -> int | None:
 
 def _encode(completion: Completion) -> bytes:
     usage = completion.usage
-    if usage.is_brief and usage is not UNKNOWN_USAGE:  # msgspec writes the defaults of what it encodes as an array
+    if usage.is_brief and usage is not UNKNOWN_USAGE:  # msgspec includes defaults in arrays
         completion = replace(completion, usage=(usage.input_tokens, usage.output_tokens))
     return _ENCODER.encode(completion)
 
@@ -431,7 +431,7 @@ def _decode(data: bytes) -> Completion:
 
 
 def connect(path: Path, journal: str = WAL) -> sqlite3.Connection:
-    """A connection to a store's file; nothing of it is waited for longer than `BUSY_SECONDS`."""
+    """Connect to a store file; waits at most `BUSY_SECONDS` for locks."""
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA journal_mode = {journal}")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -439,8 +439,8 @@ def connect(path: Path, journal: str = WAL) -> sqlite3.Connection:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to this version in one step: a process that is killed within leaves the old one."""
-    connection.execute("BEGIN IMMEDIATE")  # another process may be making it at this moment
+    """Migrate the file to this version in one transaction; a process killed halfway leaves the old version."""
+    connection.execute("BEGIN IMMEDIATE")  # another process may be migrating it
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     connection.execute(_TABLES)
     if version == 1:
@@ -459,28 +459,28 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 def explained(path: Path, error: Exception) -> str:
-    """What the user can do about a fault of the store's file."""
+    """Describe an error of the store's file and how to fix it."""
     words, code = str(error), _code(error)
     damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, UnicodeDecodeError)
     if damaged or "no such" in words:
-        mend = "move it away, or name another with --store"
-        return f"{path}: this is no store of distask, or it is damaged ({words}); {mend}"
+        mend = "move the file away or choose another store with --store"
+        return f"{path}: this is not a distask store, or it is damaged ({words}); {mend}"
     if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC:
-        return f"{path}: the disk is full; free some space and run the same command again, nothing is lost"
+        return f"{path}: the disk is full; free some space and run the same command again. No data is lost"
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f"{path}: another process has held the store for {BUSY_SECONDS:.0f} s; wait for it, or use --store"
+        return f"{path}: another process has held the store for {BUSY_SECONDS:.0f} s; wait for it or use --store"
     if code == sqlite3.SQLITE_IOERR:
-        mend = "is the disk full, or broken? when it is mended, run the same command again, nothing is lost"
+        mend = "check that the disk is not full or broken, then run the same command again. No data is lost"
         return f"{path}: the store can't be read or written ({words}); {mend}"
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return f"{path}: the store can't be written ({words}); let it be, or name another with --store"
-    return f"{path}: the store can't be used ({words}); move it away, or name another with --store"
+        return f"{path}: the store can't be written ({words}); make it writable or choose another store with --store"
+    return f"{path}: the store can't be used ({words}); move it away or choose another store with --store"
 
 
 def join(into: Path, other: Path) -> int:
-    """Put another store's completions into a store that lacks them; how many those were."""
+    """Copy the completions that a store lacks from another store; returns how many were copied."""
     if not other.is_file():
-        raise StoreError(f"{other}: there is no such store")
+        raise StoreError(f"{other}: no such store")
     with Store(other), Store(into), closing(connect(into)) as connection:
         try:
             connection.execute("ATTACH DATABASE ? AS other", (str(other),))
@@ -490,5 +490,5 @@ def join(into: Path, other: Path) -> int:
 
 
 def _code(error: Exception) -> int:
-    """The sort of an error of SQLite's."""
+    """Return the primary SQLite error code."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -356,7 +356,7 @@ def test_a_run_can_be_left_and_come_back_to(desk):
     """The second process finds the batch in the store and submits nothing; the third finds it ended."""
     desk.server.held = True
     for _ in range(2):
-        with pytest.raises(RunError, match="a batch is with the provider, 0 of 5 requests done") as left:
+        with pytest.raises(RunError, match="1 batch is in progress, 0 of 5 requests done") as left:
             desk.run(wait=False)
         assert left.value.exit_code == 130
     desk.server.held = False
@@ -432,7 +432,7 @@ def test_ctrl_c_while_waiting_says_how_to_come_back(desk):
     _, said = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert "a batch is with the provider, 0 of 5 requests done" in said
+    assert "1 batch is in progress, 0 of 5 requests done" in said
     assert "distask run task.yaml" in said
     desk.server.held = False
     done = desk.process()
@@ -533,5 +533,5 @@ def test_a_server_without_batches_is_said_to_have_none(desk, tmp_path):
 
 
 def test_batches_need_the_store(desk):
-    with pytest.raises(UsageError, match="leave --no-store out"):
+    with pytest.raises(UsageError, match="remove --no-store"):
         desk.run(store=False)

@@ -142,7 +142,7 @@ output_mappings: {ratings: stars}
 def test_a_task_that_aggregates_is_not_run_ungrouped(bench):
     bench.spec(RATE, group_generations=True, aggregate={"score": "mean"})
 
-    with pytest.raises(UsageError, match="which needs them grouped"):
+    with pytest.raises(UsageError, match="needs grouped generations"):
         bench.run(num_generations=2, group_generations=False)
 
 
@@ -150,7 +150,7 @@ def test_data_that_has_an_aggregated_column_already_is_refused(bench):
     bench.rows([{"instruction": "q", "score_mean": 3}])
     bench.spec(RATE, group_generations=True, aggregate={"score": "mean"})
 
-    with pytest.raises(InputError, match="a column `score_mean` already"):
+    with pytest.raises(InputError, match="already has a column `score_mean`"):
         bench.run(num_generations=2)
 
 
@@ -433,7 +433,7 @@ def test_one_bad_row_never_ends_the_run(bench):
     ("rows", "words"),
     [
         ([{"instruction": "a"}, {"question": "b"}], r"in\.jsonl:2.*`instruction` is missing"),
-        ([{"instruction": "a", "generation": "b"}], r"`generation` already.*output_mappings"),
+        ([{"instruction": "a", "generation": "b"}], r"already has a column `generation`.*output_mappings"),
     ],
 )
 def test_data_that_does_not_fit_is_told_before_any_call(bench, rows, words):

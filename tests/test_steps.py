@@ -483,7 +483,7 @@ def test_data_that_has_a_column_that_a_step_adds_is_refused_before_any_call(benc
     bench.rows([{"instruction": "q", "reply": "mine"}])
     bench.spec(asked("one"))
 
-    with pytest.raises(InputError, match="`reply` already"):
+    with pytest.raises(InputError, match="already has a column `reply`"):
         bench.run()
     assert bench.calls == 0
 
@@ -563,5 +563,5 @@ def test_max_cost_ends_a_run_of_steps_and_the_same_command_goes_on(bench):
     assert 0 < first < 4
     assert first + bench.calls == 4
     bench.spec(asked("answer", llm={"config": "ollama", "model": "qwen3"}))
-    with pytest.raises(UsageError, match="--max-cost needs to know what qwen3 costs"):
+    with pytest.raises(UsageError, match="--max-cost needs the price of qwen3"):
         bench.run(llm=price, max_cost=100, overwrite=True)

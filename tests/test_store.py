@@ -213,7 +213,7 @@ def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "s.db"
     path.write_text("this is a diary, and not a short one\n" * 50)
 
-    with pytest.raises(StoreError, match=r"s\.db: this is no store of distask"):
+    with pytest.raises(StoreError, match=r"s\.db: this is not a distask store"):
         Store(path)
     assert path.read_text().startswith("this is a diary")
 

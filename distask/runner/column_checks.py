@@ -1,4 +1,4 @@
-"""Hold data against a task, before anything is asked: what it lacks, what it has already, what has a wrong type."""
+"""Check the data against a task before the first request: missing columns, name conflicts and wrong types."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
     from distask.task.pipeline import Pipeline
 
 FAULTY_ROWS = 20
-"""Rows of a wrong type that are told, at the most."""
+"""Maximum number of rows with wrong types to report."""
 
 
 def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> None:
-    """Raise `InputError` where the data lacks a column that the task needs, or has one that it would add."""
+    """Raise `InputError` if the data lacks a column that the task needs, or already has one that it adds."""
     faults = [
-        f"{place}: column `{name}` is missing here{_elsewhere(count)}; "
+        f"{place}: column `{name}` is missing{_elsewhere(count)}; "
         f"the task {task.name} needs it{_did_you_mean(name, rows, place)}"
         for name, (count, place) in rows.missing.items()
     ]
     faults += [
-        f"{rows.name}: the data has a column `{name}` already, which the task {task.name} would add; {_way(task, name)}"
+        f"{rows.name}: the data already has a column `{name}`, which the task {task.name} adds; {_way(task, name)}"
         for name in task.added_columns
         if name in (rows.columns or ())
     ]
     if metadata_column in task.added_columns or MODEL_COLUMN in task.added_columns:
-        faults.append(f"the task {task.name} has an output that is called like the metadata column; rename one")
+        faults.append(f"the task {task.name} has an output with the name of the metadata column; rename one of them")
     if faults:
         raise InputError("\n".join(faults))
 
 
 def _way(task: Task | Pipeline, name: str) -> str:
     if isinstance(task, Task) or name in task.output_columns:
-        return f"give it another name: --set output_mappings.{name}=NEW"
-    return f"give it another name in its step: `output_mappings: {{{name}: new_{name}}}`"
+        return f"rename the output: --set output_mappings.{name}=NEW"
+    return f"rename the output in its step: `output_mappings: {{{name}: new_{name}}}`"
 
 
 def _elsewhere(count: int) -> str:
-    return f" and in {count - 1:,} rows more" if count > 1 else ""
+    return f" here and in {count - 1:,} more rows" if count > 1 else ""
 
 
 def _did_you_mean(name: str, rows: Input, place: str) -> str:
@@ -61,7 +61,7 @@ def _did_you_mean(name: str, rows: Input, place: str) -> str:
 
 
 def faulty_rows(task: Task, rows: Iterable[Row]) -> list[tuple[Row, str]]:
-    """The first rows that the task can't render, and why."""
+    """Return the first rows that the task can't render, with the reasons."""
     found: list[tuple[Row, str]] = []
     for row in rows:
         try:

@@ -1,6 +1,6 @@
-"""Make output rows from the generations of an input row: one each, or one row with lists.
+"""Build output rows from the generations of an input row: one row each, or one row with lists.
 
-A generation is what became of one sample: its columns, or the reason why there are none. The shapes are those of
+A generation is the outcome of one sample: its columns, or the reason why there are none. The shapes are those of
 distilabel's tasks.
 """
 
@@ -26,22 +26,22 @@ METADATA_COLUMN = "distask_metadata"
 
 
 class Generation(Struct):
-    """What became of one sample of a row."""
+    """The outcome of one sample of a row."""
 
     model: str
-    """The model that was asked for."""
+    """The requested model."""
     messages: list[Message] | None = None
-    """The chat that was sent; None where it could not be rendered."""
+    """The chat that was sent; None if it could not be rendered."""
     completion: Completion | None = None
-    """The last reply; None where none came."""
+    """The last reply; None if there was no reply."""
     columns: dict[str, Any] | None = None
-    """The output columns; None where the generation failed."""
+    """The output columns; None if the generation failed."""
     error: RowError | None = None
-    """Why it failed; with columns, why entries of aligned lists are null in them."""
+    """Why it failed; if there are columns, why some entries of aligned lists are null."""
     usage: Usage = field(default_factory=Usage)
-    """All that was spent on it, the replies that were asked for again included."""
+    """The total usage, including retried replies."""
     paid: bool = False
-    """Whether this run asked for any of its replies; the store had the others."""
+    """Whether this run requested any of its replies; if not, all of them were in the store."""
 
 
 class Shape(Struct, frozen=True):
@@ -53,7 +53,7 @@ class Shape(Struct, frozen=True):
 
 
 def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Generation]) -> list[dict[str, Any]]:
-    """The columns that are added to input row `index`: a dict for each output row, none where all were dropped."""
+    """Build the columns added to input row `index`: a dict per output row, or no dict if all were dropped."""
     drop = task.spec.on_invalid.then == "drop"
     kept = [(sample, g) for sample, g in enumerate(generations) if g.error is None or not drop]
     if not kept:
@@ -81,7 +81,7 @@ def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Gene
 
 
 def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Generation) -> dict[str, Any]:
-    """What is said of one generation beside its columns."""
+    """Build the metadata of one generation."""
     name, spec, completion = task.name, task.spec, generation.completion
     made: dict[str, Any] = {}
     if spec.add_raw_input:
@@ -106,7 +106,7 @@ def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Gene
 
 
 def statistics(usage: Usage) -> dict[str, int | float | None]:
-    """A usage as the metadata has it: parts only where there are some, the cost only where the server sent it."""
+    """Convert a usage for the metadata; leaves out parts that are zero, and the cost if the server did not send it."""
     made: dict[str, int | float | None] = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
     for part in ("cached_tokens", "cache_write_tokens", "reasoning_tokens"):
         if count := getattr(usage, part):
@@ -117,7 +117,7 @@ def statistics(usage: Usage) -> dict[str, int | float | None]:
 
 
 def output_schemas(task: Task | Pipeline, shape: Shape) -> dict[str, Any]:
-    """The JSON Schemas of all columns that a run adds, but for nulls: what a table's columns have their types by."""
+    """Return the JSON Schemas of all added columns, without nulls; they set the column types of a table."""
     from distask.task.task import Task
 
     grouped = shape.grouped and (isinstance(task, Task) or shape.num_generations > 1)
@@ -129,7 +129,7 @@ def output_schemas(task: Task | Pipeline, shape: Shape) -> dict[str, Any]:
 
 
 def _metadata_schema(task: Task, shape: Shape) -> dict[str, Any]:
-    """What `metadata` always says, and what it says of a generation that failed or was cut."""
+    """Return the JSON Schema of `metadata`, including the keys of failed and truncated generations."""
     text, count = {"type": "string"}, {"type": "integer"}
 
     def mapping(properties: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _metadata_schema(task: Task, shape: Shape) -> dict[str, Any]:
 
 
 def total(first: Usage, second: Usage) -> Usage:
-    """The usage of both. Tokens are unknown only where neither's are, the cost where either's is."""
+    """Add two usages; tokens are unknown if both are unknown, the cost if either is unknown."""
     return Usage(
         _sum(first.input_tokens, second.input_tokens),
         _sum(first.output_tokens, second.output_tokens),

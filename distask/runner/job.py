@@ -1,6 +1,6 @@
-"""A run that is set up and not begun: a task, a source and an LLM are a job, which `local` does and `plan` reckons.
+"""Define a job: a task, a source and an LLM config. `local` runs it; `plan` estimates it.
 
-All that can be wrong is told before the first call: the data against the task, the config, the output, the store.
+Errors in the data, the config, the output and the store are reported before the first request.
 """
 
 from __future__ import annotations
@@ -38,38 +38,38 @@ if TYPE_CHECKING:
 
 
 class Selection(Struct, frozen=True):
-    """Which rows of the input are done: `offset` and `limit` first, then the shard, then the sample."""
+    """The input rows to process: `offset` and `limit` apply first, then the shard, then the sample."""
 
     limit: int | None = None
     offset: int = 0
     sample: int | None = None
     shard: tuple[int, int] | None = None
-    """(i, k): every k-th row, from the i-th, i from 1."""
+    """(i, k): every k-th row, starting at the i-th; i starts at 1."""
 
 
 class Result(Struct, frozen=True):
-    """How a run ended."""
+    """The result of a run."""
 
     stats: Stats
     output: Path | None
-    """Where the rows are; None where they are in `rows`, or went to stdout."""
+    """The output file; None if the rows are in `rows` or went to stdout."""
     rows: list[dict[str, Any]] | None
-    """The rows, where no output was named."""
+    """The rows, if the run had no output."""
     failures: list[Failed] = field(default_factory=list)
-    """The first failed generations (100 at the most)."""
+    """The first failed generations (at most 100)."""
     notes: list[str] = field(default_factory=list)
-    """What else the user should know."""
+    """Messages for the user."""
     address: str | None = None
-    """Where the output was sent: a dataset of the Hub, an object."""
+    """Where the output was uploaded: a dataset on the Hub or an object store URL."""
 
     @property
     def exit_code(self) -> int:
-        """0 where every generation is good, 3 where some failed."""
+        """0 if every generation succeeded, 3 if some failed."""
         return 3 if self.stats.failed else 0
 
 
 class Job(Struct, frozen=True):
-    """A run that is set up and not begun: `runner.run.run_job` does it, `runner.plan` shows what it would request."""
+    """A run that is ready to start: `runner.run.run_job` runs it, `runner.plan` shows what it would request."""
 
     task: Task | Pipeline
     llm: Resolved
@@ -81,40 +81,40 @@ class Job(Struct, frozen=True):
     overwrite: bool = False
     private: bool = False
     escape_formulas: bool = False
-    """Whether texts of a CSV that a spreadsheet would run begin with `'`."""
+    """Whether to prefix CSV texts that a spreadsheet would run as formulas with `'`."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     reading: ReadOptions = DEFAULT_OPTIONS
-    """How files are read."""
+    """How to read files."""
     max_cost: float | None = None
-    """USD that may be spent."""
+    """Cost limit in USD."""
     batch: bool = False
-    """Whether replies come by batches."""
+    """Whether to use the endpoint's batch API."""
     wait: bool = True
-    """Whether batches are waited for."""
+    """Whether to wait for batches."""
     engine: Literal["local", "ray"] = "local"
-    """Where it is done: here, or over the nodes of a Ray cluster."""
+    """Where to run: in this process or on a Ray cluster."""
     workers: int | None = None
-    """Parts at a time, with Ray."""
+    """Number of concurrent parts, with Ray."""
     governor: Governor | None = None
-    """Who keeps it within its share of the limits, where it is a part of a larger run."""
+    """Keeps this part of a larger run within its share of the limits."""
 
     def __post_init__(self) -> None:
-        """Bound the task's prompts by the config."""
+        """Apply the config's prompt size limit to the task."""
         self.task.limit_prompts(self.llm.config.limits.prompt_characters)
 
     def destination(self) -> Destination | None:
-        """The place that the output is sent to, None for none; a folder of Ray's is filled by its parts."""
+        """Return where to upload the output; None for local output and for Ray, whose parts write the folder."""
         return None if self.engine == "ray" else destination(self.output, private=self.private)
 
     def output_path(self) -> Path | None:
-        """The file that is written; None for stdout, and for rows that the caller gets."""
+        """Return the file to write; None for stdout and for rows returned to the caller."""
         far = self.destination()
         if far is not None:
             return far.local
         return None if self.output is None or self.output == "-" else Path(self.output)
 
     def open_input(self, look: Callable[[Row], None] | None = None) -> Input:
-        """The rows, read through once, each looked at, and checked against the task."""
+        """Open the input, scan it once, pass each row to `look` and check the columns against the task."""
         chosen = self.selection
         needed = self.task.missing_columns(())
         if isinstance(self.source, str | Path):
@@ -159,20 +159,20 @@ class Job(Struct, frozen=True):
         return rows
 
     def open_store(self) -> Store | None:
-        """Where completions are kept; None for nowhere: `--no-store`, and replies of the offline provider."""
+        """Open the store; None with `--no-store` and for the offline provider."""
         path = self._store_path()
         return None if path is None else _opened(path)
 
     def open_existing_store(self) -> Store | None:
-        """The store where there is one already: a plan makes none."""
+        """Open the store if it exists; a plan does not create one."""
         path = self._store_path()
         try:
             return _opened(path) if isinstance(path, Path) and path.exists() else None
-        except PermissionError:  # of a folder that can't be searched
+        except PermissionError:  # no access to the folder
             return None
 
     def store_file(self) -> Path | StorePlace | Literal[False] | None:
-        """The store's file, as `store` takes it: another output of this job would have the same one."""
+        """Return the store's file as a value for `store`, to use the same store with another output."""
         return False if self.store is False else self._store_path()
 
     def _store_path(self) -> Path | StorePlace | None:
@@ -186,7 +186,7 @@ class Job(Struct, frozen=True):
         return store_path(Path("rows") if path is None or self.destination() is not None else path)
 
     def identity(self) -> Identity:
-        """What makes another run the same one, whose output this one may replace: see `Identity`."""
+        """Return what identifies this run; a run with the same identity may replace its output (see `Identity`)."""
         return {
             "task": self.task.name,
             "spec": str(self.task.path.resolve()),
@@ -213,7 +213,7 @@ def _source_name(source: Any) -> str:
 
 
 def store_path(output: Path) -> Path:
-    """Where the store of an output is kept unless another is named."""
+    """Return the default store of an output."""
     return output.parent / ".distask" / "store.db"
 
 
@@ -224,12 +224,12 @@ def _opened(path: Path | StorePlace) -> Store:
 
 
 def is_remote(source: str) -> bool:
-    """Whether a source is no path of this machine: the Hub, or stdin."""
+    """Whether a source is not a local path: the Hub, an object store or stdin."""
     return source == "-" or source.startswith("hf://") or is_object(source)
 
 
 def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task | Pipeline, **changes: Any) -> Resolved:
-    """The LLM config of a run, from what `run` takes for one."""
+    """Resolve the `llm` argument of `run` to a config."""
     if isinstance(llm, Resolved):
         return llm
     if isinstance(llm, Mapping):
@@ -238,12 +238,12 @@ def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task | 
 
 
 def shape_of(task: Task | Pipeline, num_generations: int | None, grouped: bool | None, metadata_column: str) -> Shape:
-    """How generations become rows: the spec's way, but for what the run sets."""
+    """Return how generations become rows; the run's options override the spec."""
     spec = task.spec
     if grouped is False and isinstance(task, Task) and task.aggregates:
         raise UsageError(
-            f"the task {task.name} makes `{task.aggregates[0].column}` of a row's generations, which needs them "
-            "grouped: leave --no-group-generations out"
+            f"the task {task.name} needs grouped generations to compute `{task.aggregates[0].column}`; "
+            "remove --no-group-generations"
         )
     return Shape(
         spec.num_generations if num_generations is None else num_generations,

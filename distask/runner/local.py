@@ -1,4 +1,4 @@
-"""Do a job in this process, on one event loop, and write down what it was."""
+"""Run a job in this process, on one event loop, and write its record."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class ReplySource(Protocol):
-    """Brings all replies of a job into the store; gives what answers the run that follows."""
+    """Gets all replies of a job into the store; returns the answers for the run that follows."""
 
     def __call__(
         self,
@@ -61,7 +61,7 @@ def run_here(
     notify: Callable[[str], None] | None = None,
     bring: ReplySource | None = None,
 ) -> Result:
-    """See `run.run`. Where something is to `bring` the replies, as batches do, the endpoint is not asked."""
+    """Run a job in this process; see `run.run`. With `bring`, which gets the replies, sends no requests itself."""
     with run_span(job.task.name, job.llm.config.model):
         return _run(job, observe, notify, bring)
 
@@ -92,9 +92,9 @@ def _run(
     notes = [*writer.notes, *(note for note in rows.notes if note not in told_before)]
     if damaged:
         were = "was" if damaged == 1 else "were"
-        notes.append(f"{several(damaged, 'reply')} in the store {were} damaged, and asked for again")
+        notes.append(f"{several(damaged, 'reply')} in the store {were} damaged and had to be requested again")
     if rows.changed():
-        notes.append(f"{rows.name} was changed while the run went on; run again to do the rows as they are now")
+        notes.append(f"{rows.name} changed during the run; run again to process the current rows")
     if path is not None:
         _write_record(job, path, writer.sha256, rows, stats, failures)
     address = None if far is None or path is None else far.send(record_path(path), described(job, stats))
@@ -103,7 +103,7 @@ def _run(
 
 
 def _looked_through(job: Job, notify: Callable[[str], None] | None) -> Input:
-    """The input, with a word about rows that are too long for the model."""
+    """Scan the input; warns about rows that are too long for the model."""
     if isinstance(job.task, Pipeline):
         return job.open_input()
     long_rows = LongRows(job.task, known_of(job.llm).context)
@@ -114,10 +114,10 @@ def _looked_through(job: Job, notify: Callable[[str], None] | None) -> Input:
 
 
 def examine(job: Job, notify: Callable[[str], None] | None = None) -> Input:
-    """Tell all that can be told before the first call: of the data, and of what is there under the output's name.
+    """Check the data and the output before the first request.
 
     Raises:
-        UsageError: what is wrong.
+        UsageError: the data is wrong, or the output can't be replaced.
     """
     rows = _looked_through(job, notify)
     if notify is not None:
@@ -141,20 +141,20 @@ def replies(
     notify: Callable[[str], None] | None,
     bring: ReplySource | None,
 ) -> Iterator[Deferred | None]:
-    """What answers a run instead of the endpoint: nothing for a plain one; else all its replies are in the store.
+    """Yield what answers a run instead of the endpoint: None for a normal run, batch results for a batch run.
 
     Raises:
-        UsageError: batches can't be; or requests of a plain run wait in batches.
-        Left: batches are under way.
+        UsageError: the config has no batches, or requests of a normal run are in batches.
+        Left: batches are in progress.
     """
     if bring is not None and job.llm.config.provider not in ("openai", "azure"):
-        raise UsageError(f"batches need a server, and {job.llm.config.provider} is none: name another config")
+        raise UsageError(f"batches need a server; {job.llm.config.provider} is not a server. Choose another config")
     if bring is not None and store is None:
-        raise UsageError("batches need the store: leave --no-store out")
+        raise UsageError("batches need the store; remove --no-store")
     if store is None:
         yield None
         return
-    told_once = None if notify is None else cache(notify)  # each round of batches has a client of its own
+    told_once = None if notify is None else cache(notify)  # each batch round has its own client
     with Ledger(store.path, store.journal) as ledger:
         if bring is None:
             refuse_to_ask_twice(ledger, job)
@@ -182,7 +182,7 @@ def run_rows(
     notify: Callable[[str], None] | None = None,
     deferred: Deferred | None = None,
 ) -> list[Failed]:
-    """Go through all rows once; gives the first failures. Where calls are `deferred`, nobody is asked."""
+    """Process all rows once; returns the first failures. With `deferred` calls, sends no requests."""
 
     async def work() -> list[Failed]:
         if isinstance(job.task, Pipeline):
@@ -233,7 +233,7 @@ def _write_record(
 
 
 def described(job: Job, stats: Stats) -> dict[str, Any]:
-    """What is told of a run to people elsewhere: see `told`."""
+    """Describe a run for readers on other machines."""
     return told(job.identity(), _spec(job), _settings(job), job.llm.generation, stats)
 
 
@@ -257,7 +257,7 @@ def _price(job: Job) -> dict[str, Any] | None:
 
 
 class ListWriter:
-    """Rows out for the Python API: kept in a list."""
+    """A writer for the Python API that keeps rows in a list."""
 
     partial: Path | None = None
     sha256: str | None = None
@@ -271,7 +271,7 @@ class ListWriter:
         self.rows.append({**row.values, **new})
 
     def commit(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
     def abort(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""

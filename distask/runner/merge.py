@@ -1,7 +1,7 @@
-"""Put the outputs of shards together: the rows of the whole run, in their order, and its record.
+"""Merge the outputs of shards into the rows of the complete run, in order, and its record.
 
-A shard says by its record what it is of, which shard it is, and how many rows each of its input rows became; so nothing
-is guessed from the rows, and all formats and tasks are the same to it.
+The record of a shard has the run's identity, the shard's number and the number of output rows per input row. The merge
+uses only that, so it works for all formats and tasks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from distask.data.row import Row
 
 SAME = ("num_generations", "group_generations", "seed", "spec")
-"""Settings of a record that all shards share, besides their identity."""
+"""Record entries that must be the same in all shards, in addition to the identity."""
 SUMS = (
     "rows",
     "rows_out",
@@ -43,37 +43,37 @@ SUMS = (
 
 
 class Shard(Struct, frozen=True):
-    """A shard's output and what its record says."""
+    """A shard's output and record."""
 
     path: Path
     record: dict[str, Any]
 
     @property
     def number(self) -> int:
-        """Which one it is, from 1."""
+        """The shard's number, starting at 1."""
         return int(self.record["identity"]["shard"][0])
 
     @property
     def of(self) -> int:
-        """How many there are."""
+        """The number of shards."""
         return int(self.record["identity"]["shard"][1])
 
     @property
     def whole(self) -> dict[str, Any]:
-        """The identity of the run that it is a part of."""
+        """The identity of the complete run."""
         return {**self.record["identity"], "shard": None}
 
     @property
     def rows(self) -> int:
-        """Input rows."""
+        """Number of input rows."""
         return int(self.record["counts"]["rows"])
 
 
 def merge(output: Path, paths: Sequence[Path], *, overwrite: bool = False) -> dict[str, Any]:
-    """Write the whole output and its record; gives the record.
+    """Write the merged output and its record; returns the record.
 
     Raises:
-        UsageError: a shard has no record, was changed, is of another run, is missing or is there twice.
+        UsageError: a shard has no record, was changed, is from another run, is missing or is a duplicate.
     """
     shards = _checked([_shard(path) for path in paths])
     identity = shards[0].whole
@@ -93,47 +93,47 @@ def merge(output: Path, paths: Sequence[Path], *, overwrite: bool = False) -> di
 
 def _shard(path: Path) -> Shard:
     if not path.is_file():
-        raise UsageError(f"{path}: there is no such file")
+        raise UsageError(f"{path}: no such file")
     try:
         record: dict[str, Any] = orjson.loads(record_path(path).read_bytes())
         shard = record["identity"]["shard"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(
-            f"{path}: its record {record_path(path).name} is missing; merge takes what `distask run --shard` wrote"
+            f"{path}: its record {record_path(path).name} is missing; pass outputs of `distask run --shard`"
         ) from None
     if shard is None:
-        raise UsageError(f"{path}: this is no shard, but the output of a whole run")
+        raise UsageError(f"{path}: this is not a shard; it is the output of a complete run")
     if record["output"]["sha256"] != sha256_of(path):
-        raise UsageError(f"{path}: it was changed since its run wrote it; run the shard again")
+        raise UsageError(f"{path}: the file was changed after its run; run the shard again")
     if sum(times for _, times in record.get("layout") or []) != record["counts"]["rows"]:
         raise UsageError(
-            f"{path}: its task gathers rows (group, sort, dedup), so its shards are no parts of one output"
+            f"{path}: its task combines rows (group, sort, dedup), so shards can't be merged; run it without --shard"
         )
     return Shard(path, record)
 
 
 def _checked(shards: list[Shard]) -> list[Shard]:
-    """The shards in their order; raises `UsageError` where they are not all the shards of one run."""
+    """Return the shards in order; raises `UsageError` unless they are all the shards of one run."""
     first, seen = shards[0], dict[int, Shard]()
     for shard in shards:
         for name, value, other in _facts(first, shard):
             if value != other:
                 what = f"{name} is {value!r} in one and {other!r} in the other"
-                raise UsageError(f"{first.path} and {shard.path} are of different runs: {what}")
+                raise UsageError(f"{first.path} and {shard.path} are from different runs: {what}")
         if shard.number in seen:
             raise UsageError(f"{seen[shard.number].path} and {shard.path} are both shard {shard.number}/{shard.of}")
         seen[shard.number] = shard
     missing = [f"{number}/{first.of}" for number in range(1, first.of + 1) if number not in seen]
     if missing:
-        raise UsageError(f"not all shards are there; missing: {', '.join(missing)}")
+        raise UsageError(f"some shards are missing; add {', '.join(missing)}")
     ordered = [seen[number] for number in sorted(seen)]
     total = sum(shard.rows for shard in ordered)
     for place, shard in enumerate(ordered):
         should = (total - place + first.of - 1) // first.of
         if shard.rows != should:
             raise UsageError(
-                f"{shard.path} has {shard.rows:,} input rows where it should have {should:,}: "
-                "the shards were not made from the same rows (--limit, --sample, or a changed input)"
+                f"{shard.path} has {shard.rows:,} input rows instead of {should:,}: the shards come from "
+                "different rows; run them again with the same input, --limit and --sample"
             )
     return ordered
 
@@ -141,7 +141,7 @@ def _checked(shards: list[Shard]) -> list[Shard]:
 def _facts(one: Shard, other: Shard) -> Iterator[tuple[str, Any, Any]]:
     yield "the number of shards", one.of, other.of
     for name in one.whole:
-        if name == "input":  # another machine may have it in another folder
+        if name == "input":  # the folder may differ on another machine
             yield name, Path(one.whole[name]).name, Path(other.whole[name]).name
         elif name != "spec":
             yield name, one.whole[name], other.whole.get(name)
@@ -150,7 +150,7 @@ def _facts(one: Shard, other: Shard) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _in_order(shards: Sequence[Shard]) -> Iterator[Row]:
-    """All rows, in the order of the input: shard after shard, the rows of one input row from each."""
+    """Yield all rows in input order: the rows of one input row from each shard in turn."""
     layouts = [chain.from_iterable(repeat(many, times) for many, times in s.record["layout"]) for s in shards]
     readers = [_rows(shard) for shard in shards]
     while True:
@@ -197,7 +197,7 @@ def _joined(shards: Sequence[Shard], output: Path, sha256: str | None) -> dict[s
 
 
 def _cost(counts: Sequence[dict[str, Any]]) -> float | None:
-    """USD of all shards; None where that of one that asked for replies is not known."""
+    """Sum the cost in USD; None if it is unknown for a shard that requested replies."""
     if any(c["cost_usd"] is None and c["completions"]["asked"] for c in counts):
         return None
     known = [c["cost_usd"] for c in counts if c["cost_usd"] is not None]

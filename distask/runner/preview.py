@@ -1,6 +1,6 @@
-"""Ask for a few rows outside of a run, and keep all that came of each: chat, reply, columns, time.
+"""Run a few rows and keep the chat, reply, columns and time of each.
 
-The requests are those of a run, and their replies are in its store: the run does not ask for them again.
+The requests are the same as in a run. Their replies go to the run's store, so the run does not request them again.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 
 class Trial(Struct, frozen=True):
-    """A row to ask for."""
+    """A row to preview."""
 
     task: Task
     values: Mapping[str, Any]
     index: int = 0
-    """Its place in the data."""
+    """The row's index in the data."""
 
 
 class Tried(Struct, frozen=True):
-    """What became of it."""
+    """The outcome of a previewed row."""
 
     generations: list[Generation] = field(default_factory=list)
     keywords: dict[str, Any] = field(default_factory=dict)
-    """What the request said besides its chat."""
+    """The request's keywords, without the chat."""
     seconds: float | None = None
-    """From the first call to the last reply; None where the store had them all, or none could be asked for."""
+    """Time from the first call to the last reply; None if all replies were stored or the row has no valid request."""
 
 
 def try_rows(
@@ -55,7 +55,7 @@ def try_rows(
     *,
     max_cost: float | None = None,
 ) -> tuple[list[Tried], Stats]:
-    """Ask for all of the rows at once; raises `RunError` where the endpoint refuses all of them."""
+    """Run all rows concurrently; raises `RunError` if the endpoint refuses all of them."""
     stats = Stats()
 
     async def work() -> list[Tried]:

@@ -1,7 +1,7 @@
-"""Write `OUT.run.json`, what a run was and how it ended; and know by it whose output a file is.
+"""Write `OUT.run.json`, the record of a run, and use it to check which run made an output.
 
-A kill may come between the output's last step and its record's. So the output is claimed before it gets its name: what
-the record does not know yet, the claim does.
+A process may be killed after the output is complete and before its record is written. So a run writes a claim before it
+gives the output its final name. The claim identifies the output if the record is missing.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from distask.runner.stats import Stats
 
 Identity = dict[str, Any]
-"""What makes two runs the same run, whose output may be replaced by going on with it: task, params, input, model."""
+"""Task, params, input and model of a run; a run may replace the output of a run with the same identity."""
 
 
 def record_path(output: Path) -> Path:
-    """Where the record of an output is kept."""
+    """Return the path of an output's record."""
     return output.with_name(output.name + ".run.json")
 
 
 def claim_path(output: Path) -> Path:
-    """Where it is said whose an output will be."""
+    """Return the path of an output's claim."""
     return output.parent / ".distask" / f"{output.name}.claim"
 
 
 def claim(output: Path, identity: Identity, sha256: str) -> None:
-    """Say that the output of this content, which is about to get its name, is this run's; raises `OSError`."""
+    """Claim an output with this hash for a run, before it gets its final name; raises `OSError`."""
     path = claim_path(output)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("wb") as file:
@@ -51,18 +51,18 @@ def claim(output: Path, identity: Identity, sha256: str) -> None:
 
 
 def may_replace(output: Path, identity: Identity) -> bool:
-    """Whether an existing output was made by this very run, and by no one changed since."""
+    """Whether this run made an existing output, and nothing changed it since."""
     sha256 = sha256_of(output)
     if _is_of(record_path(output), identity, sha256):
         return True
     if not _is_of(claim_path(output), identity, sha256):
         return False
-    claim_path(output).replace(record_path(output))  # the next claim must not be all that knows of this output
+    claim_path(output).replace(record_path(output))  # the next claim would overwrite this one
     return True
 
 
 def _is_of(path: Path, identity: Identity, sha256: str) -> bool:
-    """Whether a record or a claim says that the output of this content is this run's."""
+    """Whether a record or claim assigns the output with this hash to this run."""
     try:
         said = orjson.loads(path.read_bytes())
         return (
@@ -74,12 +74,12 @@ def _is_of(path: Path, identity: Identity, sha256: str) -> bool:
 
 
 def refuse_to_replace(output: Path, identity: Identity, *, overwrite: bool) -> None:
-    """Raise `UsageError` where `output` is another run's, or has been edited."""
+    """Raise `UsageError` if another run made `output`, or if it was edited."""
     if overwrite or not output.exists() or may_replace(output, identity):
         return
     raise UsageError(
-        f"{output} is there already, and is not what this run wrote last; nothing was asked.\n"
-        "Name another file with --output, or replace it with --overwrite."
+        f"{output} already exists and is from another run or was edited; no requests were sent.\n"
+        "Choose another file with --output or replace it with --overwrite."
     )
 
 
@@ -94,17 +94,17 @@ def write_record(
     stats: Stats,
     failures: Sequence[Failed],
 ) -> None:
-    """Write the record of a run that is done.
+    """Write the record of a finished run.
 
     Args:
-        output: the file that it is about.
-        identity: what makes another run the same one.
-        sha256: of the output.
-        spec: the task, as it is written.
-        settings: what the run chose.
-        columns: those of the input (None where nobody looked), and the metadata's.
-        stats: what was counted.
-        failures: the first ones.
+        output: the run's output.
+        identity: the run's identity.
+        sha256: the hash of the output.
+        spec: the task as it is written.
+        settings: the run's settings.
+        columns: the columns of the input (None if unknown) and the metadata column.
+        stats: the run's counts.
+        failures: the first failures.
     """
     record = {
         "identity": identity,
@@ -127,12 +127,12 @@ def write_record(
 
 
 def keep_record(output: Path, record: Mapping[str, Any]) -> None:
-    """Write a record beside its output."""
+    """Write a record next to its output."""
     path = record_path(output)
     partial = path.with_name(path.name + ".partial")
     try:
         partial.unlink(missing_ok=True)
-        partial.touch(mode=0o600)  # it may hold rows, in the failures that it lists
+        partial.touch(mode=0o600)  # its failures may contain data from rows
         partial.write_bytes(_json(record))
         partial.replace(path)
         claim_path(output).unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def keep_record(output: Path, record: Mapping[str, Any]) -> None:
 def told(
     identity: Identity, spec: dict[str, Any], settings: dict[str, Any], generation: dict[str, Any], stats: Stats
 ) -> dict[str, Any]:
-    """What is told of a run to people elsewhere: all that made the rows, and no path of this machine."""
+    """Describe a run for readers on other machines: everything that determines the rows, without local paths."""
     return {
         "task": identity["task"],
         "model": identity["model"],
@@ -158,13 +158,13 @@ def told(
 
 
 def source_name(identity: Identity) -> str:
-    """The input as people elsewhere know it: a file's name, without its folder."""
+    """Return the name of the input without its folder; a URL stays complete."""
     source = str(identity["input"])
-    return source if "://" in source else os.path.basename(source)  # noqa: PTH119 - it may be no path at all
+    return source if "://" in source else os.path.basename(source)  # noqa: PTH119 - it may not be a path
 
 
 def command_again(identity: Identity, settings: Mapping[str, Any]) -> str:
-    """The command that makes the same run, beside the task's file and the input."""
+    """Return the command that repeats the run, given the task file and the input."""
     source = source_name(identity)
     command = ["distask", "run", f"{identity['task']}.yaml", "--input", source, "--model", str(identity["model"])]
     for name, value in settings["params"].items():
@@ -184,6 +184,6 @@ def _now() -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 hash of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

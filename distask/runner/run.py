@@ -43,36 +43,36 @@ def run(
     workers: int | None = None,
     observe: Callable[[Stats], None] | None = None,
 ) -> Result:
-    """Run a task over rows; what was asked before, with the same store, is not asked again.
+    """Run a task over rows; replies that are in the store are not requested again.
 
     Args:
-        task: a task, or what `distask.load` takes: a file or a built-in task's name.
-        rows: what `--input` takes (a file, a glob, a folder, `hf://owner/name@split`), or the rows themselves.
-        llm: a config: its file or built-in name, its keys, or one that is resolved. None takes the environment's.
-        output: `.jsonl`, `.csv`, `.parquet`, also in an object store (`s3://…`); `hf://owner/name`, a dataset of the
-            Hub; `folder/`, a folder of `datasets`; "-" for stdout; None returns the rows.
-        num_generations: replies for each row, instead of the spec's.
-        group_generations: one row with lists instead of a row each, instead of the spec's.
-        selection: which rows are done; all of them where it is left out.
-        store: the store's file; None takes `.distask/store.db` beside the output; False keeps nothing.
-        metadata_column: what the metadata column is called.
-        overwrite: whether an output of another run is replaced.
-        private: whether a dataset that is made on the Hub is private.
-        on_bad_row: "stop" raises at a row that can't be read, before any call; "skip" leaves it out and counts it.
-        on_nan: NaN, Infinity and -Infinity in JSON, which Python's `json.dumps` writes: "stop" makes their row one that
-            can't be read; "null" reads them as null, and writes null.
-        delimiter: what separates the columns of CSV; None finds it.
-        max_cost: USD that may be spent; the run ends before a call that might pass it. Needs the model's price.
-        batch: whether replies come by the endpoint's Batches, in a day and mostly for half the price.
-        wait: whether batches are waited for; else `RunError` is raised while they are under way. Run again to go on.
-        engine: "ray" does it over the nodes of a Ray cluster; the output is then a folder of parts.
-        workers: parts at a time, with Ray; the cluster's CPUs where it is left out.
-        observe: called about ten times a second, and at the end, with the counts.
+        task: a task, or an argument for `distask.load`: a file or the name of a built-in task.
+        rows: a value for `--input` (a file, a glob, a folder, `hf://owner/name@split`), or the rows themselves.
+        llm: a config: a file, a built-in name, a mapping or a resolved config. None uses the environment.
+        output: a `.jsonl`, `.csv` or `.parquet` file, also in an object store (`s3://…`); `hf://owner/name` for a
+            dataset on the Hub; `folder/` for a folder of `datasets`; "-" for stdout; None returns the rows.
+        num_generations: number of replies per row; overrides the spec.
+        group_generations: whether to write one row with lists instead of one row per generation; overrides the spec.
+        selection: which rows to process; None for all rows.
+        store: the store's file; None uses `.distask/store.db` next to the output; False stores nothing.
+        metadata_column: name of the metadata column.
+        overwrite: whether to replace the output of another run.
+        private: whether to make a new dataset on the Hub private.
+        on_bad_row: "stop" raises an error for an unreadable row before any call; "skip" leaves it out and counts it.
+        on_nan: how to read NaN, Infinity and -Infinity in JSON (Python's `json.dumps` writes them): "stop" makes the
+            row unreadable; "null" reads them as null and writes null.
+        delimiter: column separator of CSV files; None detects it.
+        max_cost: cost limit in USD; the run ends before a call that may exceed it. Needs the model's price.
+        batch: whether to use the endpoint's batch API, which takes up to a day and usually costs half as much.
+        wait: whether to wait for batches; if not, raises `RunError` while they are in progress. Run again to resume.
+        engine: "ray" runs on a Ray cluster; the output is then a folder of parts.
+        workers: number of concurrent parts with Ray; the default is the number of CPUs in the cluster.
+        observe: called with the counts about ten times a second, and at the end.
 
     Raises:
-        UsageError: the spec, the config, the data or the output is wrong; nothing was asked.
-        RunError: the endpoint, the store or the output ended the run; what was paid for is in the store, and
-            what is done is in `OUT.partial`. Run again to go on.
+        UsageError: the spec, the config, the data or the output is wrong; no requests were sent.
+        RunError: the endpoint, the store or the output ended the run. Replies received so far are in the store, and
+            finished rows are in `OUT.partial`. Run again to resume.
     """
     if isinstance(task, str | Path):
         task = load(task)
@@ -100,7 +100,7 @@ def run(
 def run_job(
     job: Job, observe: Callable[[Stats], None] | None = None, notify: Callable[[str], None] | None = None
 ) -> Result:
-    """Do a job; see `run` for what it raises. `notify` is called once with each sentence that the user should know."""
+    """Run a job; raises the same errors as `run`. `notify` is called once with each message for the user."""
     if job.engine == "ray":
         from distask.runner.cluster.ray import run_on_ray
 

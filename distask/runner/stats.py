@@ -1,4 +1,4 @@
-"""Count what a run does: what progress shows, the summary says and `OUT.run.json` keeps."""
+"""Count what a run does, for the progress display, the summary and `OUT.run.json`."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 PERCENTILES = (0.5, 0.9, 0.99)
 USD_DIGITS = 12
-"""Decimals of a cost that is recorded: less is the error of adding floats."""
+"""Decimal places of a recorded cost; the rest is rounding error."""
 
 
 class Stats(Struct):
-    """The counts of one run, kept up to date while it goes.
+    """The counts of one run, updated while it runs.
 
-    A generation is one reply that the task asks for: a row has `num_generations` of them. Tokens are as the server
-    counted them.
+    A generation is one reply that the task needs: a row has `num_generations` of them. Tokens are as counted by the
+    server.
     """
 
     total: int | None = None
-    """Rows to do; None where the source can't say."""
+    """Number of rows to process; None if unknown."""
     rows: int = 0
-    """Rows done."""
+    """Number of rows processed."""
     rows_out: int = 0
     generations: int = 0
-    """Generations done, good or failed."""
+    """Number of finished generations, good or failed."""
     completions: int = 0
-    """Replies that were paid for in this run."""
+    """Number of replies that this run paid for."""
     stored: int = 0
-    """Replies that the store already had (or that an equal request of this run got)."""
+    """Number of replies that the store already had, or that an equal request of this run received."""
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
@@ -52,49 +52,49 @@ class Stats(Struct):
     reasoning_tokens: int = 0
     """Output tokens that are reasoning."""
     cost: float = 0.0
-    """USD that were spent, as far as it is known."""
+    """USD spent, as far as known."""
     priced: bool = False
-    """Whether the cost of any reply is known: by the price of its model, or because the server sends it."""
+    """Whether the cost of any reply is known, from the model's price or from the server."""
     server_costs: int = 0
-    """Replies that were paid for in this run and whose cost the server sent."""
+    """Number of replies that this run paid for and whose cost the server sent."""
     calls: int = 0
-    """HTTP exchanges, the failed ones among them."""
+    """Number of HTTP requests, including failed ones."""
     retries: int = 0
-    """Calls made again after a fault of the endpoint."""
+    """Number of calls retried after an error of the endpoint."""
     invalid_retries: int = 0
-    """Replies asked for again because the one before was invalid."""
+    """Number of retries because of an invalid reply."""
     latencies: list[Latency] = field(default_factory=list)
-    """How long calls took, for each endpoint."""
+    """Call latencies of each endpoint."""
     in_flight: int = 0
     ceiling: int = 0
-    """How many calls may be in flight at the moment."""
+    """Current maximum number of calls in flight."""
     pace: str = ""
-    """What holds calls back, beside the user's limits; empty where nothing does."""
+    """What slows calls down, apart from the user's limits; empty if nothing does."""
     stopping: bool = False
-    """Whether the run was told to stop, and only waits for what is in flight."""
+    """Whether the run is stopping and only waits for calls in flight."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Kind of failure to the number of generations that ended in it."""
+    """Number of failed generations by kind of failure."""
     cut: int = 0
-    """Replies that ended at max_tokens."""
+    """Number of replies truncated at max_tokens."""
     dropped: int = 0
-    """Generations left out because of `on_invalid: {then: drop}`."""
+    """Number of generations left out because of `on_invalid: {then: drop}`."""
     skipped: int = 0
-    """Input rows that could not be read and were skipped (`on_bad_row`)."""
+    """Number of unreadable input rows that were skipped (`on_bad_row`)."""
     batches: tuple[Record, ...] = ()
-    """The batches that are waited for."""
+    """The batches that the run waits for."""
     layout: list[list[int]] | None = None
-    """How many rows each input row became, as [how many, how often in a row]: by it shards are put together. None where
-    nobody asks; empty where rows out are not those of single rows in."""
+    """Number of output rows per input row, run-length encoded as [output rows, input rows]; used to merge shards. None
+    if it is not needed; empty if output rows don't come from single input rows."""
     adaptations: list[dict[str, str]] = field(default_factory=list)
-    """How requests were changed for what the models refuse."""
+    """How requests were changed because models refused parameters."""
     steps: list[Count] = field(default_factory=list)
-    """What each step did, of a task made of tasks."""
+    """The counts of each step of a pipeline."""
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken so far."""
+        """Duration of the run so far."""
         return (self.ended if self.ended is not None else time.monotonic()) - self.started
 
     def end(self) -> None:
@@ -103,23 +103,23 @@ class Stats(Struct):
 
     @property
     def failed(self) -> int:
-        """Generations that failed."""
+        """Number of failed generations."""
         return self.failures.total()
 
     @property
     def rate(self) -> float:
-        """Rows a second."""
+        """Rows per second."""
         return self.rows / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def eta(self) -> float | None:
-        """Seconds left at the rate so far; None where no one can say."""
+        """Estimated seconds left at the current rate; None if unknown."""
         if self.total is None or not self.rows:
             return None
         return max(0.0, (self.total - self.rows) / self.rate)
 
     def lay(self, rows_out: int) -> None:
-        """Note how many rows the next input row became."""
+        """Record the number of output rows of the next input row."""
         if self.layout is None:
             return
         if self.layout and self.layout[-1][0] == rows_out:
@@ -128,7 +128,7 @@ class Stats(Struct):
             self.layout.append([rows_out, 1])
 
     def paid(self, completions: Iterable[Completion], price: Price | None = None) -> None:
-        """Count completions that this run paid for; a cost that the server sent wins over the price."""
+        """Count completions that this run paid for; a cost from the server overrides the price."""
         for completion in completions:
             usage = completion.usage
             self.completions += 1
@@ -143,17 +143,17 @@ class Stats(Struct):
             self.cost += cost_of_usage(price, usage) or 0.0
 
     def reused(self, completions: Collection[Completion]) -> None:
-        """Count completions from the store, which cost nothing now."""
+        """Count completions from the store, which are free now."""
         self.stored += len(completions)
         self.priced = self.priced or any(c.usage.cost is not None for c in completions)
 
     @property
     def cost_usd(self) -> float | None:
-        """The cost as it is recorded; None where it is not known."""
+        """The rounded cost for records; None if unknown."""
         return round(self.cost, USD_DIGITS) if self.priced else None
 
     def tokens(self) -> str:
-        """The counts of tokens, for people."""
+        """Format the token counts for people."""
         return tokens(
             self.input_tokens,
             self.output_tokens,
@@ -163,7 +163,7 @@ class Stats(Struct):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for `--json` and `OUT.run.json`."""
+        """Return the counts for `--json` and `OUT.run.json`."""
         return {
             "rows": self.rows,
             "rows_out": self.rows_out,
@@ -192,7 +192,7 @@ class Stats(Struct):
 
     @property
     def latency(self) -> Latency:
-        """How long the calls took, of all endpoints."""
+        """Call latencies of all endpoints together."""
         return Latency.together(self.latencies)
 
     def _latency(self) -> dict[str, float | int | None]:

@@ -1,4 +1,4 @@
-"""Whom a run asks, and what it may spend there."""
+"""Build the targets and the budget of a run from its config."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 def target(
     llm: Resolved, notify: Callable[[str], None] | None = None, connected: Callable[[], Client] | None = None
 ) -> Target:
-    """Whom a config says to ask, by a client of its own unless one is given.
+    """Build the target of a config, with its own client unless `connected` returns one.
 
-    `tell` is given what the user should know of the server.
+    `notify` is called with messages about the server.
     """
     offline = llm.config.provider == "offline"
     model = llm.config.model or "(the first one that the server lists)"
     price = None if offline else known_of(llm).price
 
     def connect() -> Client:
-        from distask.llm.client import build_client  # a plan asks nobody, and needs no event loop
+        from distask.llm.client import build_client  # a plan sends no requests and needs no event loop
 
         return build_client(llm, notify)
 
@@ -52,14 +52,14 @@ def target(
 
 
 def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> Budget | None:
-    """What a run may spend; raises `UsageError` where nobody knows what a token costs."""
+    """Build the budget of a run; raises `UsageError` if the price of a target is unknown."""
     if max_cost is None:
         return None
     for used in targets:
         if used is not None and used.price is None and used.keep:
             raise UsageError(
-                f"--max-cost needs to know what {used.model} costs at {used.endpoint}: USD for a million tokens, "
-                "--set price.input=0.40 --set price.output=1.60, or `price` in the config"
+                f"--max-cost needs the price of {used.model} at {used.endpoint}: set it in USD per million tokens "
+                "with --set price.input=0.40 --set price.output=1.60, or with `price` in the config"
             )
     from distask.runner.engine.budget import Budget
 
@@ -67,7 +67,7 @@ def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> 
 
 
 def fallback(task: Task, llm: Resolved, first: Target) -> Target | None:
-    """Whom the spec says to ask last: another model by the `first` target's client, or a built-in config's."""
+    """Return the target of `on_invalid.fallback`: another model at the same endpoint, or a built-in config."""
     wanted = task.spec.on_invalid.fallback
     if wanted is None:
         return None

@@ -76,7 +76,7 @@ def test_a_run_that_is_left_says_how_to_come_back(shell, server):
     said = batch_run(shell, "--no-wait")
 
     assert said.code == 130
-    assert "a batch is with the provider, 0 of 5 requests done" in said.err
+    assert "1 batch is in progress, 0 of 5 requests done" in said.err
     assert "the same command comes back to it" in said.err
     assert "--no-wait" in said.err
     assert not (shell.folder / "out.jsonl").exists()
@@ -261,7 +261,7 @@ def test_results_of_another_run_are_refused(shell, server):
     assert "no line answers a request of this run" in said.err
 
 
-@pytest.mark.parametrize(("more", "words"), [((), "--model NAME"), (("-c", "offline"), "offline is none")])
+@pytest.mark.parametrize(("more", "words"), [((), "--model NAME"), (("-c", "offline"), "offline is not a server")])
 def test_an_export_needs_a_server_and_a_model(shell, more, words):
     said = shell("export-batch", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", *more)
 

@@ -194,7 +194,7 @@ def test_what_the_store_has_costs_nothing_and_says_how_long_replies_are(shell):
     assert made["completions"] == {"needed": 5, "stored": 3, "missing": 2}
     assert made["tokens"]["input_estimate"] == 14
     assert made["tokens"]["output_expected"] == 6
-    assert "about 6 (as the 3 replies in the store)" in shell(*asked).out
+    assert "about 6 (from 3 replies in the store)" in shell(*asked).out
 
 
 def test_a_known_model_at_its_own_endpoint_needs_no_price(shell):

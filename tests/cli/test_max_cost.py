@@ -57,7 +57,10 @@ def test_a_request_without_max_tokens_is_reckoned_with_a_long_reply_and_that_is_
     said = twenty.run(*RATES[:4], "--max-cost", "1")
 
     assert (said.code, twenty.server.requests) == (1, [])
-    assert "with a reply of 4,096 tokens, since it has no max_tokens (--set llm.max_tokens=500 sets one)" in said.err
+    assert (
+        "(it has no max_tokens, so its reply may have 4,096 tokens; set a limit with --set llm.max_tokens=500)"
+        in said.err
+    )
 
 
 def test_a_limit_that_all_fits_in_changes_nothing(twenty):

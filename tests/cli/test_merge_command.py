@@ -110,7 +110,7 @@ def test_a_missing_and_a_doubled_shard_are_named(shell, shards):
     ("shard", "options", "words"),
     [
         (2, ["--model", "other"], "model is 'm' in one and 'other' in the other"),
-        (1, ["--limit", "1"], "not made from the same rows"),
+        (1, ["--limit", "1"], "come from different rows"),
     ],
 )
 def test_shards_that_are_not_of_one_run_are_refused_with_what_differs(shell, shards, shard, options, words):
@@ -131,7 +131,7 @@ def test_a_shard_that_was_edited_is_refused(shell, shards):
     said = shell("merge", "out.jsonl", *parts)
 
     assert said.code == 2
-    assert "was changed since" in said.err
+    assert "was changed after its run" in said.err
 
 
 def test_what_is_no_shard_is_refused(shell, shards):
@@ -141,7 +141,7 @@ def test_what_is_no_shard_is_refused(shell, shards):
     said = [shell("merge", "out.jsonl", name) for name in ("whole.jsonl", "stranger.jsonl", "none.jsonl")]
 
     assert [s.code for s in said] == [2, 2, 2]
-    assert "no shard" in said[0].err
+    assert "not a shard" in said[0].err
     assert "its record stranger.jsonl.run.json is missing" in said[1].err
     assert "no such file" in said[2].err
 

@@ -381,7 +381,7 @@ def test_an_input_that_changes_while_it_is_read_is_told(folder, forks, server):
     server.reply = lambda body: Reply()
 
     assert child.wait() == 0
-    assert "was changed while the run went on" in child.text
+    assert "changed during the run" in child.text
 
 
 def test_an_input_that_is_cut_while_it_is_read_ends_the_run_as_a_crash_does(folder, forks, server):

@@ -57,9 +57,9 @@ LINES = [
     ("blank lines before", b"\n\n" + GOOD + b"\n{x\n", "5:2: this is not JSON"),
     ("a block of NUL", GOOD + b"\0" * 500, f"2:1: {NUL}"),
     ("a tail of NUL", GOOD + b'{"q": "a\0\0\0', f"2:9: {NUL}"),
-    ("a missing column", GOOD + b'{"z": 1}\n' * 3, "2: column `q` is missing here and in 2 rows more; the task t needs it"),
-    ("another column", b'{"qu": "x"}\n', "1: column `q` is missing here; the task t needs it (is it `qu`?"),
-    ("a column that is added", b'{"q": "a", "a": 1}\n', ": the data has a column `a` already, which the task t would add; give it another name"),
+    ("a missing column", GOOD + b'{"z": 1}\n' * 3, "2: column `q` is missing here and in 2 more rows; the task t needs it"),
+    ("another column", b'{"qu": "x"}\n', "1: column `q` is missing; the task t needs it (is it `qu`?"),
+    ("a column that is added", b'{"q": "a", "a": 1}\n', ": the data already has a column `a`, which the task t adds; rename the output"),
     ("a number", GOOD + b"5\n", "2:1: the line is a number, need an object"),
     ("a text", GOOD + b'"x"\n', "2:1: the line is a text, need an object"),
     ("null", GOOD + b"null\n", "2:1: the line is null, need an object"),
@@ -128,7 +128,7 @@ TABLES = [
     ("NUL", b"q,b\n1,\0\n", f"2:3: {NUL}"),
     ("UTF-16", "q,b\n1,2\n".encode("utf-16"), "1: this is no text: it is UTF-16; save it as UTF-8"),
     ("CR only", b"q,b\r1,2\r", "1: lines end with CR only; save the file with LF line ends"),
-    ("a missing column", b"x,b\n1,2\n", "2: column `q` is missing here; the task t needs it"),
+    ("a missing column", b"x,b\n1,2\n", "2: column `q` is missing; the task t needs it"),
     ("a .gz that was cut", gzip.compress(b"q,b\n" + b"1,2\n" * 99_999)[:-200], ": the compressed file was cut"),
 ]
 ALL = [(".jsonl", *c) for c in LINES] + [(".json", *c) for c in ARRAYS] + [(".csv", *c) for c in TABLES]

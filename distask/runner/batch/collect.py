@@ -1,7 +1,7 @@
-"""Get a run's replies by batches: at half the price, within a day.
+"""Get a run's replies through a batch API, within a day and usually at half the price.
 
-`gather` fills the store with all that a run needs; the run itself is then a plain one, and asks nothing. It can be left
-at any moment: what is with the provider is in the ledger, and the same command comes back to it.
+`gather` fills the store with every reply that a run needs. The run then reads them from the store and sends no
+requests. It can be interrupted at any time: the ledger tracks submitted batches, and the same command resumes.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ EXPIRED = Failure("expired", "the batch's time ended before this request's turn"
 NO_RESULT = Failure("no_result", "the batch came back without a result for this request", "retry")
 ERRORS_SHOWN = 3
 MOST_PARTS = 20
-"""Files that are written before any is sent: more requests wait for the next time that the rows are gone through."""
+"""Maximum number of files to write before sending them; other requests wait for the next pass over the rows."""
 
 
-class Left(RunError):  # noqa: N818 - nothing went wrong
-    """Batches are under way and are not waited for any more."""
+class Left(RunError):  # noqa: N818 - not an error
+    """The run stopped waiting for its batches, which are still in progress."""
 
     exit_code = 130
 
 
-class QueueFull(EndpointError):  # noqa: N818 - the fault is nobody's
-    """The provider takes no batch of this size for now."""
+class QueueFull(EndpointError):  # noqa: N818 - not a fault
+    """The provider does not accept a batch of this size at the moment."""
 
 
 class BatchContext:
-    """Where batches of any endpoint are sent from and fetched to, for one store.
+    """Submits and fetches the batches of one store, for any endpoint.
 
     Args:
-        store: where results go.
-        ledger: what is under way.
-        stats: where results are counted.
-        llm: the config whose endpoints are reached; those of other records are reached as the record says.
+        store: stores the results.
+        ledger: tracks the batches.
+        stats: counts the results.
+        llm: the config for its own endpoint; other endpoints use the settings in their ledger records.
     """
 
     def __init__(self, store: Store, ledger: Ledger, stats: Stats, llm: Resolved | None = None) -> None:
@@ -69,7 +69,7 @@ class BatchContext:
         self._open: dict[str, Batches] = {}
 
     def api(self, record: Record) -> Batches:
-        """Files and Batches of a record's endpoint."""
+        """Return the batch API client for a record's endpoint."""
         if record.endpoint not in self._open:
             llm = self._llm
             if llm is None or llm.endpoint() != record.endpoint:
@@ -83,7 +83,7 @@ class BatchContext:
             api.close()
 
     def recover(self) -> None:
-        """Find the batches that were being submitted when a process ended; forget those that did not come to be."""
+        """Find batches that were being submitted when a process ended; drop those that were never created."""
         for record in self.ledger.records(open_only=True):
             if record.status != SUBMITTING or record.id is not None:
                 continue
@@ -96,7 +96,7 @@ class BatchContext:
             self.ledger.drop(record.number)
 
     def submit(self, parts: list[tuple[Record, Path]]) -> None:
-        """Send files of requests, and begin their batches; those that can't be are forgotten before it is raised."""
+        """Upload request files and create their batches; on an error, drops the batches that were not created."""
         for place, (record, path) in enumerate(parts):
             api, file = self.api(record), None
             try:
@@ -112,29 +112,29 @@ class BatchContext:
                 raise EndpointError(_told(error.failure)) from None
 
     def look(self, record: Record) -> tuple[Record, Batch]:
-        """How a batch is now."""
+        """Get the current status of a batch."""
         assert record.id is not None
         batch = self.api(record).get(record.id)
         return self._note(record, batch), batch
 
     def end(self, record: Record, batch: Batch) -> RunError | None:
-        """Fetch a batch that has ended; gives what ends the run that it is of, where something does."""
-        if batch.status == "failed":  # the provider did not begin it
+        """Fetch a batch that has ended; returns the error that ends the run, if any."""
+        if batch.status == "failed":  # the provider did not start it
             self.ledger.release(record.number)
             if batch.input_file is not None:
                 self.api(record).delete(batch.input_file)
             words = "; ".join(error.message for error in batch.errors[:ERRORS_SHOWN]) or "no reason given"
             full = batch.errors and all(error.scope == "retry" for error in batch.errors)
-            return (QueueFull if full else EndpointError)(f"batch {record.id} was refused: {words}")
+            return (QueueFull if full else EndpointError)(f"the provider rejected batch {record.id}: {words}")
         results = self._fetch(record, batch)
         if results.fatal is not None:
             return EndpointError(_told(results.fatal))
         if batch.status == "cancelled":
-            return RunError(f"batch {record.id} was cancelled; what it had answered is in the store")
+            return RunError(f"batch {record.id} was cancelled; replies received before that are in the store")
         return None
 
     def _fetch(self, record: Record, batch: Batch) -> Results:
-        """Put the results of a batch into the store, and delete its files at the provider."""
+        """Store the results of a batch and delete its files at the provider."""
         api = self.api(record)
         parameters = () if self._llm is None else (*self._llm.generation, "response_format", "tools")
         results = Results(self.store, self.ledger, self.stats, parameters)
@@ -144,7 +144,7 @@ class BatchContext:
                 for file, path in zip(batch.result_files, files, strict=True):
                     api.download(file, path)
             except CallFailed as error:
-                if self.ledger.record(record.number).fetched is not None:  # by another process, which deleted them
+                if self.ledger.record(record.number).fetched is not None:  # another process fetched and deleted them
                     return results
                 raise EndpointError(_told(error.failure)) from None
             results.read(files, [record], api.situation)
@@ -157,7 +157,7 @@ class BatchContext:
         return results
 
     def cancel(self, record: Record) -> Batch | None:
-        """Ask the provider to end a batch; None where it never had it, and it is forgotten."""
+        """Cancel a batch at the provider; returns None and drops the batch if the provider never had it."""
         if record.id is None:
             self.ledger.drop(record.number)
             return None
@@ -171,17 +171,17 @@ class BatchContext:
 
 
 class Rounds:
-    """One run's batches: written down, submitted, waited for, fetched, until the store has every reply.
+    """Collects, submits, waits for and fetches one run's batches until the store has every reply.
 
     Args:
-        desk: where they are sent from.
+        desk: submits and fetches batches.
         llm: the run's config.
         task: the task's name.
-        collect: goes through all rows, with this in the place of the endpoint.
-        wait: whether to wait; else `Left` is raised where not all is back.
-        limit: what may be submitted; None for all.
-        observe: called now and then with the counts.
-        notify: given sentences that the user should know.
+        collect: processes all rows with the given object instead of the endpoint.
+        wait: whether to wait for batches; if not, raises `Left` while some are in progress.
+        limit: what may be spent; None for no limit.
+        observe: called regularly with the counts.
+        notify: called with messages for the user.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Rounds:
         self._noted: set[str] = set()
 
     def gather(self) -> Deferred:
-        """What answers the run that follows: nothing but the failures that are final."""
+        """Fill the store; returns the final failures, which the run that follows uses as answers."""
         try:
             while (last := self._round()) is None:
                 pass
@@ -214,7 +214,7 @@ class Rounds:
         return Deferred(self._desk.ledger, None, unwritten=last.unwritten)
 
     def _round(self) -> Deferred | None:
-        """Submit what is missing, and fetch what is ready; the last round, which finds nothing to do, is given back."""
+        """Submit missing requests and fetch finished batches; returns a result once nothing is left to do."""
         with submitting(self._desk.store.path) as folder:
             self._desk.recover()
             if self._limit is not None:
@@ -241,13 +241,13 @@ class Rounds:
         return None
 
     def _note(self, line: str) -> None:
-        """Pass on a line that may come in every round."""
+        """Show a message once, even if it comes up in every round."""
         if line not in self._noted:
             self._noted.add(line)
             self._tell(line)
 
     def _fetch_all(self, numbers: set[int]) -> None:
-        """Fetch each batch as it ends; the run ends after all that are ready are in the store."""
+        """Fetch each batch as it ends; raises an error only after all finished batches are in the store."""
         fatal: RunError | None = None
         while True:
             numbers &= {record.number for record in self._desk.ledger.records(open_only=True)}
@@ -271,20 +271,20 @@ class Rounds:
             time.sleep(self._llm.config.limits.batch_poll)
 
     def _fetched(self, record: Record) -> tuple[bool, RunError | None]:
-        """Whether a batch has ended and is fetched, and what that means for the run."""
+        """Fetch a batch if it has ended; returns whether it did, and the error that ends the run, if any."""
         try:
             record, batch = self._desk.look(record)
         except CallFailed as error:
             if error.failure.scope != "retry":
                 raise
-            self._tell(f"batch {record.id}: {error.failure.message}; looking again")
+            self._tell(f"batch {record.id}: {error.failure.message}; retrying")
             return False, None
         if not batch.ended:
             return False, None
         why = self._desk.end(record, batch)
         if isinstance(why, QueueFull) and record.requests > 1:
             self._most = max(1, record.requests // 2)
-            self._tell(f"{why}; batches are half as large from here on")
+            self._tell(f"{why}; the next batches are half as large")
             return True, None
         return True, why
 
@@ -299,24 +299,24 @@ class Rounds:
     def _where(self) -> str:
         batches = self._desk.stats.batches
         requests, done = sum(b.requests for b in batches), sum(b.done for b in batches)
-        several = "a batch is" if len(batches) == 1 else f"{len(batches)} batches are"
-        return f"{several} with the provider, {done:,} of {requests:,} requests done" if batches else "interrupted"
+        several = "1 batch is" if len(batches) == 1 else f"{len(batches)} batches are"
+        return f"{several} in progress, {done:,} of {requests:,} requests done" if batches else "interrupted"
 
 
 @contextlib.contextmanager
 def submitting(store: Path) -> Iterator[Path]:
-    """A folder for files of requests; while it is there, no other process puts requests of this store into batches."""
+    """Create a folder for request files and lock the store, so that no other process submits batches from it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(store.with_name(f"{store.name}.batch.lock"), mode=0o600)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        said = "another run is submitting batches from this store; run again when it has"
+        said = "another run is submitting batches from this store; wait for it to finish, then run again"
         raise UsageError(f"{store}: {said}") from None
     folder = store.with_name(f"{store.name}.batch")
     try:
-        shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+        shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
         folder.mkdir(mode=0o700)
         yield folder
     finally:
@@ -331,18 +331,18 @@ def gather(
     observe: Callable[[Stats], None] | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Deferred:
-    """Bring all replies of a job into the store; gives what answers the run that follows.
+    """Get all replies of a job into the store through batches; returns the answers for the run that follows.
 
     Args:
-        desk: where batches are sent from.
-        job: what is done.
-        collect: goes through all rows, with this in the place of the endpoint.
-        observe: called now and then with the counts.
-        notify: given sentences that the user should know.
+        desk: submits and fetches batches.
+        job: the job.
+        collect: processes all rows with the given object instead of the endpoint.
+        observe: called regularly with the counts.
+        notify: called with messages for the user.
 
     Raises:
-        Left: batches are under way, and not waited for.
-        RunError: why it can't go on.
+        Left: batches are in progress, and the job does not wait for them.
+        RunError: the run can't continue.
     """
     limit = None if job.max_cost is None else Money(job.max_cost, desk.stats)
     try:
@@ -355,7 +355,7 @@ def gather(
 
 
 def enter(ledger: Ledger, task: str, part: Part, status: str = SUBMITTING) -> Record:
-    """Put a part's requests into the ledger: no other run asks them from then on."""
+    """Add a part's requests to the ledger; no other run sends them after that."""
     price = known_of(part.llm, batch=True).price
     return ledger.submit(
         part.entries,
@@ -370,14 +370,15 @@ def enter(ledger: Ledger, task: str, part: Part, status: str = SUBMITTING) -> Re
 
 
 def refuse_to_ask_twice(ledger: Ledger, job: Job) -> None:
-    """Raise `UsageError` where requests of this task and model wait in batches: a plain run would pay them twice."""
+    """Raise `UsageError` if requests of this task and model are in batches: a normal run would pay for them twice."""
     this = (job.task.name, job.llm.endpoint(), job.llm.config.model)
     waiting = [r for r in ledger.records(open_only=True) if (r.task, r.endpoint, r.model) == this]
     if waiting:
         requests = sum(record.requests for record in waiting)
         raise UsageError(
-            f"{requests:,} requests of this task are in batches, and would be paid twice; nothing was asked.\n"
-            "Add --batch to get their replies, or end them: distask batch cancel; distask batch status tells of them."
+            f"{requests:,} requests of this task are in batches and would be paid for twice; no requests were sent.\n"
+            "Add --batch to get their replies, or cancel them with distask batch cancel. "
+            "To list them, run distask batch status."
         )
 
 

@@ -1,8 +1,8 @@
-"""Write down what a run would ask, for batches, instead of asking it.
+"""Collect a run's requests for batches instead of sending them.
 
-A batch run is a run again and again: what the store has is read, what is missing is written down and put into batches,
-and when those are back, the same is done once more. Retries of invalid replies and later steps of a row come up by
-themselves, since they are asked for once the reply before them is in the store.
+A batch run repeats a normal run in rounds. Each round reads replies from the store, puts missing requests into batches
+and waits for them. Retries of invalid replies and later steps of a row follow in later rounds, once the store has the
+reply that they depend on.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from distask.runner.stats import Stats
 
 TRIES = 3
-"""Batches that a request is in before its failure is the row's: each may take a day."""
+"""Maximum number of batches to try a request in before its row fails; each batch may take a day."""
 WAITS = Failure("in_batch", "the request is in a batch that is not back yet", "row")
 NOT_ASKED = Failure("not_asked", "the input was changed while batches were waited for: this was not asked", "row")
 ONE_BY_ONE = frozenset({"n_refused", SHORT.kind})
-"""Failures that say that the server takes no n above 1."""
+"""Failures that mean that the server does not support n above 1."""
 
 
 class Deferred:
-    """Answers for calls: "not yet", or how the request failed in a batch.
+    """Answers calls with "not yet" or with the failure of the request in a batch.
 
     Args:
-        ledger: what is in batches, and what failed there.
-        parts: where requests are written down; None where they are not any more.
-        limit: what may be written down; None for all.
-        unwritten: requests that could not be written down, by the keys of their first samples.
+        ledger: tracks requests in batches and their failures.
+        parts: collects requests; None to stop collecting.
+        limit: what may be spent; None for no limit.
+        unwritten: requests that could not be written, by the keys of their first samples.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Deferred:
         unwritten: dict[bytes, Failure] | None = None,
     ) -> None:
         self.waiting: set[int] = set()
-        """The batches that requests of this run are in."""
+        """Batches that contain requests of this run."""
         self.left = 0
-        """Requests that there was no room, or no money, for."""
+        """Number of requests left out for lack of room or budget."""
         self.failed: list[bytes] = []
-        """Keys of requests whose failure is final."""
+        """Keys of requests that failed for good."""
         self.unwritten = {} if unwritten is None else unwritten
         self._ledger = ledger
         self._parts = parts
@@ -65,11 +65,11 @@ class Deferred:
 
     @property
     def collecting(self) -> bool:
-        """Whether requests are written down."""
+        """Whether requests are being collected."""
         return self._parts is not None
 
     def answers(self, target: Target, asked: RowRequest, samples: Sequence[int], attempt: int) -> dict[int, Failure]:
-        """A failure for each of a request's samples."""
+        """Return a failure for each of a request's samples."""
         answers: dict[int, Failure] = {}
         for group in target.client.groups(samples):
             entry = self._ledger.entry(asked.key(group[0], attempt))
@@ -104,7 +104,7 @@ class Deferred:
             return error.failure
 
     def _may_try_again(self, target: Target, asked: RowRequest, entry: Entry) -> bool:
-        """Whether a request that failed in a batch may be answered in the next one."""
+        """Whether to retry a failed request in the next batch."""
         assert entry.failure is not None
         if entry.failure.scope == "retry":
             return True
@@ -124,11 +124,11 @@ class Deferred:
 
 
 class Money:
-    """What `--max-cost` leaves for batches.
+    """The budget that `--max-cost` leaves for batches.
 
     Args:
-        most: USD.
-        stats: where what was spent is counted.
+        most: the limit in USD.
+        stats: counts what was spent.
     """
 
     def __init__(self, most: float, stats: Stats) -> None:
@@ -138,11 +138,11 @@ class Money:
         self._prices: dict[tuple[str, str], Price | None] = {}
 
     def begin(self) -> None:
-        """Nothing is under way: what was planned is counted, or was not spent."""
+        """Start a round: planned costs of the previous round are now either counted or not spent."""
         self._planned = 0.0
 
     def takes(self, request: Request, samples: int, target: Target) -> bool:
-        """Whether there is money for one request more, which is then set aside."""
+        """Reserve the cost of a request if the budget allows it; returns whether it does."""
         kind = (target.endpoint, target.model)
         if kind not in self._prices:
             assert target.llm is not None
@@ -156,7 +156,7 @@ class Money:
 
 
 class NullWriter:
-    """A writer for rows that are nobody's, while requests are collected."""
+    """A writer that discards rows, used while requests are collected."""
 
     partial: Path | None = None
     sha256: str | None = None
@@ -165,13 +165,13 @@ class NullWriter:
         self.notes: list[str] = []
 
     def write(self, row: Row, new: Mapping[str, Any]) -> None:
-        """Write nothing."""
+        """Do nothing."""
 
     def commit(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
     def abort(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
 
 def _final(failure: Failure, tries: int) -> Failure:

@@ -1,6 +1,6 @@
-"""Requests out as batch files, and results in: for a batch that is run elsewhere, by hand or by `vllm run-batch`.
+"""Export requests as batch files and import results, for batches that run elsewhere, such as `vllm run-batch`.
 
-What is written is what a run would ask now; a result is known by its `custom_id`, which is the key of what it answers.
+An export writes the requests that a run would send now. The `custom_id` of a result is the key of its request.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ MISSING = Failure("no_result", "the results have no line for this request", "row
 
 
 class Exported(Struct):
-    """What was written."""
+    """Summary of an export."""
 
     files: list[tuple[Path, int]] = field(default_factory=list)
-    """Each file, and how many requests are in it."""
+    """Each file with its number of requests."""
     rows: int = 0
     stored: int = 0
-    """Replies that the store has already."""
+    """Number of replies that the store already has."""
     waiting: int = 0
-    """Batches that requests of this run are in; those are not written."""
+    """Number of batches that contain requests of this run; these requests are not exported."""
     failures: Counter[str] = field(default_factory=lambda: Stats().failures)
-    """Kind of fault to the rows that can't be asked for."""
+    """Number of rows without a valid request, by kind of error."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know about the data and the requests."""
+    """Messages for the user about the data and the requests."""
 
 
 def export(job: Job, output: Path) -> Exported:
-    """Write the requests of a job that the store has no replies for, in files as large as the config's limits allow.
+    """Write the requests of a job that the store has no replies for, in files that respect the config's limits.
 
     Raises:
-        UsageError: the model is not named, a file is there already, or the spec or the data is wrong.
+        UsageError: the model is not set, a file already exists, or the spec or the data is wrong.
     """
     check_exchange(job)
     rows = job.open_input()
@@ -61,7 +61,7 @@ def export(job: Job, output: Path) -> Exported:
     def place(number: int) -> Path:
         path = output if number == 0 else output.with_name(f"{output.stem}-{number + 1}{output.suffix}")
         if path.exists() and not job.overwrite:
-            raise UsageError(f"{path} is there already; name another with --output, or replace it with --overwrite")
+            raise UsageError(f"{path} already exists; choose another file with --output or replace it with --overwrite")
         return path.with_name(path.name + ".partial")
 
     def full(part: Part) -> None:
@@ -90,25 +90,25 @@ def take_in(
     desk: BatchContext,
     job: Job,
     collect: Callable[[Deferred], object],
-    observe: Callable[[Stats], None] | None = None,  # noqa: ARG001 - what brings replies has this interface
+    observe: Callable[[Stats], None] | None = None,  # noqa: ARG001 - interface of `ReplySource`
     notify: Callable[[str], None] | None = None,
     *,
     files: Sequence[Path],
 ) -> Deferred:
-    """Bring results of files into the store, for `run_here`; what they lack is a failure of its row.
+    """Import results from files into the store, for `run_here`; a row without a result fails.
 
     Raises:
-        InputError: a file is not there, or no line of them answers a request of this job.
-        EndpointError: no request was answered, for a reason that none would have escaped.
+        InputError: a file does not exist, or no line answers a request of this job.
+        EndpointError: all requests failed for the same reason.
     """
     check_exchange(job)
     for path in files:
         if not path.is_file():
-            raise InputError(f"{path}: there is no such file")
+            raise InputError(f"{path}: no such file")
     ledger, results = desk.ledger, Results(desk.store, desk.ledger, desk.stats)
     with submitting(desk.store.path):
         for record in ledger.records(open_only=True):
-            if record.status == IMPORTING:  # of a process that was killed
+            if record.status == IMPORTING:  # left by a killed process
                 ledger.drop(record.number)
         records: list[Record] = []
         parts = Parts(lambda _: None, lambda part: records.append(enter(ledger, job.task.name, part, IMPORTING)))
@@ -126,16 +126,16 @@ def take_in(
     if results.strangers and not results.answers and records:
         raise InputError(
             f"{', '.join(map(str, files))}: no line answers a request of this run; "
-            "is it the same SPEC, --input, --model and --base-url that the requests were written with?"
+            "use the same SPEC, --input, --model and --base-url as in the export"
         )
     if results.strangers and notify is not None:
-        notify(f"{results.strangers:,} lines of the results answer no request of this run that was open")
+        notify(f"{results.strangers:,} result lines don't match an open request of this run")
     return Deferred(ledger, None)
 
 
 def check_exchange(job: Job) -> None:
-    """Raise `UsageError` where requests can't be written for anyone."""
+    """Raise `UsageError` if the config does not support batch files."""
     if job.llm.config.provider not in ("openai", "azure"):
-        raise UsageError(f"batch files are for a server, and {job.llm.config.provider} is none: name another config")
+        raise UsageError(f"batch files need a server; {job.llm.config.provider} is not a server. Choose another config")
     if job.llm.config.model is None:
-        raise UsageError("a batch file says which model is asked: --model NAME, or `model` in the config")
+        raise UsageError("a batch file needs a model name: set --model NAME, or `model` in the config")

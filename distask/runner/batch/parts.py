@@ -1,4 +1,4 @@
-"""Put requests into files that a provider takes as batches: one model and one path each, no larger than it allows."""
+"""Write requests to batch files: one model and one URL path per file, within the provider's size limits."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ MEGABYTE = 1_000_000
 
 
 class Part(Struct):
-    """One batch's requests."""
+    """The requests of one batch."""
 
     llm: Resolved
     endpoint: str
     model: str
     route: Route
     path: Path | None
-    """Their file; None where none is written."""
+    """The request file; None if no file is written."""
     entries: list[Entry] = field(default_factory=list)
     size: int = 0
     file: BinaryIO | None = None
 
 
 class Parts:
-    """Requests on their way into files.
+    """Writes requests to files.
 
     Args:
-        place: gives the file of each part, from its number; None where none is written.
-        full: told of each part when nothing more goes into it.
-        most: requests in a part, where it is fewer than the config says.
-        room: parts that may be written; None for any number.
-        notify: called with each line about what an endpoint is not sent.
+        place: returns the file for a part number; None to write no file.
+        full: called with each complete part.
+        most: maximum number of requests per part, if lower than in the config.
+        room: maximum number of parts; None for no limit.
+        notify: called with a message for each schema keyword that an endpoint is not sent.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class Parts:
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be written."""
+        """Whether more requests can be added."""
         return self._room is None or self._begun <= self._room
 
     def __contains__(self, key: bytes) -> bool:
-        """Whether a request is in a part that is not full."""
+        """Whether a request is in an open part."""
         return key in self._keys
 
     def add(self, target: Target, entry: Entry, request: Request) -> None:
-        """Write a request down; raises `CallFailed` where it can't be, or is larger than a whole file may be."""
+        """Add a request; raises `CallFailed` if it can't be written or exceeds the file size limit."""
         llm = target.llm
         assert llm is not None
         limits = llm.config.limits
@@ -102,12 +102,12 @@ class Parts:
         self._keys.add(entry.key)
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close all open parts."""
         for kind in list(self._open):
             self._close(kind)
 
     def _fitter(self, llm: Resolved) -> SchemaFitter:
-        """What fits schemas to an endpoint; nobody is asked what it is."""
+        """Return the schema fitter of an endpoint, without sending requests to detect its type."""
         endpoint, config = llm.endpoint(), llm.config
         if endpoint not in self._schemas:
             dialect = known_dialect(config) or likely_dialect(config.base_url or "")
@@ -128,12 +128,12 @@ class Parts:
 
 
 def access_of(llm: Resolved) -> dict[str, Any]:
-    """How an endpoint is reached, for a config that is made later: names of variables, never a key."""
+    """Return the settings to connect to an endpoint later; holds names of environment variables, never keys."""
     config = llm.config
     named = config.model_dump(include={"provider", "model", "base_url", "api_key_env", "api_version", "headers"})
     return {name: value for name, value in named.items() if value is not None} | {"api_key_env": config.api_key_env}
 
 
 def is_old_azure(access: dict[str, Any]) -> bool:
-    """Whether an address of Azure is one of those that want an api-version."""
+    """Whether this is an Azure endpoint that needs an `api-version`."""
     return access.get("provider") == "azure" and "api_version" in access

@@ -1,4 +1,4 @@
-"""Put the results of batches into the store, each under the keys that a plain run would have kept it under."""
+"""Store batch results under the same keys as a normal run."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from distask.store import Store
 
 AT_ONCE = 1_000
-"""Results that one commit of the store holds."""
+"""Number of results per commit to the store."""
 
 Answers = dict[bytes, "int | Failure | None"]
-"""A request's key to what became of it, as `Ledger.settle` takes it."""
+"""Outcomes by request key, for `Ledger.settle`."""
 
 
 class Results:
-    """Reads results, and keeps what they bring.
+    """Reads batch results and stores their completions.
 
     Args:
-        store: where completions are kept.
-        ledger: which requests there are.
-        stats: where they are counted.
-        parameters: generation keywords that the requests may have; a refusal of them ends no run.
+        store: stores the completions.
+        ledger: tracks the requests.
+        stats: counts the completions.
+        parameters: generation keywords of the requests; if the server refuses one, the run continues.
     """
 
     def __init__(self, store: Store, ledger: Ledger, stats: Stats, parameters: Collection[str] = ()) -> None:
         self.answers: Answers = {}
         self.fatal: Failure | None = None
-        """The first failure that no request of the endpoint would escape."""
+        """The first failure that affects every request to the endpoint."""
         self.strangers = 0
-        """Lines that answer no request that waits."""
+        """Number of lines that match no open request."""
         self._store = store
         self._ledger = ledger
         self._stats = stats
@@ -53,7 +53,7 @@ class Results:
         self._good = 0
 
     def read(self, files: Iterable[Path], records: Iterable[Record], situation: Situation) -> None:
-        """Read files of results; only requests of these batches are answered."""
+        """Read result files; ignores results of other batches."""
         prices = {r.number: None if r.price is None else Price(**r.price) for r in records}
         group: list[tuple[int | None, list[tuple[bytes, Completion]]]] = []
         for line in _lines(files):
@@ -86,14 +86,14 @@ class Results:
         self.answers[key] = failure
 
     def _judge(self) -> None:
-        """Where all failed the same way, as a plain run's first requests would have, nothing is held against rows."""
+        """If all requests failed the same way, end the run instead of failing every row."""
         if self.fatal is not None or self._good or len(self._ways) != 1:
             return
         count = self._ways.total()
         if count < FIRST:
             return
         first = next(answer for answer in self.answers.values() if isinstance(answer, Failure))
-        if first.scope == "row" and not is_refusal(first, self._parameters):  # the next batch adapts
+        if first.scope == "row" and not is_refusal(first, self._parameters):  # else the next batch adapts
             self.fatal = Failure(
                 first.kind, f"all {count:,} requests failed the same way, as this one: {first.message}", "run"
             )

@@ -1,1 +1,1 @@
-"""One run on many machines: parts of the input, each done by an engine of its own, within limits that all share."""
+"""Run a job on many machines: each part of the input has its own engine, and all engines share the same limits."""

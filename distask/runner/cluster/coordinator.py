@@ -1,7 +1,7 @@
-"""What the engines of one run on many machines know of each other: shares, counts, and whether to stop.
+"""Coordinate the engines of one run on many machines: limits, counts and stopping.
 
-There is one coordinator for a run. An engine's governor sends it a beat twice a second, with its counts, and is told
-its share of the limits; an engine that fails for good stops all of them by it.
+A run has one coordinator. Each engine's governor sends it a heartbeat with its counts twice a second and receives its
+share of the limits. An engine that fails for good stops all others through the coordinator.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 
 BEAT_SECONDS = 0.5
-"""How often an engine is heard of."""
+"""Interval between an engine's heartbeats."""
 
 
-class Stopped(RunError):  # noqa: N818 - it was; the part itself did nothing wrong
-    """The whole run was stopped, from outside or by another part; what was paid for is in the store."""
+class Stopped(RunError):  # noqa: N818 - not an error of this part
+    """The complete run was stopped, by the user or by another part; replies received so far are in the store."""
 
 
 class Told(Struct, frozen=True):
-    """What an engine is told."""
+    """The coordinator's answer to a heartbeat."""
 
     share: float
-    """The fraction of the run's limits that it may use."""
+    """Fraction of the run's limits that the engine may use."""
     stop: str | None = None
-    """Why it is to stop, where it is."""
+    """Why the engine must stop; None to continue."""
 
 
 class Coordinator:
-    """Keeps it all in one process; see the module."""
+    """Holds the state of a run in one process; see the module docstring."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -50,28 +50,28 @@ class Coordinator:
         self._stop: str | None = None
 
     def beat(self, member: str, part: int, stats: Stats) -> Told:
-        """Note a part's counts so far."""
+        """Record a part's counts; returns its share of the limits and whether to stop."""
         self._stats[part] = stats
         return Told(self._shares.beat(member, self._clock()), self._stop)
 
     def leave(self, member: str, part: int, stats: Stats) -> None:
-        """Note a part's last counts; its share is free."""
+        """Record a part's final counts and free its share."""
         stats.in_flight = stats.ceiling = 0
         stats.pace = ""
         self._stats[part] = stats
         self._shares.leave(member)
 
     def stop(self, reason: str) -> None:
-        """Let all engines stop; the first reason stands."""
+        """Stop all engines; only the first reason is kept."""
         self._stop = self._stop or reason
 
     def progress(self) -> Stats:
-        """The counts of all parts together."""
+        """Return the summed counts of all parts."""
         return summed(self._stats.values())
 
 
 def summed(parts: Iterable[Stats]) -> Stats:
-    """The counts of several runs as those of one."""
+    """Sum the counts of several runs."""
     total = Stats()
     for stats in parts:
         for name in Stats.__struct_fields__:
@@ -92,7 +92,7 @@ def summed(parts: Iterable[Stats]) -> Stats:
 
 
 def _together(so_far: list[Count], more: list[Count]) -> list[Count]:
-    """The counts of the same steps, added up."""
+    """Sum the counts of each step."""
     if not so_far or not more:
         return [replace(count) for count in so_far or more]
     counted = ("came", "went", "asked", "failed", "skipped", "reasons")
@@ -103,17 +103,17 @@ def _together(so_far: list[Count], more: list[Count]) -> list[Count]:
 
 
 class Line(Protocol):
-    """A governor's line to the coordinator; it never waits."""
+    """A governor's non-blocking connection to the coordinator."""
 
     def send(self, stats: Stats) -> None:
-        """Send a beat."""
+        """Send a heartbeat."""
 
     def answer(self) -> Told | None:
-        """What was told to the last beat; None while there is no answer."""
+        """Return the answer to the last heartbeat; None if there is none yet."""
 
 
 class Governor:
-    """Keeps one engine within its share; `govern` is called ten times a second, from the engine's loop."""
+    """Keeps one engine within its share; the engine's loop calls `govern` ten times a second."""
 
     def __init__(self, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
         self._line = line
@@ -123,7 +123,7 @@ class Governor:
         self._applied: tuple[float, int] | None = None
 
     def govern(self, shared: Shared) -> None:
-        """Apply what was told; before the first answer, and when none has come for long, no call begins."""
+        """Apply the last answer; starts no calls before the first answer, or when answers stop coming."""
         now = self._clock()
         if self._waits and (told := self._line.answer()) is not None:
             self._waits, self._heard = False, now
@@ -137,7 +137,7 @@ class Governor:
             self._waits, self._sent = True, now
 
     def watching(self, shared: Shared, observe: Callable[[Stats], None] | None) -> Callable[[Stats], None]:
-        """What an engine calls with its counts: it governs, then lets `observe` see them."""
+        """Return the engine's callback for its counts: it governs, then calls `observe`."""
         self.govern(shared)
 
         def watch(stats: Stats) -> None:
@@ -155,11 +155,11 @@ class Governor:
 
 
 LEASE_SECONDS = 20.0
-"""A member that is not heard of for so long is gone: a machine that is lost gives its share back after it."""
+"""Time without a heartbeat after which a member is considered lost and its share is freed."""
 
 
 class Shares:
-    """Who uses which fraction."""
+    """Divides the limits among the members."""
 
     def __init__(self, lease: float = LEASE_SECONDS) -> None:
         self._lease = lease
@@ -168,11 +168,11 @@ class Shares:
 
     @property
     def members(self) -> int:
-        """How many there are."""
+        """Number of members."""
         return len(self._granted)
 
     def beat(self, member: str, now: float) -> float:
-        """The fraction that a member may use until its next beat: an equal one, once the others have made room."""
+        """Return a member's fraction until its next heartbeat: an equal share, once the others have reduced theirs."""
         self._heard[member] = now
         for other, heard in list(self._heard.items()):
             if now - heard > self._lease:
@@ -183,6 +183,6 @@ class Shares:
         return self._granted[member]
 
     def leave(self, member: str) -> None:
-        """Give a member's fraction back."""
+        """Free a member's fraction."""
         self._granted.pop(member, None)
         self._heard.pop(member, None)

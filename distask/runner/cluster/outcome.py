@@ -1,4 +1,4 @@
-"""How a part of a run ended, and the mark beside a part that is whole: another run need not go through it again."""
+"""Record how a part of a run ended, and mark complete parts so that the next run skips them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(Struct):
-    """How a part ended."""
+    """The result of a part."""
 
     number: int
     stats: Stats
@@ -30,11 +30,11 @@ class Outcome(Struct):
     sha256: str | None = None
     bytes: int = 0
     error: str | None = None
-    """Why it could not be done; None where it is whole."""
+    """Why the part failed; None if it is complete."""
 
 
 def whole(job: Job, number: int, result: Result) -> Outcome:
-    """The outcome of a part that is done; it is marked so where all of its generations are good."""
+    """Build the outcome of a complete part; marks the part as done if none of its generations failed."""
     path = _output(job)
     sha256 = orjson.loads(record_path(path).read_bytes())["output"]["sha256"]
     outcome = Outcome(number, result.stats, result.failures, result.notes, sha256, path.stat().st_size)
@@ -47,7 +47,7 @@ def whole(job: Job, number: int, result: Result) -> Outcome:
 
 
 def marked(job: Job) -> Outcome | None:
-    """The outcome of a part that this very job made from the same data, and that is still there; None for any other."""
+    """Return the outcome of a part that the same job already made from the same data; None if there is none."""
     path = _output(job)
     try:
         mark = orjson.loads(_mark(path).read_bytes())
@@ -66,13 +66,13 @@ def marked(job: Job) -> Outcome | None:
 
 
 def _counts(stats: Stats) -> dict[str, int | float | bool]:
-    """What is plainly counted; a part that is marked has no failures."""
+    """Return the numeric counts; a marked part has no failures."""
     values = {n: value for n, value in asdict(stats).items() if n not in ("started", "ended")}
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
 def _told(job: Job) -> str:
-    """A hash of all that makes a part's rows."""
+    """Hash everything that determines a part's rows."""
     config = [(key, value) for key, value, _ in job.llm.show() if not key.startswith("limits.")]
     told = [
         job.task.fingerprint(),

@@ -1,9 +1,9 @@
-"""Where a run on many machines keeps what it makes: a folder of numbered parts, with a manifest.
+"""Manage the output of a run on many machines: a folder of numbered parts with a manifest.
 
-OUT/part-00000.jsonl            the rows, in the order of the input over all parts
-OUT/part-00000.jsonl.run.json   how that part ended
-OUT/manifest.json               the parts and the counts of the whole, written when all is done
-OUT/.distask/                   a store for each part, and the cut of the input that they were made for
+OUT/part-00000.jsonl            rows; all parts together are in input order
+OUT/part-00000.jsonl.run.json   the record of that part
+OUT/manifest.json               the parts and the total counts, written at the end
+OUT/.distask/                   a store for each part, and how the input was split into parts
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ MANIFEST = "manifest.json"
 
 
 class Outputs(Struct, frozen=True):
-    """The folder of one output."""
+    """The folder of an output."""
 
     folder: Path
 
     def check(self, *, overwrite: bool) -> None:
-        """Make the folder; raises `UsageError` where something else is there."""
+        """Create the folder; raises `UsageError` if the path has other contents."""
         if self.folder.is_file():
-            raise UsageError(f"{self.folder} is a file; a run on many machines writes a folder of parts, name another")
+            raise UsageError(f"{self.folder} is a file; --engine ray writes a folder of parts: choose another path")
         strange = [path.name for path in _visible(self.folder) if not path.name.startswith(("part-", MANIFEST))]
         if strange and not overwrite:
-            raise UsageError(f"{self.folder} is no output of distask: it holds {strange[0]}; name another folder")
+            raise UsageError(f"{self.folder} is not a distask output: it contains {strange[0]}; choose another folder")
         try:
             self._private.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise UsageError(f"{self.folder}: can't be written: {error.strerror}") from None
 
     def part(self, number: int) -> Path:
-        """The file of one part's rows."""
+        """Return the path of one part's rows."""
         ending = self.folder.suffix.lower()
         return self.folder / f"part-{number:05d}{ending if ending in WRITERS else '.jsonl'}"
 
     def store(self, number: int) -> StorePlace:
-        """The store of one part."""
+        """Return the store of one part."""
         return StorePlace(self._private / f"part-{number:05d}.db", network=True, earlier=self._earlier)
 
     def prepare(self, parts: Sequence[Part]) -> None:
-        """Make the stores ready for this cut: what was asked under another one is still found, by every part."""
+        """Prepare the stores for these parts; if the input was split differently before, keeps the earlier replies."""
         now = [[[s.file, s.start, s.stop] for s in part.spans] for part in parts]
         plan = self._private / "cut.json"
         with contextlib.suppress(OSError, ValueError):
@@ -70,7 +70,7 @@ class Outputs(Struct, frozen=True):
         _write(plan, now)
 
     def finish(self, parts: Sequence[Part], manifest: Mapping[str, Any]) -> Path:
-        """Write the manifest, and take away parts of an earlier cut."""
+        """Write the manifest and delete parts of an earlier split."""
         kept = {self.part(part.number) for part in parts}
         kept |= {record_path(path) for path in kept}
         for path in _visible(self.folder):

@@ -1,8 +1,8 @@
-"""Run a job over the nodes of a Ray cluster: an engine for each part of the input, the same rows as a local run.
+"""Run a job on a Ray cluster: one engine per part of the input, with the same rows as a local run.
 
-The input, the spec and the output are on storage that every node sees. Ray moves no rows: a node reads its part there,
-and keeps its completions in the part's store beside the output, so that a part which begins again on another node
-asks only for what was under way when the first one was lost. To go on after the driver was killed, run again.
+The input, the spec and the output are on shared storage. Ray moves no rows: a node reads its part from there and keeps
+its completions in the part's store in the output folder. A part that restarts on another node requests only the
+replies that were in flight when the first node was lost. To resume after the driver was killed, run again.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ if TYPE_CHECKING:
     from distask.runner.job import Job
 
 POLL_SECONDS = 0.5
-"""How often the driver asks the coordinator for the counts."""
+"""Interval at which the driver gets the counts from the coordinator."""
 FAULTS_SHOWN = 3
 BUSY_SECONDS = 60.0
-"""How long a part waits for one that writes the same file."""
+"""How long a part waits for another worker that writes the same file."""
 
 
 def run_on_ray(
     job: Job, observe: Callable[[Stats], None] | None = None, notify: Callable[[str], None] | None = None
 ) -> Result:
-    """Run a job on the Ray cluster of `RAY_ADDRESS`, or on one that is started here.
+    """Run a job on the Ray cluster at `RAY_ADDRESS`, or on a new local one.
 
     Args:
-        job: what is done; its output is a folder. Its `workers` run at the same time, or as many as there are CPUs.
-        observe: called with the counts of the whole about twice a second.
-        notify: called with sentences that the user should know.
+        job: the job; its output is a folder. `workers` parts run at a time; the default is the number of CPUs.
+        observe: called with the total counts about twice a second.
+        notify: called with messages for the user.
 
     Raises:
-        UsageError: something is wrong; nothing was asked.
-        RunError: the run ended early; run again to go on.
+        UsageError: the job is wrong; no requests were sent.
+        RunError: the run ended early; run again to resume.
     """
     ray = _ray()
     outputs = _checked(job)
@@ -75,7 +75,7 @@ def run_on_ray(
 
 
 class _Run:
-    """The parts under way."""
+    """The parts of one run."""
 
     def __init__(self, ray: Any, jobs: Sequence[Job], workers: int, observe: Callable[[Stats], None] | None) -> None:
         self._ray = ray
@@ -90,7 +90,7 @@ class _Run:
         self.stats = Stats(total=self._total)
 
     def go(self) -> list[Outcome]:
-        """Do all parts; raises what ended the run."""
+        """Run all parts; raises the error that ended the run."""
         thread = threading.Thread(target=self._collect, name="distask-ray", daemon=True)
         with self._signals():
             thread.start()
@@ -119,15 +119,15 @@ class _Run:
                 num_cpus=1,
             )
             for row in done.iter_rows():
-                outcome: Outcome = pickle.loads(row["outcome"])  # noqa: S301 - our own
+                outcome: Outcome = pickle.loads(row["outcome"])  # noqa: S301 - from our own worker
                 self._outcomes[outcome.number] = outcome
-        except BaseException as error:  # noqa: BLE001 - told by the driver's main thread
+        except BaseException as error:  # noqa: BLE001 - reported by the driver's main thread
             self._fault = error
 
     def _look(self) -> None:
         try:
             seen: Stats = self._ray.get(self._coordinator.progress.remote(), timeout=POLL_SECONDS * 10)
-        except Exception:  # noqa: BLE001 - a coordinator that is busy is asked again
+        except Exception:  # noqa: BLE001 - a busy coordinator is retried
             return
         seen.total, seen.started = self._total, self.stats.started
         self.stats = seen
@@ -143,12 +143,12 @@ class _Run:
         if self._fault is not None:
             return f"Ray: {_cause(self._fault)}"
         if len(self._outcomes) < len(self._jobs):
-            return f"Ray gave back {len(self._outcomes)} of {len(self._jobs)} parts"
+            return f"Ray returned {len(self._outcomes)} of {len(self._jobs)} parts; run again to do the others"
         return None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ctrl-C stops the engines, which finish what is in flight; a second one leaves at once."""
+        """Let Ctrl-C stop the engines after the calls in flight; a second Ctrl-C exits immediately."""
 
         def stop(*_: object) -> None:
             self._interrupts += 1
@@ -166,20 +166,20 @@ class _Run:
 
 
 def _cause(error: BaseException) -> str:
-    """What Ray's error comes from, in a line."""
+    """Return the root cause of a Ray error as one line."""
     while (cause := error.__cause__ or getattr(error, "cause", None)) is not None:
         error = cause
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 class PartRunner:
-    """What a worker of the cluster does: parts, one after the other."""
+    """Runs parts on a cluster worker, one after the other."""
 
     def __init__(self, coordinator: Any) -> None:
         self._coordinator = coordinator
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Do the part that `item["job"]` holds; what it comes to is in `"outcome"`."""
+        """Run the part in `item["job"]`; returns its result under `"outcome"`."""
         job: Job = pickle.loads(item["job"])  # noqa: S301 - our own
         return {"outcome": pickle.dumps(self._outcome(job))}
 
@@ -196,7 +196,7 @@ class PartRunner:
         except Stopped as error:
             seen = error.stats or seen
             outcome = Outcome(number, seen, error=str(error))
-        except Exception as error:  # noqa: BLE001 - told by the driver; raised here, Ray would only say that it was
+        except Exception as error:  # noqa: BLE001 - the driver reports it; Ray would hide the message
             seen = getattr(error, "stats", None) or seen
             why = str(error) if isinstance(error, DistaskError) else f"{type(error).__name__}: {error}"
             outcome = Outcome(number, seen, error=why)
@@ -213,7 +213,7 @@ class PartRunner:
 
 
 def _unless_busy(job: Job) -> Result:
-    """Run a job; a worker that is being killed may hold its output for some seconds more."""
+    """Run a job; waits if a worker that is being killed still holds the output."""
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -225,7 +225,7 @@ def _unless_busy(job: Job) -> Result:
 
 
 class _RayLine:
-    """A governor's line to the coordinator's actor."""
+    """A governor's connection to the coordinator actor."""
 
     def __init__(self, coordinator: Any, member: str, part: int) -> None:
         self._coordinator, self._member, self._part = coordinator, member, part
@@ -242,7 +242,7 @@ class _RayLine:
 
 
 def _coordinator(ray: Any) -> Any:
-    """The coordinator's actor, on the driver's own node: where that is lost, the run is over anyway."""
+    """Start the coordinator actor on the driver's node; if that node is lost, the run ends anyway."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -254,7 +254,7 @@ def _ray() -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise UsageError("--engine ray needs pip install 'distask[ray]'") from None
+        raise UsageError("--engine ray needs Ray: pip install 'distask[ray]'") from None
     return ray
 
 
@@ -273,40 +273,42 @@ def _connected(ray: Any) -> Iterator[None]:
 
 
 def _checked(job: Job) -> Outputs:
-    """The output's folder; raises `UsageError` for what a cluster can't do."""
+    """Check the job and prepare its output folder; raises `UsageError` for options that a cluster does not support."""
     chosen = job.selection
     if not isinstance(job.source, str | Path) or str(job.source) == "-":
-        raise UsageError("--engine ray reads files that every node sees: --input FILE, or a glob")
+        raise UsageError("--engine ray needs input files on shared storage: set --input to a file or a glob")
     if str(job.source).startswith("hf://"):
-        raise UsageError("--engine ray reads files: save the dataset to Parquet or JSON Lines on shared storage first")
+        raise UsageError(
+            "--engine ray can't read hf://: save the dataset as Parquet or JSON Lines on shared storage first"
+        )
     if chosen.shard is not None or chosen.sample is not None:
-        raise UsageError("--engine ray cuts the input itself; leave --shard and --sample out")
+        raise UsageError("--engine ray splits the input itself; remove --shard and --sample")
     if chosen.limit is not None and job.on_bad_row == "skip":
-        raise UsageError("--engine ray can't count --limit past rows that are skipped; leave one of them out")
+        raise UsageError("--engine ray can't combine --limit with --on-bad-row skip; remove one of them")
     if isinstance(job.task, Pipeline) and len(job.task.segments) > 1:
         raise UsageError(
-            f"the task {job.task.name} has a step that waits for all rows, and no node sees all of them: "
+            f"the task {job.task.name} has a step that waits for all rows, which --engine ray does not support; "
             "run it without --engine ray"
         )
     if job.batch:
-        raise UsageError("--engine ray and --batch are two ways to run; leave one of them out")
+        raise UsageError("--engine ray and --batch can't be combined; remove one of them")
     if job.max_cost is not None:
-        raise UsageError("--max-cost is not shared by the engines of a cluster; leave it out, or run without --engine")
+        raise UsageError("--engine ray does not support --max-cost; remove one of them")
     if job.output is None or job.output == "-" or is_remote(job.output):
-        raise UsageError("--engine ray writes a folder of parts that every node sees: --output FOLDER")
+        raise UsageError("--engine ray needs an output folder on shared storage: set --output FOLDER")
     outputs = Outputs(Path(job.output).absolute())
     outputs.check(overwrite=job.overwrite)
     return outputs
 
 
 class _CountedPart(Part, frozen=True):
-    """A part whose rows are counted."""
+    """A part with its number of rows."""
 
     rows: int = 0
 
 
 def _parts(ray: Any, job: Job) -> list[_CountedPart]:
-    """The parts that hold chosen rows."""
+    """Return the parts that contain selected rows."""
     found = cut(str(Path(job.source).absolute()))
     counting = ray.remote(num_cpus=1, max_retries=5)(count)
     counts: list[Counted] = ray.get([counting.remote(part, job.reading) for part in found])
@@ -337,12 +339,12 @@ def _job_of(job: Job, part: _CountedPart, outputs: Outputs) -> Job:
 
 
 def _examine(ray: Any, jobs: Sequence[Job]) -> None:
-    """Scan all parts before any of them asks; raises `UsageError` with the first faults."""
+    """Scan all parts before any of them sends requests; raises `UsageError` with the first errors."""
     examining = ray.remote(num_cpus=1, max_retries=5)(_faults)
     found = [fault for fault in ray.get([examining.remote(pickle.dumps(job)) for job in jobs]) if fault is not None]
     if found:
         shown = list(dict.fromkeys(found))[:FAULTS_SHOWN]
-        more = f"\nand the same in other parts: {len(found)} of {len(jobs)}" if len(found) > len(shown) else ""
+        more = f"\n{len(found)} of {len(jobs)} parts have errors" if len(found) > len(shown) else ""
         raise UsageError("\n".join(shown) + more)
 
 

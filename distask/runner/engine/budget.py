@@ -1,4 +1,4 @@
-"""Keep a run below what it may cost: a call begins only where even its longest reply fits in what is left."""
+"""Enforce the cost limit of a run: a call starts only if its longest possible reply fits the remaining budget."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ if TYPE_CHECKING:
     from distask.runner.stats import Stats
 
 UNLIMITED_REPLY = 4_096
-"""Output tokens that are reckoned with for a request without max_tokens, until a longer reply was seen."""
+"""Assumed output tokens for a request without max_tokens, until a longer reply arrives."""
 MARGIN = 1.1
-"""On the estimate of a chat's tokens, once replies have said how far the estimates are off."""
+"""Safety factor for estimated prompt tokens, once replies show how far off the estimates are."""
 FIRST_MARGIN = 2.0
-"""Before that."""
+"""Safety factor before the first reply."""
 
 
 FIRST_SHARE = 0.25
-"""Of the limit, for the calls that begin before any reply says what the server bills."""
+"""Share of the limit for calls that start before the first reply shows what the server bills."""
 
 
-class CostReached(RunError):  # noqa: N818 - it was; nothing went wrong
-    """The next request might cost more than `--max-cost` leaves; what was paid for is in the store."""
+class CostReached(RunError):  # noqa: N818 - not an error
+    """The next request may exceed `--max-cost`; replies received so far are in the store."""
 
     kind = "max_cost"
 
 
 class Budget:
-    """What a run may spend, in USD.
+    """The budget of a run, in USD.
 
-    A call reserves the most that it can cost and gives back what it did not. One that does not fit waits for calls in
-    flight, which may give back enough; where none is in flight, the run ends.
+    A call reserves its maximum cost and gives back what it does not spend. A call that does not fit waits for calls in
+    flight, which may give back enough. If none is in flight, the run ends.
 
-    A server that sends costs may bill more than the price says, as a gateway with a fee does. What calls reserve is
-    scaled accordingly, and until the first reply tells, they reserve only a part of the limit.
+    A server that reports costs may bill more than the price, such as a gateway with a fee. Reservations are scaled
+    accordingly. Until the first reply, calls can reserve only a part of the limit.
     """
 
     def __init__(self, most: float, stats: Stats) -> None:
         self.most = most
         self._stats = stats
         self._reserved = 0.0
-        """By the price, without the surcharge."""
+        """Reserved USD at the listed price, without the surcharge."""
         self._has_replies = False
         self._given_back = asyncio.Event()
         self._longest = UNLIMITED_REPLY
         self._off: float | None = None
-        """The largest ratio of a chat's tokens to their estimate."""
+        """The largest ratio of actual to estimated prompt tokens."""
         self._surcharge = 1.0
-        """The largest ratio of a cost that the server sent to the cost by the price."""
+        """The largest ratio of a cost reported by the server to the cost at the listed price."""
 
     async def reserve(self, request: Request, samples: int, price: Price) -> float:
-        """The USD that are set aside for a call, by the price; raises `CostReached`."""
+        """Reserve the maximum cost of a call; returns it in USD at the listed price, or raises `CostReached`."""
         while True:
             amount = self.most_of(request, samples, price)
             if self._fits(amount):
@@ -73,9 +73,9 @@ class Budget:
             await self._given_back.wait()
 
     def give_back(self, amount: float, request: Request, completions: Sequence[Completion], price: Price) -> None:
-        """The call has ended, and what it cost is counted."""
+        """Release the reservation of a call that has ended and whose cost is counted."""
         self._reserved -= amount
-        if self._reserved < 1e-12:  # what floating point leaves
+        if self._reserved < 1e-12:  # rounding error
             self._reserved = 0.0
         self._has_replies = self._has_replies or bool(completions)
         for completion in completions:
@@ -88,7 +88,7 @@ class Budget:
         self._given_back.set()
 
     def most_of(self, request: Request, samples: int, price: Price) -> float:
-        """The most USD that a call can cost by the price."""
+        """Return the maximum cost of a call in USD, at the listed price."""
         margin = FIRST_MARGIN if self._off is None else max(1.0, self._off) * MARGIN
         asked = estimate_tokens(request.messages) * margin
         replied = (request.max_tokens or self._longest) * samples
@@ -101,11 +101,11 @@ class Budget:
         return self._stats.cost + reserved * self._surcharge <= self.most
 
     def _told(self, request: Request, amount: float) -> str:
-        """Why the run ends; for a request without a limit also what it was reckoned with."""
+        """Explain why the run ends; for a request without max_tokens, includes the assumed reply length."""
         spent = f"{money(self._stats.cost)} of {money(self.most)} (--max-cost) is spent"
         if request.max_tokens is not None:
             return f"the next request may cost {money(amount)}, and {spent}"
         return (
-            f"the next request may cost {money(amount)}, with a reply of {self._longest:,} tokens, since it has no "
-            f"max_tokens (--set llm.max_tokens=500 sets one); and {spent}"
+            f"the next request may cost {money(amount)} (it has no max_tokens, so its reply may have "
+            f"{self._longest:,} tokens; set a limit with --set llm.max_tokens=500), and {spent}"
         )

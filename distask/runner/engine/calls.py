@@ -1,6 +1,7 @@
-"""Take one row through one task: render it, look in the store, ask for what is missing, read the replies.
+"""Process one row with one task: render it, check the store, request missing replies and parse them.
 
-Which failure ends what was decided in `llm.retry`; what becomes of an invalid reply is the spec's `on_invalid`.
+`llm.retry` decides whether a failure ends a call or the run. The spec's `on_invalid` decides how to handle invalid
+replies.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FEEDBACK = "That reply can't be used: {error}. Reply again, to the same request, in the format it asks for."
-"""What the model is told with `on_invalid: {feedback: true}`."""
+"""Message to the model with `on_invalid: {feedback: true}`."""
 
 
 class Pending(Struct, frozen=True):
-    """A row of which the store does not have every reply."""
+    """A row with replies that are not in the store."""
 
     values: Mapping[str, Any]
     index: Index
@@ -46,15 +47,15 @@ class Pending(Struct, frozen=True):
 
 
 class Calls:
-    """One task's calls.
+    """Makes the calls of one task.
 
     Args:
-        task: what is done to each row.
-        num_generations: replies for each row.
-        target: whom to ask.
-        store: where completions are kept, None for nowhere.
-        shared: the run's counts and its end.
-        fallback: whom to ask last where no reply can be used (`on_invalid.fallback`).
+        task: the task.
+        num_generations: number of replies per row.
+        target: the model and endpoint to use.
+        store: stores completions; None to store nothing.
+        shared: the run's shared state.
+        fallback: the model to use if no reply is valid (`on_invalid.fallback`).
     """
 
     def __init__(
@@ -82,12 +83,12 @@ class Calls:
                     endpoint_target.client.adapter.remember(store)
 
     def look_ahead(self, asked: Sequence[RowRequest]) -> None:
-        """Look at once for what the store has of requests that are begun next; where each has one key."""
+        """Prefetch the stored replies of the next requests, if each has one key."""
         if self._store is not None and len(self.samples) == 1 and asked:
             self._store.look_ahead([each.key(0) for each in asked])
 
     def begin(self, values: Mapping[str, Any], index: Index, asked: RowRequest) -> list[Generation] | Pending:
-        """The generations, where the store has all that they need; or what is to be finished."""
+        """Return the generations if the store has every reply that they need, else a pending row."""
         found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}
         if found:
             self._target.client.adapter.note(asked.request)
@@ -100,7 +101,7 @@ class Calls:
         return Pending(values, index, asked, found)
 
     async def finish(self, pending: Pending) -> list[Generation]:
-        """Ask for what is missing; raises what ends the run."""
+        """Request the missing replies; raises errors that end the run."""
         asked, found = pending.asked, pending.found
         missing = [s for s in self.samples if s not in found]
         try:
@@ -109,18 +110,18 @@ class Calls:
             if self._asks_again and any(g.error is not None for g in generations):
                 again = [partial(self._asked_again, pending, s, generations[s]) for s in self.samples]
                 generations = await together(again)
-        except CallFailed as error:  # the run's own: a row's are answers
+        except CallFailed as error:  # ends the run; failures of a row are in `answers`
             failure = error.failure
             told = failure.message if failure.mend is None else f"{failure.message}\n{failure.mend}"
             raise EndpointError(told) from None
         return generations
 
     def refused(self, error: RowError, messages: list[Message] | None = None) -> list[Generation]:
-        """The generations of a row that can't be asked for."""
+        """Return failed generations for a row without a valid request."""
         return [Generation(self._target.model, messages, error=error) for _ in self.samples]
 
     def count(self, place: str, generations: Sequence[Generation]) -> None:
-        """Count how a row's generations ended; one that may not fail ends the run."""
+        """Count how a row's generations ended; with `then: fail`, an invalid reply ends the run."""
         stats, then = self._shared.stats, self.task.spec.on_invalid.then
         for sample, generation in enumerate(generations):
             stats.generations += 1
@@ -135,7 +136,7 @@ class Calls:
                 said = f"{place}: {error.message} (the spec says `on_invalid: {{then: fail}}`)"
                 self._shared.halt(RunError(said))
 
-    # Asking
+    # Requests
 
     def _stored(self, asked: RowRequest, sample: int, attempt: int = 0) -> Completion | None:
         if self._store is None:
@@ -148,7 +149,7 @@ class Calls:
         return self._ask(self._target, asked, missing)
 
     async def _shared_answers(self, asked: RowRequest, missing: list[int]) -> dict[int, Completion | Failure]:
-        """Those of a request whose equals have the same replies: one of them asks, the others wait for it."""
+        """Share replies among equal requests: one of them is sent, the others wait for it."""
         key = asked.fingerprint, tuple(missing)
         first = self._equal.get(key)
         if first is not None:
@@ -162,7 +163,7 @@ class Calls:
             del self._equal[key]
 
     def _generation(self, pending: Pending, sample: int, answer: Completion | Failure) -> Generation:
-        """What a sample's answer becomes at first."""
+        """Build the first generation from a sample's answer."""
         request = pending.asked.request
         if isinstance(answer, Failure):
             return Generation(request.model, request.messages, error=RowError(answer.kind, answer.message))
@@ -171,8 +172,8 @@ class Calls:
         return generation
 
     async def _asked_again(self, pending: Pending, sample: int, generation: Generation) -> Generation:
-        """A reply that can be used, where the first one can't: as often as the spec says, and then the fallback's."""
-        if generation.completion is None:  # no reply came
+        """Retry an invalid reply as often as the spec says, then use the fallback."""
+        if generation.completion is None:  # no reply
             return generation
         asked, policy = pending.asked, self.task.spec.on_invalid
         for attempt in range(1, policy.retry + 1):
@@ -196,18 +197,18 @@ class Calls:
         stored = self._stored(asked, sample, attempt)
         if stored is None:
             kind = before.error and before.error.kind
-            log.info("row %s: the reply can't be used (%s), and is asked for again", pending.index, kind)
+            log.info("row %s: the reply is invalid (%s); retrying", pending.index, kind)
             answer = (await self._ask(target, asked, [sample], attempt))[sample]
             self._shared.stats.invalid_retries += 1
         else:
             target.client.adapter.note(asked.request)
             answer = stored
             self._shared.stats.reused([stored])
-        if isinstance(answer, Failure):  # the reply from before says more
+        if isinstance(answer, Failure):  # the previous reply is more useful
             return before
         generation = self._read(pending.values, pending.index, asked.request, answer)
         usage, paid = total(before.usage, generation.usage), before.paid or stored is None
-        if generation.columns is None and before.columns is not None:  # some entries of its lists can be used
+        if generation.columns is None and before.columns is not None:  # some of its list entries are valid
             generation = before
         generation.usage, generation.paid = usage, paid
         return generation
@@ -215,7 +216,7 @@ class Calls:
     async def _ask(
         self, target: Target, asked: RowRequest, samples: Sequence[int], attempt: int = 0
     ) -> dict[int, Completion | Failure]:
-        """A completion, or the row's failure, for each of `samples`; what the server leaves out is asked for again."""
+        """Get a completion or a failure for each of `samples`; repeats the request if the server sends too few."""
         if (deferred := self._shared.deferred) is not None and target.has_batches:
             return {**deferred.answers(target, asked, samples, attempt)}
         answers: dict[int, Completion | Failure] = {}
@@ -234,7 +235,7 @@ class Calls:
     async def _call(
         self, target: Target, asked: RowRequest, samples: Sequence[int], attempt: int
     ) -> dict[int, Completion | Failure]:
-        """One call, counted: what came back is in the store before anyone counts it as done."""
+        """Make and count one call; stores the replies before they count as done."""
         request, price, budget = asked.seeded(samples[0], attempt), target.price, self._shared.budget
         keep = partial(self._keep, asked, samples, attempt) if self._store is not None and target.keep else None
         try:
@@ -258,7 +259,7 @@ class Calls:
         samples: Sequence[int],
         keep: Keep | None,
     ) -> list[Completion]:
-        """A call of which what it may cost is set aside while it goes on."""
+        """Make one call with its maximum cost reserved in the budget."""
         aside = await budget.reserve(request, len(samples), price)
         completions: list[Completion] = []
         try:
@@ -290,7 +291,7 @@ class Calls:
 
 
 async def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The results of all; one alone costs no task. Where one raises, the others are still waited for: they are paid."""
+    """Run calls concurrently; if one raises, still waits for the others, since they are paid for."""
     if len(calls) == 1:
         return [await calls[0]()]
     results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)

@@ -1,8 +1,8 @@
-"""Take rows to output rows, many at a time, in their order.
+"""Process many rows concurrently and write the output in input order.
 
-One event loop. Reading waits while the window of rows is full, which is bounded in rows and in bytes, so memory is
-bounded by the window; a row that is finished before its turn waits in it. What is done to a row is its `Work`; the
-engine knows no task.
+The engine uses one event loop. Finished rows are buffered in a window until every earlier row is written. The window
+is limited in rows and bytes, which bounds memory: reading pauses while it is full. The `Work` object processes the
+rows, so the engine does not depend on the task.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ if TYPE_CHECKING:
     from distask.runner.stats import Stats
 
 WINDOW = 64
-"""Rows in the window, for each call that may be in flight: a call of 64 times the usual length holds nothing up."""
+"""Rows in the window per concurrent call: a call may take 64 times as long as usual without blocking others."""
 READ_AHEAD = 2
-"""Rows being asked for, for each call that may be in flight."""
+"""Active rows per concurrent call."""
 MOST_BYTES = 128 << 20
-"""Bytes of the rows in the window with their requests and replies, beyond which no row is begun."""
+"""Maximum bytes of rows, requests and replies in the window; no row starts beyond that."""
 READ_BATCH_ROWS = 32
-"""Rows that are read at a time, in a thread, and begun before the loop sees to anything else."""
+"""Number of rows to read at a time, in a thread, and to start in one turn of the event loop."""
 READ_BATCH_BYTES = 4 << 20
-"""About how many bytes they hold at the most, where rows are large."""
+"""Approximate maximum bytes per batch of rows."""
 DRAIN_SECONDS = 10.0
-"""How long Ctrl-C waits for what is in flight."""
+"""How long Ctrl-C waits for calls in flight."""
 TICK_SECONDS = 0.1
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that end a run in order: Ctrl-C, a scheduler's, that of a terminal that was closed."""
+"""Signals that stop a run cleanly: Ctrl-C, termination by a scheduler, a closed terminal."""
 
 OutputRow = tuple["Row", dict[str, Any]]
-"""A row to be written: the row it comes from, and the columns that are added to it."""
+"""A row to write: the input row and the columns added to it."""
 
 
 class PendingRow(Struct, frozen=True):
-    """The output rows of an input row that has something to wait for."""
+    """An input row whose output rows are not ready yet."""
 
     finish: Callable[[], Coroutine[Any, Any, list[OutputRow]]]
     size: int
-    """Bytes that are held meanwhile beside the row."""
+    """Bytes held in the meantime, in addition to the row."""
 
 
 class Work(Protocol):
-    """What is done to rows."""
+    """Processes rows."""
 
     def begin(self, rows: Sequence[Row]) -> Iterable[list[OutputRow] | PendingRow]:
-        """The output rows of each input row, or what gives them later; called in the order of the rows."""
+        """Return the output rows of each input row, or a pending row; called in input order."""
 
 
-class Interrupted(RunError):  # noqa: N818 - it was; nothing went wrong
-    """The run was stopped from outside; what was paid for is in the store."""
+class Interrupted(RunError):  # noqa: N818 - not an error
+    """The run was interrupted; replies received so far are in the store."""
 
     exit_code = 130
     kind = "interrupted"
@@ -74,21 +74,21 @@ class _Slot(Struct):
     """A row's place in the window."""
 
     size: int
-    """Bytes of the row, and of all that is held for it."""
+    """Bytes of the row and of everything held for it."""
     done: bool = False
     rows: list[OutputRow] = field(default_factory=list)
 
 
 class Engine:
-    """One run over rows.
+    """Runs work over rows.
 
     Args:
-        work: what is done to each row.
-        shared: the run's counts and its end.
-        concurrency: calls that may be in flight at the most.
-        observe: called about ten times a second, and at the end, with the counts.
-        first: whether its rows are those of the run; else they come from an engine before it.
-        last: whether its rows out are those of the run; else they go to an engine after it.
+        work: processes each row.
+        shared: the run's shared state.
+        concurrency: maximum number of concurrent calls.
+        observe: called with the counts about ten times a second, and at the end.
+        first: whether it reads the run's input; if not, its rows come from another engine.
+        last: whether it writes the run's output; if not, its rows go to another engine.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Engine:
         self._window_size = max(WINDOW * concurrency, 256)
         self._most_active = max(READ_AHEAD * concurrency, 32)
         self._held = 0
-        self._breath = 1  # until it is known how large rows are
+        self._breath = 1  # until the size of rows is known
         self._active: set[asyncio.Task[None]] = set()
         self._room: asyncio.Future[None] | None = None
         self._interrupts = 0
@@ -118,10 +118,10 @@ class Engine:
         shared.on_halt = self._wake
 
     async def run(self, rows: Iterable[Row], writer: Writer) -> None:
-        """Do all rows.
+        """Process all rows.
 
-        The output is whole under its name after it; or the reason why not is raised, and `OUT.partial` holds what
-        is done.
+        On success, the output is complete under its final name. Otherwise, raises the error, and `OUT.partial` has the
+        finished rows.
         """
         shared = self._shared
         ticker = asyncio.create_task(self._tick())
@@ -151,23 +151,23 @@ class Engine:
             await self._feed(rows, writer)
             await self._drain(writer)
             self._flush(writer)
-        except Exception as error:  # noqa: BLE001 - whatever it is: what is under way is paid for, and is kept
+        except Exception as error:  # noqa: BLE001 - keep replies in flight: they are paid for
             self._shared.halt(self._of_the_run(error))
             await self._drain(writer)
             if not isinstance(error, OutputError):
                 self._flush(writer)
 
     def _of_the_run(self, error: Exception) -> Exception:
-        """A file that can be read no more after rows of it were asked for is no wrong usage."""
+        """Turn a usage error after the first call into a run error: the input failed during the run."""
         self._shared.count_calls()
         if isinstance(error, UsageError) and self._stats.calls:
             return RunError(str(error))
         return error
 
     async def _committed(self, writer: Writer) -> bool:
-        """Make the output whole; a table may take long. Whether it is: a second interrupt waits for it no longer.
+        """Complete the output, which may take long for a table; returns False after a second interrupt.
 
-        A first one has nothing left to stop. The thread is one that the end of the process does not wait for.
+        The first interrupt has no effect here. The process can exit without waiting for the thread.
         """
         ended: Future[None] = Future()
         ended.set_running_or_notify_cancel()
@@ -175,7 +175,7 @@ class Engine:
         def commit() -> None:
             try:
                 writer.commit()
-            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            except BaseException as error:  # noqa: BLE001 - raised by the await
                 ended.set_exception(error)
             else:
                 ended.set_result(None)
@@ -207,7 +207,7 @@ class Engine:
                     await self._wait_for_room(writer)
 
     def _begin(self, rows: Sequence[Row]) -> None:
-        """Only a row with something to wait for becomes a task of the loop."""
+        """Start rows; creates a task only for a pending row."""
         loop, held = asyncio.get_running_loop(), self._held
         for row, begun in zip(rows, self._work.begin(rows), strict=True):
             slot = _Slot(row.size)
@@ -225,7 +225,7 @@ class Engine:
     async def _finish(self, slot: _Slot, row: Row, later: PendingRow) -> None:
         try:
             made = await later.finish()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the run, not the loop
+        except Exception as error:  # noqa: BLE001 - any error ends the run, not the loop
             self._shared.halt(error)
             return
         self._held -= slot.size
@@ -242,7 +242,7 @@ class Engine:
         )
 
     async def _wait_for_room(self, writer: Writer) -> None:
-        """Wait until a good part of the rows under way is done, so that rows are begun some at a time."""
+        """Wait until a quarter of the active rows are done, so that rows start in groups."""
         while self._shared.error is None:
             self._flush(writer)
             if len(self._active) <= self._most_active * 3 // 4 and not self._full():
@@ -261,7 +261,7 @@ class Engine:
             self._room.set_result(None)
 
     async def _drain(self, writer: Writer) -> None:
-        """Wait for the rows under way: to their end, or after an interrupt for some seconds."""
+        """Wait for the active rows to finish; after an interrupt, waits at most `DRAIN_SECONDS`."""
         loop = asyncio.get_running_loop()
         until: float | None = None
         while self._active:
@@ -276,7 +276,7 @@ class Engine:
                 self._flush(writer)
 
     def _flush(self, writer: Writer) -> None:
-        """Write the rows whose turn it is; once the run has an error, every row that is done."""
+        """Write finished rows in order; after an error, writes every finished row."""
         window = self._window
         while window and (window[0].done or self._shared.error is not None):
             slot = window.popleft()
@@ -289,12 +289,12 @@ class Engine:
                 if self._first and self._last:
                     self._stats.lay(len(slot.rows))
 
-    # Ends from outside
+    # Interrupts
 
     def _interrupt(self) -> None:
         self._interrupts += 1
         self._stats.stopping = True
-        self._tell()  # first, while in flight is only what was sent
+        self._tell()  # before the halt changes the calls in flight
         self._shared.halt(Interrupted("interrupted"))
         if self._interrupts > 1:
             for task in self._active:
@@ -306,7 +306,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         caught: list[signal.Signals] = []
         for number in STOPS:
-            if signal.getsignal(number) == signal.SIG_IGN:  # as nohup does, and a shell to what is in its background
+            if signal.getsignal(number) == signal.SIG_IGN:  # nohup, or a background job of a shell
                 continue
             try:
                 loop.add_signal_handler(number, self._interrupt)
@@ -332,7 +332,7 @@ class Engine:
 
 
 async def _batches(rows: Iterable[Row]) -> AsyncIterator[list[Row]]:
-    """Read in a thread, so that a slow disk or a far server holds up nothing else."""
+    """Read in a thread, so that a slow disk or a remote server does not block the event loop."""
     iterator = iter(rows)
     while batch := await asyncio.to_thread(_read_batch, iterator):
         yield batch

@@ -1,4 +1,4 @@
-"""Find the rows whose chat is longer than the model's context, while the data is read through before the run."""
+"""Find rows whose chat exceeds the model's context, during the scan of the data before the run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 PLACES_KEPT = 3
 CHARACTERS_PER_TOKEN = 2
-"""A row of fewer characters than this for each token of the context is not rendered: hardly any can be too long."""
+"""Rows with fewer characters than this per context token are not rendered, since they are almost never too long."""
 
 
 class LongRows:
-    """Looks at rows; `context` is the model's, in tokens, None where nobody knows it."""
+    """Counts rows that are too long; `context` is the model's context in tokens, None if unknown."""
 
     def __init__(self, task: Task, context: int | None) -> None:
         self.context = context
@@ -26,7 +26,7 @@ class LongRows:
         self._places: list[str] = []
 
     def look(self, row: Row) -> None:
-        """Count the row where its chat is too long."""
+        """Count the row if its chat is too long."""
         assert self.context is not None
         if _characters(row) < self.context * CHARACTERS_PER_TOKEN:
             return
@@ -40,7 +40,7 @@ class LongRows:
                 self._places.append(f"{row.place} (about {tokens:,} tokens)")
 
     def told(self) -> str:
-        """The sentence for the user."""
+        """Return the warning for the user."""
         more = f" and {self.count - len(self._places):,} more" if self.count > len(self._places) else ""
         rows = "1 row is" if self.count == 1 else f"{self.count:,} rows are"
         return (

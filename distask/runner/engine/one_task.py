@@ -1,4 +1,4 @@
-"""A run of one task: an input row becomes its output rows by one call's generations."""
+"""Run a single task: each input row becomes output rows from the generations of one request."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class OneTask:
-    """What the engine does to each row of such a run.
+    """The engine's work for each row of a single task.
 
     Args:
         calls: the task's calls.
-        target: whom they ask.
+        target: the model and endpoint that they use.
         shape: how generations become rows.
     """
 
@@ -38,7 +38,7 @@ class OneTask:
         self._requests = Requests(calls.task, target)
 
     def begin(self, rows: Sequence[Row]) -> Iterator[list[OutputRow] | PendingRow]:
-        """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
+        """Return the output rows, or pending rows where replies are not in the store."""
         wanted = [self._asked(row) for row in rows]
         self._calls.look_ahead([asked for asked in wanted if isinstance(asked, RowRequest)])
         return map(self._begun, rows, wanted)
@@ -74,7 +74,7 @@ class OneTask:
 def taken_over(
     row: Row, new: list[dict[str, Any]], taken: Sequence[str], metadata_column: str
 ) -> tuple[Row, list[dict[str, Any]]]:
-    """A row that an earlier task made: its metadata is joined to the new one, its model's name goes in there too."""
+    """Merge the metadata and the model name of an earlier task into the new metadata."""
     earlier = flat_metadata(row.values.get(metadata_column))
     if MODEL_COLUMN in taken:
         earlier["input_model_name"] = row.values[MODEL_COLUMN]
@@ -88,7 +88,7 @@ def taken_over(
 
 
 def flat_metadata(metadata: Any) -> dict[str, Any]:
-    """Earlier metadata as one mapping; that of grouped generations, a list of mappings, as a mapping to lists."""
+    """Return earlier metadata as one mapping; for grouped generations, as a mapping to lists."""
     if isinstance(metadata, dict):
         return dict(metadata)
     if not isinstance(metadata, list) or not all(isinstance(each, dict) for each in metadata):

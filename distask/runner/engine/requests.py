@@ -1,4 +1,4 @@
-"""Make the request of a row, and know it again: in a run, in a plan, and the next time."""
+"""Build the request of a row and its store key, which is the same in every run and plan."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 SEEDS_APART = 10_007
-"""Between the seeds of a request's attempts: more than it has samples."""
+"""Distance between the seeds of a request's attempts: more than the number of samples."""
 ATTEMPTS_APART = 101
-"""Between those of equal rows: more than there are attempts."""
+"""Distance between the seeds of equal rows, in attempts: more than the number of attempts."""
 
 
 class Client(Protocol):
-    """What the engine needs of a client; `distask.llm.client` is the real one."""
+    """The client interface that the engine needs; `distask.llm.client` implements it."""
 
     calls: int
     retries: int
@@ -39,18 +39,18 @@ class Client(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """Calls under way."""
+        """Number of calls in flight."""
 
     @property
     def ceiling(self) -> int:
-        """How many calls may be under way."""
+        """Maximum number of calls in flight."""
 
     @property
     def pace_reason(self) -> str:
-        """What holds calls back, beside the user's limits; empty where nothing does."""
+        """What slows calls down, apart from the user's limits; empty if nothing does."""
 
     def groups(self, samples: Sequence[int]) -> list[list[int]]:
-        """Which samples are asked in one call."""
+        """Group the samples to request in one call each."""
 
     async def ask(
         self,
@@ -58,32 +58,32 @@ class Client(Protocol):
         samples: Sequence[int],
         keep: Callable[[list[Completion]], Awaitable[None]] | None = None,
     ) -> list[Completion]:
-        """At least one completion, for the first of `samples`; raises `CallFailed`.
+        """Request completions; returns at least one, in the order of `samples`. Raises `CallFailed`.
 
-        A call is in flight until `keep` has kept what it brought.
+        A call is in flight until `keep` has stored its completions.
         """
 
     def stop(self, failure: Failure) -> None:
-        """Let no call begin any more: each raises `CallFailed(failure)`."""
+        """Stop starting calls: each new call raises `CallFailed(failure)`."""
 
     def share(self, fraction: float) -> None:
-        """Keep to a fraction of its limits; 0 lets no call begin."""
+        """Use only a fraction of the limits; 0 starts no calls."""
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
 
 
 class Target:
-    """Whom requests go to, and what is asked for.
+    """The endpoint, model and generation settings for requests.
 
     Args:
-        connect: makes the client, which is done when it is needed first.
+        connect: creates the client on first use.
         endpoint: the server's base URL, or "offline".
-        model: the model that is asked.
+        model: the model's name.
         generation: keywords of every request.
-        keep: whether replies go into the store; those of the offline provider cost nothing and don't.
-        price: what its tokens cost; None where nobody says.
-        llm: the config that all of it comes from, where there is one.
+        keep: whether to store replies; False for the offline provider, whose replies are free.
+        price: the price of its tokens; None if unknown.
+        llm: the config of the target, if it has one.
         fixed: keywords that the user set; see `Request`.
     """
 
@@ -110,12 +110,12 @@ class Target:
 
     @property
     def has_batches(self) -> bool:
-        """Whether it is a server, which may have Batches; a model in this process has none."""
+        """Whether it is a server, which may have a batch API; a model in this process has none."""
         return self.llm is not None and self.llm.config.provider in ("openai", "azure")
 
     @cached_property
     def client(self) -> Client:
-        """Who asks."""
+        """The client, created on first use."""
         return self._connect()
 
     def request(
@@ -126,9 +126,9 @@ class Target:
         route: Route = "chat",
         needed: Mapping[str, str] | None = None,
     ) -> Request:
-        """The request for one chat; the row's own keywords win over the generation defaults.
+        """Build the request for one chat; the row's own keywords override the generation defaults.
 
-        `needed` has the keywords that the task can't do without; see `Request.fixed`.
+        `needed` has the keywords that the task requires; see `Request.fixed`.
         """
         return Request(
             self.endpoint,
@@ -142,7 +142,7 @@ class Target:
 
 
 def merged(defaults: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """Generation keywords with others laid over them; `extra_body` is joined, not replaced."""
+    """Merge keywords into generation defaults; `extra_body` is merged, not replaced."""
     if not keywords:
         return defaults
     joined = {**defaults, **keywords}
@@ -152,7 +152,7 @@ def merged(defaults: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]
 
 
 class RowRequest(Struct):
-    """A row's request and its place among equal ones."""
+    """A row's request and its occurrence number among equal requests."""
 
     request: Request
     fingerprint: bytes
@@ -162,10 +162,10 @@ class RowRequest(Struct):
     size: int = 0
     """Bytes of the request."""
     _first: bytes | None = None
-    """The key of the first sample, once it was made: it is looked up, and kept."""
+    """Cached key of the first sample, which is used twice: to look up and to store the reply."""
 
     def key(self, sample: int, attempt: int = 0) -> bytes:
-        """The store's key of one sample."""
+        """Return the store key of one sample."""
         is_first = not (sample or attempt)
         if is_first and self._first is not None:
             return self._first
@@ -175,10 +175,10 @@ class RowRequest(Struct):
         return key
 
     def seeded(self, sample: int, attempt: int) -> Request:
-        """The request as it is sent for the samples from `sample` on.
+        """Return the request to send for the samples from `sample` on.
 
-        A `seed` would give each call the same reply: later calls, later attempts and equal rows have seeds of their
-        own. The key is made of the seed that was asked for.
+        With the same `seed`, each call would get the same reply, so later calls, later attempts and equal rows get
+        different seeds. The store key uses the original seed.
         """
         seed = self.request.keywords.get("seed")
         if not isinstance(seed, int) or not (sample or attempt or self.occurrence):
@@ -187,14 +187,14 @@ class RowRequest(Struct):
         return replace(self.request, keywords={**self.request.keywords, "seed": moved})
 
     def again(self, request: Request) -> RowRequest:
-        """The same row's next request: with feedback, or to the fallback."""
+        """Return the row's next request: with feedback, or for the fallback."""
         return RowRequest(request, request.fingerprint(), self.occurrence, self.cold)
 
 
 def row_request(
     task: Task, target: Target, row: Mapping[str, Any], index: Index, occurrence: Callable[[bytes], int]
 ) -> RowRequest:
-    """The request of a row; `occurrence` tells equal ones apart. Raises `RowError` where it can't be rendered."""
+    """Build the request of a row; `occurrence` numbers equal requests. Raises `RowError` if rendering fails."""
     messages = task.format_input(row, index)
     example = partial(task.example, row, index)
     request = target.request(messages, task.keywords(row, index), example, task.route, task.needed)
@@ -205,7 +205,7 @@ def row_request(
 
 
 class Requests:
-    """The requests of one run, in the order of its rows."""
+    """Builds the requests of one run, in the order of its rows."""
 
     def __init__(self, task: Task, target: Target) -> None:
         self._task = task
@@ -213,20 +213,20 @@ class Requests:
         self._occurrences = Occurrences()
 
     def of(self, row: Mapping[str, Any], index: int) -> RowRequest:
-        """The request of input row `index`; raises `RowError` where it can't be rendered."""
+        """Build the request of input row `index`; raises `RowError` if it can't be rendered."""
         return row_request(self._task, self._target, row, index, self._occurrences.next)
 
 
 _FIRST_SIZE = 1 << 12
 _FULLEST = 0.66
-"""The share of the table that may be taken before it doubles."""
+"""Maximum load factor of the table; it doubles in size beyond that."""
 
 
 class Occurrences:
-    """How often each fingerprint has come so far.
+    """Counts how often each fingerprint occurred.
 
-    Fingerprints are told apart by their first 8 bytes: among a million, two meet by chance once in thirty million runs,
-    and the harm is then a completion kept under another occurrence.
+    Only the first 8 bytes of a fingerprint are compared. Among a million, a collision happens about once in thirty
+    million runs; it only stores a completion under another occurrence number.
     """
 
     def __init__(self) -> None:
@@ -235,7 +235,7 @@ class Occurrences:
         self._again: dict[int, int] = {}
 
     def next(self, fingerprint: bytes) -> int:
-        """How often this fingerprint (16 bytes) came before; counts this time."""
+        """Return how often this fingerprint (16 bytes) occurred before, and count this occurrence."""
         word = int.from_bytes(fingerprint[:8], "little") or 1
         if not self._insert(word):
             self._again[word] = self._again.get(word, 0) + 1

@@ -1,6 +1,6 @@
-"""Run a task made of tasks: its segments one after the other, the rows between them in a temporary file.
+"""Run a pipeline segment by segment, with a temporary file for the rows between segments.
 
-Only where a barrier needs all rows do rows wait; what waits is on the disk, and the barrier keeps a key of each.
+Rows wait only at a barrier, which needs all of them. Waiting rows are on disk; the barrier keeps one key per row.
 """
 
 from __future__ import annotations
@@ -47,13 +47,16 @@ async def run_pipeline(
     notify: Callable[[str], None] | None,
     deferred: Deferred | None = None,
 ) -> list[Failed]:
-    """Take all rows through all segments; gives the first failures, and raises what ends the run.
+    """Run all rows through all segments; returns the first failures and raises errors that end the run.
 
-    Where calls are `deferred` and some wait for a batch, the rows of the next segment are not known yet.
+    With `deferred` calls, stops after a segment in which rows wait for a batch: the next segment's rows are not known.
     """
     shape, concurrency = job.shape, job.llm.config.limits.concurrency
     if shape.grouped and shape.num_generations > 1 and len(pipeline.segments) > 1:
-        raise UsageError(f"the task {pipeline.name} has a step that waits for all rows: generations can't be grouped")
+        raise UsageError(
+            f"the task {pipeline.name} has a step that waits for all rows, so generations can't be grouped; "
+            "set --no-group-generations"
+        )
     pipeline = pipeline.again()
     shared = Shared(stats, budget_of(job.max_cost, stats))
     shared.deferred = deferred
@@ -82,7 +85,7 @@ async def run_pipeline(
 
 
 class Spool:
-    """Rows that wait for a barrier: in a temporary file, which nobody else sees and which goes with the run."""
+    """Stores rows that wait for a barrier in a private temporary file, which is deleted at the end."""
 
     partial: Path | None = None
     sha256: str | None = None
@@ -93,10 +96,10 @@ class Spool:
         self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
         self._offsets = array("Q")
         self._schemas: list[Any] = []
-        """Arrow schemas of the rows' sources: each may be as large as a row, so it is kept once."""
+        """Arrow schemas of the sources, each stored once because it may be as large as a row."""
 
     def write(self, row: Row, _new: Mapping[str, Any]) -> None:
-        """Keep a row, and let the barrier look at it."""
+        """Store a row and pass it to the barrier."""
         assert isinstance(row, CarriedRow)
         assert row.item is not None
         try:
@@ -105,13 +108,13 @@ class Spool:
             pickle.dump((replace(row, cells=None), packed), self._file, protocol=pickle.HIGHEST_PROTOCOL)
         except OSError as error:
             folder = tempfile.gettempdir()
-            told = f"rows that wait for the step {self._barrier.count.name} can't be kept in {folder}: {error.strerror}"
-            raise OutputError(f"{told}; TMPDIR names another folder") from None
+            told = f"can't write rows for the step {self._barrier.count.name} to {folder}: {error.strerror}"
+            raise OutputError(f"{told}; free some space or set TMPDIR to another folder") from None
         self._barrier.count.came += 1
         self._barrier.look(row.item)
 
     def rows(self) -> Iterator[Row]:
-        """The rows that go on, in the barrier's order."""
+        """Return the rows that pass the barrier, in its order."""
         for numbers in self._barrier.order():
             several = [self._read(number) for number in numbers]
             items = [row.item for row in several if row.item is not None]
@@ -119,23 +122,23 @@ class Spool:
             yield replace(several[0], item=self._barrier.joined(items))
 
     def commit(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
     def abort(self) -> None:
-        """Close the file."""
+        """Close and delete the file."""
         self._file.close()
 
     def _read(self, number: int) -> CarriedRow:
         self._file.seek(self._offsets[number])
         row: CarriedRow
-        row, packed = pickle.load(self._file)  # noqa: S301 - a file of this process, that it wrote itself
+        row, packed = pickle.load(self._file)  # noqa: S301 - written by this process
         if packed is not None:
             schema, data = packed
             row.cells = Cells.unpacked(self._schemas[schema], data)
         return row
 
     def _packed(self, cells: Cells | None) -> tuple[int, bytes] | None:
-        """A row's Arrow values, with the number of their schema."""
+        """Return a row's Arrow values with the number of their schema."""
         if cells is None:
             return None
         number = next((n for n, schema in enumerate(self._schemas) if schema is cells.schema), len(self._schemas))

@@ -1,4 +1,4 @@
-"""What all parts of one run share: its counts, its first failures, and its end."""
+"""Shared state of one run: its counts, first failures and end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAILURES_KEPT = 100
 
 
 class Failed(Struct, frozen=True):
-    """A generation that failed, for the summary."""
+    """A failed generation, for the summary."""
 
     place: str
     sample: int
@@ -31,11 +31,11 @@ class Failed(Struct, frozen=True):
 
 
 class Shared:
-    """One run's counts, failures and end.
+    """The counts, failures and end of one run.
 
     Args:
-        stats: the counts to keep.
-        budget: what may be spent, None for all that it takes.
+        stats: the counts to update.
+        budget: the cost limit; None for no limit.
     """
 
     def __init__(self, stats: Stats, budget: Budget | None = None) -> None:
@@ -44,20 +44,20 @@ class Shared:
         self.failures: list[Failed] = []
         self.error: BaseException | None = None
         self.equal: dict[tuple[bytes, tuple[int, ...]], asyncio.Future[dict[int, Completion | Failure]]] = {}
-        """Requests under way that share their replies with equal ones, by fingerprint and samples."""
+        """Requests in flight whose replies equal requests share, by fingerprint and samples."""
         self.clients: list[Client] = []
         self.on_halt: Callable[[], None] | None = None
         self.deferred: Deferred | None = None
-        """Who answers instead of the endpoint, where a batch does."""
+        """Answers calls instead of the endpoint in a batch run."""
 
     def know(self, client: Client) -> None:
-        """Count this client's calls, and stop it when the run ends early."""
+        """Register a client, to count its calls and to stop it when the run ends early."""
         if not any(client is known for known in self.clients):
             self.clients.append(client)
             self.stats.latencies.append(client.latency)
 
     def halt(self, error: BaseException) -> None:
-        """Begin nothing more; the first reason stands."""
+        """Stop starting calls; only the first error is kept."""
         if self.error is None:
             self.error = error
             for client in self.clients:
@@ -66,18 +66,18 @@ class Shared:
             self.on_halt()
 
     def failed(self, place: str, sample: int, kind: str, message: str) -> None:
-        """Count a generation that failed, and keep the first ones."""
+        """Count a failed generation and keep the first ones."""
         self.stats.failures[kind] += 1
         if len(self.failures) < FAILURES_KEPT:
             self.failures.append(Failed(place, sample, kind, message))
 
     @property
     def collecting(self) -> bool:
-        """Whether this run only writes down what is to be asked; its rows are nobody's."""
+        """Whether this run only collects requests and discards its rows."""
         return self.deferred is not None and self.deferred.collecting
 
     def count_calls(self) -> None:
-        """Bring the counts of calls up to date."""
+        """Update the counts of calls."""
         stats, clients = self.stats, self.clients
         stats.calls = sum(c.calls for c in clients)
         stats.retries = sum(c.retries for c in clients)

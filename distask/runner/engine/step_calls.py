@@ -1,4 +1,4 @@
-"""Answer what steps ask: from the store, or from whom the step asks."""
+"""Answer the requests of steps from the store or from the step's endpoint."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
     from distask.task.steps.flow import Ask
 
 MOST_KEPT = 1_024
-"""Tasks whose calls are kept ready."""
+"""Maximum number of tasks whose `Calls` object is cached."""
 _UNNAMED = ("finish_reason", "served_model", "sample")
-"""What the metadata of one call says without the task's name; of several steps each has its own."""
+"""Metadata keys without the task's name; in a pipeline, the step's name is appended."""
 
 
 class MadeLater(Struct, frozen=True):
-    """What comes of an ask that has to be made."""
+    """The result of a request that still has to be sent."""
 
     finish: Callable[[], Coroutine[Any, Any, list[Made] | None]]
     size: int
-    """Bytes of its request."""
+    """Bytes of the request."""
 
 
 class Targets:
-    """Whom the steps of one run ask.
+    """The targets of the steps of one run.
 
     Args:
-        llm: whom the run asks.
-        shared: the run's end.
-        tell: given, once each, what the user should know of a server.
-        need_key: whether a call will be made.
+        llm: the run's config.
+        shared: the run's shared state.
+        notify: called once with each message about a server.
+        need_key: whether calls will be made, which need an API key.
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class Targets:
         self._shared = shared
         self._tell = notify
         self._endpoints: dict[tuple[str | None, str | None], Target] = {}
-        """Whose client is shared by all steps that ask there; a model in this process is an endpoint of its own."""
+        """Targets whose client all steps with the same endpoint share; a model in this process is its own endpoint."""
         self._known: dict[tuple[str, str], Target] = {}
 
     def of(self, llm: StepLLM, defaults: LLM) -> Target:
-        """The target of a step; raises `UsageError` where its config is wrong, or lacks a key."""
+        """Return the target of a step; raises `UsageError` if its config is wrong or the API key is missing."""
         key = llm.model_dump_json(exclude_none=True), defaults.model_dump_json(exclude_none=True)
         if key not in self._known:
             self._known[key] = self._made(llm, defaults)
         return self._known[key]
 
     def known(self, step_target: Target) -> Known:
-        """What is known of a target's model."""
+        """Return the known facts about a target's model."""
         return self._facts[id(step_target)]
 
     def fallback(self, wanted: LLM | str | None, first: Target, llm: StepLLM) -> Target | None:
-        """Whom a task's `on_invalid` says to ask last."""
+        """Return the target of a task's `on_invalid.fallback`."""
         if wanted is None:
             return None
         if isinstance(wanted, str):
@@ -106,17 +106,17 @@ class Targets:
         self._shared.stats.priced |= made.price is not None
         self._facts[id(made)] = known_of(resolved)
         if self._shared.budget is not None and made.price is None and made.keep:
-            raise UsageError(f"--max-cost needs to know what {made.model} costs at {made.endpoint}, which a step asks")
+            raise UsageError(f"--max-cost needs the price of {made.model} at {made.endpoint}, which a step uses")
         return made
 
 
 class StepCalls:
-    """Answers asks, in the order in which they come; where the store has all that is needed, at once.
+    """Answers the requests of steps in order; at once if the store has every reply.
 
     Args:
-        targets: whom steps ask.
-        store: where completions are kept, None for nowhere.
-        shared: the run's counts and its end.
+        targets: the targets of the steps.
+        store: stores completions; None to store nothing.
+        shared: the run's shared state.
     """
 
     def __init__(self, targets: Targets, store: Store | None, shared: Shared) -> None:
@@ -127,10 +127,10 @@ class StepCalls:
         self._calls: OrderedDict[Any, tuple[Calls, Target]] = OrderedDict()
 
     def begin(self, ask: Ask, *, first: bool) -> list[Made] | MadeLater | None:
-        """What comes of an ask, or what gives it later; None where a batch is waited for.
+        """Return the result of a request, or an object that gets it later; None while it is in a batch.
 
-        `first` says that this is the row's first segment: its first request is counted among those of the other rows,
-        as in a run of one task, which has its reply in the store then.
+        `first` is true in the row's first segment. Its first request is then numbered like in a run of a single task,
+        so that both use the same stored replies.
         """
         try:
             calls, step_target = self._calls_of(ask)
@@ -158,7 +158,7 @@ class StepCalls:
             return None
         rows = output_rows(ask.task, shape, 0, generations)
         if ask.grouped or len(rows) == len(generations):
-            none = [g.columns is None for g in generations]  # with columns, only entries of lists are null
+            none = [g.columns is None for g in generations]  # with columns, only list entries are null
             failed = [all(none)] if ask.grouped else none
         else:
             failed = [False] * len(rows)  # the others were dropped
@@ -185,7 +185,7 @@ class StepCalls:
 
 
 def named(metadata: Any, step: str) -> dict[str, Any]:
-    """The metadata of a step, everything with the step's name; of grouped generations each entry a list."""
+    """Return the metadata of a step with the step's name in its keys; grouped generations have lists as values."""
     if isinstance(metadata, list):
         several = [named(each, step) for each in metadata]
         names = dict.fromkeys(name for each in several for name in each)

@@ -1,4 +1,4 @@
-"""A run of a task made of tasks: each row flows through the steps on its own, as soon as its replies are there."""
+"""Run a pipeline: each row moves through the steps independently, as soon as its replies arrive."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from distask.task.steps.item import Item
 
 _LEFT_OUT = object()
-"""What is sent to a flow that can't go on in this run."""
+"""Sent to a flow that can't continue in this run."""
 SAMPLE = "sample"
-"""The way of the second and later generations of a row."""
+"""Lineage label of the second and later generations of a row."""
 
 
 class CarriedRow(Row):
-    """A row between two segments, with what became of it so far."""
+    """A row between two segments, with its current state."""
 
     item: Item | None = None
     sample: int = 0
@@ -48,18 +48,18 @@ class _Waiting(Struct, frozen=True):
     flow: Flow
     later: Callable[[], Coroutine[Any, Any, Any]]
     size: int = 0
-    """Bytes of the requests that are asked now."""
+    """Bytes of the current requests."""
 
 
 class Steps:
-    """What the engine does to each row of one segment.
+    """The engine's work for each row of one segment.
 
     Args:
         pipeline: the task.
-        segment: which segment.
-        asking: answers what steps ask.
+        segment: the segment's number.
+        asking: answers the requests of steps.
         shape: how many generations each row has, and how they become rows.
-        shared: the run's counts.
+        shared: the run's shared state.
     """
 
     def __init__(self, pipeline: Pipeline, segment: int, asking: StepCalls, shape: Shape, shared: Shared) -> None:
@@ -72,10 +72,10 @@ class Steps:
         self._shared = shared
         self._equal = Occurrences()
         self.left_out = 0
-        """Rows that can't be followed on yet, since a batch is waited for."""
+        """Number of rows that can't continue because they wait for a batch."""
 
     def begin(self, rows: Sequence[Row]) -> Iterator[list[OutputRow] | PendingRow]:
-        """The output rows, or what gives them later: a row whose replies the store has waits for nothing."""
+        """Return the output rows, or pending rows where replies are not in the store."""
         return map(self._begun, rows)
 
     def _begun(self, row: Row) -> list[OutputRow] | PendingRow:
@@ -95,10 +95,10 @@ class Steps:
         done = await together([partial(self._to_its_end, state) for _, state in begun])
         return self._end(row, [(sample, items) for (sample, _), items in zip(begun, done, strict=True)])
 
-    # A row into the first segment, and out of the last
+    # Rows enter the first segment and leave the last
 
     def _entered(self, row: Row) -> tuple[Row, list[tuple[int, Item]]]:
-        """The row, and its way for each generation; what an earlier task said of it is kept in the metadata."""
+        """Return the row and an item for each generation; the metadata keeps that of an earlier task."""
         metadata_column = self._shape.metadata_column
         earlier: dict[str, Any] = {}
         taken = [name for name in (metadata_column, MODEL_COLUMN) if name in row.values]
@@ -132,7 +132,7 @@ class Steps:
         return kept, {**new, self._shape.metadata_column: metadata, MODEL_COLUMN: item.model}
 
     def _grouped(self, row: Row, made: Sequence[tuple[int, list[Item]]]) -> list[OutputRow]:
-        """One row of all generations: the columns that they made are lists."""
+        """Build one row from all generations, with lists as output columns."""
         rows = [(sample, item) for sample, items in made for item in items]
         if not rows:
             return []
@@ -151,9 +151,9 @@ class Steps:
     # Flows
 
     def _advance(self, flow: Flow, sent: Any) -> list[Item] | _Waiting | None:
-        """Go on as far as there are replies; rows that go on side by side each do so, in their order.
+        """Advance a flow as far as replies are available; forked rows advance in order.
 
-        None where a batch is waited for: nobody knows how the row goes on.
+        Returns None if the row waits for a batch.
         """
         while True:
             if sent is _LEFT_OUT:
@@ -205,7 +205,7 @@ def _carrying(row: Row, item: Item, sample: int) -> CarriedRow:
 
 
 def _added(row: Row, item: Item) -> tuple[Row, dict[str, Any]]:
-    """The row as it came in with its new columns; a row of its own where the steps changed what came in."""
+    """Return the input row and its new columns; returns a new row if the steps changed input columns."""
     own, values = row.values, item.values
     if all(name in values and values[name] is value for name, value in own.items()):
         return row, {name: value for name, value in values.items() if name not in own}

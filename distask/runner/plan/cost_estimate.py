@@ -1,4 +1,4 @@
-"""Reckon what the missing replies may cost: at least, as expected, and at the most."""
+"""Estimate the cost of the missing replies: minimum, expected and maximum."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ if TYPE_CHECKING:
     from distask.spec.language.model import TaskSpec
 
 SHORTEST = 1
-"""Tokens of a reply, at the least."""
+"""Minimum tokens of a reply."""
 PLACES_KEPT = 3
 
 
 class CostEstimate(Struct):
-    """Tokens and USD of the replies that are still to be asked for; chats are estimated by the length of their text."""
+    """Tokens and cost of the missing replies; prompt tokens are estimated from the length of the text."""
 
     known: Known = NOTHING
     batch: bool = False
-    """Whether the replies would come by batches."""
+    """Whether the run would use the batch API."""
     retries: int = 0
-    """How often an invalid reply may be asked for again."""
+    """Maximum number of retries of an invalid reply."""
     from_cases: int | None = None
-    """Tokens of a reply, as the spec's cases have them."""
+    """Mean tokens of the replies in the spec's test cases."""
     input_tokens: int = 0
     missing: Counter[int | None] = field(default_factory=Counter)
-    """A reply's limit to how many are missing."""
+    """Number of missing replies by max_tokens."""
     too_long: int = 0
-    """Rows whose chat is longer than the model's context."""
+    """Number of rows whose chat exceeds the model's context."""
     longest: list[tuple[str, int]] = field(default_factory=list)
-    """The first of them: place and tokens."""
+    """The first of these rows: place and tokens."""
     _input_most: int = 0
-    """Tokens of the chats where the server takes one reply a call, so that a chat is sent for each reply."""
+    """Prompt tokens if the server returns one reply per call, so that each reply needs its own prompt."""
     _seen: int = 0
     _seen_tokens: int = 0
 
     def found(self, completion: Completion) -> None:
-        """Learn from a reply that is in the store."""
+        """Use a stored reply for the estimate."""
         if completion.usage.output_tokens is not None:
             self._seen += 1
             self._seen_tokens += completion.usage.output_tokens
 
     def ask(self, request: Request, missing: int, place: str) -> None:
-        """Count what is missing of a request."""
+        """Count the missing replies of a request."""
         tokens = estimate_tokens(request.messages)
         self.input_tokens += tokens
         self._input_most += tokens * missing
@@ -60,23 +60,23 @@ class CostEstimate(Struct):
 
     @property
     def output_limit(self) -> int | None:
-        """The most tokens that the missing replies can have; None where a request has no max_tokens."""
+        """Maximum tokens of the missing replies; None if a request has no max_tokens."""
         if any(limit is None and count for limit, count in self.missing.items()):
             return None
         return sum((limit or 0) * count for limit, count in self.missing.items())
 
     @property
     def basis(self) -> str:
-        """What the expectation is made from; empty where there is none."""
+        """The basis of the expected tokens; empty if there is none."""
         if self._seen:
-            return f"as the {self._seen:,} replies in the store" if self._seen > 1 else "as the reply in the store"
+            return f"from {self._seen:,} replies in the store" if self._seen > 1 else "from 1 reply in the store"
         if self.from_cases is not None:
-            return "as the replies in the cases"
+            return "from the test cases"
         return "half of max_tokens" if self.output_limit is not None else ""
 
     @property
     def output_expected(self) -> int | None:
-        """The tokens that the missing replies will probably have; None where nothing says."""
+        """Expected tokens of the missing replies; None without a basis."""
         if not self.basis:
             return None
         each = self._seen_tokens / self._seen if self._seen else self.from_cases
@@ -87,7 +87,7 @@ class CostEstimate(Struct):
         return round(total)
 
     def costs(self) -> dict[str, float | None] | None:
-        """USD at `least`, `expected` and `most`, None where there is no saying; None as a whole without a price."""
+        """Return USD as `least`, `expected` and `most`, each None if unknown; returns None without a price."""
         price = self.known.price
         if price is None:
             return None
@@ -99,7 +99,7 @@ class CostEstimate(Struct):
 
 
 def tokens_of_cases(spec: TaskSpec) -> int | None:
-    """The mean of the replies of the cases that expect columns."""
+    """Return the mean tokens of the replies in test cases that expect columns."""
     texts = [
         case.reply if isinstance(case.reply, str) else str(case.reply.get("text") or "")
         for case in spec.cases

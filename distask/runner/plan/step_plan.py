@@ -1,7 +1,7 @@
-"""Say what a run of steps would ask, without asking: with the replies of the store, and from there on by a rehearsal.
+"""Plan the requests of a pipeline without sending any: from stored replies, then from a rehearsal.
 
-Rows are walked with the replies of the store to the first one that is missing. What is asked behind it nobody can know;
-it is bounded by the steps' loops, and reckoned by taking the first rows on with made-up replies.
+Each row advances with stored replies until one is missing. The requests after that are unknown. The steps' loops set
+the maximum, and a rehearsal of the first rows with simulated replies gives an estimate.
 """
 
 from __future__ import annotations
@@ -32,73 +32,73 @@ if TYPE_CHECKING:
     from distask.task.steps.flow import Ask, Count
 
 REHEARSED = 20
-"""Rows that are taken through all steps with made-up replies."""
+"""Number of rows to rehearse: they go through all steps with simulated replies."""
 
 
 class StepPlan(Struct):
-    """What one step that asks would ask for."""
+    """The planned requests of one step."""
 
     count: Count
     model: str = ""
     replies: int = 0
-    """Replies that the rehearsed rows needed."""
+    """Number of replies that the rehearsed rows needed."""
     input_tokens: int = 0
     output_tokens: int = 0
-    """Of the made-up replies' limits, where there are some; else of their texts."""
+    """Sum of the max_tokens of the simulated replies."""
     unlimited: bool = False
     known: Known = field(default_factory=Known)
-    """What is known of the model."""
+    """Known facts about the model."""
 
 
 class PipelinePlan(Struct):
-    """What a run of steps would ask."""
+    """The planned requests of a pipeline."""
 
     model: str
     endpoint: str
     counts: list[Count]
     num_generations: int
     chats: list[tuple[str, Chat]] = field(default_factory=list)
-    """The first request of the first rows, each with its step's name."""
+    """The first request of each of the first rows, with its step's name."""
     rows: int = 0
     rehearsed: int = 0
     stored: int = 0
-    """Replies that the store has, as far as the rows can be followed with them."""
+    """Number of stored replies, as far as rows can advance with them."""
     done: int = 0
-    """Rows whose replies the store has all, up to the first step that waits for all rows."""
+    """Number of rows with all replies in the store, up to the first step that waits for all rows."""
     failed: int = 0
-    """Steps that fail without another reply: no template, column or stored reply fits."""
+    """Number of steps that fail without a new reply: a template, column or stored reply is invalid."""
     steps: dict[str, StepPlan] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
-    """Kind of fault to the number of steps of the rehearsed rows, some of them with simulated replies."""
+    """Number of failed steps of the rehearsed rows by kind of error; some have simulated replies."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know about how the data is read."""
+    """Messages for the user about how the data is read."""
 
     @property
     def most(self) -> int | None:
-        """Replies that are needed at the most; None where that hangs on the rows."""
+        """Maximum number of replies needed; None if it depends on the rows."""
         each = [count.most for count in self.counts]
         known = [most for most in each if most is not None]
         return sum(known) * self.rows * self.num_generations if len(known) == len(each) else None
 
     @property
     def expected(self) -> float:
-        """Replies that are needed if all rows go as the rehearsed ones went."""
+        """Expected number of replies, extrapolated from the rehearsed rows."""
         return self._scaled(sum(step.replies for step in self.steps.values()))
 
     @property
     def input_tokens(self) -> int:
-        """Tokens of the chats, reckoned so."""
+        """Expected prompt tokens, extrapolated from the rehearsed rows."""
         return round(self._scaled(sum(step.input_tokens for step in self.steps.values())))
 
     @property
     def output_tokens(self) -> int | None:
-        """Tokens of the replies at the most, reckoned so; None where no limit is set."""
+        """Maximum reply tokens, extrapolated from the rehearsed rows; None if a request has no max_tokens."""
         if any(step.unlimited for step in self.steps.values()):
             return None
         return round(self._scaled(sum(step.output_tokens for step in self.steps.values())))
 
     def cost(self) -> float | None:
-        """USD if all rows go as the rehearsed ones, each reply as long as its limit; None where nobody knows."""
+        """Estimate the cost in USD from the rehearsed rows, with replies of maximum length; None if unknown."""
         total = 0.0
         for step in self.steps.values():
             if step.known.price is None or step.unlimited:
@@ -111,7 +111,7 @@ class PipelinePlan(Struct):
 
 
 def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
-    """Follow every row with the store's replies, and rehearse the first ones to their end."""
+    """Advance every row with stored replies, and rehearse the first rows to their end."""
     assert isinstance(job.task, Pipeline)
     pipeline = job.task.again()
     stats = Stats()
@@ -127,7 +127,7 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
     made.stored, made.failed = stats.stored, stats.failed
     made.notes += rows.notes
     _rehearse(job, made, targets, chats)
-    for count in made.counts:  # of the walk, not of a run
+    for count in made.counts:  # counted by the plan, not by a run
         count.came = count.went = count.asked = count.failed = count.skipped = 0
     return made
 

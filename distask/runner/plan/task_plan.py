@@ -1,4 +1,4 @@
-"""Say what a run would ask, without asking: the chats of its first rows, and counts over all of them."""
+"""Plan the requests of a run without sending any: the chats of the first rows and counts over all rows."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 class Chat(Struct, frozen=True):
-    """What one row would send."""
+    """The request that one row would send."""
 
     place: str
     messages: list[Message] | None
-    """None where the row can't be rendered: see `error`."""
+    """None if the row can't be rendered; see `error`."""
     keywords: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
 
 class Plan(Struct):
-    """What a run would ask."""
+    """The planned requests of a run."""
 
     model: str
     endpoint: str
@@ -41,24 +41,24 @@ class Plan(Struct):
     chats: list[Chat] = field(default_factory=list)
     rows: int = 0
     completions: int = 0
-    """Replies that the run needs."""
+    """Number of replies that the run needs."""
     stored: int = 0
-    """Those of them that the store has."""
+    """Number of these replies in the store."""
     reckoning: CostEstimate = field(default_factory=CostEstimate)
-    """What the missing ones may cost."""
+    """Estimated cost of the missing replies."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Kind of fault to the number of rows that can't be rendered."""
+    """Number of rows that can't be rendered, by kind of error."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know about how the data is read."""
+    """Messages for the user about how the data is read."""
 
     @property
     def missing(self) -> int:
-        """Replies that would be asked for."""
+        """Number of replies that the run would request."""
         return self.completions - self.stored
 
 
 def plan(job: Job, chats: int = 3) -> Plan:
-    """Render every row, and look in the store; the first `chats` rows are kept to be shown."""
+    """Render every row and check the store; keeps the chats of the first `chats` rows to show them."""
     assert isinstance(job.task, Task)
     endpoint_target = target(job.llm)
     spec = job.task.spec
