@@ -24,7 +24,9 @@ from distask.task.steps.cases import run_cases
 def command(
     source: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A .prompty file, a GitHub Models .prompt.yml file, or a Prompt Flow folder."),
+        typer.Argument(
+            metavar="FILE", help="A .prompty file, a GitHub Models .prompt.yml file, or a Prompt Flow folder."
+        ),
     ],
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the task; writes NAME.yaml.")

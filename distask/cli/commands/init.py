@@ -27,9 +27,7 @@ SCHEMA = Path(".distask", "task.schema.json")
 
 
 def command(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Name of the task; writes NAME.yaml.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the task; writes NAME.yaml.")] = None,
     from_: Annotated[
         str | None,
         typer.Option(

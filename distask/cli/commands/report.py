@@ -47,7 +47,12 @@ def command(
     ] = None,
     most_rows: Annotated[
         int,
-        typer.Option("--max-rows", min=1, metavar="N", help="Maximum number of rows in the table; counts cover all rows. [200,000]"),
+        typer.Option(
+            "--max-rows",
+            min=1,
+            metavar="N",
+            help="Maximum number of rows in the table; counts cover all rows. [200,000]",
+        ),
     ] = 200_000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a PAGE that is not a report.")] = False,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,

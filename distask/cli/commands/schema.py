@@ -31,7 +31,7 @@ def command(
 
 
 def schema_text(made: Mapping[str, Any] | None = None) -> str:
-    """Return a schema as the text of a file. [that of a task]"""
+    """Return a schema as the text of a file; by default that of a task."""
     return json.dumps(_spec_schema() if made is None else made, ensure_ascii=False, indent=2) + "\n"
 
 

@@ -42,10 +42,10 @@ FAILED = 3
 def command(
     choice: o.Choice,
     specs: o.Specs,
-    live: Annotated[bool, typer.Option("--live", help="Use the model's replies instead of those in the cases.")] = False,
-    junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report for CI.")
-    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Use the model's replies instead of those in the cases.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report for CI.")] = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
     json_: o.Json = False,

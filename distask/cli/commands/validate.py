@@ -32,7 +32,9 @@ def command(
     source: Annotated[
         str | None, typer.Option("--input", "-i", metavar="DATA", help="Also check the columns and types of this data.")
     ] = None,
-    format_: Annotated[str, typer.Option("--format", metavar="text|json|github", help="Output format. [text]")] = "text",
+    format_: Annotated[
+        str, typer.Option("--format", metavar="text|json|github", help="Output format. [text]")
+    ] = "text",
     json_: o.Json = False,
 ) -> None:
     """Check task specs and report every error with its location and fix. No model is called."""

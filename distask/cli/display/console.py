@@ -58,9 +58,7 @@ class TolerantStream:
 
 def err() -> Console:
     """Return the console for everything that is not data."""
-    stream = (
-        None if sys.stderr is None else cast("IO[str]", TolerantStream(sys.stderr))
-    )  # None if it was closed
+    stream = None if sys.stderr is None else cast("IO[str]", TolerantStream(sys.stderr))  # None if it was closed
     return Terminal(file=stream, stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 

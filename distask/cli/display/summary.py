@@ -139,7 +139,7 @@ def _ways_on(job: Job, stats: Stats) -> Iterator[str]:
         yield f"run again to retry the {several(unanswered, 'generation')} without a reply"
     if unusable and not (isinstance(job.task.spec, TaskSpec) and job.task.spec.on_invalid.retry):
         yield (
-            f"{several(unusable, 'reply')} could not be used: change the parser and run again, which sends no requests; "
+            f"{several(unusable, 'reply')} could not be used: change the parser and run again (no requests are sent), "
             "or retry invalid replies with `on_invalid: {retry: 2}` in the task"
         )
 

@@ -1,4 +1,4 @@
-"""Define the `--json` events that commands share; `distask schema --events` and the docs are generated from the models."""
+"""Define the `--json` events that commands share; `distask schema --events` and the docs are generated from them."""
 
 from __future__ import annotations
 

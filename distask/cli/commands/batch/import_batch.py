@@ -24,7 +24,9 @@ def command(
     choice: o.Choice,
     results: Annotated[
         list[Path],
-        typer.Argument(metavar="RESULTS...", help="Result files: OpenAI outputs and errors, or vllm run-batch outputs."),
+        typer.Argument(
+            metavar="RESULTS...", help="Result files: OpenAI outputs and errors, or vllm run-batch outputs."
+        ),
     ],
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
