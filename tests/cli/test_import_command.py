@@ -179,7 +179,7 @@ def test_what_can_not_be_carried_over_is_told_and_never_dropped(folder, source, 
         (["broken.prompty"], "broken.prompty:2:"),
         (["bare.prompty"], "begins with its front matter"),
         (["basic.prompty", "--node", "x"], "--node names a node of a flow"),
-        (["basic.prompty", "--name", "task"], "task.yaml is there already, and is left as it is"),
+        (["basic.prompty", "--name", "task"], "task.yaml already exists and was not changed"),
     ],
     ids=lambda a: " ".join(a) if isinstance(a, list) else "",
 )

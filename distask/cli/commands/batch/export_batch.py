@@ -34,7 +34,7 @@ def command(
 ) -> None:
     """Write the requests that have no reply in the store, for OpenAI's Batch API or `vllm run-batch`.
 
-    It sends no requests and needs no key. `distask import-batch`, with the same SPEC, input and model, reads the results.
+    It sends no requests and needs no key. `distask import-batch`, with the same SPEC, input and model, reads results.
     """
     made = export(
         job_of(replace(choice, overwrite=overwrite), asks=False), requests or _default(choice.spec, choice.source)
