@@ -1,4 +1,4 @@
-"""The command line: which commands there are; each is a file of its own here, imported when it is called."""
+"""The command line: the list of commands. Each has its own module, imported when the command is called."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 \b
-To begin:
-  distask tasks                                          what there is
-  distask dry-run text-generation -i rows.jsonl          what would be sent
-  distask run text-generation -i rows.jsonl -c offline   a rehearsal, no model
+Get started:
+  distask tasks                                          list built-in tasks
+  distask dry-run text-generation -i rows.jsonl          show what would be sent
+  distask run text-generation -i rows.jsonl -c offline   try it without a model
 """
 
 COMMANDS = {
-    "init": "Write a task to begin with.",
-    "import": "Make a task of another tool's prompt.",
+    "init": "Write a starter task.",
+    "import": "Convert another tool's prompt to a task.",
     "run": "Run a task over rows.",
-    "dry-run": "Show what a run would send and ask for.",
-    "merge": "Put the outputs of shards together.",
-    "batch": "Look at batches, fetch them, or cancel them.",
-    "export-batch": "Write what a run would ask as a batch file.",
-    "import-batch": "Read a batch's results, and write rows with them.",
-    "check": "Ask an endpoint what it can do.",
-    "preview": "Ask for a few rows, and show all that came.",
-    "test": "Hold specs against their own cases.",
-    "validate": "Say every error of every spec.",
-    "tasks": "List the built-in tasks, or print one.",
-    "report": "Make a page of a result, or of what changed between two.",
+    "dry-run": "Show what a run would send.",
+    "merge": "Merge the outputs of shards.",
+    "batch": "Show, fetch or cancel batches.",
+    "export-batch": "Write a run's requests to a batch file.",
+    "import-batch": "Write rows from the results of a batch file.",
+    "check": "Check the endpoint, the key and the model.",
+    "preview": "Run a few rows and show chats, replies and columns.",
+    "test": "Run the test cases in task specs.",
+    "validate": "Check task specs and report every error.",
+    "tasks": "List the built-in tasks, or show one.",
+    "report": "Write an HTML page about a result, or compare two.",
     "schema": "Print the JSON Schema of a task, for editors.",
-    "completion": "Print a script that completes in your shell.",
+    "completion": "Print a completion script for your shell.",
 }
-"""A command's line in the help; the command itself is the function `command` in the module of its name."""
+"""Line in the help for each command; the command is the function `command` in the module of its name."""
 
 app = typer.Typer(
     name="distask",
     cls=Group.of(COMMANDS),
-    help="Make and judge datasets with LLMs, from tasks that are YAML files.",
+    help="Generate and evaluate datasets with LLM tasks declared in YAML.",
     epilog=EPILOG,
     invoke_without_command=True,
     add_completion=False,
@@ -59,7 +59,7 @@ app = typer.Typer(
 )
 
 _MISUSE = typer.BadParameter.__mro__[2]
-"""The root of what typer says about wrong arguments: click's, or typer's own copy of it, by typer's version."""
+"""Base class of usage errors: click's, or typer's own copy of it, depending on the typer version."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,7 +71,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     context: typer.Context,
-    version: Annotated[  # noqa: ARG001 - its callback does it
+    version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -81,17 +81,17 @@ def _root(
 
 
 def script() -> NoReturn:
-    """The program `distask`: the command line of this process, which ends with it."""
+    """Run the program `distask` and end the process."""
     process.begin()
     process.end(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; gives its exit code. Every error is a message, never a bare traceback."""
+    """Run the command line and return its exit code. Every error becomes a message, never a bare traceback."""
     given = tuple(sys.argv[1:] if arguments is None else arguments)
     _open_standard_files()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks is shown as an escape
+        if hasattr(stream, "reconfigure"):  # escape characters that the encoding lacks
             stream.reconfigure(errors="backslashreplace")
     return _flushed(_run(given), given)
 
@@ -107,11 +107,11 @@ def _run(given: Sequence[str]) -> int:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
-    except BrokenPipeError:  # whoever read our output has had enough
+    except BrokenPipeError:  # the reader of our output has closed it
         return 141
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(given)
-    except Exception as error:  # noqa: BLE001 - the last one to see it
+    except Exception as error:  # noqa: BLE001 - the last resort
         return _told(error, given)
     return 0
 
@@ -128,7 +128,7 @@ def _interrupted(given: Sequence[str]) -> int:
 
 
 def _told(error: Exception, given: Sequence[str]) -> int:
-    """Tell an error, in words or as an event; the exit code."""
+    """Report an error as text or as an event; returns the exit code."""
     from distask.cli import usage_errors
     from distask.cli.display import console
     from distask.cli.events import emit
@@ -144,7 +144,7 @@ def _told(error: Exception, given: Sequence[str]) -> int:
 
 
 def _explained(error: Exception) -> Exception:
-    """A fault of the disk or of a folder as an error of ours; any other error as it is."""
+    """Return a disk or folder error as a distask error, and any other error unchanged."""
     from distask.errors import OutputError, UsageError
 
     if not isinstance(error, OSError):
@@ -162,7 +162,7 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def _open_standard_files() -> None:
-    """Open what was closed of stdin, stdout and stderr: else the next file that is opened gets its number and text."""
+    """Open closed standard streams: otherwise the next opened file gets their number and their text."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -171,9 +171,9 @@ def _open_standard_files() -> None:
 
 
 def _flushed(code: int, given: Sequence[str]) -> int:
-    """Write out what stdout and stderr still hold; let go what can't be written: Python's own last flush is not silent.
+    """Flush stdout and stderr, and drop what can't be written: Python's own last flush is not silent.
 
-    The exit code: `code`, or 1 where a result is lost that was to be on stdout.
+    Returns `code`, or 1 if a result for stdout was lost.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,6 +1,6 @@
-"""What a shell offers where a person is typing: tasks, params, configs, keys, each by what stands on the line already.
+"""Complete tasks, params, configs and keys in a shell, based on the words typed so far.
 
-A function is asked with what stands there already; what it can't know (a spec that is wrong) it offers nothing for.
+A function returns an empty list if the spec can't be read.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ YAML = (".yaml", ".yml")
 
 
 def tasks(incomplete: str) -> list[str]:
-    """Built-in tasks, and YAML files."""
+    """Return built-in tasks and YAML files."""
     return [*_beginning(incomplete, gallery()), *_files(incomplete)]
 
 
 def llms(incomplete: str) -> list[str]:
-    """Built-in LLM configs, and YAML files."""
+    """Return built-in LLM configs and YAML files."""
     return [*_beginning(incomplete, configs()), *_files(incomplete)]
 
 
 def words(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Of `distask tasks`: `show` and then a task, or kinds of tasks."""
+    """Return words for `distask tasks`: `show` and then a task, or kinds of tasks."""
     given = list(ctx.params.get("words") or [])
     if given == ["show"]:
         return _beginning(incomplete, gallery())
@@ -42,7 +42,7 @@ def words(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def params(ctx: typer.Context, incomplete: str) -> list[str]:
-    """`name=` of the task's params; then their choices."""
+    """Return `name=` for the task's params; then their choices."""
     spec = _spec(ctx)
     if spec is None:
         return []
@@ -57,7 +57,7 @@ def params(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def settings(ctx: typer.Context, incomplete: str) -> list[str]:
-    """`key=` of what `--set` can set: the LLM's keys, and the task's columns."""
+    """Return `key=` for what `--set` can set: the LLM's keys and the task's columns."""
     from distask.llm.config.model import Limits, Price
     from distask.spec.language.model import LLM
 
@@ -74,7 +74,7 @@ def _beginning(incomplete: str, words: Iterable[str]) -> list[str]:
 
 
 def _files(incomplete: str) -> list[str]:
-    """YAML files and folders that the word may become."""
+    """Return YAML files and folders that start with the word."""
     head, slash, tail = incomplete.rpartition("/")
     folder = Path(f"{head}{slash}" or ".")
     try:
@@ -97,7 +97,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _spec(ctx: typer.Context) -> TaskSpec | PipelineSpec | None:
-    """The task that stands on the line already."""
+    """Return the task on the command line."""
     from distask.errors import DistaskError
     from distask.spec.load import load_spec
 

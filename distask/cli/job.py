@@ -1,4 +1,4 @@
-"""From what was chosen on the command line to a job; whatever is wrong with it is told here, before any call."""
+"""Build a job from command-line options, and raise errors in them before any call."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ if TYPE_CHECKING:
     from distask.task.task import Task
 
 _MAPPINGS = {"input_mappings": "inputs", "output_mappings": "outputs"}
-"""What `--set` sets of a task, and the columns that it maps."""
+"""Task keys that `--set` can set, and the columns that they map."""
 
 
 def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
-    """The job; it needs no key where it `asks` nobody, and runs no code of the task where it `reads` no replies either.
+    """Build the job. Without `asks`, it needs no key; without `reads` as well, it runs none of the task's code.
 
     Raises:
-        UsageError: the first thing that is wrong; of a spec, all of it.
+        UsageError: the first error in the options.
+        SpecError: all errors in the spec.
     """
     task, llm = task_and_llm(choice, asks=asks, reads=reads)
     if choice.no_store and choice.store is not None:
-        raise UsageError("--store names a store and --no-store wants none; leave one of them out")
+        raise UsageError("--store and --no-store can't be combined; remove one of them")
     if choice.no_wait and not choice.batch:
-        raise UsageError("--no-wait leaves batches to the provider, and there are none without --batch")
+        raise UsageError("--no-wait works only with --batch; add --batch or remove --no-wait")
     if choice.workers is not None and choice.engine is not Where.RAY:
-        raise UsageError("--workers is for --engine ray; here, --concurrency says how many calls are in flight")
+        raise UsageError("--workers works only with --engine ray; to limit concurrent calls, use --concurrency")
     shard = _shard(choice.shard)
     output = choice.output or default_output(task.name, choice.source, shard)
     _refuse_to_eat_the_input(choice.source, output)
@@ -73,7 +74,7 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
 
 
 def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Task | Pipeline, Resolved]:
-    """The task with its params and mappings, and the LLM config."""
+    """Return the task with its params and mappings, and the LLM config."""
     if asks:
         from distask.cli import telemetry
 
@@ -103,18 +104,18 @@ def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Ta
 
 
 def pairs(written: Iterable[str], option: str) -> dict[str, str]:
-    """`K=V` words as a mapping; the last of a name wins."""
+    """Parse `K=V` words into a mapping; the last value of a name wins."""
     made: dict[str, str] = {}
     for word in written:
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise UsageError(f"{option} {word}: there is no `=` in it; write {option} NAME=VALUE")
+            raise UsageError(f"{option} {word}: the name or `=` is missing; write {option} NAME=VALUE")
         made[name.strip()] = value
     return made
 
 
 def _params(spec: Spec, written: Mapping[str, str]) -> dict[str, Any]:
-    """Values in YAML; for a string param, what is no YAML string (`12`, `note: this`) is the text as it was written."""
+    """Parse values as YAML; for a string param, what is not a YAML string (`12`, `note: this`) stays as typed."""
     values: dict[str, Any] = {}
     for name, text in written.items():
         value = scalar(text)
@@ -125,7 +126,7 @@ def _params(spec: Spec, written: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _split(written: Mapping[str, str]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """What `--set` says of the task's mappings, and what it says of the LLM."""
+    """Split the values of `--set` into the task's mappings and the LLM's settings."""
     mappings: dict[str, dict[str, str]] = {}
     of_llm: dict[str, str] = {}
     for key, value in written.items():
@@ -133,7 +134,7 @@ def _split(written: Mapping[str, str]) -> tuple[dict[str, dict[str, str]], dict[
         if head not in _MAPPINGS:
             of_llm[key] = value
         elif not column or not value:
-            raise UsageError(f"--set {key}={value}: write --set {head}.COLUMN=COLUMN_OF_THE_DATA")
+            raise UsageError(f"--set {key}={value}: a column name is missing; write --set {head}.COLUMN=DATA_COLUMN")
         else:
             mappings.setdefault(head, {})[column] = value
     return mappings, of_llm
@@ -156,7 +157,7 @@ def _mapped(loaded: Loaded, mappings: Mapping[str, Mapping[str, str]]) -> Loaded
 
 
 def _without_code(loaded: Loaded) -> Loaded:
-    """The spec with a stand-in for each parser and step that is code: where nothing is asked, no reply is parsed."""
+    """Return the spec with placeholders for parsers and steps that run code: without replies, they are not needed."""
     if isinstance(loaded, LoadedPipeline):
         spec = loaded.spec.model_copy(update={"steps": _steps_without_code(loaded.spec.steps)})
         return replace(loaded, spec=spec, tasks={place: _without_code(task) for place, task in loaded.tasks.items()})
@@ -192,20 +193,20 @@ def _steps_without_code(steps: Sequence[Any]) -> list[Any]:
 
 def _source(choice: Choice, task: Task | Pipeline) -> str | Nothing:
     if choice.source is not None and choice.rows is not None:
-        raise UsageError("--input names rows and --rows makes some; leave one of them out")
+        raise UsageError("--input and --rows can't be combined; remove one of them")
     needed = [name for name, column in task.input_columns.items() if column.required]
     if choice.source is not None:
         return choice.source
     if needed:
         named = ", ".join(f"`{task.dataset_name(name)}`" for name in needed)
-        raise UsageError(f"the task {task.name} needs rows with the column{_s(needed)} {named}: --input DATA")
+        raise UsageError(f"the task {task.name} needs rows with the column{_s(needed)} {named}; add --input DATA")
     if choice.rows is None:
-        raise UsageError(f"the task {task.name} needs no data; say how many rows it makes: --rows N")
+        raise UsageError(f"the task {task.name} needs no data; set the number of rows with --rows N")
     return Nothing(choice.rows)
 
 
 def default_output(task: str, source: str | None, shard: tuple[int, int] | None = None) -> str:
-    """`<task>.<data>.jsonl`, in the current folder; each shard has a file of its own."""
+    """Return `<task>.<data>.jsonl`, in the current folder; each shard has its own file."""
     part = f".{shard[0]}-of-{shard[1]}" if shard else ""
     return f"{task}.{_stem(source)}{part}.jsonl"
 
@@ -226,14 +227,14 @@ def _stem(source: str | None) -> str:
 
 
 def _refuse_to_eat_the_input(source: str | None, output: str) -> None:
-    if source is None or output == "-" or not os.path.exists(output):  # noqa: PTH110 - either may be no path at all
+    if source is None or output == "-" or not os.path.exists(output):  # noqa: PTH110 - either may not be a path
         return
     try:
         same = Path(source).samefile(output)
     except (OSError, ValueError):
         return
     if same:
-        raise UsageError(f"{output} is the input; name another file with --output")
+        raise UsageError(f"{output} is the input; choose another file with --output")
 
 
 def _shard(written: str | None) -> tuple[int, int] | None:
@@ -241,10 +242,10 @@ def _shard(written: str | None) -> tuple[int, int] | None:
         return None
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", written, re.ASCII)
     if found is None:
-        raise UsageError(f"--shard {written}: write --shard I/K, as 1/4 for the first of four")
+        raise UsageError(f"--shard {written}: not a valid shard; write --shard I/K, such as 1/4 for the first of four")
     index, count = int(found[1]), int(found[2])
     if not 1 <= index <= count:
-        raise UsageError(f"--shard {written}: there is no shard {index} of {count}; I goes from 1 to K")
+        raise UsageError(f"--shard {written}: there is no shard {index} of {count}; I must be from 1 to K")
     return index, count
 
 

@@ -1,6 +1,6 @@
-"""Write the log to stderr: with `-v` what is out of the ordinary, with `-vv` every call, and what the store had.
+"""Write the log to stderr: with `-v` unusual events, with `-vv` every call and every reply from the store.
 
-The log is that of the standard library, under `distask`; it holds no key, no chat and no reply.
+The log uses the standard library's `logging`, under `distask`; it holds no keys, chats or replies.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
-"""What is logged, by how often `-v` is said."""
+"""Log level by number of `-v`."""
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes lines where progress is drawn, above it; made safe for a terminal, since servers' words are among them."""
+    """Writes lines above the progress display, made safe for a terminal since they include text from servers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ _HANDLER = ConsoleHandler()
 
 
 def begin(verbosity: int) -> None:
-    """Log what so many `-v` ask for."""
+    """Log at the level of this many `-v`."""
     logger = logging.getLogger("distask")
     logger.setLevel(LEVELS[min(verbosity, len(LEVELS) - 1)])
     _HANDLER.console = None
@@ -46,5 +46,5 @@ def begin(verbosity: int) -> None:
 
 
 def through(console: Console) -> None:
-    """Write by this console from now on: it may be drawing progress."""
+    """Write to this console from now on: it may show progress."""
     _HANDLER.console = console

@@ -1,4 +1,4 @@
-"""The options that commands share."""
+"""Define the options that commands share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _begin_log(verbosity: int) -> int:
-    """Log what so many `-v` ask for; without one nothing is loaded for it."""
+    """Log at the level of this many `-v`; without `-v`, no logging module is loaded."""
     if verbosity or "logging" in sys.modules:
         from distask.cli.logs import begin
 
@@ -30,26 +30,26 @@ def _begin_log(verbosity: int) -> int:
 
 
 _IN, _OUT, _LLM, _SELECT, _RUN, _KEEP, _ALLOW, _TELL = (
-    "The task and its data",
-    "The output",
-    "The LLM",
-    "Which rows",
-    "Where it runs",
-    "What is kept",
-    "What is allowed",
-    "What is told",
+    "Task and data",
+    "Output",
+    "LLM",
+    "Rows",
+    "Execution",
+    "Store",
+    "Permissions",
+    "Messages",
 )
 
 
 class Where(Enum):
-    """Where a run is done."""
+    """Where a run is executed."""
 
     LOCAL = "local"
     RAY = "ray"
 
 
 class BadRow(Enum):
-    """What becomes of a row that can't be read."""
+    """What to do with an unreadable row."""
 
     STOP = "stop"
     SKIP = "skip"
@@ -64,11 +64,11 @@ class OnNaN(Enum):
 
 Spec = Annotated[
     str,
-    typer.Argument(metavar="SPEC", help="A task: its file, or a built-in one's name.", autocompletion=candidates.tasks),
+    typer.Argument(metavar="SPEC", help="Task file, or name of a built-in task.", autocompletion=candidates.tasks),
 ]
 Specs = Annotated[
     list[str],
-    typer.Argument(metavar="SPEC...", help="Task files, or built-in tasks' names.", autocompletion=candidates.tasks),
+    typer.Argument(metavar="SPEC...", help="Task files, or names of built-in tasks.", autocompletion=candidates.tasks),
 ]
 Source = Annotated[
     str | None,
@@ -76,7 +76,7 @@ Source = Annotated[
         "--input",
         "-i",
         metavar="DATA",
-        help="Rows: .jsonl .json .csv .tsv .parquet (also .gz, .zst), a glob, a folder of `datasets`, "
+        help="Input rows: .jsonl .json .csv .tsv .parquet (also .gz, .zst), a glob, a folder of `datasets`, "
         "hf://owner/name@split, s3://…, or - for JSON Lines on stdin.",
         rich_help_panel=_IN,
     ),
@@ -86,7 +86,7 @@ Delimiter = Annotated[
     typer.Option(
         "--delimiter",
         metavar="CHAR",
-        help="What separates the columns of CSV: one character, or `tab`. [found by the header]",
+        help="Separator of CSV columns: one character, or `tab`. [detected from the header]",
         rich_help_panel=_IN,
     ),
 ]
@@ -95,14 +95,14 @@ OnNan = Annotated[
     typer.Option(
         "--on-nan",
         metavar="stop|null",
-        help="NaN and Infinity in JSON make their row unreadable, or are read as null. [stop]",
+        help="Treat rows with NaN or Infinity in JSON as unreadable, or read these as null. [stop]",
         rich_help_panel=_IN,
     ),
 ]
 RowCount = Annotated[
     int | None,
     typer.Option(
-        "--rows", min=1, metavar="N", help="Make N rows out of nothing, for a task without inputs.", rich_help_panel=_IN
+        "--rows", min=1, metavar="N", help="Number of rows to generate, for a task without inputs.", rich_help_panel=_IN
     ),
 ]
 Param = Annotated[
@@ -111,7 +111,7 @@ Param = Annotated[
         "--param",
         "-p",
         metavar="K=V",
-        help="A param of the task, its value in YAML; as often as you like.",
+        help="Param of the task, its value in YAML; can be repeated.",
         autocompletion=candidates.params,
         rich_help_panel=_IN,
     ),
@@ -119,20 +119,23 @@ Param = Annotated[
 NumGenerations = Annotated[
     int | None,
     typer.Option(
-        "--num-generations", "-n", min=1, metavar="N", help="Replies for each row. [the task's]", rich_help_panel=_IN
+        "--num-generations",
+        "-n",
+        min=1,
+        metavar="N",
+        help="Number of replies per row. [the task's]",
+        rich_help_panel=_IN,
     ),
 ]
 Group = Annotated[
     bool | None,
     typer.Option(
         "--group-generations/--no-group-generations",
-        help="One row with lists, or a row for each reply. [the task's]",
+        help="Write one row with lists, or one row per reply. [the task's]",
         rich_help_panel=_IN,
     ),
 ]
-Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", help="What is drawn is drawn from this. [0]", rich_help_panel=_IN)
-]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed. [0]", rich_help_panel=_IN)]
 
 Output = Annotated[
     str | None,
@@ -145,17 +148,15 @@ Output = Annotated[
         rich_help_panel=_OUT,
     ),
 ]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an OUT that is not this run's own.", rich_help_panel=_OUT)
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an OUT from another run.", rich_help_panel=_OUT)]
 Private = Annotated[
-    bool, typer.Option("--private", help="A dataset that is made on the Hub is private.", rich_help_panel=_OUT)
+    bool, typer.Option("--private", help="Make a new dataset on the Hub private.", rich_help_panel=_OUT)
 ]
 EscapeFormulas = Annotated[
     bool,
     typer.Option(
         "--escape-formulas",
-        help="In a CSV, begin texts with ' that a spreadsheet would run (= + - @).",
+        help="In CSV, prefix texts that a spreadsheet would run (= + - @) with '.",
         rich_help_panel=_OUT,
     ),
 ]
@@ -164,7 +165,7 @@ MetadataColumn = Annotated[
     typer.Option(
         "--metadata-column",
         metavar="NAME",
-        help="What the metadata column is called. [distask_metadata]",
+        help="Name of the metadata column. [distask_metadata]",
         rich_help_panel=_OUT,
     ),
 ]
@@ -175,17 +176,15 @@ Config = Annotated[
         "--config",
         "-c",
         metavar="LLM",
-        help="An LLM config: its file, or a built-in one's name.",
+        help="LLM config file, or name of a built-in config.",
         autocompletion=candidates.llms,
         rich_help_panel=_LLM,
     ),
 ]
-Model = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="The model that is asked.", rich_help_panel=_LLM)
-]
+Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Name of the model.", rich_help_panel=_LLM)]
 BaseUrl = Annotated[
     str | None,
-    typer.Option("--base-url", metavar="URL", help="The server that is asked, up to /v1.", rich_help_panel=_LLM),
+    typer.Option("--base-url", metavar="URL", help="Base URL of the server, up to /v1.", rich_help_panel=_LLM),
 ]
 Set = Annotated[
     list[str] | None,
@@ -193,7 +192,7 @@ Set = Annotated[
         "--set",
         metavar="K=V",
         help="llm.temperature=0, limits.timeout=60, input_mappings.COLUMN=YOURS, output_mappings.COLUMN=YOURS; "
-        "as often as you like.",
+        "can be repeated.",
         autocompletion=candidates.settings,
         rich_help_panel=_LLM,
     ),
@@ -201,7 +200,12 @@ Set = Annotated[
 Concurrency = Annotated[
     int | None,
     typer.Option(
-        "--concurrency", "-j", min=1, metavar="N", help="Calls in flight at the most. [256]", rich_help_panel=_LLM
+        "--concurrency",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Maximum number of concurrent requests. [256]",
+        rich_help_panel=_LLM,
     ),
 ]
 
@@ -211,7 +215,7 @@ MaxCost = Annotated[
         "--max-cost",
         min=0,
         metavar="USD",
-        help="Stop before a call that might bring this run's cost above it; run again to go on.",
+        help="Stop before a call that could exceed this cost; run again to resume.",
         rich_help_panel=_LLM,
     ),
 ]
@@ -220,7 +224,7 @@ Batch = Annotated[
     bool,
     typer.Option(
         "--batch",
-        help="Ask by the server's Batch API: within a day, mostly for half the price.",
+        help="Use the server's Batch API: replies within a day, usually at half the price.",
         rich_help_panel=_LLM,
     ),
 ]
@@ -228,7 +232,7 @@ NoWait = Annotated[
     bool,
     typer.Option(
         "--no-wait",
-        help="With --batch: submit and fetch what is ready, and leave; the same command comes back.",
+        help="With --batch: submit, fetch finished batches and exit; run again to resume.",
         rich_help_panel=_LLM,
     ),
 ]
@@ -237,7 +241,7 @@ Engine = Annotated[
     Where,
     typer.Option(
         "--engine",
-        help="Here, or over the nodes of a Ray cluster (RAY_ADDRESS), where OUT is a folder of parts.",
+        help="Run locally, or on a Ray cluster (RAY_ADDRESS), where OUT is a folder of parts.",
         rich_help_panel=_RUN,
     ),
 ]
@@ -247,28 +251,34 @@ Workers = Annotated[
         "--workers",
         min=1,
         metavar="N",
-        help="Parts at a time with --engine ray. [the cluster's CPUs]",
+        help="Number of parallel parts with --engine ray. [the cluster's CPUs]",
         rich_help_panel=_RUN,
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="The first N.", rich_help_panel=_SELECT)]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="Use only the first N rows.", rich_help_panel=_SELECT)
+]
 Offset = Annotated[
-    int, typer.Option("--offset", min=0, metavar="N", help="Leave out N at the beginning.", rich_help_panel=_SELECT)
+    int, typer.Option("--offset", min=0, metavar="N", help="Skip the first N rows.", rich_help_panel=_SELECT)
 ]
 Shard = Annotated[
     str | None,
-    typer.Option("--shard", metavar="I/K", help="Every K-th, from the I-th (1/4 … 4/4).", rich_help_panel=_SELECT),
+    typer.Option(
+        "--shard", metavar="I/K", help="Use every K-th row, from the I-th (1/4 … 4/4).", rich_help_panel=_SELECT
+    ),
 ]
 Sample = Annotated[
     int | None,
-    typer.Option("--sample", min=1, metavar="N", help="N of them, drawn by the seed.", rich_help_panel=_SELECT),
+    typer.Option(
+        "--sample", min=1, metavar="N", help="Use N random rows, chosen with the seed.", rich_help_panel=_SELECT
+    ),
 ]
 OnBadRow = Annotated[
     BadRow,
     typer.Option(
         "--on-bad-row",
         metavar="stop|skip",
-        help="Stop before any call where a row can't be read, or leave it out. [stop]",
+        help="Stop before any call if a row is unreadable, or skip the row. [stop]",
         rich_help_panel=_SELECT,
     ),
 ]
@@ -278,14 +288,14 @@ Store = Annotated[
     typer.Option(
         "--store",
         metavar="FILE",
-        help="Where replies are kept, so that none is asked for twice. [.distask/store.db beside OUT]",
+        help="File that caches replies, so that none is requested twice. [.distask/store.db next to OUT]",
         rich_help_panel=_KEEP,
     ),
 ]
-NoStore = Annotated[bool, typer.Option("--no-store", help="Keep no replies.", rich_help_panel=_KEEP)]
+NoStore = Annotated[bool, typer.Option("--no-store", help="Do not cache replies.", rich_help_panel=_KEEP)]
 
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run the code that the task's parser names.", rich_help_panel=_ALLOW)
+    bool, typer.Option("--allow-code", help="Allow the code that the task names to run.", rich_help_panel=_ALLOW)
 ]
 AllowPath = Annotated[
     list[Path] | None,
@@ -294,12 +304,12 @@ AllowPath = Annotated[
         metavar="DIR",
         exists=True,
         file_okay=False,
-        help="Rows may name files (images …) of this folder.",
+        help="Allow rows to name files (images …) in this folder.",
         rich_help_panel=_ALLOW,
     ),
 ]
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=_TELL)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=_TELL)]
 Verbose = Annotated[
     int,
     typer.Option(
@@ -308,23 +318,25 @@ Verbose = Annotated[
         count=True,
         callback=_begin_log,
         metavar="",
-        help="More: every failure, long texts, and on stderr what was tried again; -vv each call.",
+        help="Print every failure, full texts and, on stderr, retries; -vv logs each call.",
         rich_help_panel=_TELL,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Events for programs: a JSON object a line.", rich_help_panel=_TELL)]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print events for programs, one JSON object per line.", rich_help_panel=_TELL)
+]
 ShowConfig = Annotated[
     bool,
     typer.Option(
         "--show-config",
-        help="Print what would be asked how, and where each value comes from; run nothing.",
+        help="Print the config and where each value comes from; run nothing.",
         rich_help_panel=_TELL,
     ),
 ]
 
 
 def read_options(on_nan: OnNaN, delimiter: str | None) -> ReadOptions:
-    """How files are read, from `--on-nan` and `--delimiter`; raises `UsageError` for a wrong delimiter."""
+    """Build the read options from `--on-nan` and `--delimiter`; raises `UsageError` for a wrong delimiter."""
     from distask.data.readers import ReadOptions
     from distask.data.readers.delimiter import parse_delimiter
 
@@ -332,7 +344,7 @@ def read_options(on_nan: OnNaN, delimiter: str | None) -> ReadOptions:
 
 
 class Choice(Struct, frozen=True):
-    """The options that commands share: each is declared here once, and holds what was given on the command line."""
+    """The options that commands share, with their values from the command line; each is declared once, here."""
 
     spec: Spec = ""
     source: Source = None

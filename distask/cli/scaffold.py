@@ -1,4 +1,4 @@
-"""The text of a new task. It is held against the language before it is written: it always validates, with its case."""
+"""Generate the text of a new task. It is validated with its case before it is written."""
 
 from __future__ import annotations
 
@@ -22,53 +22,53 @@ if TYPE_CHECKING:
     from distask.data.readers import ReadOptions
 
 EDITOR = "# yaml-language-server: $schema=.distask/task.schema.json\n"
-"""The first line: editors with a YAML language server complete and check the file by it."""
+"""The first line: editors with a YAML language server use it to complete and check the file."""
 ROWS_READ = 100
-"""Rows of the data that say what a column holds."""
+"""Number of rows that are read to determine the types of columns."""
 LONGEST = 200
-"""Characters of a text that a case takes from the data."""
+"""Maximum length of a text that a case takes from the data."""
 MOST_ITEMS = 3
 NOT_NAMES = frozenset(
     {"row", "rows", "vars", "params", "draw", "loop", "loop_index", "self", "reply", "finish_reason"}
     | {"none", "true", "false", "block", "set", "macro", "filter", "call", "include", "caller", "varargs", "kwargs"}
     | {"range", "dict", "namespace", "cycler", "joiner", "lipsum"}
 )
-"""Words that mean something else in a template."""
+"""Words with another meaning in templates."""
 OUTPUT_NAMES = ("answer", "reply_text", "result", "new_answer")
 
 
 class Start(Struct, frozen=True):
-    """A task to begin with."""
+    """A starter task."""
 
     text: str
     told: str
-    """What it is made from."""
+    """What it is based on."""
     notes: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
-    """Other files that it reads, by their path beside it."""
+    """Other files that it reads, by their path relative to it."""
 
 
 class Column(Struct, frozen=True):
-    """A column of the data as an input."""
+    """A column of the data, used as an input."""
 
     name: str
-    """As templates call it."""
+    """Its name in templates."""
     source: str
-    """As the data calls it."""
+    """Its name in the data."""
     type: str
     required: bool
     example: Any
 
 
 def from_nothing(name: str, path: Path) -> Start:
-    """A task with one input."""
+    """Return a task with one input."""
     column = Column("instruction", "instruction", "string", required=True, example="Name a prime.")
     text = _spec(name, [column], describe={"instruction": "What is asked."})
-    return _checked(Start(text, "a task with one input; change it to yours"), path)
+    return _checked(Start(text, "a task with one input; edit it to fit your data"), path)
 
 
 def from_task(task: str, name: str, path: Path) -> Start:
-    """A copy of a task under another name, with the files that it reads."""
+    """Return a copy of a task under another name, with the files that it reads."""
     found = find_spec(task)
     text = read_text(found)
     load_text(text, found)
@@ -81,7 +81,7 @@ def from_task(task: str, name: str, path: Path) -> Start:
 
 
 def _files_read(text: str, found: Path) -> list[Path]:
-    """Files beside a task that its text names."""
+    """Return the files next to a task that its text names."""
     named = re.findall(r"""file:\s*["']?([\w./-]+)|{%-?\s*(?:include|import|from)\s+["']([\w./-]+)["']""", text)
     paths = [found.parent / (a or b) for a, b in named]
     return list(dict.fromkeys(p for p in paths if p.is_file() and found.parent in p.parents))
@@ -90,14 +90,14 @@ def _files_read(text: str, found: Path) -> list[Path]:
 def from_columns(
     source: str, name: str, path: Path, options: ReadOptions = DEFAULT_OPTIONS, *, skip: bool = False
 ) -> Start:
-    """A task that reads the columns of some data; its case is the data's first row.
+    """Return a task that reads the columns of the data; its case is the first row.
 
     Args:
         source: the data.
         name: the task's name.
         path: where the task is written.
         options: how the data's files are read.
-        skip: whether rows that can't be read are left out; else the first one is raised.
+        skip: skip unreadable rows; otherwise the first one is raised.
     """
     from distask.data.input import open_input
 
@@ -108,13 +108,17 @@ def from_columns(
             raise row.error
         rows.append(row.values)
     if not rows:
-        raise InputError(f"{source}: there are no rows")
+        raise InputError(f"{source}: the data has no rows; add at least one")
     columns, left_out = _columns(rows)
     if not columns:
-        raise InputError(f"{source}: no column holds text, numbers or lists; make a task by hand: distask init NAME")
+        raise InputError(
+            f"{source}: no column holds text, numbers or lists; to start without data, run distask init NAME"
+        )
     notes = data.notes
-    notes += [f"`{c}` holds bytes and is left out; an image is a part of a message, {{image: ...}}" for c in left_out]
-    told = f"reads {', '.join(c.name for c in columns)}; say what is to be done with them"
+    notes += [
+        f"`{c}` holds bytes and was left out; to send an image, use a message part {{image: ...}}" for c in left_out
+    ]
+    told = f"reads {', '.join(c.name for c in columns)}; describe what to do with them"
     return _checked(Start(_spec(name, columns), told, notes), path)
 
 
@@ -144,7 +148,7 @@ def _has_bytes(value: Any) -> bool:
 
 
 def _name(source: str, taken: set[str]) -> str:
-    """The column's name where a template can say it, else one that it can."""
+    """Return a name that templates can use, if possible the column's own."""
     name = re.sub(r"\W+", "_", source, flags=re.ASCII).strip("_")
     if not name or name[0].isdigit():
         name = f"column_{name}".strip("_")
@@ -196,27 +200,27 @@ def _spec(name: str, columns: Sequence[Column], describe: Mapping[str, str] | No
     row = {c.source: c.example for c in columns if c.example is not None}
     return f"""\
 {EDITOR}name: {name}
-description: Say in a sentence what the task does.
+description: Describe in one sentence what the task does.
 
 inputs:                    # columns that the template reads
 {inputs}
 {mapped}
-format_input:              # the chat that is sent: templates, and nothing is added to them
+format_input:              # templates of the chat that is sent; nothing is added to them
   - role: system
     content: |
-      Say here what the model is to do, and in which form it is to reply.
+      Describe here what the model should do and the format of its reply.
   - role: user
     content: |
 {body}
 
-outputs:                   # columns that are added; a type is checked: {{type: integer, minimum: 1, maximum: 5}}
+outputs:                   # columns to add; types are checked: {{type: integer, minimum: 1, maximum: 5}}
   {output}: The model's reply.
 
 format_output: {{parser: text}}    # how a reply becomes columns; also json, regex, tags, choice, list, sections
 
 llm: {{temperature: 0.7, max_tokens: 1024}}
 
-cases:                     # with this row and this reply, these columns: `distask test` holds the task to it
+cases:                     # this row and reply must give these columns; check with `distask test`
   - input: {_yaml(row)}
     reply: Two.
     expect: {{{output}: Two.}}
@@ -254,7 +258,7 @@ def _lines(column: Column, *, alone: bool) -> list[str]:
 
 
 def _yaml(value: Any) -> str:
-    """A value in YAML, on one line: texts as JSON writes them, plain keys bare."""
+    """Return a value as YAML on one line: texts as in JSON, simple keys unquoted."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_key(str(k))}: {_yaml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -271,8 +275,8 @@ def _escaped(character: str) -> str:
 
 
 def _checked(start: Start, path: Path, beside: Path | None = None) -> Start:
-    """The start, which is known to validate with its cases."""
+    """Return the start after validating it with its cases."""
     loaded = load_text(start.text, path if beside is None else beside.with_name(path.name))
     faults = run_cases(loaded)
-    assert not faults, f"what `init` wrote does not hold: {faults[0]}"
+    assert not faults, f"the task written by `init` is invalid: {faults[0]}"
     return start

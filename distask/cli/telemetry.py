@@ -1,4 +1,4 @@
-"""Send spans where OpenTelemetry's own variables say, and nowhere else: distask itself reports nothing to anyone."""
+"""Send spans to the endpoint in OpenTelemetry's variables, and nowhere else: distask itself collects no data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ADDRESSES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 def begin() -> None:
-    """Set OpenTelemetry up where the environment names an endpoint; it sends what is left when the process ends."""
+    """Set up OpenTelemetry if the environment names an endpoint; remaining spans are sent when the process ends."""
     named = next((name for name in ADDRESSES if os.environ.get(name)), None)
     unwanted = (
         os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
@@ -25,7 +25,7 @@ def begin() -> None:
         import logging
 
         logging.getLogger(__name__).warning(
-            "%s is set, and no span is sent there: that needs pip install 'distask[otel]'", named
+            "%s is set, but no spans are sent; to send them, run pip install 'distask[otel]'", named
         )
         return
     name = os.environ.get("OTEL_SERVICE_NAME", "distask")

@@ -1,4 +1,4 @@
-"""Say what is wrong with the arguments, with the nearest word that is right, and where to look."""
+"""Report wrong arguments, with the closest valid word and where to look."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ EXAMPLES = {
     "test": "distask test mine.yaml",
     "validate": "distask validate mine.yaml",
 }
-"""How a command that needs an argument is called."""
+"""Examples for commands that need an argument."""
 
 
 def report_usage_error(error: Any) -> int:
-    """Print what typer found wrong with the arguments, and the mend; the exit code."""
+    """Print a usage error and its fix; returns the exit code."""
     console, context = err(), getattr(error, "ctx", None)
     message, mend = _said(error, context)
     console.print(Text.assemble(("error: ", "bold red"), plain(message)))
     if mend:
         console.print(plain(mend))
     if context is not None:
-        console.print(plain(f"`{context.command_path} --help` shows what there is", "dim"))
+        console.print(plain(f"`{context.command_path} --help` lists what is available", "dim"))
     return int(error.exit_code)
 
 
 def as_event(error: Any, events: Events) -> int:
-    """The same for programs; the exit code."""
+    """Write a usage error as an event; returns the exit code."""
     message, mend = _said(error, getattr(error, "ctx", None))
     events.error("usage", message, int(error.exit_code), notes=[mend] if mend else [])
     return int(error.exit_code)
 
 
 def _said(error: Any, context: Any) -> tuple[str, str | None]:
-    """The message as a sentence of ours, and what to write instead."""
+    """Return the message in distask's wording, and a fix."""
     command = getattr(context, "info_name", None) or ""
     message = " ".join(error.format_message().split()).replace(": Value error, ", ": ").replace(": Input ", ": it ")
     message = (message[:1].lower() + message[1:]).rstrip(".")

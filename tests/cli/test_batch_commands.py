@@ -67,7 +67,7 @@ def test_a_batch_that_is_waited_for_is_told_of_and_the_summary_is_a_plain_runs(s
 
     assert said.code == 0
     assert "1 batch (validating) · 0 of 5 requests done" in said.err
-    assert "replies     5 asked for, 0 from the store" in said.err
+    assert "replies     5 requested, 0 from the store" in said.err
 
 
 def test_a_run_that_is_left_says_how_to_come_back(shell, server):
@@ -76,8 +76,13 @@ def test_a_run_that_is_left_says_how_to_come_back(shell, server):
     said = batch_run(shell, "--no-wait")
 
     assert said.code == 130
+<<<<<<< HEAD
     assert "1 batch is in progress, 0 of 5 requests done" in said.err
     assert "the same command comes back to it" in said.err
+=======
+    assert "a batch is with the provider, 0 of 5 requests done" in said.err
+    assert "to check on the batch, run the same command" in said.err
+>>>>>>> w-cli
     assert "--no-wait" in said.err
     assert not (shell.folder / "out.jsonl").exists()
     assert not (shell.folder / "out.jsonl.partial").exists()
@@ -97,7 +102,7 @@ def test_another_process_tells_of_a_batch_fetches_it_and_the_run_writes_its_rows
 
     assert "0 of 5 requests done" in looks[0].out
     assert "in progress" in looks[0].out
-    assert "5 replies put into the store" in fetched[0].out
+    assert "5 replies added to the store" in fetched[0].out
     assert "results are in the store" in fetched[1].out
     assert done.code == 0
     assert len(left.lines("out.jsonl")) == 5
@@ -111,7 +116,7 @@ def test_a_cancelled_batch_is_fetched_and_the_run_submits_the_rest(left, server)
 
     assert cancelled.code == 0
     assert "cancelled" in cancelled.out
-    assert "3 replies put into the store" in fetched.out
+    assert "3 replies added to the store" in fetched.out
     assert done.code == 0
     assert [batch["request_counts"]["total"] for batch in server.batches.values()] == [5, 2]
     assert len(server.requests) == 5
@@ -136,8 +141,8 @@ def test_batches_as_json(left):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("batch", "status", "--store", "none.db"), "there is no such store"),
-        (("batch", "fetch", "batch_99"), "knows of no such batch"),
+        (("batch", "status", "--store", "none.db"), "the store does not exist"),
+        (("batch", "fetch", "batch_99"), "no such batch in this store"),
         (("batch", "show"), "show"),
     ],
 )
@@ -294,7 +299,7 @@ def test_a_dry_run_reckons_with_the_price_of_batches(shell):
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--model", "m", "--base-url", "{url}", *price, "--batch")
 
     assert costs[1]["least"] == pytest.approx(costs[0]["least"] / 2)
-    assert "$500.00 in, $0.00 out for a million tokens in batches, says the config" in said.out
+    assert "$500.00 in, $0.00 out for a million tokens in batches, from the config" in said.out
 
 
 def test_the_price_library_knows_what_openais_batches_cost(shell):
@@ -303,5 +308,5 @@ def test_the_price_library_knows_what_openais_batches_cost(shell):
         for more in ((), ("--batch",))
     ]
 
-    assert "$0.40 in ($0.10 cached), $1.60 out for a million tokens, says genai-prices" in said[0]
-    assert "$0.20 in ($0.10 cached), $0.80 out for a million tokens in batches, says genai-prices" in said[1]
+    assert "$0.40 in ($0.10 cached), $1.60 out for a million tokens, from genai-prices" in said[0]
+    assert "$0.20 in ($0.10 cached), $0.80 out for a million tokens in batches, from genai-prices" in said[1]

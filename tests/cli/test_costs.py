@@ -94,7 +94,7 @@ def test_a_cost_that_the_server_sends_wins(shell, price, usage, headers):
 
     assert [s["cost_usd"] for s in statistics_of(shell)] == [0.02] * 5
     assert record(shell)["counts"]["cost_usd"] == pytest.approx(0.1)
-    assert "cost        $0.10 (as the server reports it)" in said.err
+    assert "cost        $0.10 (reported by the server)" in said.err
     assert "$0.10" in report_of(shell)
 
 

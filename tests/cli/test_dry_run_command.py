@@ -32,11 +32,11 @@ def test_it_shows_chats_and_counts_and_needs_no_key(shell):
         "with     temperature: 0.0\nwith     max_tokens: 50\n"
         "model    gpt-4.1-mini at https://api.openai.com/v1\n"
         "rows     4, 3 replies each\n"
-        "replies  12: 0 in the store, 12 to ask for\n"
-        "tokens   about 64 in; out: about 300 (half of max_tokens), 600 at the most\n"
-        "cost     $0.000026 at least, $0.00051 expected, $0.0010 at the most\n"
-        "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, says genai-prices; `price` in the config overrules it\n"
-        "so far   nothing was asked; distask preview asks for a few rows, distask run for all\n"
+        "replies  12: 0 in the store, 12 to request\n"
+        "tokens   about 64 in; out: about 300 (half of max_tokens), 600 at most\n"
+        "cost     $0.000026 at least, $0.00051 expected, $0.0010 at most\n"
+        "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, from genai-prices; `price` in the config overrides it\n"
+        "so far   no requests were sent; distask preview runs a few rows, distask run runs all\n"
     )
 
 
@@ -54,7 +54,7 @@ def test_it_counts_what_the_store_has(shell):
 
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m")
 
-    assert "replies  5: 2 in the store, 3 to ask for" in said.out
+    assert "replies  5: 2 in the store, 3 to request" in said.out
 
 
 def test_a_row_that_can_not_be_rendered_is_shown_and_counted(shell):
@@ -200,7 +200,7 @@ def test_what_the_store_has_costs_nothing_and_says_how_long_replies_are(shell):
 def test_a_known_model_at_its_own_endpoint_needs_no_price(shell):
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4.1-mini")
 
-    assert "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, says genai-prices" in said.out
+    assert "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, from genai-prices" in said.out
 
 
 def test_a_chat_that_is_longer_than_the_context_is_told(shell):
@@ -208,7 +208,7 @@ def test_a_chat_that_is_longer_than_the_context_is_told(shell):
 
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4o")
 
-    assert "too long 1 chat of more tokens than the 128.0k that the model takes: in.jsonl:2, about 187.5k" in said.out
+    assert "too long 1 chat longer than the model's context of 128.0k tokens: in.jsonl:2, about 187.5k" in said.out
 
 
 def test_data_that_does_not_fit_is_an_error(shell):

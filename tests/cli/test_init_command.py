@@ -96,7 +96,7 @@ def test_bytes_are_left_out_and_said(shell):
     said = shell("init", "see", "-i", "i.parquet")
 
     assert said.code == 0
-    assert "`image` holds bytes and is left out" in said.err
+    assert "`image` holds bytes and was left out" in said.err
     assert list(load_spec(shell.folder / "see.yaml").spec.inputs) == ["text"]
 
 
@@ -106,18 +106,18 @@ def test_a_file_that_is_there_is_never_replaced(shell):
     said = shell("init", "judge")
 
     assert (said.code, said.out) == (2, "")
-    assert "judge.yaml is there already, and is left as it is" in said.err
+    assert "judge.yaml already exists and was not changed" in said.err
     assert (shell.folder / "judge.yaml").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "what is the task called? write distask init NAME"),
+        ([], "the task name is missing; run distask init NAME"),
         (["--from", "ultrafedback"], "did you mean `ultrafeedback`?"),
         (["a", "-i", "nope.csv"], "nope.csv: there is no such file"),
-        (["a", "-i", "in.jsonl", "--from", "clair"], "leave one of them out"),
-        (["..."], "is no name for a task"),
+        (["a", "-i", "in.jsonl", "--from", "clair"], "remove one of them"),
+        (["..."], "is not a valid task name"),
     ],
 )
 def test_a_mistake_writes_nothing(shell, arguments, sentence):

@@ -31,8 +31,10 @@ def test_it_never_passes_the_limit_and_uses_what_fits(twenty, concurrency):
     assert 0.5 - 0.12 <= spent(twenty) <= 0.5
     assert "$0.41 of $0.50 (--max-cost) is spent" in said.err
     assert "5 of 20 rows are done, in answer.in.jsonl.partial" in said.err
-    assert "every reply that came is in the store" in said.err
-    assert "the same command goes on, and may spend as much again:\n\n  distask run task.yaml" in said.err
+    assert "replies received so far are cached" in said.err
+    assert (
+        "to resume and spend up to the same amount again, run the same command:\n\n  distask run task.yaml" in said.err
+    )
 
 
 def test_the_same_command_goes_on_and_pays_for_nothing_twice(twenty):
@@ -49,7 +51,7 @@ def test_a_limit_that_no_call_fits_in_asks_nothing_and_says_so(twenty):
 
     assert (said.code, twenty.server.requests) == (1, [])
     assert "the next request may cost $0.12, and $0 of $0.050 (--max-cost) is spent" in said.err
-    assert "with a higher --max-cost, the same command goes on" in said.err
+    assert "to resume, run the same command with a higher --max-cost" in said.err
 
 
 def test_a_request_without_max_tokens_is_reckoned_with_a_long_reply_and_that_is_said(twenty):
@@ -80,7 +82,7 @@ def test_without_a_price_it_is_refused_before_any_call(twenty):
 def test_the_summary_and_the_record_say_what_was_spent(twenty):
     said = twenty.run(*RATES)
 
-    assert "cost        $1.64 ($1,000.00 in, $10,000.00 out for a million tokens, says the config)" in said.err
+    assert "cost        $1.64 ($1,000.00 in, $10,000.00 out for a million tokens, from the config)" in said.err
     record = json.loads((twenty.folder / "answer.in.jsonl.run.json").read_text())
     assert record["counts"]["cost_usd"] == 1.64
 

@@ -83,7 +83,7 @@ def test_stores_are_put_together_so_that_the_whole_run_asks_nothing(shell, serve
     asked = len(server.requests)
     shell.run("-o", "out.jsonl")
 
-    assert "5 replies put into .distask/store.db" in said.err
+    assert "5 replies added to .distask/store.db" in said.err
     assert len(server.requests) == asked
 
 

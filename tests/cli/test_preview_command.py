@@ -39,7 +39,7 @@ def test_chat_reply_columns_and_what_they_took_are_shown_for_the_first_rows(scor
     assert lines[0].startswith("── in.jsonl:1  ")
     assert lines[0].endswith(" s · 2 tokens in, 3 out · $0.0050")
     assert lines[1:7] == ["user", "  question 0", "reply", "  Fine. Score: 4", "columns", "  score: 4"]
-    assert "asked    1 reply, 0 from the store; the run will not ask for these again" in said.out
+    assert "received 1 reply, 0 from the store; a run will reuse them" in said.out
     assert len(scores.server.requests) == 1
 
 
@@ -50,7 +50,7 @@ def test_a_reply_that_can_not_be_used_shows_where_it_stopped_fitting(scores):
     assert "can't be used: the pattern matches nowhere in the reply" in said.out
     assert "    2 | Score: four\n      |        ^ expected here: (?P<score>\\d+)\n" in said.out
     assert "can't be used: score: 9 is more than 5\n    1 | Score: 9\n      |        ^\n" in said.out
-    assert "replies  1 good, 2 that can't be used" in said.out
+    assert "replies  1 good, 2 unusable" in said.out
 
 
 def test_the_run_does_not_pay_for_them_again(scores):
@@ -58,7 +58,7 @@ def test_the_run_does_not_pay_for_them_again(scores):
 
     said = scores("run", "rate.yaml", *ASKED)
 
-    assert "replies     2 asked for, 3 from the store" in said.err
+    assert "replies     2 requested, 3 from the store" in said.err
     assert len(scores.server.requests) == 5
 
 
@@ -99,7 +99,7 @@ def test_ctrl_c_keeps_the_replies_that_came(scores):
     _, said = running.communicate(timeout=60)
 
     assert running.returncode == 130
-    assert "interrupted; the replies that came are in the store" in said.decode()
+    assert "interrupted; replies received so far are cached" in said.decode()
     asked.clear()
     assert "from the store" in scores("preview", "rate.yaml", *ASKED, "--limit", "1").out
     assert asked == []
@@ -139,7 +139,7 @@ def test_a_row_that_can_not_be_rendered_is_shown_with_its_reason(shell):
     said = shell("preview", "task.yaml", *ASKED)
 
     assert said.code == 3
-    assert said.out.startswith("── in.jsonl:1  not asked for\ncan't be used: the column `instruction` is null")
+    assert said.out.startswith("── in.jsonl:1  not requested\ncan't be used: the column `instruction` is null")
 
 
 def test_an_endpoint_that_refuses_ends_with_1_and_the_mend(shell):

@@ -77,7 +77,7 @@ def test_a_line_says_what_is_done_under_way_and_lost():
 
     assert console.file.getvalue() == (
         "500 of 1,000 rows (50 %) · 50 rows/s · 10.0 s left · 20 of 256 in flight · tokens 123.5k in, 0 out · "
-        "7 from the store · 3 tried again · 11 failed: 9 type, 2 timeout\n"
+        "7 from the store · 3 retried · 11 failed: 9 type, 2 timeout\n"
     )
 
 

@@ -41,7 +41,7 @@ def test_of_many_rows_it_says_that_the_table_holds_some(shell):
 
     said = shell("report", "answers.jsonl", "--max-rows", "2")
 
-    assert "its table holds 2 of the rows, its counts are of all; --max-rows 5 takes all" in said.err
+    assert "the table holds 2 of the rows, the counts cover all; --max-rows 5 shows all rows" in said.err
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_of_many_rows_it_says_that_the_table_holds_some(shell):
     [
         (["answer.jsonl"], "there is no such file; did you mean answers.jsonl?"),
         (["answers.jsonl", "-o", "in.jsonl"], "is there already, and is no report"),
-        (["answers.jsonl", "-o", "no/page.html"], "there is no folder no"),
-        (["answers.jsonl", "--by", "id"], "name the second one behind the first"),
+        (["answers.jsonl", "-o", "no/page.html"], "the folder no does not exist"),
+        (["answers.jsonl", "--by", "id"], "add the second one after the first"),
         (["answers.jsonl", "answers.jsonl", "--by", "instuction"], "did you mean `instruction`?"),
         (["task.yaml"], "the format `.yaml` is not known"),
     ],

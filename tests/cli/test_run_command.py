@@ -20,7 +20,7 @@ def test_a_good_run_ends_with_0_and_says_what_it_did(shell):
     assert said.err.splitlines()[1:4] == [
         "rows        5 in, 5 out",
         "generations 5 good",
-        "replies     5 asked for, 0 from the store",
+        "replies     5 requested, 0 from the store",
     ]
     assert said.err.endswith("output      answer.in.jsonl\n")
     assert len(shell.lines("answer.in.jsonl")) == 5
@@ -144,7 +144,7 @@ def test_ctrl_c_prints_the_command_that_goes_on_and_it_does(shell):
 
     assert again.code == 0
     assert len(shell.server.requests) == 40
-    assert f"{40 - first} asked for, {first} from the store" in again.err
+    assert f"{40 - first} requested, {first} from the store" in again.err
     assert len(shell.lines("my out.jsonl")) == 40
     assert not (shell.folder / "my out.jsonl.partial").exists()
 
@@ -157,7 +157,7 @@ def test_a_bad_key_ends_with_1_and_what_the_server_said(shell):
     assert said.code == 1
     assert "error: " in said.err
     assert "Incorrect API key" in said.err
-    assert "when that is mended, the same command goes on:\n\n  distask run task.yaml -i in.jsonl" in said.err
+    assert "fix this, then run the same command to resume:\n\n  distask run task.yaml -i in.jsonl" in said.err
     assert "\x1b" not in said.err
 
 

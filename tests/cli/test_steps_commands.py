@@ -46,10 +46,10 @@ def test_a_dry_run_draws_the_steps_and_bounds_what_they_ask_for(steps):
     assert steps.shell.server.requests == []
     assert "── in.jsonl:1  step evolve\nuser\n  question 0\n" in said.out
     assert (
-        "├─ repeat\n│  └─ evolve: 2 replies a row at the most\n├─ answers: 3 replies a row at the most\n"
-        "├─ for-each\n│  └─ rate: as many replies as the rows ask for, judge\n└─ sort\n"
+        "├─ repeat\n│  └─ evolve: 2 replies per row at most\n├─ answers: 3 replies per row at most\n"
+        "├─ for-each\n│  └─ rate: number of replies depends on the rows, judge\n└─ sort\n"
     ) in said.out
-    assert "about 40, as a rehearsal of 5 rows went" in said.out
+    assert "about 40, based on a rehearsal of 5 rows" in said.out
     assert "cost     $0.0" in said.out
 
 
@@ -58,7 +58,7 @@ def test_a_dry_run_counts_what_the_store_has(steps):
 
     said = steps("dry-run", "--limit", "0", "-o", "out.jsonl")
 
-    assert "stored   16 replies at least, 2 rows need none" in said.out
+    assert "stored   16 replies at least; 2 rows need no request" in said.out
 
 
 def test_a_preview_shows_each_step_and_the_run_does_not_pay_for_it_again(steps):

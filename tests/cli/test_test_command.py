@@ -116,7 +116,7 @@ def test_live_asks_the_model_for_cases_that_expect_columns(spec):
 
     assert said.code == 3
     assert said.out.splitlines()[0] == "task.yaml .Fs"
-    assert "task.yaml: 1 of 2 cases hold with m, 2 replies could be read" in said.out
+    assert "task.yaml: 1 of 2 cases pass with m, 2 replies parsed" in said.out
     assert len(spec.server.requests) == 2
     spec("test", "task.yaml", "--live", "--base-url", "{url}", "--model", "m")
     assert len(spec.server.requests) == 2  # the replies are in the store
@@ -133,8 +133,8 @@ def test_live_shows_a_reply_that_could_not_be_read(shell):
 
     said = shell("test", "score.yaml", "--live", "--base-url", "{url}", "--model", "m", "--no-store")
 
-    assert 'the model said "I would rather not."' in said.out
-    assert "0 of 1 case hold with m, 0 replies could be read" in said.out
+    assert 'the model replied "I would rather not."' in said.out
+    assert "0 of 1 case pass with m, 0 replies parsed" in said.out
 
 
 def test_an_endpoint_that_refuses_ends_with_1(spec):
@@ -148,4 +148,4 @@ def test_a_model_without_live_is_a_mistake(shell):
     said = shell("test", "task.yaml", "--model", "m")
 
     assert said.code == 2
-    assert "--model says which model is asked, and without --live none is" in said.err
+    assert "--model selects a model, but without --live no model is called" in said.err

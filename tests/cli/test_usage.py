@@ -16,17 +16,22 @@ from distask.cli.job import default_output
 
 MISTAKES = [
     ([], "SPEC is missing for example: distask run text-generation --input rows.jsonl"),
+<<<<<<< HEAD
     (["answer.yaml"], "file not found"),
     (["task.yaml"], "the task answer needs rows with the column `instruction`: --input DATA"),
+=======
+    (["answer.yaml"], "there is no such file"),
+    (["task.yaml"], "the task answer needs rows with the column `instruction`; add --input DATA"),
+>>>>>>> w-cli
     (["task.yaml", "--modle", "m"], "there is no option --modle did you mean --model?"),
     (["task.yaml", "-i", "in.jsonl", "--shard", "5/4"], "--shard 5/4: there is no shard 5 of 4"),
     (["task.yaml", "-i", "in.jsonl", "--shard", "0/4"], "there is no shard 0 of 4"),
     (["task.yaml", "-i", "in.jsonl", "--shard", "half"], "write --shard I/K"),
-    (["task.yaml", "-i", "in.jsonl", "-p", "k"], "--param k: there is no `=` in it; write --param NAME=VALUE"),
+    (["task.yaml", "-i", "in.jsonl", "-p", "k"], "--param k: the name or `=` is missing; write --param NAME=VALUE"),
     (["task.yaml", "-i", "in.jsonl", "-p", "=v"], "write --param NAME=VALUE"),
     (["task.yaml", "-i", "in.jsonl", "-p", "k=v"], "the task answer has no param `k`"),
     (["task.yaml", "-i", "in.jsonl", "--set", "llm.temprature=1"], "did you mean `llm.temperature`?"),
-    (["task.yaml", "-i", "in.jsonl", "--set", "temperature"], "there is no `=` in it"),
+    (["task.yaml", "-i", "in.jsonl", "--set", "temperature"], "the name or `=` is missing"),
     (["task.yaml", "-i", "in.jsonl", "--set", "input_mappings.instuction=x"], "did you mean `instruction`?"),
     (["task.yaml", "-i", "in.jsonl", "--set", "output_mappings=x"], "--set output_mappings.COLUMN="),
     (["task.yaml", "-i", "in.jsonl", "--limit", "0"], "invalid value for '--limit'"),
@@ -35,10 +40,10 @@ MISTAKES = [
     (["task.yaml", "-i", "in.jsonl", "-n", "many"], "invalid value for '--num-generations'"),
     (["task.yaml", "-i", "in.jsonl", "-j", "0"], "invalid value for '--concurrency'"),
     (["task.yaml", "-i", "in.jsonl", "--on-bad-row", "drop"], "'drop' is not one of 'stop', 'skip'"),
-    (["task.yaml", "-i", "in.jsonl", "--rows", "3"], "leave one of them out"),
+    (["task.yaml", "-i", "in.jsonl", "--rows", "3"], "remove one of them"),
     (["task.yaml", "--rows", "3"], "needs rows with the column `instruction`"),
-    (["none.yaml"], "say how many rows it makes: --rows N"),
-    (["task.yaml", "-i", "in.jsonl", "--store", "a.db", "--no-store"], "leave one of them out"),
+    (["none.yaml"], "set the number of rows with --rows N"),
+    (["task.yaml", "-i", "in.jsonl", "--store", "a.db", "--no-store"], "remove one of them"),
     (["task.yaml", "-i", "in.jsonl", "-o", "in.jsonl", "--overwrite"], "in.jsonl is the input"),
     (["task.yaml", "-i", "in.jsonl", "-o", "out.xlsx"], ".xlsx"),
     (["task.yaml", "-i", "in.json"], "did you mean in.jsonl?"),
@@ -125,7 +130,7 @@ def test_the_help_of_run_stands_in_sections(capsys):
     said = capsys.readouterr().out
 
     assert said.startswith("Usage: distask run SPEC [OPTIONS]\n")
-    for section in ("Arguments:", "The task and its data:", "The output:", "The LLM:", "Which rows:", "What is told:"):
+    for section in ("Arguments:", "Task and data:", "Output:", "LLM:", "Rows:", "Messages:"):
         assert f"\n{section}\n" in said
 
 

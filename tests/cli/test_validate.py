@@ -124,7 +124,7 @@ def test_an_unknown_format_is_wrong_usage(validate, tmp_path):
         ),
         (['{"question": "a"}', '{"x": 1}'], "d.jsonl:2:1: error: `question` is missing"),
         (['{"question": "a", "score": "many"}'], 'd.jsonl:1:1: error: `score`: "many" is not an integer'),
-        (['{"question": "a", "answer": "b"}'], "a.yaml:8:3: error: the data (d.jsonl) has a column `answer` already"),
+        (['{"question": "a", "answer": "b"}'], "a.yaml:8:3: error: the data (d.jsonl) already has a column `answer`"),
         (['{"question": "a"', "{}"], "d.jsonl:1:"),
         ([], "there are no rows"),
     ],

@@ -268,7 +268,7 @@ def large(body):
     ("out", "store"), [("disk/out.jsonl", "disk/s.db"), ("disk/out.jsonl", "s.db"), ("out.jsonl", "disk/s.db")]
 )
 def test_a_disk_that_is_full_stops_the_asking_and_nothing_is_lost(folder, disk, forks, server, out, store):
-    """At the output, at the store, at both: exit code 1, the mend, and the same command goes on."""
+    """At the output, at the store, at both: exit code 1, the mend, and run the same command to resume."""
     server.reply = large
     asks = command(server, "--store", store, out=out)
 
@@ -277,7 +277,7 @@ def test_a_disk_that_is_full_stops_the_asking_and_nothing_is_lost(folder, disk, 
     assert code == 1, said
     assert "the disk is full; free some space and run the same command again" in said
     assert "Traceback" not in said
-    assert ("those that it could not take will be asked for again" in said) is ("s.db: the disk is full" in said)
+    assert ("those that could not be stored will be requested again" in said) is ("s.db: the disk is full" in said)
     asked = len(server.requests)
     assert asked < ROWS
 
@@ -396,7 +396,7 @@ def test_an_input_that_is_cut_while_it_is_read_ends_the_run_as_a_crash_does(fold
 
     assert child.wait() == 1
     assert "in.jsonl.gz" in child.text
-    assert "the same command goes on" in child.text
+    assert "run the same command to resume" in child.text
     assert "Traceback" not in child.text
     assert stored(folder) == len(server.requests)
 

@@ -110,7 +110,7 @@ def test_a_fault_that_is_the_runs_ends_it_with_the_calls_in_flight(bench, case):
     assert code == 1
     assert 1 <= calls <= PLACES
     assert not (bench.folder / "out.jsonl").exists()
-    assert "the same command goes on" in bench.said
+    assert "run the same command to resume" in bench.said
 
 
 def test_a_rate_limit_without_end_ends_the_run_after_its_hour(bench):

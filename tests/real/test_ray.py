@@ -181,7 +181,7 @@ def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(bench):
     code, _, _ = bench.over_ray()
 
     assert run.returncode == 130, said
-    assert "to go on" in said
+    assert "to resume" in said
     assert code == 0
     assert len(bench.server.requests) == ROWS
     assert bench.parts() == bench.local()

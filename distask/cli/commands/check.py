@@ -1,4 +1,4 @@
-"""`distask check`: is the endpoint there, is the key good, is the model known, and does it take what the task needs?"""
+"""`distask check`: check the endpoint, the key, the model, and the features that a task needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MARKS = {"ok": ("yes", "green"), "no": ("no", "bold red"), "warning": ("warn", "yellow"), "skipped": ("-", "dim")}
 VITAL = frozenset({"endpoint", "key", "model", "request"})
-"""Without these nothing runs; without another, only a task that needs it."""
+"""Nothing runs without these; other features matter only to tasks that need them."""
 
 
 @o.takes(*o.LLM, "num_generations")
@@ -38,17 +38,17 @@ def command(
         str | None,
         typer.Argument(
             metavar="[SPEC]",
-            help="A task: what it needs is looked at, and nothing else.",
+            help="Check only the features that this task needs.",
             autocompletion=candidates.tasks,
         ),
     ] = None,
-    verbose: o.Verbose = 0,  # noqa: ARG001 - it begins the log
+    verbose: o.Verbose = 0,  # noqa: ARG001 - its callback starts the log
     json_: o.Json = False,
 ) -> None:
-    """Reach the endpoint with one tiny call for each question, and say the mend for each no.
+    """Check the endpoint with one small request per feature, and show a fix for each failure.
 
-    Where no endpoint is configured, the servers of this machine are looked for. Ends with 1 where something is
-    missing that the task needs; a rate limit is only a warning.
+    If no endpoint is configured, servers on this machine are checked too. Exits with 1 if anything that the task needs
+    is missing; a rate limit is only a warning.
     """
     loaded = None
     if spec is not None:
@@ -76,7 +76,7 @@ def command(
 
 
 def _servers(*chosen: str | None) -> list[Finding]:
-    """The servers of this machine, where nothing says whom to ask."""
+    """The servers on this machine, if no endpoint is configured."""
     if any(chosen) or os.environ.get("OPENAI_API_KEY", "").strip() or os.environ.get("OPENAI_BASE_URL"):
         return []
     return [
@@ -86,14 +86,14 @@ def _servers(*chosen: str | None) -> list[Finding]:
 
 
 def features(loaded: Loaded, num_generations: int | None = None) -> list[str]:
-    """What a task needs, or any of the tasks that its steps ask."""
+    """Features that a task, or any task in its steps, needs."""
     if isinstance(loaded.spec, TaskSpec):
         return needs(loaded.spec, num_generations)
     return list(dict.fromkeys(f for task in getattr(loaded, "tasks", {}).values() for f in features(task)))
 
 
 def needs(spec: TaskSpec, num_generations: int | None = None) -> list[str]:
-    """What a task needs of its server beside chats."""
+    """Features that a task needs from its server in addition to chats."""
     parts = [p for m in spec.format_input if isinstance(m.content, list) for p in m.content]
     parsers = {parser.parser for parser in spec.format_output}
     asked = {
@@ -109,7 +109,7 @@ def needs(spec: TaskSpec, num_generations: int | None = None) -> list[str]:
 
 
 def _has_system(loaded: Loaded) -> bool:
-    """Whether a task, or any of the tasks that its steps ask, sends a system message."""
+    """Whether a task, or any task in its steps, sends a system message."""
     if isinstance(loaded.spec, TaskSpec):
         return any(message.role in SYSTEM_ROLES for message in loaded.spec.format_input)
     return any(_has_system(task) for task in getattr(loaded, "tasks", {}).values())
@@ -117,18 +117,18 @@ def _has_system(loaded: Loaded) -> bool:
 
 def _findings(llm: Resolved, wanted: Sequence[str], *, system: bool) -> list[Finding]:
     if llm.config.provider == "offline":
-        return [Finding("endpoint", "ok", "offline: no model is asked, replies are made up from the task")]
+        return [Finding("endpoint", "ok", "offline: no model is called, replies are simulated from the task")]
     findings = probe(llm, wanted, system=system)
     if findings[-1].state == "no" and findings[-1].name in VITAL:
         return findings
     known = known_of(llm)
     if known.price is not None:
-        findings.append(Finding("price", "ok", f"{rates(known.price)}, says {known.origin}"))
+        findings.append(Finding("price", "ok", f"{rates(known.price)}, from {known.origin}"))
     elif llm.config.provider != "llamacpp":
-        told = "nobody knows what its tokens cost"
-        findings.append(Finding("price", "skipped", told, "`price` in the config makes costs known"))
+        told = "no price is known for this model"
+        findings.append(Finding("price", "skipped", told, "to see costs, set `price` in the config"))
     if known.context is not None:
-        findings.append(Finding("context", "ok", f"{amount(known.context)} tokens of a chat and its reply"))
+        findings.append(Finding("context", "ok", f"{amount(known.context)} tokens for a chat and its reply"))
     return findings
 
 
@@ -141,7 +141,7 @@ def _draw(llm: Resolved, findings: Sequence[Finding]) -> None:
         if finding.mend:
             console.print(plain(f"{'':17}{finding.mend}"))
     if llm.origins.get("base_url", "").startswith("a local server"):
-        console.print(plain(f"a run without --config asks {llm.origins['base_url']}", "dim"))
+        console.print(plain(f"a run without --config uses {llm.origins['base_url']}", "dim"))
 
 
 def _as_json(llm: Resolved, findings: Sequence[Finding], *, ok: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`distask completion`: the script by which a shell completes commands, options, tasks, params and configs."""
+"""`distask completion`: print a script that completes commands, options, tasks, params and configs in a shell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
 VARIABLE = "_DISTASK_COMPLETE"
-"""Set by the script when it asks for what can stand at a place."""
+"""Set by the script when it asks for completions."""
 
 
 BASH = """\
@@ -29,11 +29,11 @@ _distask_completion() {
     return 0
 }
 complete -o default -F _distask_completion distask"""
-"""A word that goes on (`aspect=`, a folder) gets no space behind it."""
+"""An unfinished word (`aspect=`, a folder) gets no trailing space."""
 
 
 class Shell(Enum):
-    """A shell that can be taught."""
+    """A supported shell."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -42,12 +42,12 @@ class Shell(Enum):
 
 
 def command(
-    shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish|powershell", help="The shell that is to complete.")],
+    shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish|powershell", help="Shell to print the script for.")],
     json_: o.Json = False,
 ) -> None:
-    """Print a script that lets a shell complete commands, options, tasks, their params, and configs.
+    """Print a script that completes commands, options, tasks, their params and configs in a shell.
 
-    For bash: eval "$(distask completion bash)" in ~/.bashrc; for zsh the same in ~/.zshrc, behind compinit; for fish:
+    For bash: eval "$(distask completion bash)" in ~/.bashrc; for zsh the same in ~/.zshrc, after compinit; for fish:
     distask completion fish > ~/.config/fish/completions/distask.fish
     """
     script = BASH if shell is Shell.BASH else _script(shell.value)
@@ -64,7 +64,7 @@ def _script(shell: str) -> str:
 
 
 def answer(root: Any, given: Sequence[str]) -> None:
-    """Tell a shell what can stand at a place; it says in the environment which shell it is, and what is typed."""
+    """Print completions for a shell; the environment holds the name of the shell and the words typed so far."""
     from typer._completion_classes import completion_init
 
     completion_init()
@@ -78,7 +78,7 @@ def answer(root: Any, given: Sequence[str]) -> None:
 
 
 def _rejoin(environ: MutableMapping[str, str]) -> str:
-    """Undo that bash takes `aspect=hon` for three words; what it has already of the word that is typed."""
+    """Join words that bash split at `=`; returns the part of the current word that bash already has."""
     words, place = environ["COMP_WORDS"].split("\n"), int(environ["COMP_CWORD"])
     typed = words[: place + 1] + [""] * (place + 1 - len(words))
     joined: list[str] = []

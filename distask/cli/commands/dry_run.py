@@ -1,4 +1,4 @@
-"""`distask dry-run`: what a run would send and ask for, without asking."""
+"""`distask dry-run`: show what a run would send, without sending it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from distask.runner.plan.cost_estimate import CostEstimate
 
 LONGEST_KEYWORD = 400
-"""Characters of a keyword's value (a schema, tools) that are shown."""
+"""Maximum number of characters shown of a keyword's value (a schema, tools)."""
 
 
 @o.takes(*o.INPUT, "output", *o.LLM, "batch", "offset", "shard", "sample", "on_bad_row", *o.STORE, "allow_path")
 def command(
     choice: o.Choice,
     shown: Annotated[
-        int, typer.Option("--limit", min=0, metavar="N", help="How many chats are shown; all rows are counted. [3]")
+        int, typer.Option("--limit", min=0, metavar="N", help="Number of chats to show; all rows are counted. [3]")
     ] = 3,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
@@ -43,13 +43,13 @@ def command(
 
 
 def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> int:
-    """Print the first chats, and what a run would ask for; returns the exit code.
+    """Print the first chats and what a run would request; returns the exit code.
 
     Args:
-        choice: what was chosen.
-        shown: how many chats are printed.
-        whole: print long texts whole.
-        as_json: print all of it as JSON.
+        choice: the shared options.
+        shown: number of chats to print.
+        whole: print long texts in full.
+        as_json: print everything as JSON.
     """
     job = job_of(choice, asks=False)
     if not isinstance(job.task, Task):
@@ -97,17 +97,17 @@ def _counts(made: Plan) -> Iterator[tuple[str, str]]:
     yield "rows", f"{made.rows:,}{each}"
     yield from (("note", note) for note in made.notes)
     for kind, count in made.failures.most_common():
-        yield "fail", f"{several(count, 'row')} can't be rendered ({kind}), and would be written with the reason"
-    yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to ask for"
+        yield "fail", f"{several(count, 'row')} can't be rendered ({kind}); the output would hold the error"
+    yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to request"
     yield "tokens", _tokens(made.reckoning)
     yield from _costs(made.reckoning)
     yield from _too_long(made.reckoning)
-    yield "so far", "nothing was asked; distask preview asks for a few rows, distask run for all"
+    yield "so far", "no requests were sent; distask preview runs a few rows, distask run runs all"
 
 
 def _tokens(reckoning: CostEstimate) -> str:
     limit, expected = reckoning.output_limit, reckoning.output_expected
-    said = ["no limit is set" if limit is None else f"{amount(limit)} at the most"]
+    said = ["no limit is set" if limit is None else f"{amount(limit)} at most"]
     if expected is not None and reckoning.missing.total():
         said.insert(0, f"about {amount(expected)} ({reckoning.basis})")
     return f"about {amount(reckoning.input_tokens)} in; out: {', '.join(said)}"
@@ -122,15 +122,15 @@ def _costs(reckoning: CostEstimate) -> Iterator[tuple[str, str]]:
     if costs["most"] is None:
         said.append("no limit is set (--set llm.max_tokens=500 sets one)")
     else:
-        again = f", each reply invalid {several(reckoning.retries, 'time')} and asked for again"
-        said.append(f"{money(costs['most'])} at the most{again if reckoning.retries else ''}")
+        again = f" if every reply is invalid and retried {several(reckoning.retries, 'time')}"
+        said.append(f"{money(costs['most'])} at most{again if reckoning.retries else ''}")
     yield "cost", ", ".join(said)
-    yield "price", f"{rates(price)}{' in batches' if reckoning.batch else ''}, says {_who(reckoning)}"
+    yield "price", f"{rates(price)}{' in batches' if reckoning.batch else ''}, from {_who(reckoning)}"
 
 
 def _who(reckoning: CostEstimate) -> str:
     origin = reckoning.known.origin
-    return "the config" if origin == "config" else f"{origin}; `price` in the config overrules it"
+    return "the config" if origin == "config" else f"{origin}; `price` in the config overrides it"
 
 
 def _too_long(reckoning: CostEstimate) -> Iterator[tuple[str, str]]:
@@ -138,7 +138,7 @@ def _too_long(reckoning: CostEstimate) -> Iterator[tuple[str, str]]:
         places = "; ".join(f"{place}, about {amount(tokens)}" for place, tokens in reckoning.longest)
         more = "; …" if reckoning.too_long > len(reckoning.longest) else ""
         takes = amount(reckoning.known.context or 0)
-        told = f"{several(reckoning.too_long, 'chat')} of more tokens than the {takes} that the model takes"
+        told = f"{several(reckoning.too_long, 'chat')} longer than the model's context of {takes} tokens"
         yield "too long", f"{told}: {places}{more}"
 
 

@@ -1,4 +1,4 @@
-"""`distask import`: a task out of a prompt that was written for another tool."""
+"""`distask import`: convert another tool's prompt to a task."""
 
 from __future__ import annotations
 
@@ -24,24 +24,26 @@ from distask.task.try_cases import run_cases
 def command(
     source: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A .prompty, a .prompt.yml of GitHub Models, or a folder of Prompt Flow."),
+        typer.Argument(
+            metavar="FILE", help="A .prompty file, a GitHub Models .prompt.yml file, or a Prompt Flow folder."
+        ),
     ],
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="What the task is called; NAME.yaml is written.")
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the task; writes NAME.yaml.")
     ] = None,
     node: Annotated[
-        str | None, typer.Option("--node", metavar="NODE", help="The llm node of a flow that has several.")
+        str | None, typer.Option("--node", metavar="NODE", help="LLM node to import if the flow has several.")
     ] = None,
     json_: o.Json = False,
 ) -> None:
-    """Write a task out of a prompt that was made for another tool; what a task can't say is told.
+    """Convert another tool's prompt to a task, and list what could not be converted.
 
-    A file that is there already is never replaced.
+    Existing files are never replaced.
     """
     draft = read_foreign(source, node)
     path = task_path(name or slugified(draft.name) or source.name.partition(".")[0])
     if path.exists():
-        raise UsageError(f"{path} is there already, and is left as it is; choose another name with --name")
+        raise UsageError(f"{path} already exists and was not changed; choose another name with --name")
     text = EDITOR + draft.text(path.stem)
     try:
         loaded = load_text(text, path)
@@ -50,7 +52,7 @@ def command(
         faults = list(error.diagnostics)
     if faults:
         wrong = SpecError(faults)
-        wrong.add_note(f"{source} can't be a task as it stands; the lines above are of what it would become")
+        wrong.add_note(f"{source} can't be converted as it is; the errors above refer to the task that it would become")
         raise wrong
     write(path, text, new=True)
     write(path.parent / SCHEMA, schema_text())

@@ -1,4 +1,4 @@
-"""`distask init`: a task to begin with, from nothing, from a built-in one, or from the columns of some data."""
+"""`distask init`: write a starter task, from scratch, from another task, or from the columns of data."""
 
 from __future__ import annotations
 
@@ -23,45 +23,43 @@ if TYPE_CHECKING:
     from distask.data.readers import ReadOptions
 
 SCHEMA = Path(".distask", "task.schema.json")
-"""Where an editor finds the schema, beside the task: it is that of the distask that wrote it, and needs no network."""
+"""Where editors find the schema, next to the task; the installed distask writes it, so no network is needed."""
 
 
 def command(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="What the task is called; NAME.yaml is written.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the task; writes NAME.yaml.")] = None,
     from_: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="TASK",
-            help="Begin with a built-in task, or with a task's file.",
+            help="Start from a built-in task or an existing spec.",
             autocompletion=candidates.tasks,
         ),
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--input", "-i", metavar="DATA", help="Make this data's columns the inputs.")
+        str | None, typer.Option("--input", "-i", metavar="DATA", help="Use the columns of this data as inputs.")
     ] = None,
     delimiter: o.Delimiter = None,
     on_nan: o.OnNan = o.OnNaN.STOP,
     on_bad_row: o.OnBadRow = o.BadRow.STOP,
     json_: o.Json = False,
 ) -> None:
-    """Write a task to begin with: it validates, has a case, and an editor completes and checks it.
+    """Write a starter task that is valid, has a test case, and supports completion in editors.
 
-    A file that is there already is never replaced.
+    Existing files are never replaced.
     """
     if from_ is not None and source is not None:
-        raise UsageError("--from copies a task and --input makes one for some data; leave one of them out")
+        raise UsageError("--from and --input can't be combined; remove one of them")
     path = task_path(name or _named_after(from_))
     if path.exists():
-        raise UsageError(f"{path} is there already, and is left as it is; choose another name")
+        raise UsageError(f"{path} already exists and was not changed; choose another name")
     start = _start(path, from_, source, o.read_options(on_nan, delimiter), skip=on_bad_row is o.BadRow.SKIP)
     files = {path: start.text, **{path.parent / file: data for file, data in start.files.items()}}
     schema = path.parent / SCHEMA
     taken = [str(file) for file in files if file.exists()]
     if taken:
-        raise UsageError(f"{', '.join(taken)} is there already, and is left as it is; write into another folder")
+        raise UsageError(f"{', '.join(taken)} already exists and was not changed; write to another folder")
     for file, text in files.items():
         write(file, text, new=True)
     write(schema, schema_text())
@@ -72,18 +70,18 @@ def command(
 
 
 def task_path(name: str) -> Path:
-    """The file of a task of this name."""
+    """Return the path for a task with this name."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         path = path.with_name(f"{path.name}.yaml")
     if not slugified(path.stem):
-        raise UsageError(f"`{name}` is no name for a task: it needs a letter or a digit")
+        raise UsageError(f"`{name}` is not a valid task name; use at least one letter or digit")
     return path
 
 
 def _named_after(task: str | None) -> str:
     if task is None:
-        raise UsageError("what is the task called? write distask init NAME")
+        raise UsageError("the task name is missing; run distask init NAME")
     return Path(task).stem
 
 
@@ -95,7 +93,7 @@ def _start(path: Path, task: str | None, source: str | None, options: ReadOption
 
 
 def write(path: Path, text: str, *, new: bool = False) -> None:
-    """Write a file, and the folders that lead to it; a `new` one replaces none."""
+    """Write a file and create its folders; with `new`, an existing file is an error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if path.parent.name == SCHEMA.parent.name else 0o777)
         with path.open("x" if new else "w", encoding="utf-8", newline="\n") as file:
@@ -113,10 +111,10 @@ def _tell(path: Path, start: Start, source: str | None) -> None:
 
 
 def next_steps(path: Path, source: str | None) -> None:
-    """Say what can be done with a new task."""
+    """Print the next commands for a new task."""
     console = out()
     file = shlex.quote(os.fspath(path))
     test, dry = f"distask test {file}", f"distask dry-run {file} -i {shlex.quote(source) if source else 'DATA'}"
     width = max(len(test), len(dry))
-    console.print(plain(f"\nnext:  {test.ljust(width)}    its cases", "dim"))
-    console.print(plain(f"       {dry.ljust(width)}    what would be sent", "dim"))
+    console.print(plain(f"\nnext:  {test.ljust(width)}    run its cases", "dim"))
+    console.print(plain(f"       {dry.ljust(width)}    show what would be sent", "dim"))

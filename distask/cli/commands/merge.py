@@ -1,4 +1,4 @@
-"""`distask merge`: the outputs of `--shard` runs, as the output of the whole run."""
+"""`distask merge`: merge the outputs of `--shard` runs into one output."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from distask.store import join
 
 
 def command(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="What is written: .jsonl, .csv or .parquet.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .jsonl, .csv or .parquet.")],
     shards: Annotated[
-        list[Path], typer.Argument(metavar="SHARD...", help="What `distask run --shard I/K` wrote, in any order.")
+        list[Path], typer.Argument(metavar="SHARD...", help="Outputs of `distask run --shard I/K`, in any order.")
     ],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an OUT that is not this run's own.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an OUT from another run.")] = False,
     from_store: Annotated[
         list[Path] | None,
-        typer.Option("--from-store", metavar="FILE", help="A shard's store, to be put into one; as often as you like."),
+        typer.Option("--from-store", metavar="FILE", help="Store of a shard to merge; can be repeated."),
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option("--store", metavar="FILE", help="What they are put into. [.distask/store.db beside OUT]"),
+        typer.Option("--store", metavar="FILE", help="Store to merge them into. [.distask/store.db next to OUT]"),
     ] = None,
     json_: o.Json = False,
 ) -> None:
-    """Put the outputs of shards together, in the order of the input, with the record of the whole run.
+    """Merge the outputs of shards in the order of the input, with the record of the complete run.
 
-    Shards that are missing, doubled, changed, or of different runs are refused. Afterwards `distask run` without
-    --shard knows OUT for its own.
+    Shards that are missing, duplicated, changed or from different runs are refused. Afterwards, `distask run` without
+    --shard accepts OUT as its own output.
     """
     if store is not None and not from_store:
-        raise UsageError("--store names what stores are put into; say which with --from-store FILE")
+        raise UsageError("--store has no stores to merge; name them with --from-store FILE")
     record = merge(output, shards, overwrite=overwrite)
     replies = sum(join(store or store_path(output), other) for other in from_store or ())
     counts = record["counts"]
@@ -50,5 +50,5 @@ def command(
     console = err()
     console.print(plain(f"{several(len(shards), 'shard')}: {counts['rows']:,} rows in, {counts['rows_out']:,} out"))
     if from_store:
-        console.print(plain(f"{several(replies, 'reply')} put into {store or store_path(output)}"))
+        console.print(plain(f"{several(replies, 'reply')} added to {store or store_path(output)}"))
     console.print(plain(str(output)))

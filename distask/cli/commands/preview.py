@@ -1,4 +1,4 @@
-"""`distask preview`: a few real calls, chat, reply and columns side by side; a run does not pay for them again."""
+"""`distask preview`: run a few rows and show chats, replies and columns; a run reuses the replies."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from distask.runner.stats import Stats
 
 WIDE = 100
-"""Columns of a terminal on which chat and reply stand side by side."""
+"""Terminal width from which chat and reply are shown side by side."""
 LONGEST_VALUE = 1_000
-"""Characters of a column's value that are shown."""
+"""Maximum number of characters shown of a column's value."""
 
 
 class Shown(Struct, frozen=True):
-    """One row's outcome."""
+    """A row and its result."""
 
     row: Row
     tried: Tried
@@ -57,14 +57,14 @@ class Shown(Struct, frozen=True):
 @o.takes(*o.INPUT, "output", *o.LLM, "concurrency", "max_cost", "offset", "on_bad_row", *o.STORE, *o.ALLOW)
 def command(
     choice: o.Choice,
-    shown: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many rows are asked for. [3]")] = 3,
+    shown: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Number of rows to run. [3]")] = 3,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
-    """Ask for the first rows, and show chat, reply, columns, tokens, cost and time of each.
+    """Run the first rows and show the chat, reply, columns, tokens, cost and time of each.
 
-    A reply that can't be used is shown with the place where it stopped fitting. The replies are in the run's store.
-    Ends with 3 where one can't be used.
+    A reply that can't be used is shown with the position where it stopped matching. Replies are kept in the run's
+    store. Exits with 3 if any reply can't be used.
     """
     job = job_of(replace(choice, limit=shown))
     if isinstance(job.task, Pipeline):
@@ -81,7 +81,7 @@ def command(
 
 
 def _asked(job: Job) -> tuple[list[Shown], Stats, list[str]]:
-    """The rows with what came of them, the counts, and what the user should know about how the data is read."""
+    """Run the rows; returns their results, the counts, and notes on how the data is read."""
     source = job.open_input()
     rows = [row for row in islice(source, job.selection.limit) if row.error is None]
     assert isinstance(job.task, Task)
@@ -92,12 +92,12 @@ def _asked(job: Job) -> tuple[list[Shown], Stats, list[str]]:
     except KeyboardInterrupt:
         from distask.runner.engine.engine import Interrupted
 
-        kept = "" if job.store is False else "; the replies that came are in the store, and are not asked for again"
+        kept = "" if job.store is False else "; replies received so far are cached and will not be requested again"
         raise Interrupted(f"interrupted{kept}") from None
     return [Shown(row, one) for row, one in zip(rows, tried, strict=True)], stats, source.notes
 
 
-# What is drawn
+# Output
 
 
 def _draw(job: Job, rows: list[Shown], stats: Stats, console: Console, *, whole: bool) -> None:
@@ -128,7 +128,7 @@ def _side_by_side(chat: list[Text], came: list[Text]) -> RenderableType:
 
 
 def _indented(line: Text) -> RenderableType:
-    """A line whose parts stay behind the gutter where it is folded."""
+    """A line that stays indented where it wraps."""
     return Padding(line[len(chats.GUTTER) :], (0, 0, 0, 2)) if line.plain.startswith(chats.GUTTER) else line
 
 
@@ -138,7 +138,7 @@ def _facts(tried: Tried, price: Price | None) -> str:
     costs = [cost for u in usage if (cost := cost_of_usage(price, u)) is not None]
     said = ["from the store" if tried.seconds is None else duration(tried.seconds)]
     if tried.seconds is None and all(g.completion is None for g in tried.generations):
-        said = ["not asked for"]
+        said = ["not requested"]
     said += [f"{asked:,} tokens in, {made:,} out"] if asked or made else []
     said += [money(sum(costs))] if costs and tried.seconds is not None else []
     return " · ".join(said)
@@ -176,7 +176,7 @@ def _texts(text: str, style: str = "") -> Iterator[Text]:
 
 
 def _stopped(job: Job, generation: Generation) -> Iterator[Text]:
-    """The line of the reply, with a caret where it stopped fitting."""
+    """Yield the line of the reply, with a caret where it stopped matching."""
     place = _misfit(job, generation)
     if place is None or generation.completion is None or not (reply := generation.completion.text):
         return
@@ -201,17 +201,17 @@ def _misfit(job: Job, generation: Generation) -> Misfit | None:
 def _totals(job: Job, rows: list[Shown], stats: Stats) -> Iterator[tuple[str, str]]:
     failed = sum(g.error is not None for one in rows for g in one.tried.generations)
     total = sum(len(one.tried.generations) for one in rows)
-    yield "replies", f"{total - failed:,} good" + (f", {failed:,} that can't be used" if failed else "")
-    kept = "none is kept (--no-store)" if job.store is False else "the run will not ask for these again"
+    yield "replies", f"{total - failed:,} good" + (f", {failed:,} unusable" if failed else "")
+    kept = "none are kept (--no-store)" if job.store is False else "a run will reuse them"
     if job.llm.config.provider == "offline":
-        kept = "made up, no model was asked"
-    yield "asked", f"{several(stats.completions, 'reply')}, {stats.stored:,} from the store; {kept}"
+        kept = "simulated, no model was called"
+    yield "received", f"{several(stats.completions, 'reply')}, {stats.stored:,} from the store; {kept}"
     if failed:
-        yield "next", "change the task and preview again, which reads the replies in the store anew"
+        yield "next", "change the task and preview again; stored replies are parsed again"
     if stats.input_tokens or stats.output_tokens:
         yield "tokens", stats.tokens()
     if stats.priced:
-        yield "cost", f"{money(stats.cost)}; distask dry-run reckons the whole input"
+        yield "cost", f"{money(stats.cost)}; distask dry-run estimates the cost of all rows"
 
 
 def _as_json(job: Job, rows: list[Shown], stats: Stats) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`distask report`: a result, or two of them side by side, as one HTML page."""
+"""`distask report`: show a result, or compare two, as one HTML page."""
 
 from __future__ import annotations
 
@@ -23,49 +23,54 @@ _DATA_ENDINGS = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parqu
 
 
 def command(
-    result: Annotated[str, typer.Argument(metavar="OUT", help="What `distask run` wrote.")],
+    result: Annotated[str, typer.Argument(metavar="OUT", help="Output of `distask run`.")],
     other: Annotated[
-        str | None, typer.Argument(metavar="[OUT2]", help="Another run's, to compare with row by row.")
+        str | None, typer.Argument(metavar="[OUT2]", help="Output of another run, to compare row by row.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PAGE", help="The page. [OUT.report.html, beside OUT]"),
+        typer.Option("--output", "-o", metavar="PAGE", help="Page to write. [OUT.report.html next to OUT]"),
     ] = None,
     by: Annotated[
         list[str] | None,
         typer.Option(
             "--by",
             metavar="COL",
-            help="Match the rows of two results by this column, as often as you like. [the columns of the input]",
+            help="Column that matches the rows of two results; can be repeated. [the columns of the input]",
         ),
     ] = None,
     lower_is_better: Annotated[
         list[str] | None,
         typer.Option(
-            "--lower-is-better", metavar="COL", help="Of two results: a lower number in this column is the better one."
+            "--lower-is-better", metavar="COL", help="Column in which lower is better when two results are compared."
         ),
     ] = None,
     most_rows: Annotated[
         int,
-        typer.Option("--max-rows", min=1, metavar="N", help="Rows in the page's table; counts are of all. [200,000]"),
+        typer.Option(
+            "--max-rows",
+            min=1,
+            metavar="N",
+            help="Maximum number of rows in the table; counts cover all rows. [200,000]",
+        ),
     ] = 200_000,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a PAGE that is no report.")] = False,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a PAGE that is not a report.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     json_: o.Json = False,
 ) -> None:
-    """Make a page of a result, or of what changed between two: summary, failures, distributions, and all rows.
+    """Write an HTML page about a result, or about what changed between two: summary, failures, distributions and rows.
 
-    The page is one file that asks nothing of any network; whoever gets it needs a browser and no distask.
+    The page is a single file that opens in any browser and loads nothing from the network.
     """
     if other is None and (by or lower_is_better):
-        raise UsageError("--by and --lower-is-better compare two results; name the second one behind the first")
+        raise UsageError("--by and --lower-is-better need two results; add the second one after the first")
     page = output or _page(result, other)
     if not page.parent.is_dir():
-        raise UsageError(f"{page}: there is no folder {page.parent}")
+        raise UsageError(f"{page}: the folder {page.parent} does not exist; create it or choose another with --output")
     from distask.report.page import refuse_to_replace
 
     refuse_to_replace(page, overwrite=overwrite)
-    with _told("reading, and counting"):
+    with _told("reading and counting rows"):
         facts = _written(result, other, page, by or [], lower_is_better or [], most_rows)
     if json_:
         size = facts.pop("size")
@@ -89,7 +94,7 @@ def _written(
 
 
 def _page(result: str, other: str | None) -> Path:
-    """Beside the first result, where that is a file of this machine."""
+    """Return the default page: next to the first result if that is a local file."""
     folder = Path(result).parent if Path(result).exists() else Path()
     name = _stem(result) if other is None else f"{_stem(result)}.{_stem(other)}"
     return folder / f"{name}{ENDING}"
@@ -104,7 +109,7 @@ def _stem(source: str) -> str:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Say on a terminal that something goes on."""
+    """Show on a terminal that work is in progress."""
     console = err()
     with console.status(plain(what, "dim")) if console.is_terminal else contextlib.nullcontext():
         yield
@@ -116,7 +121,7 @@ def _tell(page: Path, facts: dict[str, Any]) -> None:
     console.print(Text.assemble(plain(str(page), "bold"), plain(f"  {_counts(facts)}, {size}")))
     if facts["kept"] is not None:
         kept = facts["kept"]["rows"]
-        said = f"its table holds {kept:,} of the rows, its counts are of all; --max-rows {facts['rows']} takes all"
+        said = f"the table holds {kept:,} of the rows, the counts cover all; --max-rows {facts['rows']} shows all rows"
         err().print(plain(said, "yellow"))
 
 

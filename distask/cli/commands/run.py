@@ -1,4 +1,4 @@
-"""`distask run`: do the job, show how it goes, say how it ended."""
+"""`distask run`: run the task, show its progress and print a summary."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def command(
     json_: o.Json = False,
     show_config: o.ShowConfig = False,
 ) -> None:
-    """Run a task over rows, and write them with what the model said.
+    """Run a task over rows and write them with the model's replies.
 
-    What was asked before, with the same store, is not asked again: to go on after a stop, to add rows, to raise n
-    or to change a parser, run again.
+    Replies in the store are not requested again: to resume an interrupted run, add rows, raise n or change a parser,
+    run the command again.
     """
     if show_config:
         _show_config(choice, as_json=json_)
@@ -48,18 +48,18 @@ def command(
 
 
 def _typed(context: typer.Context) -> list[str]:
-    """The arguments as they were typed."""
+    """The arguments as the user typed them."""
     return list(sys.argv[1:] if context.obj is None else context.obj)
 
 
 def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool) -> int:
-    """Run; gives the exit code.
+    """Run the job; returns the exit code.
 
     Args:
-        choice: what was chosen.
-        typed: the arguments as they were typed, for the command that goes on.
-        quiet: tell errors only.
-        verbose: tell every failure, and the config.
+        choice: the shared options.
+        typed: the arguments as the user typed them, for the command that resumes the run.
+        quiet: print only errors.
+        verbose: print every failure and the config.
     """
     job = job_of(choice)
     try:
@@ -92,7 +92,7 @@ def _run_with_events(job: Job, told: Events) -> int:
 
 
 def _show_config(choice: o.Choice, *, as_json: bool) -> None:
-    """Print the values that a run would take, and where each comes from."""
+    """Print the config that a run would use, and where each value comes from."""
     _, llm = task_and_llm(choice, asks=False)
     rows = _config(llm)
     if as_json:
@@ -113,5 +113,5 @@ def _print_config(rows: Sequence[tuple[str, Any, str]], console: Any) -> None:
 
 
 def _rows_are_seen(job: Job) -> bool:
-    """Whether rows go to the very terminal that progress would be drawn on."""
+    """Whether rows go to the terminal that would show progress."""
     return job.output == "-" and sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""`distask schema`: the JSON Schema of a spec or of an LLM config, for editors."""
+"""`distask schema`: print the JSON Schema of a spec, an LLM config or the events."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def command(
-    config: Annotated[bool, typer.Option("--config", help="Of an LLM config instead of a task.")] = False,
-    events: Annotated[bool, typer.Option("--events", help="Of the lines that --json writes.")] = False,
+    config: Annotated[bool, typer.Option("--config", help="Print the schema of an LLM config.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Print the schema of the --json events.")] = False,
     json_: o.Json = False,
 ) -> None:
-    """Print the JSON Schema of a task, for editors; or that of an LLM config, or of the events of --json."""
+    """Print the JSON Schema of a task, for editors, or that of an LLM config or of the --json events."""
     if config and events:
-        raise UsageError("--config and --events are two schemas; leave one of them out")
+        raise UsageError("--config and --events can't be combined; remove one of them")
     made = _event_schema() if events else _config_schema() if config else _spec_schema()
     if json_:
         Events("schema").result(schema=made)
@@ -31,7 +31,7 @@ def command(
 
 
 def schema_text(made: Mapping[str, Any] | None = None) -> str:
-    """A schema as a file holds it; a task's where none is given."""
+    """Return a schema as the text of a file; by default that of a task."""
     return json.dumps(_spec_schema() if made is None else made, ensure_ascii=False, indent=2) + "\n"
 
 

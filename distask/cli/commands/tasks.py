@@ -1,4 +1,4 @@
-"""`distask tasks`: what comes with distask, by kind, found by words, and each task shown as a person reads it."""
+"""`distask tasks`: list the built-in tasks by kind, search them, or show one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from distask.spec.language.steps import PipelineSpec
 
 LEAST_DESCRIPTION = 30
-"""Characters of a description that stand beside the name; where there is no room for them it stands below, whole."""
+"""Minimum width of a description next to its name; with less room, the full description goes below."""
 
 
 def command(
@@ -35,19 +35,19 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[WORD...] | show NAME",
-            help="Words that tasks are found by; or `show` and a name.",
+            help="Words to search for; or `show` and a task name.",
             autocompletion=candidates.words,
         ),
     ] = None,
     json_: o.Json = False,
 ) -> None:
-    """List the built-in tasks by kind, find some by words, or show one.
+    """List the built-in tasks by kind, search them by words, or show one.
 
-    `show` prints the file as it is where its output goes into a file or a pipe.
+    If the output goes to a file or a pipe, `show` prints the task's file unchanged.
     """
     if words and words[0] == "show":
         if len(words) != 2:
-            raise UsageError("which task? write distask tasks show NAME")
+            raise UsageError("the task name is missing; run distask tasks show NAME")
         _show(words[1], out(), as_json=json_)
         return
     found = _found(words) if words else entries()
@@ -63,7 +63,7 @@ def _found(words: Sequence[str]) -> list[Entry]:
     found = [entry for entry in known if all(word.lower() in entry.words for word in words)]
     if not found:
         close = did_you_mean(" ".join(words), [*(e.name for e in known), *(e.kind for e in known)])
-        raise UsageError(f"no built-in task has {' and '.join(words)} in it; {close or '`distask tasks` lists all'}")
+        raise UsageError(f"no built-in task matches {' and '.join(words)}; {close or '`distask tasks` lists all'}")
     return found
 
 
@@ -137,7 +137,7 @@ def _summary(spec: TaskSpec | PipelineSpec, console: Console) -> None:
             optional = "?" if getattr(typed, "required", True) is False else ""
             console.print(Text.assemble(heading, (renamed.get(name, name) + optional, "cyan"), "  ", plain(said)))
         if title == "adds" and not values:
-            console.print(Text.assemble(("adds    ", "bold"), "what its steps leave in a row"))
+            console.print(Text.assemble(("adds    ", "bold"), "the columns that its steps leave in a row"))
         if title != "adds" or not isinstance(spec, TaskSpec):
             continue
         for column, of, how in aggregate_columns(spec, spec.outputs):
@@ -146,7 +146,7 @@ def _summary(spec: TaskSpec | PipelineSpec, console: Console) -> None:
 
 
 def _said(typed: Typed) -> Iterator[str]:
-    """What is to be known of a column or a param: its type, its default, what it is."""
+    """Yield the type, default, description and condition of a column or param."""
     bounds = typed.choices or [typed.type or ("schema" if typed.schema_ is not None else "string")]
     yield f"({' | '.join(map(str, bounds))})"
     given = getattr(typed, "default", None)
@@ -160,7 +160,7 @@ def _said(typed: Typed) -> Iterator[str]:
 
 
 def _example(name: str, spec: TaskSpec, console: Console) -> None:
-    """The first golden case: the chat that its row becomes, the reply, the columns."""
+    """Print the first golden case: its chat, reply and columns."""
     from distask.cli.display.chats import draw
     from distask.task.task import Task
 
@@ -185,7 +185,7 @@ def _example(name: str, spec: TaskSpec, console: Console) -> None:
 
 
 def _example_of_steps(spec: PipelineSpec, console: Console) -> None:
-    """The first golden case: the row that comes in, the replies in their order, what comes out."""
+    """Print the first golden case: its row, its replies in order, and its columns."""
     case = next((c for c in spec.cases if c.expect is not None), None)
     if case is None:
         return

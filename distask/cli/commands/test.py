@@ -1,4 +1,4 @@
-"""`distask test`: the specs' own cases, told as pytest tells tests; without a model, or asking one."""
+"""`distask test`: run the test cases in specs, with or without a model."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ if TYPE_CHECKING:
 MARKS = {"passed": ".", "failed": "F", "skipped": "s"}
 COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 FAILED = 3
-"""The exit code where a case does not hold."""
+"""The exit code if a case fails."""
 
 
 @o.takes(*o.LLM, "concurrency", *o.STORE, "allow_code")
 def command(
     choice: o.Choice,
     specs: o.Specs,
-    live: Annotated[bool, typer.Option("--live", help="Ask the model for each case, instead of its reply.")] = False,
-    junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report, for a CI.")
-    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Use the model's replies instead of those in the cases.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report for CI.")] = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
-    """Hold specs against their own cases: with this row and this reply, these columns. It asks no model.
+    """Run the test cases in task specs: each row and reply must give the expected columns. No model is called.
 
-    With --live, the model is asked for each case that expects columns, and it is said how many hold. Ends with 3
-    where one does not, with 2 where a spec is wrong.
+    With --live, the model is called for each case that expects columns, and the number of passing cases is shown.
+    Exits with 3 if a case fails, with 2 if a spec is invalid.
     """
     if not live and (told := _needs_live(choice)):
-        raise UsageError(f"{told} says which model is asked, and without --live none is; add --live or leave it out")
+        raise UsageError(f"{told} selects a model, but without --live no model is called; add --live or remove {told}")
     begun = time.perf_counter()
     asks = _Live(choice) if live else None
     console = err() if json_ else out()
@@ -89,7 +89,7 @@ def _suite(spec: str, asks: _Live | None, *, allow_code: bool) -> Suite:
         suite.faults = [d for d in error.diagnostics if d.severity == "error"]
         return suite
     if asks is not None and isinstance(loaded, LoadedPipeline):
-        told = "a task of steps is tried on a model with distask preview"
+        told = "--live does not support tasks with steps; use distask preview"
         suite.outcomes = [Outcome(case_name(c, i), i, skipped=told) for i, c in enumerate(loaded.spec.cases)]
     elif asks is None or isinstance(loaded, LoadedPipeline):
         suite.outcomes = list(try_cases(loaded, allow_code=allow_code))
@@ -100,13 +100,13 @@ def _suite(spec: str, asks: _Live | None, *, allow_code: bool) -> Suite:
 
 
 class _Live:
-    """Asks the model for cases."""
+    """Runs cases with a model."""
 
     def __init__(self, choice: o.Choice) -> None:
         self._choice = choice
 
     def fill(self, suite: Suite, loaded: LoadedSpec) -> None:
-        """Ask for all cases of a spec at once; raises `RunError` where the endpoint refuses."""
+        """Run all cases of a spec at once; raises `RunError` if the endpoint refuses."""
         from contextlib import nullcontext
 
         from distask.runner.preview import Trial, try_rows
@@ -122,7 +122,7 @@ class _Live:
         for index, case in enumerate(loaded.spec.cases):
             name = case_name(case, index)
             if case.error is not None or case.expect is None:
-                outcomes[index] = Outcome(name, index, skipped="it is about a reply that is wrong")
+                outcomes[index] = Outcome(name, index, skipped="the case tests an invalid reply")
                 continue
             try:
                 task = case_task(loaded, case, compiler, allow_code=self._choice.allow_code)
@@ -165,12 +165,12 @@ class _Live:
 
 
 def _held(loaded: LoadedSpec, index: int, tried: Tried) -> Outcome:
-    """Whether the model's columns are those that the case expects."""
+    """Compare the model's columns with those that the case expects."""
     case, generation = loaded.spec.cases[index], tried.generations[0]
     if generation.columns is None:
         told = "no reply" if generation.error is None else generation.error.message
         text = generation.completion.text if generation.completion else None
-        said = f"; the model said {json.dumps(short(text), ensure_ascii=False)}" if text else ""
+        said = f"; the model replied {json.dumps(short(text), ensure_ascii=False)}" if text else ""
         return outcome(loaded, index, Broken((), f"{told}{said}"))
     try:
         compare(case, generation.columns)
@@ -180,11 +180,11 @@ def _held(loaded: LoadedSpec, index: int, tried: Tried) -> Outcome:
 
 
 def status(found: Outcome) -> str:
-    """`passed`, `failed` or `skipped`."""
+    """Return `passed`, `failed` or `skipped`."""
     return "skipped" if found.skipped else "passed" if found.holds else "failed"
 
 
-# What is printed
+# Output
 
 
 def _print_marks(suite: Suite, console: Console, *, verbose: bool) -> None:
@@ -234,7 +234,7 @@ def _print_summary(suites: Sequence[Suite], console: Console, seconds: float, *,
     for reason in reasons:
         console.print(plain(f"skipped: {reason}", "yellow"))
     if not sum(counts.values()):
-        told = "there is no case: add `cases:` with an `input`, a `reply` and what to `expect`"
+        told = "no cases found: add `cases:` with `input`, `reply` and `expect`"
         console.print(plain(told, "yellow"))
     if live:
         for line in _live_lines(suites):
@@ -246,8 +246,8 @@ def _live_lines(suites: Iterable[Suite]) -> Iterator[str]:
         asked = [found for found in suite.outcomes if not found.skipped]
         if asked:
             held = sum(found.holds for found in asked)
-            read = f"{several(suite.parsed, 'reply')} could be read"
-            yield f"{suite.spec}: {held} of {several(len(asked), 'case')} hold with {suite.model}, {read}"
+            read = f"{several(suite.parsed, 'reply')} parsed"
+            yield f"{suite.spec}: {held} of {several(len(asked), 'case')} pass with {suite.model}, {read}"
 
 
 def _counts(suites: Iterable[Suite]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""`distask validate`: every error of every spec at once, and with data what of its columns does not fit."""
+"""`distask validate`: check specs, and optionally the columns and types of data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distask.spec.load import Loaded
 
 REMOTE_ROWS = 1000
-"""Rows of a far source that are looked at."""
+"""Number of rows of a remote source that are checked."""
 
 
 @o.takes("delimiter", "on_nan", "on_bad_row", "param")
@@ -30,12 +30,14 @@ def command(
     choice: o.Choice,
     specs: o.Specs,
     source: Annotated[
-        str | None, typer.Option("--input", "-i", metavar="DATA", help="Check this data's columns and types too.")
+        str | None, typer.Option("--input", "-i", metavar="DATA", help="Also check the columns and types of this data.")
     ] = None,
-    format_: Annotated[str, typer.Option("--format", metavar="text|json|github", help="How errors are told.")] = "text",
+    format_: Annotated[
+        str, typer.Option("--format", metavar="text|json|github", help="Output format. [text]")
+    ] = "text",
     json_: o.Json = False,
 ) -> None:
-    """Say every error of every spec, with its place and its mend; asks no model."""
+    """Check task specs and report every error with its location and fix. No model is called."""
     if format_ not in PRINTERS:
         raise typer.BadParameter(f"{format_!r} is not one of {', '.join(PRINTERS)}", param_hint="--format")
     params = _params(choice.param or [])
@@ -57,17 +59,17 @@ def command(
 
 
 class Data(Struct, frozen=True):
-    """The data that specs are checked with."""
+    """The data that specs are checked against."""
 
     source: str
     options: ReadOptions
     on_bad_row: Literal["stop", "skip"]
     notes: dict[str, None] = field(default_factory=dict)
-    """What the user should know about how it is read, once it has been."""
+    """Notes on how the data is read; filled while reading."""
 
 
 def check(source: str, data: Data | None = None, params: dict[str, Any] | None = None) -> list[Diagnostic]:
-    """All that is wrong with a spec: its text, its golden cases, the params, and the data where there is some."""
+    """Return every error in a spec: its text, its golden cases, the params, and the data if given."""
     from distask.spec.load import load_spec
 
     try:
@@ -118,14 +120,14 @@ def _params_faults(loaded: Loaded, params: dict[str, Any]) -> list[Diagnostic]:
 
 
 def _data_faults(loaded: Loaded, data: Data, params: dict[str, Any]) -> list[Diagnostic]:
-    """What of the data does not fit: missing columns, columns in the way, null and values of a wrong type."""
+    """Return every error in the data: missing or conflicting columns, nulls, and values of a wrong type."""
     from distask.data.input import open_input
 
     try:
         rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row)
         held = _Columns(loaded, data.source, params)
         rows.scan(held.look)
-        if rows.columns is None:  # a far source, which is not gone through
+        if rows.columns is None:  # a remote source, which is not scanned
             rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row, limit=REMOTE_ROWS)
             for row in rows:
                 held.look(row)
@@ -136,7 +138,7 @@ def _data_faults(loaded: Loaded, data: Data, params: dict[str, Any]) -> list[Dia
 
 
 class _Columns:
-    """Holds rows against a spec's columns, and tells each fault once, at its first row, with how many rows have it."""
+    """Checks rows against a spec's columns; reports each error once, at its first row, with the number of rows."""
 
     def __init__(self, loaded: Loaded, source: str, params: dict[str, Any]) -> None:
         from distask.spec.language.model import TaskSpec
@@ -154,13 +156,13 @@ class _Columns:
         spec = loaded.spec
         self._chats = chat_inputs(spec, spec.inputs) if isinstance(spec, TaskSpec) else {}
         self._stood_in: set[str] = set()
-        """Inputs for whose column other columns stand in."""
+        """Inputs whose column is replaced by other columns."""
         self._columns: dict[str, None] = {}
         self._first: dict[tuple[str, str], tuple[Row, str]] = {}
         self._count: dict[tuple[str, str], int] = {}
 
     def look(self, row: Row) -> None:
-        """Hold one row; raises what is wrong with its line."""
+        """Check one row; raises the error of an unreadable row."""
         if row.error is not None:
             raise row.error
         self._columns.update(dict.fromkeys(row.values))
@@ -168,7 +170,7 @@ class _Columns:
             self._value(row, name, column, required, typed.read)
 
     def faults(self) -> list[Diagnostic]:
-        """What is wrong with the rows so far."""
+        """Return the errors found so far."""
         return [*self._spec_faults(self._columns), *self._row_faults(self._columns)]
 
     def _value(self, row: Row, name: str, column: str, required: bool, read: Callable[[Any], Any]) -> None:
@@ -212,8 +214,8 @@ class _Columns:
                 mapped = name in self._loaded.spec.output_mappings
                 own: tuple[str, ...] = ("outputs", name) if name in self._loaded.spec.outputs else ("aggregate",)
                 place = ("output_mappings", name) if mapped else own
-                told = f"the data ({self._source}) has a column `{column}` already"
-                hint = f"give the output another name: `output_mappings: {{{name}: new_{name}}}`"
+                told = f"the data ({self._source}) already has a column `{column}`"
+                hint = f"rename the output: `output_mappings: {{{name}: new_{name}}}`"
                 found.append(document.diagnostic(place, told, hint, key=not mapped))
         return found
 
@@ -235,13 +237,13 @@ class _Columns:
             words = {"null": f"`{column}` is null", "missing": f"`{column}` is missing"}.get(kind, message)
             count = self._count[column, kind]
             more = f", here and in {count - 1:,} more row{'s' if count > 2 else ''}" if count > 1 else ""
-            hint = None if kind == "type" else "fill it in, or give the input `required: false`"
+            hint = None if kind == "type" else "fill it in, or set `required: false` for the input"
             found.append(Diagnostic(row.file, row.line, 1, f"{words}{more}", hint))
         return found
 
 
 def _outputs(loaded: Loaded, params: dict[str, Any]) -> dict[str, str]:
-    """Outputs in force with these params, and the data's names for them."""
+    """Return the outputs that are active with these params, and their column names in the data."""
     from distask.spec.language.aggregation import aggregate_columns
     from distask.spec.language.model import TaskSpec
     from distask.task.cases import runs_code

@@ -1,4 +1,4 @@
-"""What a failed case looks like line by line, and all cases as a JUnit file."""
+"""Show the differences of a failed case, and write all cases to a JUnit file."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from distask.task.cases import Outcome
 
 SHORT = 60
-"""Characters of two values that stand side by side in the message, and need no lines of their own."""
+"""Maximum length of values that are compared in the message itself, without a line diff."""
 CONTEXT = 2
 """Lines around a difference."""
 
 
 class Suite(Struct):
-    """One spec's outcomes."""
+    """The outcomes of one spec."""
 
     spec: str
     outcomes: list[Outcome] = field(default_factory=list)
     faults: Sequence[Diagnostic] = ()
-    """Why the spec can't be loaded."""
+    """Errors that prevent the spec from loading."""
     parsed: int = 0
-    """Replies of a model that could be read."""
+    """Number of model replies that were parsed."""
     model: str | None = None
     seconds: float = 0.0
 
 
 def difference(wanted: Any, got: Any) -> list[tuple[str, str]]:
-    """The lines of two values that differ: `-` for what was expected, `+` for what came; none for short values."""
+    """Return a line diff of two values: `-` is expected, `+` is actual; empty for short values."""
     before, after = _lines(wanted), _lines(got)
     if len(before) <= 1 and len(after) <= 1 and max(map(len, [*before, *after, ""])) <= SHORT:
         return []
@@ -54,7 +54,7 @@ def _lines(value: Any) -> list[str]:
 
 
 def write_junit(path: Path, suites: Sequence[Suite]) -> None:
-    """Write the report that CI systems read: a suite for each spec, a test for each case."""
+    """Write a report for CI systems: a suite for each spec, a test for each case."""
     root = ET.Element("testsuites", name="distask test")
     for suite in suites:
         root.append(_suite(suite))
@@ -93,5 +93,5 @@ def _suite(suite: Suite) -> ET.Element:
 
 
 def _text(text: str) -> str:
-    """What XML takes: no control characters."""
+    """Escape control characters, which XML does not allow."""
     return visible(text, keep="\n\t")

@@ -1,4 +1,4 @@
-"""Draw a chat as a person reads it: roles in colour, media named instead of encoded, long texts folded."""
+"""Print chats for people: roles in colour, media described instead of encoded, long texts folded."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from distask.cli.display.lines import Part
 
 LONGEST = 2_000
-"""Characters of a text that are shown."""
+"""Maximum number of characters shown of a text."""
 SLACK = 200
-"""Characters more that are not worth a fold."""
+"""Extra characters that are shown rather than folded."""
 COLOURS = {"system": "magenta", "developer": "magenta", "user": "cyan", "assistant": "green", "tool": "yellow"}
 GUTTER = "  "
-"""Stands before each line of a text: what is not behind it was written by us, whatever a text looks like."""
+"""Precedes each line of message text, so that no text can pass for output of distask."""
 
 
 def draw(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> None:
-    """Print a chat; `whole` folds nothing."""
+    """Print a chat; with `whole`, nothing is folded."""
     for line in lines(messages, whole=whole):
         say(line)
 
 
 def lines(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> Iterator[Part]:
-    """The lines of a chat; `whole` folds nothing."""
+    """Yield the lines of a chat; with `whole`, nothing is folded."""
     for message in messages:
         yield _heading(message)
         for text in _texts(message, whole=whole):
@@ -37,7 +37,7 @@ def lines(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> Iterato
 
 
 def text_lines(text: str, style: str = "") -> Iterator[Part]:
-    """A text of anyone's, line by line behind the gutter."""
+    """Yield the lines of a text, each indented by the gutter."""
     for line in safe(text).split("\n"):
         yield f"{GUTTER}{line}".rstrip(), style
 
@@ -60,7 +60,7 @@ def _texts(message: dict[str, Any], *, whole: bool) -> Iterator[str]:
 
 
 def folded(text: str, longest: int = LONGEST) -> str:
-    """The text's beginning, and how much more there is."""
+    """Return the beginning of a text, and how many characters follow."""
     if len(text) <= longest + SLACK:
         return text
     return f"{text[:longest]} … {len(text) - longest:,} more characters"
@@ -81,7 +81,7 @@ def _part(part: dict[str, Any]) -> str:
 
 
 def _media(url: str) -> str:
-    """A URL, or the type and the size of what a data URL holds."""
+    """Return a URL, or the type and size of a data URL."""
     if not url.startswith("data:"):
         return folded(url)
     head, _, data = url.removeprefix("data:").partition(",")

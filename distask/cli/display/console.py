@@ -1,6 +1,6 @@
-"""Draw on a terminal.
+"""Print to a terminal.
 
-Text from outside is made safe first, as `lines` says it.
+Text from outside is made safe first, as described in `lines`.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 
 class Terminal(Console):
-    """A console that falls silent, and ends nothing, when what it writes to is closed."""
+    """A console that goes quiet, without an error, when its output is closed."""
 
     def on_broken_pipe(self) -> None:
-        """Write nothing more: a run goes on without its terminal."""
+        """Stop writing: a run continues without its terminal."""
         self.quiet = True
 
 
 class TolerantStream:
-    """A stream that is lost, not the run, where it can't be written: a terminal that was closed, a log's full disk."""
+    """A stream that ignores write errors, so that a closed terminal or a full disk does not end a run."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lost = False
 
     def write(self, text: str) -> int:
-        """Write, while that can be done."""
+        """Write the text, unless an earlier write failed."""
         if not self._lost:
             try:
                 return self._stream.write(text)
-            except (OSError, ValueError):  # ValueError: it was closed in this process
+            except (OSError, ValueError):  # ValueError: closed by this process
                 self._lost = True
         return len(text)
 
     def flush(self) -> None:
-        """Flush, while that can be done."""
+        """Flush the stream, unless an earlier write failed."""
         if not self._lost:
             try:
                 self._stream.flush()
@@ -52,36 +52,34 @@ class TolerantStream:
                 self._lost = True
 
     def __getattr__(self, name: str) -> Any:
-        """All else is the stream's own."""
+        """Return any other attribute of the stream."""
         return getattr(self._stream, name)
 
 
 def err() -> Console:
-    """The console of all that is not data."""
-    stream = (
-        None if sys.stderr is None else cast("IO[str]", TolerantStream(sys.stderr))
-    )  # it is None where it was closed
+    """Return the console for everything that is not data."""
+    stream = None if sys.stderr is None else cast("IO[str]", TolerantStream(sys.stderr))  # None if it was closed
     return Terminal(file=stream, stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def out() -> Console:
-    """The console of what a command prints as its result."""
+    """Return the console for the result of a command."""
     return Terminal(markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def plain(text: str, style: str = "") -> Text:
-    """A text of anyone's, for the console."""
+    """Return a text that is safe for the console."""
     return Text(safe(text), style=style)
 
 
 def short(text: str, longest: int = 300) -> str:
-    """The text on one line, its end cut."""
+    """Return the text on one line, cut at `longest` characters."""
     line = " ".join(text.split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def report_error(error: DistaskError) -> int:
-    """Print an error of ours and what to do; its exit code."""
+    """Print a distask error and its fix; returns the exit code."""
     from distask.errors import SpecError
 
     console = err()
@@ -91,7 +89,7 @@ def report_error(error: DistaskError) -> int:
         console.print(plain(str(error), "bold yellow"))
     else:
         message = str(error)
-        if ": error: " in message.partition("\n")[0]:  # it has its place and its heading already
+        if ": error: " in message.partition("\n")[0]:  # it already has its location and heading
             console.print(_marked(message))
         else:
             console.print(Text.assemble(("error: ", "bold red"), plain(message)))
@@ -101,7 +99,7 @@ def report_error(error: DistaskError) -> int:
 
 
 def report_bug(error: Exception) -> int:
-    """Print what should not have happened, without the values of variables: they may hold a key."""
+    """Print an unexpected error, without the values of variables: they may hold a key."""
     console = err()
     console.print(plain("".join(traceback.format_exception(error)).rstrip(), "dim"))
     console.print(
@@ -125,7 +123,7 @@ def _tell_spec(error: SpecError, console: Console) -> None:
 
 
 def _marked(message: str) -> Text:
-    """A diagnostic, its severity in colour."""
+    """Return a diagnostic with its severity in colour."""
     text = plain(message)
     text.highlight_words([": error:"], "bold red")
     text.highlight_words([": warning:"], "bold yellow")

@@ -1,4 +1,4 @@
-"""How commands are found, and help that fits 80 columns: options stand in sections, each with its whole name."""
+"""Look up commands, and format help for 80 columns: options in sections, each with its full name."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 WIDEST, NARROWEST = 80, 30
-"""Columns of a terminal that the help is written for."""
+"""Maximum and minimum terminal width of the help."""
 
 
 class Command(TyperCommand):
     """A command whose help has a section for each `rich_help_panel` of its options."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The arguments, then that there are options."""
+        """Return the arguments, then `[OPTIONS]`."""
         return [*(_name(p) for p in self.get_params(ctx) if p.param_type_name == "argument"), "[OPTIONS]"]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -35,7 +35,7 @@ class Command(TyperCommand):
 
 
 def module_of(command: str) -> str:
-    """The module of a command in `cli.commands`, where the batch commands share a package; `import` gets a `_`."""
+    """Return the module of a command in `cli.commands`; batch commands share a package, and `import` gets a `_`."""
     name = command.replace("-", "_")
     if name.endswith("batch"):
         return "batch.manage" if name == "batch" else f"batch.{name}"
@@ -43,7 +43,7 @@ def module_of(command: str) -> str:
 
 
 class Commands(Mapping[str, Any]):
-    """The commands by name; one is imported and built when it is looked up, so that none pays for the others."""
+    """The commands by name; each is imported and built only when it is looked up."""
 
     def __init__(self, lines: Mapping[str, str]) -> None:
         self.lines = lines
@@ -64,13 +64,13 @@ class Commands(Mapping[str, Any]):
 
 
 class Group(TyperGroup):
-    """The command line as a whole: its help names every command and imports none."""
+    """The top-level command; its help lists every command without importing any."""
 
     lines: Mapping[str, str] = {}
 
     @classmethod
     def of(cls, lines: Mapping[str, str]) -> type[Self]:
-        """The group of these commands: name to its line in the help."""
+        """Return the group of these commands; `lines` maps a name to its line in the help."""
         return type("Distask", (cls,), {"lines": lines})
 
     def __init__(self, **settings: Any) -> None:
@@ -84,7 +84,7 @@ class Group(TyperGroup):
 
 
 def help_width() -> int:
-    """Columns of the help: the terminal's, 78 at the most; typer alone writes 50 into a terminal of 40."""
+    """Return the width of the help: the terminal's, 78 at most; typer alone writes 50 columns to a terminal of 40."""
     return max(min(shutil.get_terminal_size().columns, WIDEST) - 2, NARROWEST)
 
 

@@ -1,7 +1,7 @@
-"""Print lines in colour on a terminal, and plain elsewhere, where the library that draws is not even loaded.
+"""Print lines in colour on a terminal, and plain elsewhere, without loading rich.
 
-Text from outside (rows, replies, file names, a server's words) is made safe first: it moves no cursor, opens no link,
-colours nothing, and is never read as markup.
+Text from outside (rows, replies, file names, server messages) is made safe first: it can't move the cursor, open links,
+set colours, or act as markup.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sys
 from distask.diagnostics import safe
 
 Part = tuple[str, str]
-"""A text of anyone's, and its style."""
+"""A text and its style."""
 
 
 def say(*parts: Part) -> None:
-    """Print a line on stdout."""
+    """Print a line to stdout."""
     if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
         from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""Show how a run goes: a few live lines on a terminal, a plain line now and then elsewhere."""
+"""Show the progress of a run: live lines on a terminal, a plain line at intervals elsewhere."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from distask.runner.stats import Stats
 
 PLAIN_SECONDS = 5.0
-"""How often a line is printed where there is no terminal."""
+"""Seconds between lines if there is no terminal."""
 LIVE_SECONDS = 0.2
-"""How often the live lines are drawn: drawing takes time from the run's own loop."""
+"""Seconds between redraws of the live lines: drawing takes time from the run's loop."""
 KINDS_SHOWN = 4
 BAR_LEAST = 60
-"""Columns of a terminal that has room for a bar."""
+"""Minimum terminal width for a progress bar."""
 
 
 class Progress:
-    """A context; call it with the stats, as often as you like.
+    """A context manager; call it with the stats at any time.
 
     Args:
-        console: where it is drawn.
+        console: where to draw.
         quiet: draw nothing.
-        live: draw over what was drawn before; by default where the console is a terminal that can.
-        clock: gives the seconds since some moment.
+        live: redraw in place; by default if the console is a terminal that supports it.
+        clock: returns the seconds since a fixed point.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Progress:
         if self._live is not None:
             self._safely(self._live.stop)
         elif self._last is not None and self._drawn not in (None, _moment(self._last)):
-            self._draw(self._last)  # the end of what was begun; a short run has its summary only
+            self._draw(self._last)  # the last line; a short run prints only its summary
 
     def __call__(self, stats: Stats) -> None:
-        """Show the counts as they are now, where it is time to."""
+        """Show the current counts if it is time to."""
         self._last = stats
         now = self._clock()
         batches_changed = bool(stats.batches) and self._drawn != _moment(stats)
@@ -100,7 +100,7 @@ class Progress:
             self._safely(lambda: self._console.print(Text(" · ".join(parts(stats)))))
 
     def _safely(self, draw: Callable[[], None]) -> None:
-        """A terminal that is gone must not end a run that is paid for."""
+        """Draw, ignoring errors: a closed terminal must not end a paid run."""
         try:
             draw()
         except (OSError, ValueError):
@@ -108,12 +108,12 @@ class Progress:
 
 
 def can_draw_over(console: Console) -> bool:
-    """Whether the console is a terminal that can go back to a line."""
+    """Whether the console is a terminal that can redraw lines."""
     return console.file.isatty() and not console.is_dumb_terminal
 
 
 def lines(stats: Stats, width: int) -> RenderableType:
-    """The live lines: how far it is, what is under way, what failed."""
+    """Return the live lines: rows done, calls in flight, failures."""
     if stats.batches:
         return _line(waiting(stats.batches, time.time()))
     rate = " · ".join([_rate(stats), *_left(stats)])
@@ -135,12 +135,12 @@ def lines(stats: Stats, width: int) -> RenderableType:
 
 
 def _line(text: str, style: str = "") -> Text:
-    """A text that is cut where the terminal ends: lines that wrapped could not be drawn over."""
+    """Return a text that is cut at the terminal's edge: wrapped lines could not be redrawn."""
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def parts(stats: Stats) -> list[str]:
-    """The same counts, for one plain line."""
+    """Return the same counts for one plain line."""
     if stats.batches:
         return [waiting(stats.batches, time.time())]
     failed = _failed(stats)
@@ -159,7 +159,7 @@ def _moment(stats: Stats) -> tuple[object, ...]:
 
 
 def waiting(batches: Sequence[Record], now: float) -> str:
-    """How batches are that are waited for: 2 batches (1 in progress, 1 validating) · 40 of 100 requests done."""
+    """Describe the pending batches: 2 batches (1 in progress, 1 validating) · 40 of 100 requests done."""
     states = Counter(batch.status.replace("_", " ") for batch in batches)
     how = [safe(status) if len(batches) == 1 else f"{n} {safe(status)}" for status, n in states.items()]
     said = [f"{several(len(batches), 'batch')} ({', '.join(how)})"]
@@ -190,7 +190,7 @@ def _under_way(stats: Stats) -> list[str]:
     said = []
     if stats.stopping:
         calls = f"{several(stats.in_flight, 'call')} in flight" if stats.in_flight else "the last rows"
-        said.append(f"draining: {calls} may still end, for 10 s at the most; Ctrl-C again stops at once")
+        said.append(f"draining: waiting up to 10 s for {calls}; press Ctrl-C again to stop now")
     elif stats.in_flight:
         said.append(f"{stats.in_flight:,} of {stats.ceiling:,} in flight" + (f" ({stats.pace})" if stats.pace else ""))
     if stats.input_tokens or stats.output_tokens:
@@ -200,9 +200,9 @@ def _under_way(stats: Stats) -> list[str]:
     if stats.stored:
         said.append(f"{stats.stored:,} from the store")
     if stats.retries:
-        said.append(f"{stats.retries:,} tried again")
+        said.append(f"{stats.retries:,} retried")
     if stats.invalid_retries:
-        said.append(f"{stats.invalid_retries:,} invalid, asked again")
+        said.append(f"{stats.invalid_retries:,} invalid, retried")
     return said
 
 

@@ -1,4 +1,4 @@
-"""Show what steps did, or would do: in the summary, while a run goes on, and in a plan."""
+"""Show what steps did or would do: in the summary, during a run, and in a plan."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ WAITING = ("group", "dedup", "sort", "sample", "limit")
 
 
 def lines(counts: Sequence[Count]) -> Iterator[tuple[str, str]]:
-    """A line for each step at which something happens: rows in and out, and what it was."""
+    """Yield a line for each step that does something: rows in and out, and what happened."""
     for number, count in enumerate(count for count in counts if not _is_quiet(count)):
         yield "steps" if number == 0 else "", f"{INDENT * count.depth}{safe(count.name)}: {_did(count)}"
 
 
 def _is_quiet(count: Count) -> bool:
-    """Whether a step only changed columns, of every row that came."""
+    """Whether a step only changed the columns of every row."""
     return count.kind in ("set", "keep", "drop", "rename") and count.came == count.went and not count.failed
 
 
@@ -35,15 +35,15 @@ def _did(count: Count) -> str:
     if count.kind not in ("task", count.name.replace("-", "_")):
         said.insert(0, count.kind)
     if count.asked != count.came and count.most != 0:
-        said.append(f"asked for {count.asked:,}")
+        said.append(f"{count.asked:,} sent to the model")
     if count.skipped:
-        said.append(f"{count.skipped:,} passed by")
+        said.append(f"{count.skipped:,} skipped")
     if count.failed:
         said.append(f"{count.failed:,} failed")
     return ", ".join(said)
 
 
 def now(counts: Sequence[Count]) -> str:
-    """How far each step is that asks, or waits for all rows, for one line of progress."""
+    """Return the progress of the steps that call a model or wait for all rows, as one line."""
     shown = [count for count in counts if count.most != 0 or count.kind in WAITING]
     return " → ".join(f"{safe(c.name)} {c.went:,}/{c.came:,}" for c in shown)

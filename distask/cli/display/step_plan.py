@@ -1,4 +1,4 @@
-"""The dry run of a task made of tasks: its steps as a tree, the first chats, what the rest may ask for at the most."""
+"""Show the dry run of a task with steps: the first chats, the steps as a tree, and the maximum number of requests."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def show(made: PipelinePlan, *, whole: bool, as_json: bool) -> int:
 
     Args:
         made: the plan.
-        whole: print long texts whole.
-        as_json: print all of it as JSON.
+        whole: print long texts in full.
+        as_json: print everything as JSON.
     """
     code = 3 if made.failed else 0
     if as_json:
@@ -45,7 +45,7 @@ def show(made: PipelinePlan, *, whole: bool, as_json: bool) -> int:
 
 
 def tree(made: PipelinePlan) -> Iterator[str]:
-    """A line for each step, those of a loop under it."""
+    """Yield a line for each step, with the steps of a loop below it."""
     counts = made.counts
     open_levels: dict[int, bool] = {}
     for number, count in enumerate(counts):
@@ -61,10 +61,10 @@ def _step(made: PipelinePlan, count: Count) -> str:
     said = name if count.kind in ("task", name.replace("-", "_")) else f"{count.kind} {name}"
     if count.most == 0:
         return said
-    most = "as many replies as the rows ask for" if count.most is None else several(count.most, "reply")
+    most = "number of replies depends on the rows" if count.most is None else several(count.most, "reply")
     step = made.steps.get(count.name)
     model = f", {safe(step.model)}" if step is not None and step.model != made.model else ""
-    return f"{said}: {most}{'' if count.most is None else ' a row at the most'}{model}"
+    return f"{said}: {most}{'' if count.most is None else ' per row at most'}{model}"
 
 
 def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:
@@ -73,22 +73,22 @@ def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:
     yield "rows", f"{made.rows:,}{each}"
     yield from (("note", note) for note in made.notes)
     if made.failed:
-        yield "fail", f"{several(made.failed, 'step')} of all rows can't be done, whatever the model replies"
+        yield "fail", f"{several(made.failed, 'step')} of all rows will fail, whatever the model replies"
     for kind, count in made.failures.most_common():
-        yield "fail", f"{several(count, 'step')} of the first {several(made.rehearsed, 'row')} can't be done ({kind})"
-    most = "as many as the rows ask for" if made.most is None else f"{made.most:,} at the most"
+        yield "fail", f"{several(count, 'step')} of the first {several(made.rehearsed, 'row')} will fail ({kind})"
+    most = "depends on the rows" if made.most is None else f"{made.most:,} at most"
     yield (
         "replies",
-        f"{most}; about {amount(round(made.expected))}, as a rehearsal of {several(made.rehearsed, 'row')} went",
+        f"{most}; about {amount(round(made.expected))}, based on a rehearsal of {several(made.rehearsed, 'row')}",
     )
     if made.stored:
-        yield "stored", f"{several(made.stored, 'reply')} at least, {several(made.done, 'row')} need none"
+        yield "stored", f"{several(made.stored, 'reply')} at least; {several(made.done, 'row')} need no request"
     limit = made.output_tokens
-    out_tokens = "no limit is set" if limit is None else f"{amount(limit)} at the most"
-    yield "tokens", f"about {amount(made.input_tokens)} in; out: {out_tokens}, if all rows go as the rehearsed ones"
+    out_tokens = "no limit is set" if limit is None else f"{amount(limit)} at most"
+    yield "tokens", f"about {amount(made.input_tokens)} in; out: {out_tokens}, if all rows are like the rehearsed ones"
     if (cost := made.cost()) is not None:
-        yield "cost", f"{money(cost)} at the most, reckoned so"
-    yield "so far", "nothing was asked"
+        yield "cost", f"{money(cost)} at most, if all rows are like the rehearsed ones"
+    yield "so far", "no requests were sent"
 
 
 def _as_json(made: PipelinePlan) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The preview of a task made of tasks: a few rows through all steps, with what was asked and answered in each."""
+"""Preview a task with steps: run a few rows through all steps and show the chat and reply of each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from distask.task.steps.flow import Count
 
 LONGEST_VALUE = 1_000
-"""Characters of a column's value that are shown."""
+"""Maximum number of characters shown of a column's value."""
 
 
 def show(job: Job, *, whole: bool, as_json: bool) -> int:
-    """Run the rows and print what became of them; gives the exit code. The replies are in the run's store."""
+    """Run the rows and print the results; returns the exit code. Replies are kept in the run's store."""
     result = run_job(replace(job, output=None, store=job.store_file()))
     rows = result.rows or []
     if as_json:
@@ -68,7 +68,7 @@ def _draw_row(job: Job, row: Mapping[str, Any], counts: list[Count], *, whole: b
 
 
 def _exchanges(said: Mapping[str, Any], step: str) -> Iterator[tuple[Any, str | None, Any]]:
-    """Chat, reply and error of each time that a step was done for a row, whatever loops it is in."""
+    """Yield the chat, reply and error of each execution of a step for a row, including in loops."""
     parts = [said.get(f"{part}_{step}") for part in ("raw_input", "raw_output", "error")]
     yield from _each(parts)
 
@@ -101,10 +101,10 @@ def _at(value: Any, turn: int) -> Any:
 def _totals(job: Job, result: Result) -> Iterator[tuple[str, str]]:
     stats = result.stats
     yield from step_counts.lines(stats.steps)
-    kept = "none is kept (--no-store)" if job.store is False else "the run will not ask for these again"
+    kept = "none are kept (--no-store)" if job.store is False else "a run will reuse them"
     if job.llm.config.provider == "offline":
-        kept = "made up, no model was asked"
-    yield "asked", f"{several(stats.completions, 'reply')}, {stats.stored:,} from the store; {kept}"
+        kept = "simulated, no model was called"
+    yield "received", f"{several(stats.completions, 'reply')}, {stats.stored:,} from the store; {kept}"
     if stats.input_tokens or stats.output_tokens:
         yield "tokens", stats.tokens()
     if stats.priced:

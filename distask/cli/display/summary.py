@@ -1,4 +1,4 @@
-"""Say how a run ended, and how to go on."""
+"""Print how a run ended and how to resume it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 FAILURES_SHOWN = 3
 INTERRUPTED = 130
 UNUSABLE = frozenset({"invalid", "type", "check", "empty", "refusal", "parse_timeout"})
-"""Failures of a reply that came: it is in the store, and the next run reads it again."""
+"""Failures of received replies; they are in the store, and the next run parses them again."""
 OF_THE_ROW = frozenset(
     {"bad_row", "missing_column", "null_input", "wrong_type", "template", "image", "audio", "file", "splice"}
 )
-"""Failures of the data: nothing was asked."""
+"""Failures of the data: no request was sent."""
 
 
 def tell(job: Job, result: Result, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
-    """Print the summary; where it is to be quiet, only what failed."""
+    """Print the summary; with `quiet`, only the failures."""
     stats = result.stats
     if quiet:
         if stats.failed:
@@ -60,7 +60,7 @@ def _lines(job: Job, result: Result) -> Iterator[tuple[str, str]]:
     yield "generations", f"{good:,} good" + (f", {_failed(stats)}" if stats.failed else "")
     yield "replies", _replies(job, stats)
     if stats.retries:
-        yield "calls", f"{stats.calls:,}, of them {stats.retries:,} tried again"
+        yield "calls", f"{stats.calls:,}, {stats.retries:,} retried"
     yield "tokens", stats.tokens()
     if stats.priced:
         yield "cost", f"{money(stats.cost)}{_rate(job, stats)}"
@@ -70,20 +70,20 @@ def _lines(job: Job, result: Result) -> Iterator[tuple[str, str]]:
 
 def _rate(job: Job, stats: Stats) -> str:
     if stats.server_costs and stats.server_costs == stats.completions:
-        return " (as the server reports it)"
-    sent = f" ({several(stats.server_costs, 'reply')} as the server reports it)" if stats.server_costs else ""
+        return " (reported by the server)"
+    sent = f" ({several(stats.server_costs, 'reply')} reported by the server)" if stats.server_costs else ""
     known = known_of(job.llm, batch=job.batch)
     if known.price is None:
         return sent
     how = "in batches " if job.batch else ""
-    return f"{sent} ({how}{rates(known.price)}, says {'the config' if known.origin == 'config' else known.origin})"
+    return f"{sent} ({how}{rates(known.price)}, from {'the config' if known.origin == 'config' else known.origin})"
 
 
 def _replies(job: Job, stats: Stats) -> str:
     if _is_offline(job):
-        return f"{stats.completions:,} made up, no model was asked"
-    kept = "; none is kept (--no-store)" if job.store is False else ""
-    return f"{stats.completions:,} asked for, {stats.stored:,} from the store{kept}"
+        return f"{stats.completions:,} simulated, no model was called"
+    kept = "; none are kept (--no-store)" if job.store is False else ""
+    return f"{stats.completions:,} requested, {stats.stored:,} from the store{kept}"
 
 
 def _is_offline(job: Job) -> bool:
@@ -101,13 +101,13 @@ def _where(result: Result) -> str:
 
 def _remarks(stats: Stats) -> Iterator[str]:
     if stats.cut:
-        yield f"{several(stats.cut, 'reply')} cut at max_tokens: with a higher limit, only these are asked for again"
+        yield f"{several(stats.cut, 'reply')} cut at max_tokens: with a higher limit, only these are requested again"
     if stats.invalid_retries:
-        yield f"{several(stats.invalid_retries, 'invalid reply')} asked for again"
+        yield f"{several(stats.invalid_retries, 'invalid reply')} retried"
     if stats.dropped:
-        yield f"{several(stats.dropped, 'generation')} dropped, as the task's `on_invalid` says"
+        yield f"{several(stats.dropped, 'generation')} dropped by the task's `on_invalid`"
     if stats.skipped:
-        yield f"{several(stats.skipped, 'row')} could not be read, and left out"
+        yield f"{several(stats.skipped, 'row')} skipped as unreadable"
 
 
 def _tell_failures(job: Job, result: Result, console: Console, most: int) -> None:
@@ -121,7 +121,7 @@ def _tell_failures(job: Job, result: Result, console: Console, most: int) -> Non
         listed = "all" if known == result.stats.failed else f"the first {known}"
         console.print(plain(f"and {more:,} more" + (f" (-v lists {listed})" if known > most else "")))
     column, key = job.shape.metadata_column, f"error_{'STEP' if stats.steps else job.task.name}"
-    console.print(plain(f"each has its reason in its row, as `{key}` in `{column}`"))
+    console.print(plain(f"each row holds the reason as `{key}` in `{column}`"))
     for way in _ways_on(job, result.stats):
         console.print(plain(way))
 
@@ -131,49 +131,51 @@ def _place(job: Job, failed: Failed) -> str:
 
 
 def _ways_on(job: Job, stats: Stats) -> Iterator[str]:
-    """What the next run can do for each sort of failure."""
+    """Yield a way to fix each type of failure."""
     unusable = sum(count for kind, count in stats.failures.items() if kind in UNUSABLE)
     of_the_row = sum(count for kind, count in stats.failures.items() if kind in OF_THE_ROW)
     unanswered = stats.failed - unusable - of_the_row
     if unanswered:
-        yield f"run again to ask once more for the {several(unanswered, 'generation')} without a reply"
+        yield f"run again to retry the {several(unanswered, 'generation')} without a reply"
     if unusable and not (isinstance(job.task.spec, TaskSpec) and job.task.spec.on_invalid.retry):
         yield (
-            f"{several(unusable, 'reply')} could not be used: change the parser and run again, which asks nothing; "
-            "or let the task ask again, with `on_invalid: {retry: 2}`"
+            f"{several(unusable, 'reply')} could not be used: change the parser and run again (no requests are sent), "
+            "or retry invalid replies with `on_invalid: {retry: 2}` in the task"
         )
 
 
 def way_on(job: Job, error: RunError, typed: Sequence[str]) -> str:
-    """How far a run came that ended early, what is kept, and the command that goes on."""
+    """Return how far an interrupted run came, what is kept, and the command that resumes it."""
     said = []
     stats = error.stats
     if isinstance(error, Left):
-        said.append("the provider goes on with it, for a day at the most")
+        said.append("the provider continues the batch, for up to a day")
     elif stats is not None:
         total = "" if stats.total is None else f" of {stats.total:,}"
         where = f", in {error.partial}" if error.partial is not None and stats.rows_out else ""
         said.append(f"{stats.rows:,}{total} rows are done{where}")
         if stats.completions and not _is_offline(job) and job.store is False:
-            said.append("no reply is kept (--no-store): to run again is to ask for everything again")
+            said.append("no replies are kept (--no-store): the next run requests everything again")
         elif stats.completions and isinstance(error, StoreError):
-            said.append("the replies before are in the store; those that it could not take will be asked for again")
+            said.append("earlier replies are cached; those that could not be stored will be requested again")
         elif stats.completions and not _is_offline(job):
-            said.append("every reply that came is in the store and will not be asked for again")
+            said.append("replies received so far are cached and will not be requested again")
     same = ", with the same rows on stdin" if job.source == "-" else ""
-    lead = "to go on" if error.exit_code == INTERRUPTED else "when that is mended, the same command goes on"
+    lead = "to resume, run the same command"
+    if error.exit_code != INTERRUPTED:
+        lead = "fix this, then run the same command to resume"
     if isinstance(error, CostReached):
-        lead = "the same command goes on, and may spend as much again"
+        lead = "to resume and spend up to the same amount again, run the same command"
         if stats is None or not stats.cost:
-            lead = "with a higher --max-cost, the same command goes on"
+            lead = "to resume, run the same command with a higher --max-cost"
     if isinstance(error, Left):
-        lead = "the same command comes back to it"
+        lead = "to check on the batch, run the same command"
     said.append(f"{lead}{same}:\n\n  {shlex.join(['distask', *typed])}\n")
     return "\n".join(said)
 
 
 def as_json(job: Job, result: Result) -> dict[str, Any]:
-    """The summary for programs."""
+    """Return the summary for programs."""
     return {
         "task": job.task.name,
         "model": job.llm.config.model,

@@ -1,7 +1,7 @@
-"""Tell programs what happens, with `--json`: one JSON object a line, each with its `event`.
+"""Write events for programs, with `--json`: one JSON object per line, each with its `event`.
 
-Which events there are and what they hold is in `event_models`; the last one is `result` or `error`, and has the exit
-code. They go to stdout, or to stderr where a run's rows go to stdout; nothing is told in words then.
+`models` and the modules of results define the events; the last one is `result` or `error`, and holds the exit code.
+They go to stdout, or to stderr if a run's rows go to stdout; no other messages are printed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from distask.runner.stats import Stats
 
 PROGRESS_SECONDS = 1.0
-"""How often a run tells how far it is."""
+"""Seconds between the progress events of a run."""
 
 
 class Events:
@@ -31,7 +31,7 @@ class Events:
 
     Args:
         command: its name.
-        stream: where they go; stdout where it is left out.
+        stream: where to write; stdout by default.
     """
 
     def __init__(self, command: str, stream: TextIO | None = None) -> None:
@@ -39,23 +39,23 @@ class Events:
         self._stream = sys.stdout if stream is None else stream
 
     def tell(self, event: str, **facts: Any) -> None:
-        """Write an event, at once."""
+        """Write an event and flush it."""
         unicode = (self._stream.encoding or "").lower().startswith("utf")
         line = _line({"event": event, "command": self._command, **facts}, ascii_=not unicode)
         self._stream.write(f"{line}\n")
         self._stream.flush()
 
     def result(self, exit_code: int = 0, **facts: Any) -> None:
-        """Write the last event of a command that came to its end."""
+        """Write the last event of a command that completed."""
         self.tell("result", exit_code=exit_code, **facts)
 
     def error(self, kind: str, message: str, exit_code: int, **facts: Any) -> None:
-        """Write the last event of a command that did not."""
+        """Write the last event of a command that failed."""
         told = {"diagnostics": [], "notes": [], "partial": None, "counts": None, **facts}
         self.tell("error", exit_code=exit_code, kind=kind, message=message, **told)
 
     def failed(self, error: DistaskError) -> int:
-        """Write an error of ours; the exit code."""
+        """Write a distask error; returns the exit code."""
         partial, stats = getattr(error, "partial", None), getattr(error, "stats", None)
         self.error(
             error.kind,
@@ -69,14 +69,14 @@ class Events:
         return error.exit_code
 
     def bug(self, error: Exception) -> int:
-        """Write what should not have happened; the exit code."""
+        """Write an unexpected error; returns the exit code."""
         trace = "".join(traceback.format_exception(error)).rstrip()
         told = f"this is a bug in distask ({type(error).__name__}); please report it with the lines in `notes`"
         self.error("bug", told, 1, notes=[trace])
         return 1
 
     def progress(self, clock: Callable[[], float] = time.monotonic) -> Callable[[Stats], None]:
-        """What a run calls with its counts: it tells them now and then."""
+        """Return a callback that writes the counts of a run at intervals."""
         due = clock() + PROGRESS_SECONDS
 
         def told(stats: Stats) -> None:
@@ -90,7 +90,7 @@ class Events:
 
 
 def wanted(given: Sequence[str]) -> Events | None:
-    """Where the arguments ask for events: those of the command that they name."""
+    """Return the events of the command in the arguments, if they include `--json`."""
     if "--json" not in given:
         return None
     to_stdout = any(o in ("--output=-", "-o-") for o in given) or any(
@@ -109,7 +109,7 @@ def _line(facts: Mapping[str, Any], *, ascii_: bool) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The value with null for numbers that JSON has no word for."""
+    """Return the value with null for numbers that JSON can't represent."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

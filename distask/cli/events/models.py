@@ -1,4 +1,4 @@
-"""The events of `--json` that commands share; `distask schema --events` and the docs are made from the models."""
+"""Define the `--json` events that commands share; `distask schema --events` and the docs are generated from them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Model(BaseModel):
 
 
 class Tokens(Model):
-    """Tokens as the server counted them."""
+    """Tokens as counted by the server."""
 
-    input: int | None = Field(description="of the chats, the cached ones included")
-    output: int | None = Field(description="of the replies, their reasoning included")
-    cached: int = Field(description="input that the server read from its cache")
-    cache_writes: int = Field(description="input that the server wrote to its cache, where it bills that separately")
-    reasoning: int = Field(description="output that is reasoning")
+    input: int | None = Field(description="tokens of the chats, including cached ones")
+    output: int | None = Field(description="tokens of the replies, including reasoning")
+    cached: int = Field(description="input tokens read from the server's cache")
+    cache_writes: int = Field(description="input tokens written to the server's cache, if billed separately")
+    reasoning: int = Field(description="output tokens of reasoning")
 
 
 class Completions(Model):
-    """Replies."""
+    """Replies by source."""
 
-    asked: int = Field(description="asked for, and paid")
-    stored: int = Field(description="that the store had")
+    asked: int = Field(description="replies requested and billed")
+    stored: int = Field(description="replies from the store")
 
 
 class Latency(Model):
-    """How long the calls took, in seconds; null where there was none."""
+    """Duration of calls in seconds; null if there were none."""
 
     calls: int
     p50: float | None
@@ -41,41 +41,41 @@ class Latency(Model):
 
 
 class StepCount(Model):
-    """What a step did, of a task made of tasks."""
+    """Counts of one step of a task with steps."""
 
     step: str
     kind: str
     rows_in: int
     rows_out: int
-    asked: int = Field(description="rows for which a model was asked")
-    skipped: int = Field(description="rows that passed by: `when`, or an earlier step that failed")
+    asked: int = Field(description="rows for which a model was called")
+    skipped: int = Field(description="rows skipped by `when` or after an earlier step failed")
     failed: int
 
 
 class Counts(Model):
-    """The counts of a run, up to now."""
+    """Counts of a run so far."""
 
-    rows: int = Field(description="done")
-    rows_out: int = Field(description="written")
-    rows_skipped: int = Field(description="that could not be read (`--on-bad-row skip`)")
+    rows: int = Field(description="rows done")
+    rows_out: int = Field(description="rows written")
+    rows_skipped: int = Field(description="unreadable rows that were skipped (`--on-bad-row skip`)")
     generations: int
     failed: int = Field(description="generations without columns")
-    failures: dict[str, int] = Field(description="the kind of failure to how many there are")
-    dropped: int = Field(description="generations left out, as `on_invalid` says")
-    cut: int = Field(description="replies that ended at max_tokens")
+    failures: dict[str, int] = Field(description="number of failures by kind")
+    dropped: int = Field(description="generations dropped by `on_invalid`")
+    cut: int = Field(description="replies cut at max_tokens")
     completions: Completions
-    calls: int = Field(description="HTTP exchanges")
-    retries: int = Field(description="calls made again after a fault of the endpoint")
-    invalid_retries: int = Field(description="replies asked for again because they were invalid")
+    calls: int = Field(description="HTTP requests")
+    retries: int = Field(description="calls retried after an endpoint error")
+    invalid_retries: int = Field(description="invalid replies that were retried")
     tokens: Tokens
-    cost_usd: float | None = Field(description="null where no price is known and the server sends no costs")
+    cost_usd: float | None = Field(description="null if no price is known and the server reports no costs")
     seconds: float
     latency_seconds: Latency
-    steps: list[StepCount] = Field([], description="of a task made of tasks; else left out")
+    steps: list[StepCount] = Field([], description="only for a task with steps")
 
 
 class Diagnostic(Model):
-    """A fault of a file; places count from 1, and are null where the file as a whole is meant."""
+    """An error in a file; positions count from 1, and are null for an error of the complete file."""
 
     file: str
     line: int | None
@@ -96,7 +96,7 @@ class Failed(Model):
 
 
 class Started(Model):
-    """A run begins: all that can be told before the first call is right."""
+    """A run starts: all checks before the first call have passed."""
 
     event: Literal["started"]
     command: Literal["run"]
@@ -106,19 +106,19 @@ class Started(Model):
 
 
 class Progress(Model):
-    """How far a run is, about once a second."""
+    """Progress of a run, about once per second."""
 
     event: Literal["progress"]
     command: Literal["run"]
-    total: int | None = Field(description="rows to do; null where the source can't say")
-    in_flight: int = Field(description="calls under way")
-    concurrency: int = Field(description="calls that may be under way at the moment")
-    pace: str | None = Field(description="what holds calls back, beside your limits; null where nothing does")
+    total: int | None = Field(description="rows to process; null if unknown")
+    in_flight: int = Field(description="calls in flight")
+    concurrency: int = Field(description="current limit on concurrent calls")
+    pace: str | None = Field(description="what slows calls down, apart from your limits; null if nothing does")
     counts: Counts
 
 
 class Note(Model):
-    """What the user should know of a run, in a sentence."""
+    """A note about a run, in one sentence."""
 
     event: Literal["note"]
     command: Literal["run"]
@@ -126,7 +126,7 @@ class Note(Model):
 
 
 class Error(Model):
-    """The command ended early. It is the last event."""
+    """The command failed or was interrupted. This is the last event."""
 
     event: Literal["error"]
     command: str
@@ -136,14 +136,14 @@ class Error(Model):
         "`output`, `run`, `bug`; with 130 `interrupted`"
     )
     message: str
-    diagnostics: list[Diagnostic] = Field(description="of `spec`: every fault, with its place")
-    notes: list[str] = Field(description="what is kept, and the command that goes on")
-    partial: str | None = Field(description="the file with the rows that are done")
-    counts: Counts | None = Field(description="of a run that had begun")
+    diagnostics: list[Diagnostic] = Field(description="for `spec`: every error, with its location")
+    notes: list[str] = Field(description="what is kept, and the command that resumes the run")
+    partial: str | None = Field(description="the file with the finished rows")
+    counts: Counts | None = Field(description="for a run that had started")
 
 
 class Result(Model):
-    """The command came to its end. It is the last event."""
+    """The command completed. This is the last event."""
 
     event: Literal["result"]
     exit_code: int

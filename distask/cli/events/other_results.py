@@ -1,4 +1,4 @@
-"""The results of the commands that check, list, write and report."""
+"""Define the results of the commands that check, list, write and report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distask.cli.events.models import Diagnostic, Model, Result
 
 
 class Check(Model):
-    """An answer to one question."""
+    """The result of one check."""
 
     name: str
     state: Literal["ok", "no", "warning", "skipped"]
@@ -40,11 +40,11 @@ class Case(Model):
 
 
 class Suite(Model):
-    """A spec's cases."""
+    """The cases of a spec."""
 
     spec: str
-    model: str | None = Field(description="of `--live`")
-    diagnostics: list[Diagnostic] = Field(description="why the spec can't be loaded")
+    model: str | None = Field(description="for `--live`")
+    diagnostics: list[Diagnostic] = Field(description="errors that prevent the spec from loading")
     cases: list[Case]
 
 
@@ -61,7 +61,7 @@ class TestResult(Result):
 
 
 class Validated(Model):
-    """A spec that was looked at."""
+    """A spec that was checked."""
 
     spec: str
     ok: bool
@@ -74,7 +74,7 @@ class ValidateResult(Result):
     ok: bool
     specs: list[Validated]
     diagnostics: list[Diagnostic]
-    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
+    notes: list[str] = Field(description="how the data is read, if not in the usual way")
 
 
 class Listed(Model):
@@ -83,7 +83,7 @@ class Listed(Model):
     name: str
     kind: str
     description: str
-    columns: str = Field(description="what it reads → what it adds")
+    columns: str = Field(description="columns it reads → columns it adds")
 
 
 class TasksResult(Result):
@@ -99,7 +99,7 @@ class TaskResult(Result):
     command: Literal["tasks"]
     name: str
     path: str
-    text: str = Field(description="the file as it is")
+    text: str = Field(description="the text of the file")
 
 
 class InitResult(Result):
@@ -116,7 +116,7 @@ class ImportResult(Result):
 
     command: Literal["import"]
     path: str
-    notes: list[str] = Field(description="what could not be carried over, each with the mend")
+    notes: list[str] = Field(description="what could not be converted, each with a fix")
 
 
 class SchemaResult(Result):
@@ -131,8 +131,8 @@ class ReportResult(Result):
 
     command: Literal["report"]
     page: str
-    size: int = Field(description="of the page, in bytes")
-    facts: dict[str, Any] = Field(description="all that was counted, as the page tells it")
+    size: int = Field(description="size of the page in bytes")
+    facts: dict[str, Any] = Field(description="all counts shown on the page")
 
 
 class CompletionResult(Result):

@@ -1,4 +1,4 @@
-"""The results of the commands that run a task or show what a run would do."""
+"""Define the results of the commands that run a task or show what a run would do."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class RunResult(Result):
     task: str
     model: str | None
     output: str | None = Field(description="null for stdout")
-    address: str | None = Field(description="where it was sent: a dataset of the Hub, an object")
+    address: str | None = Field(description="where it was uploaded: a dataset on the Hub, an object")
     counts: Counts
     notes: list[str]
-    first_failures: list[Failed] = Field(description="100 at the most")
+    first_failures: list[Failed] = Field(description="100 at most")
 
 
 class ImportBatchResult(Result):
-    """`distask import-batch`: what `run` tells."""
+    """`distask import-batch`: the same result as `distask run`."""
 
     command: Literal["import-batch"]
     task: str
@@ -41,13 +41,13 @@ class MergeResult(Result):
     command: Literal["merge"]
     output: str
     shards: int
-    rows: int = Field(description="of the input")
+    rows: int = Field(description="rows of the input")
     rows_out: int
-    replies: int = Field(description="that were put into the store")
+    replies: int = Field(description="replies added to the store")
 
 
 class BatchFile(Model):
-    """A file of requests that was written."""
+    """A written file of requests."""
 
     file: str
     requests: int
@@ -59,14 +59,14 @@ class ExportBatchResult(Result):
     command: Literal["export-batch"]
     rows: int
     files: list[BatchFile]
-    stored: int = Field(description="replies that the store has, which are not asked for")
-    waiting: int = Field(description="batches that requests of this run are in; those are not written")
-    failures: dict[str, int] = Field(description="generations that can't be asked for, by kind")
+    stored: int = Field(description="replies in the store, which are not requested")
+    waiting: int = Field(description="batches that already hold requests of this run, which are not written")
+    failures: dict[str, int] = Field(description="generations that can't be requested, by kind")
     notes: list[str] = Field(description="how the data is read and how JSON Schemas are fitted to the server")
 
 
 class BatchRequests(Model):
-    """How many requests a batch has."""
+    """Request counts of a batch."""
 
     total: int
     done: int
@@ -74,16 +74,16 @@ class BatchRequests(Model):
 
 
 class Batch(Model):
-    """A batch, as the provider tells of it."""
+    """A batch as reported by the provider."""
 
-    id: str | None = Field(description="null where it is not known whether the provider has it")
+    id: str | None = Field(description="null if it is not known whether the provider has the batch")
     task: str
     model: str
     endpoint: str
     status: str
     requests: BatchRequests
     created: float = Field(description="seconds since 1970")
-    fetched: float | None = Field(description="when its results were put into the store")
+    fetched: float | None = Field(description="when its results were added to the store")
 
 
 class BatchResult(Result):
@@ -91,12 +91,12 @@ class BatchResult(Result):
 
     command: Literal["batch"]
     batches: list[Batch]
-    replies: int = Field(description="that this command put into the store")
+    replies: int = Field(description="replies that this command added to the store")
     cost_usd: float
 
 
 class Setting(Model):
-    """A value of the config, and who says so."""
+    """A config value and its source."""
 
     value: Any
     from_: str = Field(alias="from")
@@ -113,13 +113,13 @@ class Chat(Model):
     """A row's request."""
 
     place: str
-    messages: list[dict[str, Any]] | None = Field(description="null where the row can't be rendered")
+    messages: list[dict[str, Any]] | None = Field(description="null if the row can't be rendered")
     keywords: dict[str, Any]
     error: str | None
 
 
 class Estimate(Model):
-    """Tokens, estimated by the length of texts."""
+    """Tokens, estimated from the length of texts."""
 
     input_estimate: int
     output_expected: int | None
@@ -153,7 +153,7 @@ class DryRunResult(Result):
 
 
 class StepChat(Model):
-    """A row's first request, of a task made of tasks."""
+    """A row's first request, in a task with steps."""
 
     step: str
     place: str
@@ -168,28 +168,28 @@ class PlannedStep(Model):
     kind: str
     depth: int = Field(description="how many loops and tasks it is in")
     most_replies_a_row: int | None = Field(
-        description="0 for a step that asks nobody; null where that hangs on the rows"
+        description="0 for a step that calls no model; null if it depends on the rows"
     )
-    model: str | None = Field(description="null for a step that asks nobody, or that no rehearsed row came to")
+    model: str | None = Field(description="null for a step that calls no model, or that no rehearsed row reached")
 
 
 class Bounds(Model):
     """Replies of the whole run."""
 
-    most: int | None = Field(description="null where that hangs on the rows")
-    expected: int = Field(description="as the rehearsed rows went")
-    stored: int = Field(description="that the store has, as far as rows can be followed with them")
+    most: int | None = Field(description="null if it depends on the rows")
+    expected: int = Field(description="estimated from the rehearsed rows")
+    stored: int = Field(description="replies in the store, as far as rows can be followed with them")
 
 
 class StepTokens(Model):
-    """Tokens, as the rehearsed rows went."""
+    """Tokens, estimated from the rehearsed rows."""
 
     input_estimate: int
     output_limit: int | None
 
 
 class StepsDryRunResult(Result):
-    """`distask dry-run` of a task made of tasks."""
+    """`distask dry-run` of a task with steps."""
 
     command: Literal["dry-run"]
     model: str | None
@@ -200,18 +200,18 @@ class StepsDryRunResult(Result):
     num_generations: int
     completions: Bounds
     tokens: StepTokens
-    cost_usd: float | None = Field(description="at the most, as the rehearsed rows went")
+    cost_usd: float | None = Field(description="maximum cost, estimated from the rehearsed rows")
     steps: list[PlannedStep]
     failed: int = Field(
         description="steps of all rows that fail whatever the model replies; if any, the exit code is 3"
     )
-    failures: dict[str, int] = Field(description="steps of rehearsed rows that can't be done, by kind")
+    failures: dict[str, int] = Field(description="steps of rehearsed rows that fail, by kind")
     notes: list[str] = Field(description="how the data is read and how JSON Schemas are fitted to the server")
     chats: list[StepChat]
 
 
 class Tried(Model):
-    """A reply and what became of it."""
+    """A reply and its result."""
 
     reply: str | None
     finish_reason: str | None
@@ -219,18 +219,18 @@ class Tried(Model):
     tool_calls: Any
     columns: dict[str, Any] | None
     error: dict[Literal["kind", "message"], str] | None
-    misfit: dict[str, Any] | None = Field(description="where the reply stopped fitting: `at`, `length`, `wanted`")
+    misfit: dict[str, Any] | None = Field(description="where the reply stopped matching: `at`, `length`, `wanted`")
     tokens: Tokens
     cost_usd: float | None
 
 
 class Previewed(Model):
-    """A row that was asked for."""
+    """A row that was run."""
 
     place: str
     messages: list[dict[str, Any]] | None
     keywords: dict[str, Any]
-    seconds: float | None = Field(description="null where the store had all replies")
+    seconds: float | None = Field(description="null if all replies were in the store")
     generations: list[Tried]
 
 
@@ -242,15 +242,15 @@ class PreviewResult(Result):
     model: str | None
     rows: list[Previewed]
     counts: Counts
-    notes: list[str] = Field(description="how the data is read, where that is not the usual way")
+    notes: list[str] = Field(description="how the data is read, if not in the usual way")
 
 
 class StepsPreviewResult(Result):
-    """`distask preview` of a task made of tasks."""
+    """`distask preview` of a task with steps."""
 
     command: Literal["preview"]
     task: str
     model: str | None
-    rows_out: list[dict[str, Any]] = Field(description="the rows that came out, metadata and all")
+    rows_out: list[dict[str, Any]] = Field(description="the output rows, including metadata")
     counts: Counts
     notes: list[str]

@@ -1,4 +1,4 @@
-"""The JSON Schema of all events."""
+"""Build the JSON Schema of all events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVENTS: list[type[Model]] = [Started, Progress, Note, *_RESULTS, Error]
 
 
 def event_schema() -> dict[str, Any]:
-    """The JSON Schema of a line."""
+    """Return the JSON Schema of a line."""
     union: Any = EVENTS[0]
     for model in EVENTS[1:]:
         union |= model

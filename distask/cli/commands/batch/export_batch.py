@@ -1,4 +1,4 @@
-"""`distask export-batch`: what a run would ask, as a batch file that is run elsewhere."""
+"""`distask export-batch`: write a run's requests to a batch file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def command(
     choice: o.Choice,
     requests: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The batch file. [TASK.DATA.requests.jsonl]"),
+        typer.Option("--output", "-o", metavar="FILE", help="Batch file to write. [TASK.DATA.requests.jsonl]"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a FILE that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing FILE.")] = False,
     json_: o.Json = False,
 ) -> None:
-    """Write the requests that the store has no replies for, as OpenAI's batch API and `vllm run-batch` read them.
+    """Write the requests that have no reply in the store, for OpenAI's Batch API or `vllm run-batch`.
 
-    It asks nobody and needs no key. `distask import-batch`, with the same SPEC, input and model, reads the results.
+    It sends no requests and needs no key. `distask import-batch`, with the same SPEC, input and model, reads results.
     """
     made = export(
         job_of(replace(choice, overwrite=overwrite), asks=False), requests or _default(choice.spec, choice.source)
@@ -56,12 +56,12 @@ def _lines(made: Exported) -> Iterator[tuple[str, str]]:
     yield "rows", f"{made.rows:,}"
     yield from (("note", note) for note in made.notes)
     if made.stored:
-        yield "replies", f"{made.stored:,} are in the store, and not asked for"
+        yield "replies", f"{made.stored:,} already in the store, not requested"
     if made.waiting:
-        yield "waiting", f"requests that are in {several(made.waiting, 'batch')} are not written"
+        yield "waiting", f"requests already in {several(made.waiting, 'batch')} are not written"
     for kind, count in made.failures.most_common():
-        yield "fail", f"{several(count, 'generation')} can't be asked for ({kind})"
+        yield "fail", f"{several(count, 'generation')} can't be requested ({kind})"
     for path, count in made.files:
-        yield "written", f"{several(count, 'request')}, in {path}"
+        yield "written", f"{several(count, 'request')} to {path}"
     if not made.files:
-        yield "written", "nothing: there is nothing to ask"
+        yield "written", "nothing: no requests are needed"

@@ -1,4 +1,4 @@
-"""`distask import-batch`: the results of a batch file, as rows."""
+"""`distask import-batch`: write rows from the results of a batch file."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ def command(
     choice: o.Choice,
     results: Annotated[
         list[Path],
-        typer.Argument(metavar="RESULTS...", help="Files of results: OpenAI's outputs and errors, vllm run-batch's."),
+        typer.Argument(
+            metavar="RESULTS...", help="Result files: OpenAI outputs and errors, or vllm run-batch outputs."
+        ),
     ],
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
-    """Put a batch's results into the store, and write the rows that a run would have written. It asks nobody.
+    """Add a batch's results to the store, and write the rows that a run would write. It sends no requests.
 
-    SPEC, input, model and endpoint are those that the requests were written with. A row without a result is null and
-    says why: `distask run` asks for it, `distask export-batch` writes its request again.
+    Use the SPEC, input, model and endpoint that the requests were written with. A row without a result is null and
+    holds the reason: `distask run` requests it, `distask export-batch` writes its request again.
     """
     job = job_of(choice, asks=False, reads=True)
     bring = partial(take_in, files=results)

@@ -1,4 +1,4 @@
-"""`distask batch`: the batches of a store, as the provider tells of them now."""
+"""`distask batch`: show, fetch or cancel the batches in a store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Action(Enum):
-    """What is done."""
+    """What to do with batches."""
 
     STATUS = "status"
     FETCH = "fetch"
@@ -41,24 +41,24 @@ def command(
         Action,
         typer.Argument(
             metavar="status|fetch|cancel",
-            help="Tell how batches are; put the results of those that ended into the store; or end them.",
+            help="Show the status of batches, store the results of those that have ended, or cancel them.",
         ),
     ],
     batches: Annotated[
-        list[str] | None, typer.Argument(metavar="[BATCH...]", help="Ids; all, where none is named.")
+        list[str] | None, typer.Argument(metavar="[BATCH...]", help="Batch IDs. [all that are not fetched]")
     ] = None,
     store: Annotated[
         Path,
-        typer.Option("--store", metavar="FILE", help="The store of the run. [.distask/store.db]"),
+        typer.Option("--store", metavar="FILE", help="Store of the run. [.distask/store.db]"),
     ] = Path(".distask") / "store.db",
     json_: o.Json = False,
 ) -> None:
-    """Look at the batches that runs have submitted, fetch their results, or cancel them.
+    """Show the batches that runs have submitted, fetch their results, or cancel them.
 
-    The rows are written by the command that submitted them: `distask run … --batch`.
+    To write the rows, repeat the command that submitted them: `distask run … --batch`.
     """
     if not store.exists():
-        raise UsageError(f"{store}: there is no such store; name the run's with --store")
+        raise UsageError(f"{store}: the store does not exist; set the run's store with --store")
     stats = Stats()
     with Store(store) as opened, Ledger(store) as ledger:
         chosen = _chosen(ledger.records(), batches or [])
@@ -73,17 +73,17 @@ def command(
         replies, cost = stats.completions, stats.cost_usd or 0.0
         Events("batch").result(batches=[_as_json(record) for record in records], replies=replies, cost_usd=cost)
     elif not records:
-        err().print(plain("there are no batches in this store"))
+        err().print(plain("no batches in this store"))
     else:
         _tell(records, stats, action)
 
 
 def _chosen(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
-    """The batches that are named; else all that are under way, or where none is, the last."""
+    """The named batches; by default all that are not fetched, or the last one if all are."""
     known = {record.id: record for record in records}
     lost = [name for name in names if name not in known]
     if lost:
-        raise UsageError(f"{lost[0]}: this store knows of no such batch; distask batch status lists them")
+        raise UsageError(f"{lost[0]}: no such batch in this store; distask batch status lists its batches")
     if names:
         return [known[name] for name in names]
     return [record for record in records if record.fetched is None] or list(records[-1:])
@@ -125,7 +125,7 @@ def _tell(records: Sequence[Record], stats: Stats, action: Action) -> None:
     for record in records:
         said = [f"{record.done:,} of {several(record.requests, 'request')} done"]
         said += [f"{record.failed:,} failed"] if record.failed else []
-        said += ["its results are in the store"] if record.fetched is not None else []
+        said += ["results are in the store"] if record.fetched is not None else []
         said += [f"{duration(max(0.0, time.time() - record.created))} old"]
         name = record.id or f"({record.status})"
         status = record.status.replace("_", " ")
@@ -137,17 +137,17 @@ def _tell(records: Sequence[Record], stats: Stats, action: Action) -> None:
         console.print(plain(f"    {', '.join(said)}"))
     if stats.completions:
         spent = f", {money(stats.cost)}" if stats.cost else ""
-        console.print(plain(f"{several(stats.completions, 'reply')} put into the store{spent}"))
+        console.print(plain(f"{several(stats.completions, 'reply')} added to the store{spent}"))
     console.print(plain(_next(records, action), "dim"))
 
 
 def _next(records: Sequence[Record], action: Action) -> str:
     if any(record.status == SUBMITTING for record in records):
-        return "a process was stopped while it submitted; the run's own command finds out what became of it"
+        return "a run was stopped while submitting a batch; repeat its command to check whether the provider has it"
     if action is Action.CANCEL:
         return (
-            "what was answered before is paid for: distask batch fetch puts it into the store when the batch has ended"
+            "replies from before the cancellation are billed; distask batch fetch stores them once the batch has ended"
         )
     if all(record.fetched is not None for record in records):
-        return "the command that submitted them, distask run … --batch, writes the rows"
-    return "distask batch fetch, or the command that submitted them, fetches what has ended"
+        return "to write the rows, repeat the command that submitted them: distask run … --batch"
+    return "to fetch batches that have ended, run distask batch fetch or repeat the command that submitted them"
