@@ -76,13 +76,8 @@ def test_a_run_that_is_left_says_how_to_come_back(shell, server):
     said = batch_run(shell, "--no-wait")
 
     assert said.code == 130
-<<<<<<< HEAD
     assert "1 batch is in progress, 0 of 5 requests done" in said.err
-    assert "the same command comes back to it" in said.err
-=======
-    assert "a batch is with the provider, 0 of 5 requests done" in said.err
     assert "to check on the batch, run the same command" in said.err
->>>>>>> w-cli
     assert "--no-wait" in said.err
     assert not (shell.folder / "out.jsonl").exists()
     assert not (shell.folder / "out.jsonl.partial").exists()

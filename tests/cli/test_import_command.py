@@ -177,15 +177,9 @@ def test_what_can_not_be_carried_over_is_told_and_never_dropped(folder, source, 
         (["flow", "--node", "loops"], "if a loop creates the messages, use `for_each` or `splice` instead"),
         (["section.prompty"], "`{{#each x}}` is a Mustache tag"),
         (["broken.prompty"], "broken.prompty:2:"),
-<<<<<<< HEAD
         (["bare.prompty"], "must start with front matter"),
         (["basic.prompty", "--node", "x"], "--node works only with a flow"),
-        (["basic.prompty", "--name", "task"], "task.yaml is there already, and is left as it is"),
-=======
-        (["bare.prompty"], "begins with its front matter"),
-        (["basic.prompty", "--node", "x"], "--node names a node of a flow"),
         (["basic.prompty", "--name", "task"], "task.yaml already exists and was not changed"),
->>>>>>> w-cli
     ],
     ids=lambda a: " ".join(a) if isinstance(a, list) else "",
 )

@@ -16,13 +16,8 @@ from distask.cli.job import default_output
 
 MISTAKES = [
     ([], "SPEC is missing for example: distask run text-generation --input rows.jsonl"),
-<<<<<<< HEAD
     (["answer.yaml"], "file not found"),
-    (["task.yaml"], "the task answer needs rows with the column `instruction`: --input DATA"),
-=======
-    (["answer.yaml"], "there is no such file"),
     (["task.yaml"], "the task answer needs rows with the column `instruction`; add --input DATA"),
->>>>>>> w-cli
     (["task.yaml", "--modle", "m"], "there is no option --modle did you mean --model?"),
     (["task.yaml", "-i", "in.jsonl", "--shard", "5/4"], "--shard 5/4: there is no shard 5 of 4"),
     (["task.yaml", "-i", "in.jsonl", "--shard", "0/4"], "there is no shard 0 of 4"),
