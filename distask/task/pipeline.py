@@ -89,9 +89,7 @@ class Pipeline:
         """Load a task of steps from a file, or a built-in one by name; see `Task.load`."""
         loaded = load_spec(source)
         if not isinstance(loaded, LoadedPipeline):
-            raise UsageError(
-                f"{loaded.path} is a task of a single call, without steps; load it with `distask.load` or Task.load"
-            )
+            raise UsageError(f"{loaded.path} is a task without steps: use `distask.load` or Task.load")
         return cls(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
 
     def __reduce__(self) -> tuple[Any, ...]:

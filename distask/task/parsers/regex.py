@@ -60,7 +60,7 @@ class RegexParser(Parser):
         return columns
 
     def _values(self, scope: Scope) -> Callable[[str, str | None], Any]:
-        """A function from a group's text to its value: a score, or else the text itself, which its type then rejects."""
+        """A function from a group's text to its value: a score, or else the text, for its type to reject."""
         greatest = {c: limit(scope) if callable(limit) else limit for c, limit in self._scale.items()}
         for column, limit in greatest.items():
             if isinstance(limit, bool) or not isinstance(limit, int | float):

@@ -1,7 +1,7 @@
 """Parse JSON as models write it, and repair only unambiguous errors.
 
 Repairs cover single and curly quotes, Python's `True`, `False` and `None`, unquoted keys, trailing commas, comments,
-line breaks inside strings, and unescaped backslashes (see `escapes`). JSON that is cut off, or lacks a value or a comma,
+line breaks inside strings, and unescaped backslashes (see `escapes`). JSON that is cut off, or lacks a value or comma,
 is not repaired. Each search takes linear time, even if the model repeats itself endlessly.
 """
 
