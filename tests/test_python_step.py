@@ -73,7 +73,7 @@ def test_a_function_that_fails_fails_its_own_row(spec, text, said):
 
 def test_a_function_runs_only_where_that_is_allowed(spec):
     """Nothing of the module is run before: not by the task, not by validate, not by a dry run."""
-    with pytest.raises(UsageError, match="runs code of its own, measures:measured"):
+    with pytest.raises(UsageError, match="runs Python code, measures:measured"):
         load(spec)
     (spec.parent / "in.jsonl").write_text(json.dumps({"text": "a"}))
     for words in (["validate", "measure.yaml"], ["dry-run", "measure.yaml", "-i", "in.jsonl", "-c", "offline"]):

@@ -87,7 +87,7 @@ class Media:
         self._folders = [resolved, *(known for known in self._folders if known != resolved)]
 
     def image(self, value: Any, detail: str | None = None) -> list[dict[str, Any]]:
-        """`image_url` parts: one for a URL, a path, bytes, base64, or a Pillow or `datasets` image; several for a list."""
+        """`image_url` parts: one for a URL, path, bytes, base64, a Pillow or `datasets` image; several for a list."""
         shown = {"detail": detail} if detail else {}
         urls = map(self.image_url, _each(value))
         return within(({"type": "image_url", "image_url": {"url": url, **shown}} for url in urls), Bound())
@@ -157,7 +157,7 @@ class Media:
             raise _fault(f"{shown}: the {what} can't be read: {reason}") from None
         if outside:
             raise _fault(
-                f"{shown}: the file is outside the folders that rows may read; allow its folder with --allow-path FOLDER"
+                f"{shown}: the file is outside the folders that rows may read; allow one with --allow-path FOLDER"
             )
         raise _fault(f"{shown}: there is no such {what}")
 

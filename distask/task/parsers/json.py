@@ -101,7 +101,7 @@ def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
     if search.fault is not None:
         progress = Progress.PART if search.is_json else Progress.NOTHING
         raise invalid(f"the reply's JSON {search.fault}", progress)
-    raise invalid("there is no JSON in the reply")
+    raise invalid("the reply contains no JSON")
 
 
 def _too_deep() -> InvalidReply:

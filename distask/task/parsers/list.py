@@ -25,7 +25,7 @@ _MARK = re.compile(rf"{_NUMBERED.pattern}|{_BULLET.pattern}")
 
 
 class ListParser(Parser):
-    """If any line has a number (or else a bullet), such lines start items, and the lines after them continue the item."""
+    """Splits text into items at numbered lines, or else at bullets, or else at every line."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._column = context.only(options.column)

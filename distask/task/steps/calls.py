@@ -89,7 +89,7 @@ class Call:
         ]
 
     def _index(self, item: Item) -> int | str:
-        """The index for draws: the row's position, as in a run of the task alone, unless loops or other steps share it."""
+        """The index for draws: the row's position, as for the task alone, unless loops or other steps share it."""
         if not item.turns and not self._asked.again:
             index = item.lineage.index
             return int(index) if index.isdigit() else index

@@ -147,11 +147,11 @@ class _Replies:
         """Raise `Broken` if a reply in a list was not used."""
         left = len(self._queue or [])
         if left:
-            raise Broken(("replies",), f"the case has {left} unused replies; remove them")
+            raise Broken(("replies",), f"the case has unused replies ({left}); remove them")
         for name, queue in self._by_step.items():
             if queue:
                 raise Broken(
-                    ("replies", name), f"the case has {len(queue)} unused replies for step {name}; remove them"
+                    ("replies", name), f"the case has unused replies ({len(queue)}) for step {name}; remove them"
                 )
 
 

@@ -399,7 +399,7 @@ def all_steps(nodes: Sequence[Node], loaded: LoadedPipeline) -> list[Step]:
     made: list[Step] = []
     for node in nodes:
         if isinstance(node, barriers.Barrier):
-            told = f"step {node.count.name} waits for all rows, so it can't be in a loop or under a `when` that depends on the row"
-            raise UsageError(f"{loaded.path}: {told}")
+            told = "waits for all rows, so it can't be in a loop or have a `when` that depends on the row"
+            raise UsageError(f"{loaded.path}: step {node.count.name} {told}")
         made.append(node)
     return made

@@ -91,7 +91,7 @@ def compile_template(sandbox: Sandbox, source: str, *, longest: int | None = Non
 def compile_expression(sandbox: Sandbox, source: str) -> Expression:
     """Compile an expression, with or without braces, to a function of a scope that returns the value itself.
 
-    If there is text around or between expressions, the function returns text. Raises `CompileError`; the function raises `RowError`.
+    With text around or between expressions it returns text. Raises `CompileError`; the function raises `RowError`.
     """
     expression = _expression(sandbox, source)
     if expression is None:
