@@ -57,8 +57,8 @@ def test_a_function_gives_a_row_its_columns(spec):
     ("text", "said"),
     [
         ("boom", "measures:measured: KeyError: 'no measure'"),
-        ("list", "measures:measured gave list, not a dict of columns"),
-        ("", "measures:measured gave length: 0 is less than 1"),
+        ("list", "measures:measured returned list, not a dict of columns"),
+        ("", "measures:measured returned invalid columns: length: 0 is less than 1"),
     ],
 )
 def test_a_function_that_fails_fails_its_own_row(spec, text, said):

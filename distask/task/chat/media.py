@@ -65,7 +65,7 @@ class Bound:
 
 
 def within(parts: Iterable[dict[str, Any]], bound: Bound) -> list[dict[str, Any]]:
-    """The parts of a message as a list, counted as they are made; raises `RowError`."""
+    """List the parts of a message, and count them as they are built; raises `RowError`."""
     made = []
     for part in parts:
         inner = part[part["type"]]

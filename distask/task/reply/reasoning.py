@@ -41,7 +41,7 @@ _STRIPPED_FINAL = "assistantfinal"
 _FENCE = re.compile(r"^[ \t]{0,3}(?:```+|~~~+)", re.MULTILINE)
 _QUOTES = "`'\""
 _NEARBY = 300
-"""Characters of a line, on either side of a tag, that decide whether the tag is in code."""
+"""Characters of context in a line, on each side of a tag, to check whether the tag is in code."""
 _MAX_NESTED = 20
 """Maximum tags after an opening tag that are matched by nesting depth."""
 
@@ -151,7 +151,7 @@ class _Blocks:
                 yield tag.begin, tag.end, at, at
 
     def _first(self) -> tuple[int, int, int, int] | None:
-        """The block that the reply begins with; its opening tag may be missing."""
+        """The block at the start of the reply; its opening tag may be missing."""
         begins = next(iter(self._tags), None)
         if begins is not None and begins.is_opening and not self._text[: begins.begin].strip():
             closing, length = self._closing(0), len(self._text)

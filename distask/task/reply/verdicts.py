@@ -116,7 +116,7 @@ class Labels:
 
     Args:
         choices: the labels.
-        case_sensitive: whether case counts.
+        case_sensitive: whether labels are case-sensitive.
     """
 
     def __init__(self, choices: Sequence[str], *, case_sensitive: bool) -> None:
