@@ -158,7 +158,7 @@ def completion_of(reply: str | dict[str, Any], place: Place = ("reply",)) -> Com
     for key in reply:
         if key not in COMPLETION_KEYS:
             hint = did_you_mean(key, COMPLETION_KEYS)
-            raise Broken((*place, key), f"a reply has no key `{key}`", hint)
+            raise Broken((*place, key), f"a reply has no `{key}`", hint)
     return Completion(**reply)
 
 
