@@ -236,7 +236,7 @@ def test_a_task_that_needs_the_parameter_ends_at_once(bench):
         "You are not allowed to request logprobs from this model", None, status=403
     )
 
-    with pytest.raises(EndpointError, match=r"m refuses `logprobs`[^\n]*\n.*`logprobs` parser reads nothing else"):
+    with pytest.raises(EndpointError, match=r"m refuses `logprobs`[^\n]*\n.*`logprobs` parser needs them"):
         bench.run(llm=ONE_BY_ONE)
 
     assert len(bench.calls) == 1

@@ -132,14 +132,14 @@ FAULTS = {
     "null content": ([{"from": "human", "value": None}], "`messages[0]` has content that is null"),
     "another role": ([{"from": "narrator", "value": "a"}], "`messages[0]` has the role 'narrator', which is none of system"),
     "another role in ChatML": ("<|im_start|>root\na<|im_end|>", "`messages` is ChatML with the role `root`"),
-    "text around ChatML": ("<|im_start|>user\na<|im_end|>\nb", "`messages` is ChatML with text outside of its turns"),
-    "ChatML that was cut": ("<|im_start|>user\na<|im_start|>user\nb", "`messages` is ChatML with text outside of its turns"),
+    "text around ChatML": ("<|im_start|>user\na<|im_end|>\nb", "`messages` is ChatML with text outside its turns"),
+    "ChatML that was cut": ("<|im_start|>user\na<|im_start|>user\nb", "`messages` is ChatML with text outside its turns"),
     "broken JSON": ('[{"role": "user", "content": "a"', "`messages` is text that is not valid JSON: "),
     "deep JSON": ("[" * 100_000, "`messages` is "),
-    "text": ("Hi", '`messages` needs a list of messages, and got the text "Hi"'),
-    "a number": (5, "`messages` needs a list of messages, and got a number"),
+    "text": ("Hi", '`messages` needs a list of messages, got the text "Hi"'),
+    "a number": (5, "`messages` needs a list of messages, got a number"),
     "a list of texts": (["Hi", "Hello!"], 'messages[0]: "Hi" is not an object'),
-    "an empty list": ([], "no message is left"),
+    "an empty list": ([], "the chat has no messages"),
     "null": (None, "the column `messages` is null"),
 }  # fmt: skip
 
@@ -348,7 +348,10 @@ def test_a_long_text_is_sent_and_the_limit_bounds_it(bench):
     for text in (spec, SPLICE, STEPS):
         (out,) = bench.run(text, rows, limits={"prompt_characters": 2_999_999}, store=False)
         error = next(value for key, value in out["distask_metadata"].items() if key.startswith("error_"))
-        assert "longer than 2,999,999 characters (limits.prompt_characters" in error["message"]
+        assert (
+            "longer than 2,999,999 characters (raise the limit with --set limits.prompt_characters=N"
+            in error["message"]
+        )
     assert len(bench.sent) == 1
 
 

@@ -57,8 +57,8 @@ def test_a_function_gives_a_row_its_columns(spec):
     ("text", "said"),
     [
         ("boom", "measures:measured: KeyError: 'no measure'"),
-        ("list", "measures:measured gave list, not a dict of columns"),
-        ("", "measures:measured gave length: 0 is less than 1"),
+        ("list", "measures:measured returned list, not a dict of columns"),
+        ("", "measures:measured returned invalid columns: length: 0 is less than 1"),
     ],
 )
 def test_a_function_that_fails_fails_its_own_row(spec, text, said):
@@ -73,7 +73,7 @@ def test_a_function_that_fails_fails_its_own_row(spec, text, said):
 
 def test_a_function_runs_only_where_that_is_allowed(spec):
     """Nothing of the module is run before: not by the task, not by validate, not by a dry run."""
-    with pytest.raises(UsageError, match="runs code of its own, measures:measured"):
+    with pytest.raises(UsageError, match="runs Python code, measures:measured"):
         load(spec)
     (spec.parent / "in.jsonl").write_text(json.dumps({"text": "a"}))
     for words in (["validate", "measure.yaml"], ["dry-run", "measure.yaml", "-i", "in.jsonl", "-c", "offline"]):

@@ -1,7 +1,7 @@
-"""Make one value of several: of a row's replies, or of several judges'.
+"""Reduce several values to one: the replies for a row, or the verdicts of several judges.
 
-Reducers are functions from a list of values to one value. Nulls, which failed replies leave, are left out; of nothing,
-each gives null. Templates have them as filters.
+A reducer maps a list of values to one value. It ignores nulls, which failed replies leave, and returns null for an
+empty list. Templates can use reducers as filters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Reducer = Callable[[Sequence[Any]], Any]
 
 
 def mean(values: Sequence[Any]) -> float | None:
-    """The arithmetic mean; of true and false, the share of true."""
+    """The arithmetic mean; for Booleans, the share of true values."""
     given = _given(values)
     from statistics import mean
 
@@ -29,13 +29,13 @@ def mean(values: Sequence[Any]) -> float | None:
 
 
 def median(values: Sequence[Any]) -> float | None:
-    """The middle value; of an even number, the mean of the two in the middle."""
+    """The middle value; for an even number of values, the mean of the two middle ones."""
     given = sorted(_given(values))
     return mean(given[(len(given) - 1) // 2 : len(given) // 2 + 1])
 
 
 def std(values: Sequence[Any]) -> float | None:
-    """The sample's standard deviation (divisor n - 1), as pandas gives it; null for fewer than two values."""
+    """The sample standard deviation (divisor n - 1), as in pandas; null for fewer than two values."""
     given = _given(values)
     from statistics import stdev
 
@@ -48,12 +48,12 @@ def least(values: Sequence[Any]) -> Any:
 
 
 def greatest(values: Sequence[Any]) -> Any:
-    """The greatest value."""
+    """The largest value."""
     return max(_given(values), default=None)
 
 
 def majority(values: Sequence[Any]) -> Any:
-    """The most common value; of several that are equally common, the one that came first."""
+    """The most common value; in a tie, the one that appears first."""
     given = _given(values)
     if not given:
         return None
@@ -62,7 +62,7 @@ def majority(values: Sequence[Any]) -> Any:
 
 
 def agreement(values: Sequence[Any]) -> float | None:
-    """The share of the most common value: 1 where all are equal, 1/n where no two are."""
+    """The share of the most common value: 1 if all are equal, 1/n if all differ."""
     given = _given(values)
     if not given:
         return None
@@ -82,9 +82,9 @@ REDUCERS: dict[str, Reducer] = {
 
 
 def entrywise(reduce: Reducer) -> Reducer:
-    """The reducer for columns of lists: the first entries become one entry, then the second ones, and so on.
+    """A reducer for list columns: it reduces the first entries to one entry, then the second entries, and so on.
 
-    A list that is shorter than another lacks its last entries, as a null does.
+    Missing entries of shorter lists count as null.
     """
 
     def reduced(lists: Sequence[Any]) -> list[Any] | None:
@@ -95,24 +95,24 @@ def entrywise(reduce: Reducer) -> Reducer:
 
 
 class Aggregate(Struct, frozen=True):
-    """A column that is made of another one's values."""
+    """A column that is computed from the values of another column."""
 
     column: str
-    """What it is called, under the data's name."""
+    """Its name in the data."""
     of: str
-    """The column whose values it is made of, under the data's name."""
+    """The column whose values are reduced, by its name in the data."""
     reduce: Reducer
     schema: dict[str, Any] = {}
-    """The JSON Schema of its values, but for nulls."""
+    """The JSON Schema of its values, not counting nulls."""
 
 
 def schema_of_reduced(how: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of what a reducer makes of values of a schema."""
+    """The JSON Schema of a reducer's result, given the schema of its values."""
     return schema if how in ("min", "max", "majority") else {"type": "number"}
 
 
 def aggregated(aggregates: Sequence[Aggregate], columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """The aggregated columns of a row whose `columns` hold a value a generation."""
+    """The aggregated columns of a row; `columns` hold one value per generation."""
     return {a.column: a.reduce(columns[a.of]) for a in aggregates}
 
 
@@ -121,14 +121,14 @@ def _given(values: Sequence[Any]) -> list[Any]:
 
 
 def _identity(value: Any) -> Any:
-    """What makes two values the same one: 1 and 1.0 are, 1 and true are not, nor are 1 and "1"."""
+    """A key for comparing values: 1 equals 1.0, but not true or "1"."""
     if isinstance(value, bool | str) or not isinstance(value, int | float):
         return json.dumps(value, sort_keys=True, default=repr)
     return value
 
 
 def _finite(calculate: Callable[[], Any]) -> float | None:
-    """The number; None where no float can hold it."""
+    """The number as a float; None if it is too large."""
     try:
         return float(calculate())
     except OverflowError:

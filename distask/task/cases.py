@@ -1,4 +1,4 @@
-"""Hold a spec against its golden cases: with this row and this reply, these columns."""
+"""Run the test cases in a task spec: a row and a reply must give the expected columns."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from distask.task.templates.compiler import Compiler, Place
 
 MAX_SECONDS = 5.0
-"""Seconds of its thread's own time that the cases of a spec may take; real ones take some milliseconds each."""
+"""Maximum CPU seconds for all cases of a spec; a typical case takes a few milliseconds."""
 _SHOWN = 200
-"""Characters of a value in a message."""
+"""Maximum characters of a value in a message."""
 COMPLETION_KEYS = ("text", "finish_reason", "tool_calls", "reasoning", "refusal", "logprobs")
 
 
 class Outcome(Struct, frozen=True):
-    """How a case ended."""
+    """The result of a case."""
 
     name: str
-    """`case 3`, or case `the name`."""
+    """For example `case 3`, or "case `name`"."""
     index: int
     fault: Diagnostic | None = None
-    """Why it does not hold."""
+    """Why the case failed."""
     wanted: Any = None
     got: Any = None
-    """The column that differs: what the case expects, what came. Both None where something else is wrong."""
+    """Expected and actual value of the column that differs; both None for any other failure."""
     skipped: str | None = None
-    """Why it was not tried."""
+    """Why the case was skipped."""
 
     @property
     def holds(self) -> bool:
-        """Whether it was tried, and is as it should be."""
+        """Whether the case ran and passed."""
         return self.fault is None and self.skipped is None
 
 
-class Broken(Exception):  # noqa: N818 - it becomes an outcome at once
-    """A case that does not hold."""
+class Broken(Exception):  # noqa: N818 - it is turned into an outcome
+    """A case failed."""
 
     def __init__(self, place: Place, message: str, hint: str | None = None, *values: Any) -> None:
         self.place = place
@@ -63,12 +63,12 @@ class Broken(Exception):  # noqa: N818 - it becomes an outcome at once
 
 
 def try_task_cases(loaded: LoadedSpec, *, allow_code: bool) -> Iterator[Outcome]:
-    """Compare each case's reply with what it expects, in the order of the file."""
+    """Run each case, in the order of the file, and compare the result with what the case expects."""
     compiler, began = compiler_of(loaded), time.thread_time()
-    made: dict[str, Task] = {}  # params to the task
+    made: dict[str, Task] = {}  # by params
     for index, case in enumerate(loaded.spec.cases):
         if time.thread_time() - began > MAX_SECONDS:
-            told = f"the cases before took longer than {MAX_SECONDS:g} s; this one and the others are not tried"
+            told = f"earlier cases took longer than {MAX_SECONDS:g} s; this case and the rest were not run"
             yield outcome(loaded, index, Broken((), told))
             return
         try:
@@ -83,19 +83,19 @@ def try_task_cases(loaded: LoadedSpec, *, allow_code: bool) -> Iterator[Outcome]
 
 
 def outcome(loaded: Loaded, index: int, broken: Broken) -> Outcome:
-    """A case that does not hold, with where it says otherwise."""
+    """The outcome of a failed case, with the place in the file."""
     name = case_name(loaded.spec.cases[index], index)
     fault = loaded.document.diagnostic(("cases", index, *broken.place), f"{name}: {broken.message}", broken.hint)
     return Outcome(name, index, fault, broken.wanted, broken.got)
 
 
 def case_name(case: Case | PipelineCase, index: int) -> str:
-    """What a case is called in messages."""
+    """The name of a case in messages."""
     return f"case `{case.name}`" if case.name else f"case {index + 1}"
 
 
 def runs_code(loaded: Loaded) -> bool:
-    """Whether a parser or a step of the spec, or of its steps' tasks, is code."""
+    """Whether the spec, or a task of its steps, runs Python code in a parser or a step."""
     if isinstance(loaded, LoadedPipeline):
         from distask.spec.language.steps import PythonStep
         from distask.spec.step_tasks import walk
@@ -119,7 +119,7 @@ def _run(task: Task, case: Case) -> None:
         task.format_input(case.input)
         task.keywords(case.input)
     except RowError as error:
-        _expect_error(case, error, ("input",), "the row makes no chat")
+        _expect_error(case, error, ("input",), "no chat can be built from the row")
         return
     try:
         parsed = task.parse_reply(reply, case.input)
@@ -136,12 +136,12 @@ def _run(task: Task, case: Case) -> None:
 
 
 def compare(case: Case, columns: Mapping[str, Any]) -> None:
-    """Raise `Broken` at the first column that is not as the case expects."""
+    """Raise `Broken` at the first column that differs from what the case expects."""
     same_columns(case.expect or {}, columns, ("expect",))
 
 
 def same_columns(expect: Mapping[str, Any], columns: Mapping[str, Any], place: Place) -> None:
-    """Raise `Broken` at the first column that is not as it is expected."""
+    """Raise `Broken` at the first column that differs from `expect`."""
     for name, wanted in expect.items():
         if name not in columns:
             raise Broken((*place, name), f"there is no column `{name}`", did_you_mean(name, columns))
@@ -152,7 +152,7 @@ def same_columns(expect: Mapping[str, Any], columns: Mapping[str, Any], place: P
 
 
 def completion_of(reply: str | dict[str, Any], place: Place = ("reply",)) -> Completion:
-    """A case's reply as a server would have sent it; raises `Broken`."""
+    """A case's reply as the server would send it; raises `Broken`."""
     if isinstance(reply, str):
         return Completion(reply)
     for key in reply:
@@ -163,7 +163,7 @@ def completion_of(reply: str | dict[str, Any], place: Place = ("reply",)) -> Com
 
 
 def _expect_error(case: Case, error: RowError, place: Place, what: str) -> None:
-    """An error that the case expects is as it should be."""
+    """Raise `Broken` unless the case expects this error."""
     if case.error is None:
         raise Broken(place, f"{what}: {error.message}")
     if case.error.lower() not in f"{error.kind}: {error.message}".lower():
@@ -171,7 +171,7 @@ def _expect_error(case: Case, error: RowError, place: Place, what: str) -> None:
 
 
 def same(value: Any, wanted: Any) -> bool:
-    """Whether two values are the same in JSON: true is not 1, and the order of keys is nothing."""
+    """Whether two values are equal in JSON: true is not 1, and the order of keys does not count."""
     if isinstance(value, bool) or isinstance(wanted, bool):
         return value is wanted
     if isinstance(value, list) and isinstance(wanted, list):

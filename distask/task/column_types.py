@@ -1,4 +1,4 @@
-"""Types of columns: a value is converted once where nothing is lost, then checked."""
+"""Column types: convert a value if the conversion is lossless, then check it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _BARE = {"string": str, "boolean": bool, "integer": int, "number": (int, float),
 
 
 class ColumnType:
-    """What a column may hold.
+    """The type of a column.
 
     Args:
-        typed: the input, param or output of the spec.
-        name: the column's name, for messages.
-        padded: whether the entries of a list may be null (a list that was aligned to another column).
+        typed: the input, param or output in the spec.
+        name: the name of the column, for messages.
+        padded: whether list entries may be null (for a list that is aligned to another column).
     """
 
     def __init__(self, typed: Typed, name: str = "", *, padded: bool = False) -> None:
@@ -35,14 +35,15 @@ class ColumnType:
         self._validator: Schema | None = None
 
     def has_entries(self, value: Any) -> bool:
-        """Whether an aligned list has an entry that its type might have refused."""
+        """Whether an aligned list has an entry that its type could have rejected."""
         typed = self.schema.get("items") not in (None, True, {}, {"type": "string"})
         return self.padded and typed and isinstance(value, list) and any(entry is not None for entry in value)
 
     def read(self, value: Any, refused: list[str] | None = None) -> Any:
-        """The value, converted where that is lossless; raises `ValueError` with what is wrong, where.
+        """The value, converted if that is lossless; raises `ValueError` with the fault and its place.
 
-        With `refused`, an entry of an aligned list that has a wrong type becomes null, and the message is added there.
+        With `refused`, an entry of an aligned list that has the wrong type becomes null, and its message is added to
+        `refused`.
         """
         if value is None:
             if self.nullable or self.type == "any":
@@ -51,7 +52,7 @@ class ColumnType:
         value = self._convert(self.type, value)
         if self.choices is not None and self.type == "enum":
             return self._chosen(value)
-        if not self.schema:  # anything will do, also what JSON has no word for
+        if not self.schema:  # any value is allowed, even one that JSON can't represent
             return value
         if self.type in _BARE and not self._bounds:
             self._check_bare(value)
@@ -138,7 +139,7 @@ def _from_text(kind: str, text: str) -> Any:
 
 
 def type_schema(name: str, choices: list[Any] | None = None) -> dict[str, Any]:
-    """The JSON Schema of a type's name."""
+    """The JSON Schema for the name of a type."""
     if name == "any":
         return {}
     if name == "enum":
@@ -155,7 +156,7 @@ def _schema(typed: Typed, name: str) -> dict[str, Any]:
         return typed.schema_
     schema = type_schema(name, typed.choices) | typed.keywords()
     if name.startswith("list[") and typed.keywords():
-        # bounds of numbers and texts beside a list are its items'
+        # bounds of numbers and texts on a list apply to its items
         inner = {k: v for k, v in typed.keywords().items() if k in _OF_ITEMS}
         items = type_schema(name[5:-1], typed.choices) | inner | (typed.items if isinstance(typed.items, dict) else {})
         schema = {k: v for k, v in schema.items() if k not in inner} | {"items": items}

@@ -1,4 +1,4 @@
-"""Draw values for a row: the same for the same seed, task and row, whatever else goes on."""
+"""Draw random values for a row, which depend only on the seed, the task and the row."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 Index = int | str
-"""What a row's drawn values hang on: its place in the data, or its way through steps."""
+"""Identifies a row for draws: its position in the data, or its path through steps."""
 
 
 class Draws:
-    """The drawn values of a task, in their order: one may depend on those above it.
+    """The drawn values of a task, in order: each may depend on the ones above it.
 
     Args:
-        draws: name to what is drawn.
+        draws: the draws by name.
         expression: compiles an expression of the spec.
         base: the names that every row sees: params, vars.
-        seed: what tells the rows of one run from those of another.
+        seed: the random seed.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Draws:
         self._seed = seed
 
     def of(self, index: Index) -> dict[str, Any]:
-        """What is drawn for row `index`; raises `RowError` where there is nothing to draw from."""
+        """Draw the values for row `index`; raises `RowError` if there is nothing to draw from."""
         rng = random.Random(f"{self._seed}/{index}")  # noqa: S311 - no secret
         drawn: dict[str, Any] = {}
         seen = {**self._base, "draw": drawn}
@@ -69,7 +69,7 @@ def _constant(value: Any, _scope: Scope) -> Any:
 
 
 def _chosen(name: str, options: Any, weights: Any, rng: random.Random) -> Any:
-    """One of the options; raises `RowError` where there are none to choose from."""
+    """Choose one of the options; raises `RowError` if there are none."""
     if isinstance(options, Mapping):
         options, weights = list(options), weights or list(options.values())
     elif not isinstance(options, list | tuple | range):

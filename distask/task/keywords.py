@@ -1,4 +1,4 @@
-"""Make the keywords of a request that a spec asks for: what the reply is held to, and the tools."""
+"""Build request parameters from a spec: structured output and tools."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MakeKeywords = Callable[["Scope"], dict[str, Any]]
 def compile_keywords(
     spec: TaskSpec, columns: Mapping[str, ColumnType], pointers: Mapping[str, str], compiler: Compiler
 ) -> MakeKeywords | None:
-    """A function from a row's scope to its keywords; None where the spec asks for none.
+    """A function from a row's scope to its request parameters; None if the spec sets none.
 
     Args:
         spec: the spec.
         columns: the columns that the reply fills, with their types.
-        pointers: where in the reply's JSON a column is looked for, where that is not its name.
+        pointers: JSON pointers of columns that are not top-level keys of the reply.
         compiler: compiles the expressions of the spec.
     """
     makers = []
@@ -52,7 +52,7 @@ def compile_keywords(
 def fixed_schema(
     spec: TaskSpec, columns: Mapping[str, ColumnType], pointers: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """The schema that every reply is held to; None where there is none, or each row has its own."""
+    """The schema for every reply; None if there is none, or if each row has its own."""
     asked = spec.structured_output
     if asked is True:
         return outputs_schema(columns, pointers)
@@ -61,7 +61,7 @@ def fixed_schema(
 
 
 def outputs_schema(columns: Mapping[str, ColumnType], pointers: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON Schema of a reply that holds these columns, and nothing else."""
+    """The JSON Schema of a reply with exactly these columns."""
     schema = _closed_object()
     for name, column in columns.items():
         *folders, last = _steps(pointers.get(name, f"/{name}"))
@@ -99,14 +99,14 @@ def _tools(tools: list[dict[str, Any]] | str, compiler: Compiler) -> MakeKeyword
     def make(scope: Scope) -> dict[str, Any]:
         value = expression(scope)
         if value is not None and not isinstance(value, list):
-            raise RowError("template", f"`tools` needs a list, and got {type(value).__name__}")
+            raise RowError("template", f"`tools` needs a list, got {type(value).__name__}")
         return {"tools": value} if value else {}
 
     return make
 
 
 def _structured(name: str, asked: StructuredOutput, compiler: Compiler) -> MakeKeywords:
-    """Of several ways the first that is not null for the row is taken."""
+    """Use the first kind of constraint that is not null for the row."""
     place: Place = ("structured_output",)
     ways: list[tuple[str, Expression]] = []
     for way, field in (("schema", "schema_"), ("regex", "regex"), ("choice", "choice"), ("grammar", "grammar")):
@@ -131,13 +131,13 @@ def _constant(value: Any) -> Expression:
 
 
 def _guided(way: str, value: Any) -> dict[str, Any]:
-    """VLLM's field (and its older ones, which newer servers overlook), and llama-server's: a grammar."""
+    """The fields for vLLM (with the old names, which new servers ignore) and llama-server (a grammar)."""
     if way == "choice":
         if not isinstance(value, list) or not value:
             raise RowError("template", "`structured_output.choice` needs a list")
         value = [str(choice) for choice in value]
     elif not isinstance(value, str):
-        raise RowError("template", f"`structured_output.{way}` needs text, and got {type(value).__name__}")
+        raise RowError("template", f"`structured_output.{way}` needs text, got {type(value).__name__}")
     extra = {"structured_outputs": {way: value}, f"guided_{way}": value}
     if way == "grammar":
         extra["grammar"] = value
@@ -147,13 +147,13 @@ def _guided(way: str, value: Any) -> dict[str, Any]:
 
 
 def _grammar_of(choices: list[str]) -> str:
-    """A GBNF grammar of these replies and no others."""
+    """A GBNF grammar that allows only these replies."""
     return "root ::= " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
 
 
 def _response_format(name: str, schema: Any) -> dict[str, Any]:
     if not isinstance(schema, dict):
-        raise RowError("template", f"`structured_output.schema` needs a mapping, and got {type(schema).__name__}")
+        raise RowError("template", f"`structured_output.schema` needs a mapping, got {type(schema).__name__}")
     known = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
     return {
         "response_format": {
@@ -164,7 +164,7 @@ def _response_format(name: str, schema: Any) -> dict[str, Any]:
 
 
 def held_reply(keywords: Mapping[str, Any]) -> Callable[[random.Random], str] | None:
-    """What makes up replies as a server would give that holds them to `keywords`; None where nothing is asked."""
+    """A function that simulates replies under the constraints in `keywords`; None if there are none."""
     from distask.task.reply.examples import instance, matching
 
     extra = keywords.get("extra_body", {})
@@ -179,7 +179,7 @@ def held_reply(keywords: Mapping[str, Any]) -> Callable[[random.Random], str] | 
 
 
 def is_closed(schema: Any) -> bool:
-    """Whether servers can be strict about a schema: each object says all of its properties, and all are required."""
+    """Whether a schema works in strict mode: each object is closed and requires all of its properties."""
     if isinstance(schema, list):
         return all(is_closed(each) for each in schema)
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""Load a task of either kind: of one call, or of steps."""
+"""Load a task of either kind: a single call, or steps."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def load(
     allow_paths: Sequence[Path] = (),
     seed: int = 0,
 ) -> Task | Pipeline:
-    """Load a task from a file or by a built-in task's name.
+    """Load a built-in task by name, or a task from a file.
 
     Args:
         source: the file, or the name.
         params: values for its params.
-        allow_code: whether a `python` parser may run.
-        allow_paths: folders whose files rows may name, beside the spec's own.
-        seed: what drawn values are drawn from.
+        allow_code: whether the task may run Python code.
+        allow_paths: folders, in addition to the spec's own, whose files rows may name.
+        seed: the random seed for drawn values.
 
     Raises:
-        SpecError: the spec is wrong; all its faults are there.
-        UsageError: there is no such task, or a param is wrong.
+        SpecError: the spec is invalid; the error lists every fault.
+        UsageError: the task does not exist, or a param is invalid.
     """
     return compile_task(load_spec(source), params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
 
@@ -47,7 +47,7 @@ def compile_task(
     allow_paths: Sequence[Path] = (),
     seed: int = 0,
 ) -> Task | Pipeline:
-    """The task of a spec that is loaded; raises `UsageError`."""
+    """Compile a loaded spec to a task; raises `UsageError`."""
     if isinstance(loaded, LoadedSpec):
         return Task(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
     from distask.task.pipeline import Pipeline

@@ -1,4 +1,4 @@
-"""Make a run's params ready: their values, checked, and those that are templates."""
+"""Check the params of a run, and compile those that are templates."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 def param_values(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The value of each param, the defaults filled in; raises `UsageError`."""
+    """The value of each param, with defaults filled in; raises `UsageError`."""
     for name in given:
         if name not in spec.params:
-            hint = did_you_mean(name, spec.params) or "it has none"
+            hint = did_you_mean(name, spec.params) or "it has no params"
             raise UsageError(f"the task {spec.name} has no param `{name}`; {hint}")
     return {name: _param(spec.name, name, param, given) for name, param in spec.params.items()}
 
 
 def params_of_parsers(spec: TaskSpec) -> frozenset[str]:
-    """The params that only choose a parser.
+    """The params that only select a parser.
 
-    The spec's own prompts do not read them, so a template that a run gives means the data's column of that name.
+    The spec's own prompts do not read them, so in a template given for the run their names refer to columns.
     """
     choosing = {name.name for p in spec.format_output if p.when for name in read_expression(p.when).names}
     others = spec.model_dump(include={"inputs", "draw", "format_input", "outputs", "checks", "tools", "completion"})
@@ -58,7 +58,7 @@ def _param(task: str, name: str, param: Param, given: Mapping[str, Any]) -> Any:
 
 
 def param_template(name: str, value: Any, sandbox: Sandbox, known: Collection[str]) -> tuple[Text, list[str]]:
-    """A param's value as a template, and the columns that it reads beside the `known` names; raises `UsageError`."""
+    """Compile a param's value as a template, and list the columns it reads (names not `known`); raises `UsageError`."""
     source = text_of(value)
     syntax = read_template(source)
     if syntax.faults:

@@ -1,4 +1,4 @@
-"""A spec of steps made ready: segments of steps that rows flow through one by one, and the barriers between them."""
+"""A compiled spec of steps: segments of steps that process rows one by one, and barriers between them."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _DESCRIPTIVE = {"description", "reference", "tags", "cases"}
 
 
 class Segment(Struct, frozen=True):
-    """Steps that rows flow through one by one, and the barrier behind them, if there is one."""
+    """Steps that process rows one by one, and the barrier after them, if any."""
 
     steps: tuple[Step, ...]
     barrier: Barrier | None
 
 
 class Pipeline:
-    """A task made of tasks that is ready to be run, once: its steps count, and its barriers remember.
+    """A compiled task of steps. Use it for one run only: steps keep counts, and barriers keep state.
 
     Attributes:
-        spec: what its file says.
-        path: the file.
-        name: its name.
-        params: the values of its params, the defaults filled in.
-        seed: what drawn values are drawn from.
-        input_columns: the columns that it says it reads.
-        output_columns: the columns that it says it adds, under the data's names; none where its steps decide.
-        added_columns: those that the data must not have already.
-        segments: its steps.
-        counts: what each step does, in their order.
+        spec: the spec.
+        path: the file of the spec.
+        name: the name of the task.
+        params: the values of its params, with defaults filled in.
+        seed: the random seed for drawn values.
+        input_columns: the columns that the spec declares as inputs.
+        output_columns: the declared outputs, by their names in the data; empty if the steps decide.
+        added_columns: the columns that the data must not already have.
+        segments: the steps.
+        counts: the counts of each step, in order.
     """
 
     def __init__(
@@ -86,19 +86,19 @@ class Pipeline:
         allow_paths: Sequence[Path] = (),
         seed: int = 0,
     ) -> Self:
-        """Load a task of steps from a file or by a built-in task's name; see `Task.load`."""
+        """Load a task of steps from a file, or a built-in one by name; see `Task.load`."""
         loaded = load_spec(source)
         if not isinstance(loaded, LoadedPipeline):
-            raise UsageError(f"{loaded.path} is a task of one call, without steps")
+            raise UsageError(f"{loaded.path} is a task without steps: use `distask.load` or Task.load")
         return cls(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pipeline is sent to another process as its specs and params, and made ready there."""
+        """Pickle a pipeline as its specs and params, and compile them again in the other process."""
         settings = self._settings
         return _remade, (self._loaded, self.params, settings.allow_code, tuple(settings.allow_paths), self.seed)
 
     def again(self) -> Pipeline:
-        """The same, as if no row had gone through it."""
+        """A fresh copy that has not processed any rows."""
         settings = self._settings
         made = Pipeline(
             self._loaded,
@@ -113,65 +113,65 @@ class Pipeline:
 
     @property
     def asked(self) -> Sequence[tuple[StepLLM, LLM]]:
-        """Whom its steps ask, as far as that is known before there are rows."""
+        """The models that its steps use, as far as they are known without rows."""
         return tuple(self._builder.asked)
 
     @property
     def tasks(self) -> Iterable[Task]:
-        """The tasks that its steps ask, as far as they are known before there are rows."""
+        """The tasks that its steps use, as far as they are known without rows."""
         return tuple(self._builder.tasks)
 
     def allow(self, folder: Path) -> None:
-        """Let rows name files of this folder and below."""
+        """Let rows name files in this folder and its subfolders."""
         for task in self._builder.tasks:
             task.allow(folder)
 
     def limit_prompts(self, characters: int) -> None:
-        """Set how long the text of a row's chat may be, for every task of its steps, and a text that a step makes."""
+        """Set the maximum length of a chat's text in every task of its steps, and of a text that a step computes."""
         self._builder.prompt_characters = characters
         for compiler in self._settings.compilers.values():
             compiler.sandbox.prompt_characters = characters
 
     def dataset_name(self, name: str) -> str:
-        """What an input column is called in the data."""
+        """The name of an input column in the data."""
         return self.spec.input_mappings.get(name, name)
 
     def missing_columns(self, columns: Iterable[str]) -> list[str]:
-        """The data's columns that the task says it needs and that are not among `columns`."""
+        """The required columns of the data that are missing from `columns`."""
         known = set(columns)
         needed = [self.dataset_name(n) for n, c in self.input_columns.items() if c.required and c.when is None]
         return [name for name in needed if name not in known]
 
     def stand_in(self, column: str, row: Mapping[str, Any]) -> str | None:
-        """What its tasks read in a row instead of a column that it lacks, for people; None for nothing."""
+        """A description of what its tasks read instead of a column missing from a row; None if nothing is."""
         chat = self._builder.chat_input(column)
         return None if chat is None else chat.stand_in(row)
 
     def fingerprint(self) -> str:
-        """A hash of all that can change a result: the specs, the files that they read, params and seed."""
+        """A hash of everything that can change a result: the specs, the files that they read, params and seed."""
         told = json.dumps([_told(self._loaded), self.params, self.seed], sort_keys=True, default=str)
         return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
     def output_schemas(self, *, grouped: bool) -> dict[str, Any]:
-        """The JSON Schemas of the columns that it adds, but for nulls, as far as they are known before there are rows.
+        """The JSON Schemas of the columns that it adds, not counting nulls, as far as they are known without rows.
 
         Args:
-            grouped: whether a row holds lists, an item for each generation.
+            grouped: whether a row holds lists with one item per generation.
         """
         if not grouped:
             return dict(self._schemas)
         return {name: {"type": "array", "items": schema} for name, schema in self._schemas.items()}
 
     def null_output(self) -> dict[str, None]:
-        """The output columns of a row that failed."""
+        """The output columns of a failed row."""
         return dict.fromkeys(self.output_columns)
 
     def item(self, values: Mapping[str, Any], index: int, place: str, equal: int = 0) -> Item:
-        """A row as it comes in; `equal` is how many equal ones came before."""
+        """Wrap an input row; `equal` is the number of equal rows before it."""
         return Item(dict(values), Lineage(self._key(values, equal), str(index), fresh=True), place)
 
     def identity(self, values: Mapping[str, Any]) -> bytes:
-        """16 bytes of what makes a row the one it is: the columns that the task says it reads, or all."""
+        """A 16-byte hash that identifies a row: of the declared inputs, or else of all columns."""
         read = [self.dataset_name(name) for name in self.input_columns] or sorted(values)
         told = json.dumps([[name, values.get(name)] for name in read], sort_keys=True, default=_digest)
         return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest()
@@ -180,7 +180,7 @@ class Pipeline:
         return hashlib.blake2b(self.identity(values) + b"%d" % equal, digest_size=16).digest()
 
     def flow(self, segment: int, item: Item) -> Flow:
-        """Take a row through a segment's steps."""
+        """Run the steps of a segment on a row."""
         return through(self.segments[segment].steps, item)
 
 

@@ -1,4 +1,4 @@
-"""A spec made ready: two pure functions, from a row to its chat and from a reply to its columns."""
+"""A compiled spec, with two pure functions: from a row to its chat, and from a reply to its columns."""
 
 from __future__ import annotations
 
@@ -43,49 +43,49 @@ if TYPE_CHECKING:
     from distask.task.chat.messages import ChatInput
 
 EXAMPLES_TRIED = 20
-"""Replies that are made up before one is given that a check refuses."""
+"""Attempts to simulate a valid reply before an invalid one is returned."""
 _DESCRIPTIVE = {"description", "reference", "tags", "cases"}
-"""Keys of a spec that change nothing about its results."""
+"""Keys of a spec that do not affect its results."""
 
 
 def _needed(spec: TaskSpec, parsers: Sequence[Parser]) -> dict[str, str]:
     found: dict[str, str] = {}
     if any(parser.parser == "logprobs" for parser in parsers):
-        hint = "the task's `logprobs` parser reads nothing else: name a model or server that returns logprobs"
+        hint = "the task's `logprobs` parser needs them: choose a model or server that returns logprobs"
         found |= {"logprobs": hint, "top_logprobs": hint}
     if spec.tools:
-        found["tools"] = "the task gives the model tools: name a model that calls tools"
+        found["tools"] = "the task gives the model tools: choose a model that supports tool calls"
     return found
 
 
 def compiler_of(loaded: Loaded) -> Compiler:
-    """What compiles a spec's templates; tasks of the same spec with other params may share it."""
+    """The compiler for a spec's templates; tasks of the same spec with other params may share it."""
     return Compiler(Sandbox(loaded.path.resolve().parent), loaded.document)
 
 
 class Parsed(Struct, frozen=True):
-    """What a reply becomes."""
+    """A parsed reply."""
 
     columns: dict[str, Any]
-    """The output columns, under the data's names."""
+    """The output columns, by their names in the data."""
     error: InvalidReply | None = None
-    """Why entries of lists that are aligned to another column are null; None where nothing was refused."""
+    """Why entries of aligned lists are null; None if every entry is valid."""
 
 
 class Task:
-    """A task that is ready to be run.
+    """A compiled task.
 
     Attributes:
-        spec: what its file says.
-        path: the file.
-        name: its name.
-        params: the values of its params, the defaults filled in.
-        seed: what drawn values are drawn from.
-        input_columns: task column to its input.
-        output_columns: the columns that a reply fills, under the data's names, in order.
-        aggregates: the columns that are made of those over grouped generations.
-        added_columns: all that a row is given, but for metadata and model: `output_columns` and the aggregates.
-        needed: the keywords without which no reply can be used, each with what to do where a model refuses it.
+        spec: the spec.
+        path: the file of the spec.
+        name: the name of the task.
+        params: the values of its params, with defaults filled in.
+        seed: the random seed for drawn values.
+        input_columns: input name to input.
+        output_columns: the columns that a reply fills, by their names in the data, in order.
+        aggregates: the columns computed from grouped generations.
+        added_columns: all columns added to a row except metadata and model: `output_columns` and the aggregates.
+        needed: the request parameters without which no reply can be used, each with a hint if a model rejects it.
     """
 
     @together
@@ -105,7 +105,7 @@ class Task:
         self.path: Path = loaded.path
         self.name, self.seed = spec.name, seed
         if not allow_code and (runs := [p.function for p in spec.format_output if isinstance(p, PythonParser)]):
-            raise UsageError(f"{self.path} runs code of its own, {', '.join(runs)}: read it, then give --allow-code")
+            raise UsageError(f"{self.path} runs Python code, {', '.join(runs)}: review it, then pass --allow-code")
         self.params = param_values(spec, params or {})
         self._base = {**GLOBALS, **spec.vars, **self.params, "vars": spec.vars, "params": self.params}
         self._compiler = compiler or compiler_of(loaded)
@@ -137,7 +137,7 @@ class Task:
             if self._holds(output.when, ("outputs", name, "when"))
         }
         if not outputs:
-            raise UsageError(f"{self.path}: with these params no output is left")
+            raise UsageError(f"{self.path}: no output is active with these params; check each output's `when`")
         self._names = tuple((name, spec.output_mappings.get(name, name)) for name in outputs)
         self.output_columns = tuple(column for _, column in self._names)
         parsers = self._parsers()
@@ -145,7 +145,7 @@ class Task:
         self.aggregates = tuple(self._aggregates(outputs, of_reply))
         self.added_columns = (*self.output_columns, *(a.column for a in self.aggregates))
         if twice := [column for column in self.added_columns if self.added_columns.count(column) > 1]:
-            raise UsageError(f"{self.path}: with these params two outputs become one column, `{twice[0]}`")
+            raise UsageError(f"{self.path}: two outputs share a column with these params, `{twice[0]}`")
         self._drawn = tuple(name for name in outputs if name in spec.draw)
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
         self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
@@ -163,7 +163,7 @@ class Task:
         self._checks_schema = spec.structured_output is not True and not any(
             column.padded for column in self._columns.values()
         )
-        """Whether a reply is checked against its schema, besides its columns' types: those may keep part of a list."""
+        """Whether to check replies against the schema too, and not only column types, which may keep part of a list."""
 
     @classmethod
     def load(
@@ -175,43 +175,43 @@ class Task:
         allow_paths: Sequence[Path] = (),
         seed: int = 0,
     ) -> Self:
-        """Load a task from a file or by a built-in task's name.
+        """Load a built-in task by name, or a task from a file.
 
         Args:
             source: the file, or the name.
             params: values for its params.
-            allow_code: whether a `python` parser may run.
-            allow_paths: folders whose files rows may name, beside the spec's own.
-            seed: what drawn values are drawn from.
+            allow_code: whether the task may run Python code.
+            allow_paths: folders, in addition to the spec's own, whose files rows may name.
+            seed: the random seed for drawn values.
 
         Raises:
-            SpecError: the spec is wrong; all its faults are there.
-            UsageError: there is no such task, or a param is wrong.
+            SpecError: the spec is invalid; the error lists every fault.
+            UsageError: the task does not exist, or a param is invalid.
         """
         loaded = load_spec(source)
         if not isinstance(loaded, LoadedSpec):
-            raise UsageError(f"{loaded.path} is a task of steps: take `distask.load`, or Pipeline.load")
+            raise UsageError(f"{loaded.path} is a task of steps: use `distask.load` or Pipeline.load")
         return cls(loaded, params, allow_code=allow_code, allow_paths=allow_paths, seed=seed)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A task is sent to another process as its spec and params, and made ready there."""
+        """Pickle a task as its spec and params, and compile it again in the other process."""
         loaded, *given = self._made_of
         return _remade, (type(self), replace(loaded, path=loaded.path.absolute()), *given)
 
     def allow(self, folder: Path) -> None:
-        """Let rows name files of this folder and below."""
+        """Let rows name files in this folder and its subfolders."""
         self._media.allow(folder)
 
     def limit_prompts(self, characters: int) -> None:
-        """Set how long the text of a row's chat may be."""
+        """Set the maximum length of a chat's text."""
         self._compiler.sandbox.prompt_characters = characters
 
     def dataset_name(self, name: str) -> str:
-        """What an input column is called in the data."""
+        """The name of an input column in the data."""
         return self.spec.input_mappings.get(name, name)
 
     def missing_columns(self, columns: Iterable[str]) -> list[str]:
-        """The data's columns that the task needs and that are not among `columns`."""
+        """The required columns of the data that are missing from `columns`."""
         known = set(columns)
         needed = [column.key for column in self._inputs if column.required]
         for _, names in self._templates.values():
@@ -219,19 +219,19 @@ class Task:
         return [name for name in needed if name not in known]
 
     def chat_input(self, column: str) -> ChatInput | None:
-        """The required input that reads a chat from a column of the data; None for any other."""
+        """The required input that reads a chat from a column of the data, if any."""
         for name, chat in self._chats.items():
             if self.dataset_name(name) == column and self.input_columns[name].required:
                 return chat
         return None
 
     def stand_in(self, column: str, row: Mapping[str, Any]) -> str | None:
-        """What the task reads in a row instead of a column that it lacks, for people; None for nothing."""
+        """A description of what the task reads instead of a column missing from a row; None if nothing is."""
         chat = self.chat_input(column)
         return None if chat is None else chat.stand_in(row)
 
     def fingerprint(self) -> str:
-        """A hash of all of the task that can change a result: the spec, the files that it reads, params and seed."""
+        """A hash of everything that can change a result: the spec, the files that it reads, params and seed."""
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_DESCRIPTIVE)
         files = self._compiler.sandbox.files_read()
         told = json.dumps([spec, files, self.params, self.seed], sort_keys=True, default=str)
@@ -239,17 +239,17 @@ class Task:
 
     @together
     def format_input(self, row: Mapping[str, Any], index: Index = 0) -> list[Message]:
-        """The chat of a row, as the API takes it; `index` is its place in the data, for drawn values.
+        """Build the chat for a row, in the format of the API; `index` is the row's position, for drawn values.
 
         Raises:
-            RowError: the row lacks a column, holds null or a wrong type, or can't be rendered.
+            RowError: a column is missing, null or of the wrong type, or rendering fails.
         """
         chat = self._chat.render(self._scope(row, index))
         return chat if self._prompt is None else [{"role": "prompt", "content": self._prompt.of(chat)}]
 
     @together
     def format_output(self, reply: str | Completion | None, row: Mapping[str, Any], index: Index = 0) -> dict[str, Any]:
-        """The output columns that a reply becomes, under the data's names.
+        """Parse a reply into output columns, by their names in the data.
 
         Raises:
             InvalidReply: the reply can't be used; `kind` and `message` say why.
@@ -258,10 +258,10 @@ class Task:
 
     @together
     def parse_reply(self, reply: str | Completion | None, row: Mapping[str, Any], index: Index = 0) -> Parsed:
-        """The output columns that a reply becomes, and why entries of aligned lists are null in them.
+        """Parse a reply into output columns, with the error for null entries of aligned lists, if any.
 
         Raises:
-            InvalidReply: none of the reply can be used.
+            InvalidReply: no part of the reply can be used.
         """
         completion = reply if isinstance(reply, Completion) else Completion(reply)
         self._refuse_nothing(completion)
@@ -275,17 +275,17 @@ class Task:
         return Parsed({data: columns[name] for name, data in self._names}, error)
 
     def reasoning_of(self, completion: Completion) -> str | None:
-        """The model's reasoning: what the server sent apart, and what the task's `text` parser drops from the reply."""
+        """The model's reasoning: sent separately by the server, or dropped from the reply by the `text` parser."""
         written = None
         if self._drops_reasoning and completion.text:
             written = split_reasoning(completion.text).reasoning
         return "\n\n".join(filter(None, (completion.reasoning, written))) or None
 
     def output_schemas(self, *, grouped: bool) -> dict[str, Any]:
-        """The JSON Schemas of the columns that it adds, but for nulls; of drawn values, those that the spec types.
+        """The JSON Schemas of the columns that it adds, not counting nulls; drawn values only if the spec types them.
 
         Args:
-            grouped: whether a row holds lists, an item for each generation.
+            grouped: whether a row holds lists with one item per generation.
         """
         schemas: dict[str, Any] = {}
         for name, column in self._names:
@@ -299,11 +299,11 @@ class Task:
         return {**lists, **{a.column: a.schema for a in self.aggregates}}
 
     def null_output(self) -> dict[str, None]:
-        """The output columns of a generation that failed."""
+        """The output columns of a failed generation."""
         return dict.fromkeys(self.output_columns)
 
     def keywords(self, row: Mapping[str, Any], index: Index = 0) -> dict[str, Any]:
-        """The keywords of the row's request that the spec makes: structured output, tools. Raises `RowError`."""
+        """The request parameters that the spec sets for a row: structured output, tools. Raises `RowError`."""
         made = {} if self._keywords is None else self._of_row(self._keywords, row, index)
         if self._prompt is not None and self._prompt.stop and self.spec.llm.stop is None:
             made["stop"] = list(self._prompt.stop)
@@ -317,26 +317,26 @@ class Task:
 
     @together
     def example(self, row: Mapping[str, Any], index: Index = 0, sample: int = 0) -> str:
-        """A reply that `format_output` accepts, the same for the same row, seed and sample."""
+        """Simulate a reply that `format_output` accepts; deterministic for a row, seed and sample."""
         told = json.dumps(row, sort_keys=True, default=repr)
         rng = random.Random(f"{self.seed}/{index}/{sample}/{told}")  # noqa: S311 - no secret
         scope = RowScope(lambda: self._scope(row, index, strict=False))
         writers = self._writers(scope)
         replies = []
         for attempt in range(EXAMPLES_TRIED):
-            # half of the tries go to the first way: it is the form that the prompt asks for
+            # half of the attempts use the first writer, which follows the format that the prompt asks for
             write = writers[max(0, attempt - EXAMPLES_TRIED // 2) % len(writers)]
             try:
                 replies.append(write(rng))
                 made = self.parse_reply(Completion(replies[-1], logprobs=certain_logprobs(replies[-1])), row, index)
-            except Exception:  # noqa: BLE001, S112 - an invalid reply, or a row's schema that nothing fits
+            except Exception:  # noqa: BLE001, S112 - an invalid reply, or a schema that no value fits
                 continue
             if made.error is None:
                 return replies[-1]
         return replies[0] if replies else ""
 
     def _writers(self, scope: RowScope) -> list[Callable[[random.Random], str]]:
-        """Ways to make up a reply: what the server is asked to hold it to comes first, then what each parser reads."""
+        """Functions that simulate a reply: from the request's constraints first, then one for each parser."""
         writers: list[Callable[[random.Random], str]] = [
             partial(reader.parser.example, scope=scope) for reader in self._readers
         ]
@@ -363,7 +363,7 @@ class Task:
     # Reading replies
 
     def _refuse_nothing(self, completion: Completion) -> None:
-        """A reply that says nothing is a failed generation, with its reason."""
+        """Raise `InvalidReply` with the reason if a reply is empty."""
         text = completion.text
         if completion.finish_reason == "content_filter":
             raise InvalidReply("content_filter", "the server's filter withheld the reply")
@@ -380,7 +380,7 @@ class Task:
         raise InvalidReply("empty", "the reply is empty")
 
     def _held_to(self, scope: RowScope) -> ReplySchema | None:
-        """The schema that the server was asked to hold the row's reply to."""
+        """The schema in the row's request."""
         if not self._row_schema or self._keywords is None:
             return self._fixed_schema
         try:
@@ -392,10 +392,10 @@ class Task:
     def _read(
         self, completion: Completion, scope: RowScope, drawn: Mapping[str, Any]
     ) -> tuple[dict[str, Any], InvalidReply | None]:
-        """The columns of the first parser that fits: it parses, the types are right, the checks hold.
+        """The columns of the first parser that succeeds, with valid types and checks.
 
-        Where none fits, those of the first whose only fault is entries of aligned lists; else the error of the parser
-        that came furthest is raised, the first of them where several came as far.
+        If none succeeds, use the first parser whose only errors are entries of aligned lists; otherwise raise the error
+        of the parser that got furthest, or the first of those in a tie.
         """
         errors: list[InvalidReply] = []
         partial: tuple[dict[str, Any], InvalidReply] | None = None
@@ -422,7 +422,7 @@ class Task:
             return partial
         raise max(errors, key=lambda error: error.progress)
 
-    # Making ready
+    # Compilation
 
     def _expression(self, source: str, place: Place) -> Expression:
         return self._compiler.expression(source, place)
@@ -433,17 +433,17 @@ class Task:
         try:
             return bool(self._expression(when, place)(self._base))
         except RowError as error:
-            raise UsageError(f"{self.path}: `when: {when}` can't be told: {error.message}") from None
+            raise UsageError(f"{self.path}: `when: {when}` can't be evaluated: {error.message}") from None
 
     def _resolved(self, name: str, output: Output) -> Output:
-        """The output, its schema settled by the params."""
+        """The output, with its schema expression evaluated."""
         if not isinstance(output.schema_, str):
             return output
         place: Place = ("outputs", name, "schema")
         try:
             schema = self._expression(output.schema_, place)(self._base)
         except RowError as error:
-            raise UsageError(f"{self.path}: the schema of `{name}` can't be told: {error.message}") from None
+            raise UsageError(f"{self.path}: the schema of `{name}` can't be evaluated: {error.message}") from None
         import jsonschema_rs
 
         from distask.spec.check.json_schemas import check_schema
@@ -453,7 +453,7 @@ class Task:
             check_schema(schema)
         except (jsonschema_rs.ValidationError, ValueError) as error:
             reason = getattr(error, "message", error)
-            raise UsageError(f"{self.path}: the schema of `{name}` is no JSON Schema: {reason}") from None
+            raise UsageError(f"{self.path}: the schema of `{name}` is not a valid JSON Schema: {reason}") from None
         return output.model_copy(update={"schema_": schema})
 
     def _aggregates(self, outputs: Mapping[str, Output], parsers: Sequence[Parser]) -> Iterable[Aggregate]:
@@ -461,7 +461,9 @@ class Task:
         for column, name, how in aggregate_columns(self.spec, outputs):
             output = outputs[name]
             if how in OF_NUMBERS and not holds_numbers(output):
-                raise UsageError(f"{self.path}: with these params `{name}` holds no numbers, which `{how}` needs")
+                raise UsageError(
+                    f"{self.path}: `{how}` needs numbers, but `{name}` does not hold numbers with these params"
+                )
             reduce, schema = REDUCERS[how], ColumnType(output, name).schema
             if not is_entrywise(name, output, parsers):
                 yield Aggregate(column, names[name], reduce, schema_of_reduced(how, schema))
@@ -470,14 +472,16 @@ class Task:
                 yield Aggregate(column, names[name], entrywise(reduce), {"type": "array", "items": entries})
 
     def _parsers(self) -> list[tuple[Parser, Place]]:
-        """The parsers in force, with where they stand."""
+        """The active parsers, with their places in the spec."""
         found: list[tuple[Parser, Place]] = []
         for index, parser in enumerate(self.spec.format_output):
             place: Place = ("format_output", index) if len(self.spec.format_output) > 1 else ("format_output",)
             if self._holds(parser.when, (*place, "when")):
                 found.append((parser, place))
         if not found:
-            raise UsageError(f"{self.path}: with these params no parser of `format_output` is left")
+            raise UsageError(
+                f"{self.path}: no parser in `format_output` is active with these params; check each `when`"
+            )
         return found
 
     def _reader(
@@ -503,7 +507,7 @@ class Task:
         return self._expression(value, place) if isinstance(value, str) else lambda _scope: value
 
     def _asked(self, parsers: Sequence[tuple[Parser, Place]]) -> tuple[dict[str, ColumnType], dict[str, str]]:
-        """The columns that the reply itself fills, and where in its JSON, for the first parser that reads JSON."""
+        """The columns to request from the model, and their JSON pointers, for the first parser that reads JSON."""
         first = next((p for p, _ in parsers if isinstance(p, JsonParser)), parsers[0][0])
         named = first.columns or {}
         pointers = {name: value for name, value in named.items() if _is_pointer(first, value)}
@@ -518,7 +522,7 @@ def _remade(
 
 
 class _Column:
-    """An input as its task reads it from a row."""
+    """Reads an input from a row."""
 
     __slots__ = ("_any", "_chat", "_convert", "_default", "_plain", "key", "name", "required")
 
@@ -546,7 +550,7 @@ class _Column:
             if self.key in row:
                 raise RowError("null_input", f"the column `{self.key}` is null")
             raise RowError("missing_column", f"the column `{self.key}` is missing")
-        if self._any:  # an image's bytes too, which no JSON Schema knows
+        if self._any:  # may be bytes, which JSON Schema can't describe
             return value
         try:
             return self._convert(value)
@@ -554,7 +558,7 @@ class _Column:
             raise RowError("wrong_type", str(error)) from None
 
     def roughly_of(self, row: Mapping[str, Any]) -> Any:
-        """The value, whatever it is: a reply that came is read."""
+        """The value, even if it is invalid, so that a reply can still be parsed."""
         try:
             return self.of(row)
         except RowError:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def run_cases(loaded: Loaded, *, allow_code: bool = False) -> list[Diagnostic]:
-    """A diagnostic for each case that does not hold; none for a spec that runs code which is not allowed."""
+    """A diagnostic for each failed case; none if the spec runs code without permission."""
     return [o.fault for o in try_cases(loaded, allow_code=allow_code) if o.fault is not None]
 
 
 def try_cases(loaded: Loaded, *, allow_code: bool = False) -> Iterator[Outcome]:
-    """Hold each case's reply against what it expects, in the order of the file."""
+    """Run each case and compare the result with what it expects, in the order of the file."""
     if runs_code(loaded) and not allow_code:
-        reason = "the spec runs code of its own: read it, then give --allow-code"
+        reason = "the spec runs Python code: review it, then pass --allow-code"
         cases: Sequence[Case | PipelineCase] = loaded.spec.cases
         yield from (Outcome(case_name(c, i), i, skipped=reason) for i, c in enumerate(cases))
         return

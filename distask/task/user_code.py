@@ -1,4 +1,4 @@
-"""Load a function of the user's own, where running code was allowed."""
+"""Load user-defined functions, once running code is allowed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def function_of(name: str, folder: Path) -> Callable[..., Any]:
-    """The function that `module:function` names, the module beside the spec or installed; raises `UsageError`."""
+    """Load `module:function` from a module next to the spec or an installed one; raises `UsageError`."""
     module_name, _, function = name.partition(":")
     file = folder.joinpath(*module_name.split(".")).with_suffix(".py")
     try:

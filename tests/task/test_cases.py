@@ -32,7 +32,7 @@ def test_cases_that_hold_say_nothing(make_spec):
         ("{name: n, input: {question: q}, reply: '', expect: {answer: x}}", "''", "case `n`: the reply is invalid: the reply is empty"),
         ("{input: {question: q}, reply: two, error: empty}", "empty", 'expected an error with "empty", got {"answer": "two"}'),
         ("{input: {question: q}, reply: '', error: other}", "other", 'expected an error with "other", got "the reply is empty"'),
-        ("{input: {question: null}, reply: a, expect: {answer: a}}", "{question: null}", "the row makes no chat: the column `question` is null"),
+        ("{input: {question: null}, reply: a, expect: {answer: a}}", "{question: null}", "no chat can be built from the row: the column `question` is null"),
         ("{input: {question: q}, reply: {texts: a}, expect: {answer: a}}", "a", "a reply has no `texts`"),
     ],
 )  # fmt: skip

@@ -34,7 +34,7 @@ def test_a_chat_without_a_message_is_the_rows_failure(make_task):
     """Nothing is sent that says nothing."""
     task = make_task('format_input: [{role: user, when: question != "", content: "{{ question }}"}]')
 
-    with pytest.raises(RowError, match="no message is left"):
+    with pytest.raises(RowError, match="the chat has no messages"):
         task.format_input({"question": ""})
 
 
@@ -74,7 +74,7 @@ def test_for_each_of_what_is_no_list_is_the_rows_failure(make_task):
     """A text is no list of letters."""
     task = make_task('format_input: [{role: user, for_each: x in question, content: "{{ x }}"}]')
 
-    with pytest.raises(RowError, match="needs a list, and got text"):
+    with pytest.raises(RowError, match="needs a list, got text"):
         task.format_input({"question": "abc"})
 
 
@@ -182,8 +182,8 @@ def test_what_parquet_fills_up_with_null_is_not_part_of_a_message(make_task):
 @pytest.mark.parametrize(
     ("chat", "words"),
     [
-        ("text", 'needs a list of messages, and got the text "text"'),
-        ([1], r"`chat\[0\]` needs to be .* and is a number"),
+        ("text", 'needs a list of messages, got the text "text"'),
+        ([1], r"`chat\[0\]` must be .* not a number"),
         ([{"role": "root", "content": "q"}], "the role 'root', which is none of system"),
         ([{"content": "q"}], "has the key `content`; a message needs `role` and `content`"),
         ([{"role": None, "content": "q"}], "the role None"),
@@ -194,11 +194,11 @@ def test_what_parquet_fills_up_with_null_is_not_part_of_a_message(make_task):
         ([{"role": "user", "content": "q", "name": 5}], "`name` that is a number"),
         ([{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": "x"}], r"`chat\[1\]`.*tool_calls"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "/etc/passwd"}}]}], "outside"),
-        ([{"role": "user", "content": [{"type": "exec", "exec": "id"}]}], "none of text"),
-        ([{"role": "user", "content": ["text"]}], "none of text"),
+        ([{"role": "user", "content": [{"type": "exec", "exec": "id"}]}], "not one of text"),
+        ([{"role": "user", "content": ["text"]}], "not one of text"),
         (
             [{"role": "user", "content": "x" * 9_000_000}] * 2,
-            "longer than 16,777,216 characters .limits.prompt_characters",
+            "longer than 16,777,216 characters .raise the limit with --set limits.prompt_characters=N",
         ),
     ],
 )

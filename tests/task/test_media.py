@@ -98,14 +98,14 @@ def test_a_pillow_image_is_saved_in_its_own_format_or_as_png(media, picture, kin
     ("value", "words"),
     [
         ("gone.png", "there is no such image"),
-        ("../secret.png", "outside of the folders .* --allow-path"),
+        ("../secret.png", "outside the folders .* --allow-path"),
         ("link.png", "outside"),
         ("/etc/passwd", "outside"),
         ("deep", "no such image"),
         ("a\x00b", "can't be read"),
         ("x" * 5000, "can't be read|no such"),
         ("file:///etc/passwd", "no such image"),
-        (b"plain text", "no image of a known kind"),
+        (b"plain text", "the image has an unknown format"),
         ({"other": 1}, "a mapping without"),
         ({"bytes": "no base64!"}, "not base64"),
         (5, "got a number"),
@@ -144,7 +144,7 @@ def test_samples_become_a_wav_file(media):
 def test_audio_by_url_and_audio_of_no_kind(media):
     """A URL goes as it is; noise is refused."""
     assert media.audio("https://x.test/a.wav") == [{"type": "audio_url", "audio_url": {"url": "https://x.test/a.wav"}}]
-    with pytest.raises(RowError, match="no audio of a known kind"):
+    with pytest.raises(RowError, match="the audio has an unknown format"):
         media.audio(b"noise")
 
 

@@ -19,7 +19,7 @@ CASES = [
     (SCORE, "I say 9.\nScore: 9", "score: 9 is more than 5", "9", None),
     ({"parser": "json"}, '{"a": 1, "b": }', "the reply's JSON is broken", "}", "expecting value"),
     ({"parser": "json"}, 'So: {"a": 1} there', "the reply's JSON has no `b`", "} there", "no `b` before this"),
-    ({"parser": "json"}, "no", "there is no JSON in the reply", "no", "a JSON object"),
+    ({"parser": "json"}, "no", "the reply contains no JSON", "no", "a JSON object"),
     ({"parser": "tags"}, "<a>1</a>", "the reply has no <b>…</b>", "", "<b>…</b>, anywhere"),
     ({"parser": "tags"}, "x <b>1", "the reply has no <b>…</b>", "<b>1", "</b> after this"),
     ({"parser": "sections", "markers": {"a": "### A"}}, "A: x", "the reply has no `### A`", "", "`### A`, anywhere"),

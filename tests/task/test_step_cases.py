@@ -65,11 +65,11 @@ def test_a_completion_is_a_reply_too(told):
 @pytest.mark.parametrize(
     ("replies", "words"),
     [
-        (["a", "4"], "too few replies: the step rate asks for one more"),
-        (["a", "4", "5", "6"], "has 1 more than are asked for"),
+        (["a", "4"], "too few replies: step rate requests one more"),
+        (["a", "4", "5", "6"], "has unused replies (1);"),
         ({"ask": "a", "rate": ["4"]}, "too few replies"),
-        ({"ask": "a", "rate": ["4", "5", "1"]}, "1 more than the step rate asks for"),
-        ({"ask": "a"}, "no reply for the step rate"),
+        ({"ask": "a", "rate": ["4", "5", "1"]}, "unused replies (1) for step rate"),
+        ({"ask": "a"}, "no reply for step rate"),
         ({"ask": "a", "rat": "4"}, "there is no step `rat`"),
         (["a", {"txt": "4"}, "5"], "a reply has no `txt`"),
         (["a", "4", "9"], "step rate: score: 9 is more than 5"),

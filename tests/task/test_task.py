@@ -270,7 +270,7 @@ def test_the_first_parser_that_fits_wins(make_task):
 @pytest.mark.parametrize(
     ("reply", "kind", "message", "parser"),
     [
-        ("none", "invalid", "there is no JSON in the reply", "json"),
+        ("none", "invalid", "the reply contains no JSON", "json"),
         ('{"ratin": 3}', "invalid", "the reply's JSON has no `rating`", "json"),
         ('{"rating": 3', "invalid", "the reply's JSON does not end", "json"),
         ("Rating: 9", "type", "rating: 9 is more than 5", "regex"),
@@ -679,7 +679,7 @@ def test_a_schema_may_come_from_a_param(make_task):
     assert task.format_output('{"year": 1}', {"question": "?"}) == {"made": {"year": 1}}
     with pytest.raises(InvalidReply, match="year"):
         task.format_output("{}", {"question": "?"})
-    with pytest.raises(UsageError, match="no JSON Schema"):
+    with pytest.raises(UsageError, match="not a valid JSON Schema"):
         make_task(text, {"schema": {"type": "nothing"}})
 
 

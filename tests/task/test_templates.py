@@ -155,10 +155,10 @@ def test_every_filter_that_validate_takes_is_there():
         ("x {{ a }}", "line 1: `a` is undefined"),
         ("\n\n{{ xs.nope }}", "line 3: `list object` has no attribute `nope`"),
         ("{% for x in xs %}\n{{ 1 / x }}\n{% endfor %}", "line 2: ZeroDivisionError: division by zero"),
-        ("{{ ['a', 1] | mean }}", "line 1: there is a value that is no number"),
+        ("{{ ['a', 1] | mean }}", "line 1: a value is not a number"),
         ("{{ raw }}", "line 1: a value of type bytes can't be printed"),
         ("{% include 'part.txt' %}", "part.txt, line 2: `q` is undefined"),
-        ("{% include 'gone.txt' %}", "line 1: `gone.txt` is not a file in the spec's folder or below"),
+        ("{% include 'gone.txt' %}", "line 1: `gone.txt` is not a file in the spec's folder or a subfolder"),
     ],
 )
 def test_a_row_that_can_not_be_rendered_says_the_line_and_the_reason(render, tmp_path, source, message):
@@ -412,7 +412,9 @@ def test_a_text_beyond_the_limit_is_the_rows_failure(render):
     """However the text is made, the message names the limit."""
     assert len(render("{{ a }}", a="x" * PROMPT_CHARACTERS)) == PROMPT_CHARACTERS
     for source in ("{{ a }}", "- {{ a }}", "{% if true %}{{ a }}{% endif %}"):
-        with pytest.raises(RowError, match=r"longer than 16,777,216 characters \(limits.prompt_characters"):
+        with pytest.raises(
+            RowError, match=r"longer than 16,777,216 characters \(raise the limit with --set limits.prompt_characters=N"
+        ):
             render(source, a="x" * (PROMPT_CHARACTERS + 1))
 
 

@@ -1,7 +1,7 @@
-"""Make a row's chat: messages from templates, in the shape of the OpenAI API.
+"""Build the chat for a row: messages from templates, in the format of the OpenAI API.
 
-What a row holds is data: the messages are there before anything is rendered, each content is rendered once and apart,
-and no text of a row can make a message or change a role.
+Text in a row is only data. The messages are fixed before anything is rendered, and each content is rendered once, on
+its own, so text in a row can't add a message or change a role.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from distask.task.templates.compiler import Compiler, Place, Scope, Text
 
 _KEYS = {"role", "content", "name", "tool_calls", "tool_call_id"}
-"""The keys of a message that a row brings."""
+"""The keys that a message in a row may have."""
 _LONGEST_URL = 96 << 20
-"""Characters of a text that becomes an image: 64 MiB in base64, and some."""
+"""Maximum characters of a text that becomes an image: slightly more than 64 MiB in base64."""
 _FOR_EACH = re.compile(r"\s*([^\W\d]\w*)\s+in\s+(.+)", re.DOTALL)
 
 
 class _Messages(list[dict[str, Any]]):
-    """A chat in the making."""
+    """The messages of a chat that is being built."""
 
     def __init__(self, prompt_characters: int) -> None:
         super().__init__()
@@ -47,14 +47,14 @@ class _Messages(list[dict[str, Any]]):
 
 
 Write = Callable[[dict[str, Any], _Messages], None]
-"""Adds to a chat what a scope makes of a message."""
+"""Renders a message with a scope and adds it to a chat."""
 
 
 class Chat:
     """The messages of a spec, compiled.
 
-    Messages side by side that repeat for the same list repeat together: a question and its answer, then the next.
-    `may_be_empty` is for prompts that open a turn by themselves.
+    Adjacent messages with the same `for_each` repeat together: a question and its answer, then the next pair.
+    `may_be_empty` is for prompts that open a turn on their own.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Chat:
             self._writers += writers if for_each is None else [self._repeated(for_each, writers, place)]
 
     def render(self, scope: dict[str, Any]) -> list[Message]:
-        """The chat of one row; raises `RowError`."""
+        """Render the chat for a row; raises `RowError`."""
         chat = _Messages(self._compiler.sandbox.prompt_characters)
         for write in self._writers:
             write(scope, chat)
         if not chat and not self._may_be_empty:
-            raise RowError("template", "no message is left: every `when` is false, and every list is empty")
+            raise RowError("template", "the chat has no messages: every `when` is false, or every list is empty")
         return list(chat)
 
     def _writer(self, message: MessageSpec, place: Place) -> Write:
@@ -95,13 +95,13 @@ class Chat:
     def _repeated(self, for_each: str, writers: Sequence[Write], place: Place) -> Write:
         match = _FOR_EACH.fullmatch(for_each)
         if match is None:
-            raise SpecError([self._compiler.fault(place, '`for_each` is "name in expression"')])
+            raise SpecError([self._compiler.fault(place, '`for_each` must be "name in expression"')])
         name, items = match[1], self._compiler.expression(match[2], place)
 
         def write(scope: dict[str, Any], chat: _Messages) -> None:
             values = items(scope)
             if not isinstance(values, Iterable) or isinstance(values, str | bytes):
-                raise RowError("template", f"`for_each: {for_each}` needs a list, and got {kind_of(values)}")
+                raise RowError("template", f"`for_each: {for_each}` needs a list, got {kind_of(values)}")
             for index, value in enumerate(values, 1):
                 inner = {**scope, name: value, "loop_index": index}
                 for each in writers:
@@ -166,22 +166,22 @@ class Chat:
         return write
 
     def _messages(self, value: Any, name: str) -> Iterable[Message]:
-        """Messages that a row brings in any known shape, checked: no key that the API lacks, and no file's name."""
+        """The messages in a row, in any known format, checked: only keys that the API has, and no file names."""
         if value is None:
             return []
         return (self._checked(message, f"`{name}[{index}]`") for index, message in enumerate(messages_of(value, name)))
 
     def _checked(self, message: Any, place: str) -> Message:
         if not isinstance(message, Mapping):
-            raise RowError("splice", f"{place} needs to be {{role, content}}, and is {kind_of(message)}")
+            raise RowError("splice", f"{place} must be {{role, content}}, not {kind_of(message)}")
         made = {key: value for key, value in message.items() if value is not None}
         if unknown := set(made) - _KEYS:
-            raise RowError("splice", f"{place} has a key `{min(map(str, unknown))}`, which is not part of a message")
+            raise RowError("splice", f"{place} has a key `{min(map(str, unknown))}`, which messages do not have")
         role, calls = made.get("role"), made.get("tool_calls")
         if role not in ROLES:
             raise RowError("splice", f"{place} has the role {role!r}, which is none of {', '.join(ROLES)}")
         if calls is not None and not (isinstance(calls, list) and all(isinstance(call, Mapping) for call in calls)):
-            raise RowError("splice", f"{place} has `tool_calls` that are no list of calls")
+            raise RowError("splice", f"{place} has `tool_calls` that are not a list of calls")
         for key in ("name", "tool_call_id"):
             if not isinstance(made.get(key, ""), str):
                 raise RowError("splice", f"{place} has a `{key}` that is {kind_of(made[key])}")
@@ -207,7 +207,7 @@ class Chat:
                 return made
         if kind in ("input_audio", "file", "refusal") and inner is not None:
             return {"type": kind, kind: inner}
-        raise RowError("splice", f"{place} has a part that is none of text, image_url, input_audio, file")
+        raise RowError("splice", f"{place} has a part that is not one of text, image_url, input_audio, file")
 
 
 def _text(render: Text) -> Callable[[Scope, Bound], str]:

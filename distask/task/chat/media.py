@@ -1,6 +1,6 @@
-"""Turn the images, sounds and documents of a row into parts of a message.
+"""Turn the images, audio and documents in a row into parts of a message.
 
-A URL goes to the server as it is; bytes and files become data URLs. A file is read only below folders that are allowed.
+URLs are sent as they are; bytes and files become data URLs. Files are read only from allowed folders.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_BYTES = 64 << 20
-"""Bytes of one image, sound or document."""
+"""Maximum bytes of an image, audio file or document."""
 MAX_PARTS = 10_000
-"""Messages of a chat, the parts of their contents counted too."""
+"""Maximum messages of a chat, including the parts of their contents."""
 MAX_CHAT = 128 << 20
-"""Characters of all that a chat holds, images and the like in base64: servers take less. A higher bound on its text
-raises it."""
+"""Maximum characters of a chat, including media in base64; servers accept less. A higher limit for text raises it."""
 _START = 32
-"""Characters of base64 that are enough to tell what an image is."""
+"""Characters of base64 that are enough to identify an image format."""
 
 _IMAGES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -40,10 +39,10 @@ _IMAGES = (
 
 
 class Bound:
-    """What a chat holds so far: one that would hold more than servers take fails before it fills the memory.
+    """Tracks the size of a chat, so that an oversized one fails before it fills the memory.
 
     Args:
-        prompt_characters: characters that its texts may have.
+        prompt_characters: maximum characters of the chat's text.
     """
 
     __slots__ = ("characters", "count", "prompt_characters", "text")
@@ -53,7 +52,7 @@ class Bound:
         self.count = self.characters = self.text = 0
 
     def take(self, characters: int, *, text: bool = True) -> None:
-        """Count a message, or a part of one; raises `RowError`."""
+        """Count a message, or a part of a message; raises `RowError`."""
         self.count += 1
         self.characters += characters
         self.text += characters if text else 0
@@ -66,7 +65,7 @@ class Bound:
 
 
 def within(parts: Iterable[dict[str, Any]], bound: Bound) -> list[dict[str, Any]]:
-    """The parts of a message as a list, counted as they are made; raises `RowError`."""
+    """List the parts of a message, and count them as they are built; raises `RowError`."""
     made = []
     for part in parts:
         inner = part[part["type"]]
@@ -77,24 +76,24 @@ def within(parts: Iterable[dict[str, Any]], bound: Bound) -> list[dict[str, Any]
 
 
 class Media:
-    """Makes parts of a message; `folders` are those whose files a row may name."""
+    """Builds parts of a message; rows may name files in `folders`."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = [folder.resolve() for folder in folders]
 
     def allow(self, folder: Path) -> None:
-        """Let rows name files of this folder and below; they are looked for there first."""
+        """Let rows name files in this folder and its subfolders; it is searched first."""
         resolved = folder.resolve()
         self._folders = [resolved, *(known for known in self._folders if known != resolved)]
 
     def image(self, value: Any, detail: str | None = None) -> list[dict[str, Any]]:
-        """An `image_url` part of a URL, a path, bytes, base64, or a Pillow or `datasets` image; one each of a list."""
+        """`image_url` parts: one for a URL, path, bytes, base64, a Pillow or `datasets` image; several for a list."""
         shown = {"detail": detail} if detail else {}
         urls = map(self.image_url, _each(value))
         return within(({"type": "image_url", "image_url": {"url": url, **shown}} for url in urls), Bound())
 
     def image_url(self, value: Any) -> str:
-        """The URL of an image; a data URL where it has none of its own."""
+        """The URL of an image; a data URL if it has none."""
         value = _inner(value, "image")
         if _is_url(value):
             return str(value)
@@ -102,11 +101,11 @@ class Media:
         return _data_url(data, _image_kind(data))
 
     def audio(self, value: Any) -> list[dict[str, Any]]:
-        """An `input_audio` part of a path, bytes, or a `datasets` audio; one each of a list."""
+        """`input_audio` parts: one for a path, bytes, or a `datasets` audio; several for a list."""
         return within((self._audio(_inner(each, "audio")) for each in _each(value)), Bound())
 
     def file(self, value: Any) -> list[dict[str, Any]]:
-        """A `file` part of a URL, a path or bytes; one each of a list."""
+        """`file` parts: one for a URL, a path or bytes; several for a list."""
         return within(map(self._file, _each(value)), Bound())
 
     def _audio(self, value: Any) -> dict[str, Any]:
@@ -134,7 +133,7 @@ class Media:
         elif callable(getattr(value, "save", None)):
             data = _encoded(value)
         else:
-            raise _fault(f"expected a URL, a path or bytes of the {what}, got {_kind(value)}")
+            raise _fault(f"expected a URL, a path or bytes for the {what}, got {_kind(value)}")
         if len(data) > MAX_BYTES:
             raise _fault(f"the {what} is larger than {MAX_BYTES >> 20} MiB")
         return data
@@ -153,12 +152,12 @@ class Media:
                 if path.stat().st_size > MAX_BYTES:
                     raise _fault(f"{shown}: the {what} is larger than {MAX_BYTES >> 20} MiB")
                 return path.read_bytes()
-        except (OSError, ValueError, RuntimeError) as error:  # the last where links go round in a ring
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a cycle of links
             reason = getattr(error, "strerror", None) or error
             raise _fault(f"{shown}: the {what} can't be read: {reason}") from None
         if outside:
             raise _fault(
-                f"{shown}: this is outside of the folders whose files a row may name; --allow-path FOLDER opens another"
+                f"{shown}: the file is outside the folders that rows may read; allow one with --allow-path FOLDER"
             )
         raise _fault(f"{shown}: there is no such {what}")
 
@@ -172,7 +171,7 @@ def _each(value: Any) -> list[Any]:
 
 
 def _inner(value: Any, what: str) -> Any:
-    """The bytes, path or URL of a mapping, as `datasets` and chat messages have them."""
+    """The bytes, path or URL in a mapping from `datasets` or a chat message."""
     if not isinstance(value, dict):
         return value
     if value.get("array") is not None and value.get("sampling_rate"):
@@ -187,7 +186,7 @@ def _decoded(text: str, what: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise _fault(f"the {what}'s `bytes` are text, and not base64") from None
+        raise _fault(f"the {what}'s `bytes` are text, but not base64") from None
 
 
 def _is_url(value: Any) -> bool:
@@ -199,7 +198,7 @@ def _data_url(data: bytes, kind: str) -> str:
 
 
 def _base64_image(value: Any) -> bytes | None:
-    """The image that a text is in base64; None for a path."""
+    """The image that a base64 text encodes; None for a path."""
     if not isinstance(value, str) or len(value) <= _START:
         return None
     try:
@@ -221,7 +220,7 @@ def _known_image(data: bytes) -> str | None:
 def _image_kind(data: bytes) -> str:
     kind = _known_image(data)
     if kind is None:
-        raise _fault("this is no image of a known kind (PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, HEIC)")
+        raise _fault("the image has an unknown format (known: PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, HEIC)")
     return kind
 
 
@@ -233,7 +232,7 @@ def _audio_kind(data: bytes) -> str:
     known = {b"fLaC": "flac", b"OggS": "ogg"}
     if data[:4] in known:
         return known[data[:4]]
-    raise _fault("this is no audio of a known kind (WAV, MP3, FLAC, Ogg)")
+    raise _fault("the audio has an unknown format (known: WAV, MP3, FLAC, Ogg)")
 
 
 def _file_kind(data: bytes, name: str | None) -> str:
@@ -252,7 +251,7 @@ def _file_kind(data: bytes, name: str | None) -> str:
 
 
 def _encoded(image: Any) -> bytes:
-    """A Pillow image in the format that it came in, where servers take that; in PNG otherwise."""
+    """Encode a Pillow image in its original format if servers accept it, otherwise as PNG."""
     kind = getattr(image, "format", None)
     kind = kind if kind in ("PNG", "JPEG", "GIF", "WEBP") else "PNG"
     if kind == "PNG" and getattr(image, "mode", "RGB") not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
@@ -263,13 +262,13 @@ def _encoded(image: Any) -> bytes:
 
 
 def _wave(audio: Mapping[str, Any]) -> bytes:
-    """Samples between -1 and 1, of one channel, as a WAV file."""
+    """Encode mono samples between -1 and 1 as a WAV file."""
     import wave
 
     samples = audio["array"]
     values = samples.tolist() if hasattr(samples, "tolist") else samples
     if not all(isinstance(value, int | float) for value in values):
-        raise _fault("the audio has several channels; one is taken")
+        raise _fault("the audio has several channels; convert it to mono")
     whole = (max(-32768, min(32767, round(value * 32767))) for value in values)
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:

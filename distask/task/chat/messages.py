@@ -1,8 +1,8 @@
-"""Read a chat in any of the shapes that datasets use, as messages of the OpenAI API.
+"""Convert chats from the formats that datasets use to messages of the OpenAI API.
 
-Known shapes are OpenAI messages, ShareGPT turns (`from`, `value`), both as JSON text or in a mapping that holds them,
-ChatML text, and Alpaca columns (`instruction`, `input`, `output`). Only what a task reads as a chat is converted: text
-in a message stays text. `chat` checks which messages may be sent.
+Known formats are OpenAI messages and ShareGPT turns (`from`, `value`), both also as JSON text or inside a mapping,
+ChatML text, and Alpaca columns (`instruction`, `input`, `output`). Only inputs that a task reads as a chat are
+converted: text in a message stays text. `compose` checks which messages may be sent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROLES = ("system", "developer", "user", "assistant", "tool")
 """The roles of the API."""
 FUNCTION_CALL = "function_call"
-"""The role of a turn that is the assistant's call of a tool."""
+"""The role of a turn in which the assistant calls a tool."""
 _SYNONYMS = {
     "user": ("human", "prompter", "usr"),
     "assistant": (
@@ -36,10 +36,10 @@ _ROLE_OF = {name: role for role, names in _SYNONYMS.items() for name in names} |
 _ROLE_KEYS = ("role", "from", "speaker")
 _CONTENT_KEYS = {"role": ("content", "value", "text"), "from": ("value", "content", "text")}
 _NOTES = frozenset({"weight", "loss", "train", "mask", "loss_mask"})
-"""Keys for training, which no model is sent."""
+"""Keys for training, which are never sent to a model."""
 _MESSAGE_KEYS = ("name", "tool_calls", "tool_call_id")
 CHAT_COLUMNS = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
-"""What datasets call a column, and mappings a key, that holds a chat."""
+"""Common names of columns and keys that hold a chat."""
 _BEGIN, _END = "<|im_start|>", "<|im_end|>"
 _CHATML_ROLE = re.compile(r"\s*<\|im_start\|>(\w+)(?:\n|\Z)")
 SHARE_GPT = "ShareGPT"
@@ -48,21 +48,21 @@ _NEEDED = "a message needs `role` and `content`, or `from` and `value`"
 
 
 def messages_of(value: Any, name: str) -> Sequence[Any]:
-    """A chat's messages with the names and roles of the API; messages that have them already are passed on.
+    """Convert a chat to messages of the API; messages already in that format are returned unchanged.
 
     Args:
-        value: the chat, in any of the shapes.
-        name: what it is called in messages.
+        value: the chat, in any known format.
+        name: its name in error messages.
 
     Raises:
-        RowError: it is in none of the shapes; the message names the keys that it has.
+        RowError: the format is unknown; the message names the keys found.
     """
     if isinstance(value, str):
         value = _read_text(value, name)
     if isinstance(value, Mapping):
         return _of_mapping(value, name)
     if not isinstance(value, list | tuple):
-        raise RowError("splice", f"`{name}` needs a list of messages, and got {kind_of(value)}")
+        raise RowError("splice", f"`{name}` needs a list of messages, got {kind_of(value)}")
     if all(_is_message(message) for message in value):
         return value
     if len(value) > MAX_PARTS:
@@ -72,7 +72,7 @@ def messages_of(value: Any, name: str) -> Sequence[Any]:
 
 
 def kind_of(value: Any) -> str:
-    """A value's kind, for messages."""
+    """The kind of a value, for error messages."""
     names = {str: "text", int: "a number", float: "a number", bool: "true or false", dict: "a mapping", list: "a list"}
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
@@ -85,8 +85,8 @@ class ChatInput:
 
     Args:
         name: the input.
-        column: what it is called in the data.
-        is_spliced: whether its messages are sent, so that an answer beside them is not one of them.
+        column: its name in the data.
+        is_spliced: whether its messages are sent, so that an answer in another column is not part of them.
         others: the columns that other inputs read.
     """
 
@@ -97,10 +97,10 @@ class ChatInput:
         self._finds = name == column and name in CHAT_COLUMNS
 
     def read(self, row: Mapping[str, Any]) -> Any:
-        """The messages of a row; its own value if that is no chat in another shape; None if there is none.
+        """The messages in a row; the value itself if it is not a chat in a known format; None if there is none.
 
         Raises:
-            RowError: a text or a mapping holds no chat; or another column that the chat is in does not.
+            RowError: a text, a mapping or another column that should hold the chat does not.
         """
         if self._column not in row:
             return self._found(row)
@@ -113,13 +113,13 @@ class ChatInput:
                 return value
             try:
                 messages = messages_of(value, self._column)
-            except RowError:  # the templates may read it as it is
+            except RowError:  # templates may read the value unchanged
                 return value
             return self._with_system(messages, value, row)
         return self._with_system(messages_of(value, self._column), value, row)
 
     def stand_in(self, row: Mapping[str, Any]) -> str | None:
-        """What is read instead of a column that a row lacks, for people; None for nothing."""
+        """A description of what is read instead of a missing column; None if nothing is."""
         if self._column in row:
             return None
         if (name := self._chat_column(row)) is not None:
@@ -130,7 +130,7 @@ class ChatInput:
         return None
 
     def _found(self, row: Mapping[str, Any]) -> Any:
-        """The chat of a row that lacks the column."""
+        """The chat in a row that lacks the column."""
         if (name := self._chat_column(row)) is not None:
             return self._with_system(messages_of(row[name], name), row[name], row)
         return self._alpaca(row)[0] if self._is_alpaca(row) else None
@@ -148,7 +148,7 @@ class ChatInput:
         return found[0] if len(found) == 1 else None
 
     def _with_system(self, messages: Sequence[Any], value: Any, row: Mapping[str, Any]) -> Sequence[Any]:
-        """ShareGPT keeps the system message in a column of its own."""
+        """Add the system message, which ShareGPT keeps in its own column."""
         system = self._text(row, "system")
         if system is None or not messages or _shape(value) != SHARE_GPT:
             return messages
@@ -160,12 +160,12 @@ class ChatInput:
         return self._finds and self._text(row, "instruction") is not None
 
     def _text(self, row: Mapping[str, Any], name: str) -> str | None:
-        """A column's text; None where it is blank, or another input's."""
+        """The text in a column; None if it is blank or belongs to another input."""
         value = row.get(name)
         return value if isinstance(value, str) and value.strip() and name not in self._others else None
 
     def _alpaca(self, row: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
-        """The messages of Alpaca's columns, and the columns."""
+        """The messages in Alpaca columns, and the names of those columns."""
         columns: list[str] = []
         made: list[dict[str, Any]] = []
         if (system := self._text(row, "system")) is not None:
@@ -186,7 +186,7 @@ class ChatInput:
 
 
 def chat_inputs(spec: TaskSpec, inputs: Mapping[str, Input]) -> dict[str, ChatInput]:
-    """The inputs of a task that hold chats: those that a message splices, and those whose roles its templates read."""
+    """The inputs of a task that hold chats: those that a message splices or whose roles its templates read."""
     spliced = {(message.splice or "").strip("{} \n") for message in spec.format_input}
     prompts = str([message.model_dump(exclude_none=True) for message in spec.format_input])
     reads_roles = re.search(r"""[.'"]role\b""", prompts) and not re.search(r"""[.'"](from|value)\b""", prompts)
@@ -200,7 +200,7 @@ def chat_inputs(spec: TaskSpec, inputs: Mapping[str, Input]) -> dict[str, ChatIn
     return made
 
 
-# Shapes
+# Formats
 
 
 def _is_message(value: Any) -> bool:
@@ -214,7 +214,7 @@ def _is_message(value: Any) -> bool:
 
 
 def _is_turn(value: Any) -> bool:
-    """Whether a mapping is a message in one of the shapes, whoever speaks."""
+    """Whether a mapping is a message in a known format, with any role."""
     if not isinstance(value, Mapping):
         return False
     key = next((key for key in _ROLE_KEYS if isinstance(value.get(key), str)), None)
@@ -230,7 +230,7 @@ def _looks_like_chat(text: str) -> bool:
 
 
 def _shape(value: Any) -> str:
-    """What a chat's shape is called."""
+    """The name of a chat's format."""
     if isinstance(value, str):
         return "ChatML" if value.lstrip().startswith(_BEGIN) else "JSON text"
     if isinstance(value, Mapping):
@@ -251,12 +251,12 @@ def _read_text(text: str, name: str) -> Any:
     if not bare.startswith(("[", "{", '"')):
         shown = bare if len(bare) <= _LONGEST_SHOWN else f"{bare[: _LONGEST_SHOWN - 1]}…"
         raise RowError(
-            "splice", f"`{name}` needs a list of messages, and got the text {json.dumps(shown, ensure_ascii=False)}"
+            "splice", f"`{name}` needs a list of messages, got the text {json.dumps(shown, ensure_ascii=False)}"
         )
     try:
         value = json.loads(bare)
     except RecursionError:
-        raise RowError("splice", f"`{name}` is JSON text that is nested too deeply") from None
+        raise RowError("splice", f"`{name}` is JSON text that is too deeply nested") from None
     except ValueError as error:
         raise RowError("splice", f"`{name}` is text that is not valid JSON: {error}") from None
     return _read_text(value, name) if isinstance(value, str) and bare.startswith('"') else value
@@ -278,15 +278,15 @@ def _chatml(text: str, name: str) -> list[dict[str, Any]]:
         content = text[match.end() :] if end < 0 else text[match.end() : end]
         at = len(text) if end < 0 else end + len(_END)
         if end < 0 and role == "assistant" and not content.strip():
-            break  # the turn that the model is to fill
+            break  # the turn that the model should fill
         made.append({"role": role, "content": content})
     if text[at:].strip() or not made:
-        raise RowError("splice", f"`{name}` is ChatML with text outside of its turns, at character {at + 1:,}")
+        raise RowError("splice", f"`{name}` is ChatML with text outside its turns, at character {at + 1:,}")
     return made
 
 
 def _of_mapping(value: Mapping[str, Any], name: str) -> Sequence[Any]:
-    """The messages of a mapping: under a key, as columns of roles and contents, or one message alone."""
+    """The messages in a mapping: a list under a key, columns of roles and contents, or a single message."""
     for key in CHAT_COLUMNS:
         if isinstance(value.get(key), list | tuple):
             return messages_of(value[key], f"{name}.{key}")
@@ -300,15 +300,15 @@ def _of_mapping(value: Mapping[str, Any], name: str) -> Sequence[Any]:
                 return messages_of([{key: value[key][index] for key in columns} for index in range(length)], name)
         if isinstance(value[role_key], str):
             return messages_of([value], name)
-    raise RowError("splice", f"`{name}` is a mapping with {_keys(value)}; {_NEEDED}, and a chat is a list of them")
+    raise RowError("splice", f"`{name}` is a mapping with {_keys(value)}; {_NEEDED}, and a chat is a list of messages")
 
 
 def _turn(turn: Any, place: str, calls: _Calls) -> Iterable[Any]:
-    """The messages of one turn."""
+    """Convert one turn to messages."""
     if _is_message(turn):
         return [turn]
     if not isinstance(turn, Mapping):
-        raise RowError("splice", f"{place} needs to be {{role, content}}, and is {kind_of(turn)}")
+        raise RowError("splice", f"{place} must be {{role, content}}, not {kind_of(turn)}")
     role_key = _key(turn, _ROLE_KEYS)
     if role_key is None:
         said = {key: value for key, value in turn.items() if value is not None and key not in _NOTES}
@@ -323,7 +323,7 @@ def _turn(turn: Any, place: str, calls: _Calls) -> Iterable[Any]:
     content = None if content_key is None else turn[content_key]
     spoken = turn[role_key]
     role = _ROLE_OF.get(spoken.strip().lower(), spoken) if isinstance(spoken, str) else spoken
-    if role_key == "role":  # a key that is not known is an error, which `chat` reports
+    if role_key == "role":  # `compose` reports unknown keys
         rest = {k: v for k, v in turn.items() if k not in {role_key, content_key, FUNCTION_CALL, *_NOTES}}
     else:
         rest = {key: turn[key] for key in _MESSAGE_KEYS if turn.get(key) is not None}
@@ -340,7 +340,7 @@ def _turn(turn: Any, place: str, calls: _Calls) -> Iterable[Any]:
 
 
 def _calls(said: Any, calls: _Calls) -> list[dict[str, Any]] | None:
-    """The calls that a turn's text or mapping makes; None where it is no call."""
+    """The tool calls in a turn's text or mapping; None if it is not a tool call."""
     if isinstance(said, str):
         try:
             said = json.loads(said)
@@ -371,13 +371,13 @@ def _is_exchange(value: Any) -> bool:
 
 
 def _key(turn: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    """The key that a turn has; of several, the first one that is not null."""
+    """The first of these keys whose value is not null."""
     present = [key for key in keys if key in turn]
     return next((key for key in present if turn[key] is not None), present[0] if present else None)
 
 
 class _Calls:
-    """Numbers the calls of tools in a chat, so that their results can name them."""
+    """Numbers the tool calls in a chat, so that results can refer to them."""
 
     def __init__(self) -> None:
         self.waiting: list[str] = []

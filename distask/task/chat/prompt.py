@@ -1,9 +1,9 @@
-"""Make a prompt of a chat, for what is no chat: raw completions, embeddings, images.
+"""Turn a chat into a prompt, for requests that are not chats: raw completions, embeddings, images.
 
-A raw completion goes on from the text that a model family reads, with a turn left open.
+A raw completion continues text in the format of a model family, which ends in an open turn.
 
-Magpie (arXiv:2406.08464) leaves the user's turn open, so that a chat model writes what a user would say. The mark of
-a text's beginning is not written: servers put it before a prompt themselves.
+Magpie (arXiv:2406.08464) leaves the user's turn open, so that a chat model writes what a user would say. The
+beginning-of-text token is left out, because servers add it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from distask.spec.language.model import TaskSpec
 
 GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
-"""What lets vLLM go on from the last message; llama.cpp does so by itself."""
+"""Parameters that make vLLM continue the last message; llama.cpp does so by default."""
 
 
 class Family(Struct, frozen=True):
-    """How the chat models of a family see a conversation."""
+    """The chat format of a model family."""
 
     turns: Mapping[str, tuple[str, str]]
-    """Role to what stands before and after its text; a role that is not there joins the user's next turn."""
+    """Role to the text before and after its content; the content of any other role joins the user's next turn."""
     stop: tuple[str, ...]
-    """Where a turn has ended."""
+    """The sequences that end a turn."""
 
 
 def _by_role(before: str, after: str, **names: str) -> dict[str, tuple[str, str]]:
@@ -59,29 +59,29 @@ FAMILIES: dict[str, Family] = {
         _by_role("<|start_of_role|>ROLE<|end_of_role|>", "<|end_of_text|>\n"), ("<|end_of_text|>", "<|start_of_role|>")
     ),
 }
-"""Model families by name: those that have been published, and their kin that share a template."""
+"""Model families by name, including aliases that share a format."""
 
 
 class Prompt(Struct, frozen=True):
-    """How a chat becomes a prompt."""
+    """How to turn a chat into a prompt."""
 
     family: str | None = None
     opened: str | None = None
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Where the model's text ends."""
+        """The stop sequences."""
         return FAMILIES[self.family].stop if self.family is not None else ()
 
     def of(self, chat: Sequence[Mapping[str, Any]]) -> str:
-        """The prompt; raises `RowError` where the chat holds more than text."""
+        """The prompt for a chat; raises `RowError` if the chat contains anything but text."""
         if any(not isinstance(message.get("content"), str) for message in chat):
-            raise RowError("template", "a prompt is text, and a message of the chat has other parts")
+            raise RowError("template", "a prompt can only contain text, but a message of the chat has other parts")
         return written(chat, self.family, self.opened)
 
 
 def asked_of(spec: TaskSpec, value_of: Callable[[str, tuple[str, ...]], Any]) -> tuple[Route, Prompt | None]:
-    """What is asked for, and how its prompt is made; None for chats. Raises `UsageError`."""
+    """The kind of request and how its prompt is built (None for chats). Raises `UsageError`."""
     if spec.returns != "text":
         return ("embeddings" if spec.returns == "embedding" else "images"), Prompt()
     if spec.completion is False:
@@ -91,15 +91,15 @@ def asked_of(spec: TaskSpec, value_of: Callable[[str, tuple[str, ...]], Any]) ->
     try:
         family = value_of(spec.completion.template, ("completion", "template"))
     except RowError as error:
-        raise UsageError(f"`completion.template` can't be told: {error.message}") from None
+        raise UsageError(f"`completion.template` can't be evaluated: {error.message}") from None
     if family is not None and family not in FAMILIES:
         hint = did_you_mean(str(family), FAMILIES) or f"known: {', '.join(FAMILIES)}"
-        raise UsageError(f"there is no model family `{family}` to write a prompt for; {hint}")
+        raise UsageError(f"`completion.template` has no model family `{family}`; {hint}")
     return "completions", Prompt(family, spec.completion.open if family is not None else None)
 
 
 def written(messages: Sequence[Mapping[str, Any]], family: str | None, opened: str | None) -> str:
-    """The chat as a text that ends inside of the turn of role `opened`; without a family the contents alone."""
+    """The chat as text that ends in an open turn of role `opened`; without a family, only the contents."""
     if family is None:
         return "".join(str(message["content"]) for message in messages)
     turns = FAMILIES[family].turns

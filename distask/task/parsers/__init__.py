@@ -1,6 +1,6 @@
-"""Turn a reply into raw values, one file a parser.
+"""Parse replies into raw values, with one module per parser.
 
-A parser is a function from a reply to raw values; types and bounds are `columns`' business, retries are `run`'s.
+Parsers return raw values only: `column_types` checks types and bounds, and the runner retries.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ PARSERS = {
     "tool_calls": "ToolCallsParser",
     "python": "PythonParser",
 }
-"""The name in a spec, which is the file's here too, to the class in it."""
+"""Parser name (in specs, and of the module) to the class in the module."""
 
 __all__ = ["PARSERS", "Context", "Parser", "parser_class"]
 
 
 def parser_class(name: str) -> type[Parser]:
-    """The parser of a name; its file is imported when a spec names it."""
+    """The parser with this name; its module is imported on first use."""
     found: type[Parser] = getattr(import_module(f"distask.task.parsers.{name}"), PARSERS[name])
     return found

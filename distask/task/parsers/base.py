@@ -1,4 +1,4 @@
-"""What a parser is: a function from a reply to raw values, and its inverse."""
+"""The interface of parsers: parse a reply into raw values, and generate an example reply."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from distask.task.column_types import ColumnType
 
 Scope = Mapping[str, Any]
-"""The names that a template of the row sees."""
+"""The names that a template sees for a row."""
 
 
 class Context(Struct, frozen=True):
-    """What a parser knows of its task."""
+    """The task that a parser belongs to."""
 
     outputs: Mapping[str, Output]
-    """The columns that it may fill."""
+    """The columns that the parser may fill."""
     columns: Mapping[str, ColumnType]
     expression: Callable[[str], Callable[[Scope], Any]]
     folder: Path
     allow_code: bool = False
 
     def only(self, named: str | None) -> str:
-        """The column of a parser that fills one: the named one, or the only one there is."""
+        """The column of a parser that fills one column: the named one, or else the only one."""
         return named if named is not None else next(iter(self.outputs))
 
 
 class Parser(ABC):
-    """Made once for a spec, used for each reply."""
+    """Created once per spec, and used for each reply."""
 
     reasoning_tags: Collection[str] | None = TAGS
-    """The opening tags of the reasoning that the parser skips; None where it reads the complete reply."""
+    """The opening tags of reasoning that the parser skips; None if it reads the complete reply."""
 
     @abstractmethod
     def __init__(self, options: Any, context: Context) -> None:
@@ -54,11 +54,11 @@ class Parser(ABC):
 
     @abstractmethod
     def example(self, rng: random.Random, scope: Scope) -> str:
-        """A reply that `parse` accepts, and whose values fit the columns' types."""
+        """An example reply that `parse` accepts, with values that fit the column types."""
 
 
 def text_of(completion: Completion, tags: Collection[str] | None = TAGS) -> str:
-    """The reply without the reasoning in `tags`; raises `InvalidReply` where the reply is nothing else."""
+    """The reply without the reasoning in `tags`; raises `InvalidReply` if nothing else is left."""
     if tags is None:
         return completion.text or ""
     split = split_reasoning(completion.text or "", tags)
@@ -68,7 +68,7 @@ def text_of(completion: Completion, tags: Collection[str] | None = TAGS) -> str:
 
 
 def tags_beside(*read: str) -> tuple[str, ...]:
-    """The tags that mark reasoning for a parser that reads these tags, markers or patterns itself."""
+    """The reasoning tags to skip, for a parser that itself reads these tags, markers or patterns."""
     known = " ".join(read).lower()
     return (*MODEL_TAGS, *(tag for tag in PROMPTED_TAGS if tag.strip("<>") not in known))
 
@@ -81,22 +81,22 @@ def _no_answer(completion: Completion, split: Split) -> str:
 
 
 def invalid(message: str, progress: Progress = Progress.NOTHING) -> InvalidReply:
-    """A reply that does not parse; `progress` is how much of it did."""
+    """An error for a reply that does not parse; `progress` is how far parsing got."""
     return InvalidReply("invalid", message, progress)
 
 
 def labels(value: Any) -> list[str | int | float]:
-    """The labels that an expression gives for a row; raises `InvalidReply` where they are none."""
+    """Check the labels that an expression gives for a row; raises `InvalidReply`."""
     if not isinstance(value, list | tuple) or not value:
         raise invalid("the row gives no list of labels for `choices`")
     for label in value:
         if isinstance(label, bool) or not isinstance(label, str | int | float) or label == "":
-            raise invalid("a label that the row gives for `choices` is no text")
+            raise invalid("a label that the row gives for `choices` is not text")
     return list(value)
 
 
 def aligned(items: list[Any], to: str, scope: Scope) -> list[Any]:
-    """As many entries as the list column `to` has: null where one is missing, the rest cut."""
+    """Pad the items with nulls, or cut them, to the length of the list column `to`."""
     wanted = scope.get(to)
     count = len(wanted) if isinstance(wanted, list | tuple) else len(items)
     return [*items[:count], *[None] * (count - len(items))]

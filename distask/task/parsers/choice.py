@@ -1,4 +1,4 @@
-"""`choice`: the one label that a reply gives."""
+"""`choice`: the label that a reply gives."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from distask.spec.language.model import ChoiceParser as Options
 
 _MOST_TOLD = 50
-"""Labels that a message lists."""
+"""Maximum labels that a message lists."""
 
 
 class ChoiceParser(Parser):
-    """The label that the reply gives as its verdict (see `verdicts`), or else the only one that it mentions."""
+    """Reads the label that the reply gives as its verdict (see `verdicts`), or else the only label it mentions."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._column = context.only(options.column)

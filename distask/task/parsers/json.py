@@ -1,4 +1,4 @@
-"""`json`: the first JSON value in a reply, out of fences or prose."""
+"""`json`: the first JSON value in a reply, also inside a code fence or prose."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INDEX = re.compile(r"[0-9]{1,9}")
 
 
 class JsonParser(Parser):
-    """An object's keys become columns, or what JSON pointers name; a list fills the only column."""
+    """Turns the keys of an object, or values that JSON pointers name, into columns; a list fills the only column."""
 
     def __init__(self, options: Options, context: Context) -> None:
         pointers = {c: v for c, v in (options.columns or {}).items() if isinstance(v, str) and v.startswith("/")}
@@ -54,7 +54,7 @@ class JsonParser(Parser):
         return {"parsed": value, **columns}
 
     def _named(self, value: dict[str, Any]) -> dict[str, Any]:
-        """The object with the columns' own names, where a key says one in other letters (`User Query`, `userQuery`)."""
+        """Rename keys that match a column except for case and punctuation (`User Query`, `userQuery`)."""
         missing = [c for c, p in self._pointers.items() if p is None and c not in value]
         if not missing:
             return value
@@ -72,7 +72,7 @@ class JsonParser(Parser):
 
 
 def is_whole(text: str) -> bool:
-    """Whether a reply is one JSON value, or one in a fence."""
+    """Whether a reply is a single JSON value, which may be in a code fence."""
     bare = text.strip()
     if bare.startswith("```") and bare.endswith("```"):
         bare = bare.removeprefix("```").removesuffix("```").lstrip("jsonJSON5").strip()
@@ -90,7 +90,7 @@ def _folded(key: str) -> str:
 
 
 def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
-    """The first JSON value of a wanted kind; repaired where nothing has to be made up. Raises `InvalidReply`."""
+    """The first JSON value of a wanted type, repaired if that is unambiguous. Raises `InvalidReply`."""
     search = Search(text)
     try:
         for value, _ in search.values():
@@ -101,7 +101,7 @@ def first_json(text: str, wanted: tuple[type, ...] = (dict, list)) -> Any:
     if search.fault is not None:
         progress = Progress.PART if search.is_json else Progress.NOTHING
         raise invalid(f"the reply's JSON {search.fault}", progress)
-    raise invalid("there is no JSON in the reply")
+    raise invalid("the reply contains no JSON")
 
 
 def _too_deep() -> InvalidReply:
@@ -109,7 +109,7 @@ def _too_deep() -> InvalidReply:
 
 
 def pointed(value: Any, pointer: str) -> Any:
-    """What a JSON pointer (RFC 6901) names; None where there is nothing."""
+    """The value at a JSON pointer (RFC 6901); None if there is none."""
     for step in pointer[1:].split("/"):
         key = step.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""`list`: numbered, bulleted or one-a-line items become a list."""
+"""`list`: numbered or bulleted items, or one item per line, become a list."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MARK = re.compile(rf"{_NUMBERED.pattern}|{_BULLET.pattern}")
 
 
 class ListParser(Parser):
-    """Where a line is numbered (or has a bullet), such lines are the items, and those that follow one belong to it."""
+    """Splits text into items at numbered lines, or else at bullets, or else at every line."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._column = context.only(options.column)
@@ -48,7 +48,7 @@ class ListParser(Parser):
     def _limit(self, scope: Scope) -> int | None:
         most = self._most(scope)
         if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-            raise invalid(f"`max_items` is {most}, which is no number of items")
+            raise invalid(f"`max_items` is {most}, which is not a positive whole number")
         return most
 
     def _items(self, text: str) -> list[Any]:
@@ -64,7 +64,7 @@ class ListParser(Parser):
         return [one_a_line(part) if self._lines else items(part) for part in parts]
 
     def _without_skipped(self, skip: Pattern, text: str) -> str:
-        """The lines that are not skipped; raises `InvalidReply` where all of them together take too long."""
+        """Remove skipped lines; raises `InvalidReply` if matching takes too long in total."""
         kept, end = [], thread_time() + TIMEOUT
         too_long = InvalidReply("parse_timeout", "the pattern `skip` took too long on this reply")
         for line in text.splitlines():
@@ -79,7 +79,7 @@ class ListParser(Parser):
         return "\n".join(kept)
 
     def _split_line(self, line: str) -> list[str]:
-        """The parts of a line: each match that does not continue a word begins one."""
+        """Split a line at each match that is not inside a word."""
         assert self._split is not None
         try:
             places = [found.start() for found in self._split.find_all(line)]
@@ -101,7 +101,7 @@ class ListParser(Parser):
 
 
 def one_a_line(text: str) -> list[str]:
-    """Each line that says something, without a number or a bullet before it."""
+    """Each line that is not blank, without its number or bullet."""
     lines = (line[match.end() :] if (match := _MARK.match(line)) else line for line in text.splitlines())
     return [line.strip() for line in lines if line.strip()]
 
@@ -117,7 +117,7 @@ def _parted(text: str, separator: str) -> list[str]:
 
 
 def items(text: str) -> list[str]:
-    """The items of a list as models write them."""
+    """The items of a list in any format that models use."""
     lines = text.splitlines()
     for mark in (_NUMBERED, _BULLET):
         if any(mark.match(line) for line in lines):

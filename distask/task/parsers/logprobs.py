@@ -1,7 +1,7 @@
-"""`logprobs`: how likely each of some answers was, from the token at which the model gave one of them.
+"""`logprobs`: the probability of each possible answer, at the token where the model answered.
 
-A judge that says 4 may have been nearly as ready to say 5; the expected value tells more than the number that was
-drawn (G-Eval, arXiv:2303.16634).
+A judge that answers 4 may have given 5 almost the same probability, so the expected value carries more information than
+the sampled number (G-Eval, arXiv:2303.16634).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from distask.spec.language.model import LogprobsParser as Options
 
 _AROUND = " \t\n\r.\"'`*_()[]{}:,;!?#ĠĊ▁"
-"""What may stand around an answer in its token, the marks of some tokenizers among it."""
+"""Characters that may surround an answer in its token, including the space markers of some tokenizers."""
 _DIGITS = 6
 _NUMBER_BEFORE = re.compile(r"\d[.,]?\Z|[/-]\s*\Z")
-"""What precedes an answer that is a part of another number: the 5 of `3.5`, `4-5` and `4/5`."""
+"""Precedes a digit that is part of another number or range: the 5 in `3.5`, `4-5` and `4/5`."""
 _MOST_BEFORE = 10
 _MOST_AFTER = 1_000
-"""Characters around an answer that are looked at."""
+"""Maximum characters before and after an answer that are examined."""
 _MOST_TOLD = 30
-"""Characters of a reply in a message."""
+"""Maximum characters of a reply in a message."""
 
 
 class LogprobsParser(Parser):
-    """The first or last token that is one of the choices; their probabilities are shares of what the choices have."""
+    """Finds the first or last token that is a choice; the probabilities of the choices are scaled to sum to 1."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._probabilities = options.probabilities
@@ -73,7 +73,7 @@ class LogprobsParser(Parser):
         return _valued(choices)
 
     def _found(self, tokens: list[tuple[str, dict[str, float]]], choices: Mapping[str, Any]) -> dict[str, float]:
-        """The probability of each choice at the token that gives the answer."""
+        """The probability of each choice at the answer token."""
         folded = {_folded(choice): choice for choice in choices}
         begin = 0
         text = "".join(token for token, _ in tokens)
@@ -108,13 +108,13 @@ class LogprobsParser(Parser):
 
 
 def _scale(choices: Mapping[str, Any]) -> float | None:
-    """The greatest of the answers; None where one of them is not a number."""
+    """The greatest choice; None if any choice is not a number."""
     numbers = [number for number in map(_number, choices) if number is not None]
     return max(numbers) if len(numbers) == len(choices) else None
 
 
 def _answer(completion: Completion, tokens: list[tuple[str, dict[str, float]]]) -> list[tuple[str, dict[str, float]]]:
-    """The tokens behind the model's reasoning; raises `InvalidReply` where there are none."""
+    """The tokens after the model's reasoning; raises `InvalidReply` if there are none."""
     text, answer = completion.text or "", text_of(completion)
     before = len(text) - len(answer)
     if not before or not text.endswith(answer) or text != "".join(token for token, _ in tokens):
@@ -132,7 +132,7 @@ def _folded(text: str) -> str:
 
 
 def _valued(choices: Any) -> dict[str, Any]:
-    """Choice to what it is worth: its own number, or what a mapping says; None where it is worth none."""
+    """Choice to its value: the value in a mapping, or the choice as a number; None if it is not a number."""
     if isinstance(choices, dict):
         return {str(choice): value for choice, value in choices.items()}
     return {str(choice): _number(choice) for choice in choices}
@@ -146,16 +146,16 @@ def _number(choice: Any) -> float | None:
 
 
 def _expected(likely: Mapping[str, float], choices: Mapping[str, Any], total: float) -> Any:
-    """The mean of what the choices are worth; the likeliest choice where they are no numbers."""
+    """The expected value of the choices; the most likely choice if their values are not all numbers."""
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in choices.values()):
         return max(likely, key=lambda choice: likely[choice])
     return round(sum(likely[choice] * value for choice, value in choices.items()) / total, _DIGITS)
 
 
 def _tokens(logprobs: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Each token of the reply with the probabilities of those that could have stood there.
+    """Each token of the reply with the probabilities of its alternatives.
 
-    Chats and raw completions say it in two ways.
+    Chats and raw completions use different formats.
     """
     content = logprobs.get("content")
     if isinstance(content, list):

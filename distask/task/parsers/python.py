@@ -1,4 +1,4 @@
-"""`python`: a function of the user's own; it runs only where that was allowed."""
+"""`python`: a user-defined function, which runs only with permission."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class PythonParser(Parser):
-    """Calls `module:function(reply, row)`, the module beside the spec or installed."""
+    """Calls `module:function(reply, row)`, from a module next to the spec or an installed one."""
 
-    reasoning_tags = tuple(MODEL_TAGS)  # what a prompt asks for is the function's business
+    reasoning_tags = tuple(MODEL_TAGS)  # the function handles tags that the prompt asks for
 
     def __init__(self, options: Options, context: Context) -> None:
         self._name = options.function
@@ -30,7 +30,7 @@ class PythonParser(Parser):
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
         if self._function is None:
-            raise UsageError(f"the parser runs code, {self._name}; read it, and allow it with --allow-code")
+            raise UsageError(f"the parser runs code, {self._name}: review it, then allow it with --allow-code")
         try:
             made = self._function(text_of(completion, self.reasoning_tags), dict(scope["row"]))
         except InvalidReply:

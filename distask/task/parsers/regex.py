@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from distask.spec.language.model import RegexParser as Options
 
 POSITION = "position"
-"""A group of this name, with `align_to`, says which entry (from 1) a match is."""
+"""With `align_to`, the group with this name gives the entry (from 1) of a match."""
 
 
 class RegexParser(Parser):
-    """The first, the last or all matches; a group that took no part is null."""
+    """Reads the first, the last or all matches; a group that did not match is null."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._pattern = compile_pattern(options.pattern, options.flags)
@@ -60,7 +60,7 @@ class RegexParser(Parser):
         return columns
 
     def _values(self, scope: Scope) -> Callable[[str, str | None], Any]:
-        """What turns a group's text into a value: a score where it is one, or else the text, for its type to refuse."""
+        """A function from a group's text to its value: a score, or else the text, for its type to reject."""
         greatest = {c: limit(scope) if callable(limit) else limit for c, limit in self._scale.items()}
         for column, limit in greatest.items():
             if isinstance(limit, bool) or not isinstance(limit, int | float):

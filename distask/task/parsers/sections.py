@@ -1,4 +1,4 @@
-"""`sections`: the text after each of some markers becomes a column."""
+"""`sections`: the text after each marker becomes a column."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SectionsParser(Parser):
-    """Markers may stand in any order; one at a line's beginning counts before one inside of a line."""
+    """Finds markers in any order; a marker at the start of a line takes precedence over one inside a line."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._markers = {c: m for c, m in options.markers.items() if c in context.outputs}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TagsParser(Parser):
-    """Blocks are found by searching for their ends, so a reply that loops costs no more than its length."""
+    """Finds blocks by searching for their closing tags, in linear time even for a reply that loops."""
 
     def __init__(self, options: Options, context: Context) -> None:
         tags = options.tags
@@ -51,9 +51,9 @@ class TagsParser(Parser):
 
 
 def blocks(text: str, lowered: str, tag: str) -> list[str]:
-    """What stands between each `<tag …>` and the next `</tag>`, without the white space around it."""
+    """The text between each `<tag …>` and the next `</tag>`, stripped of surrounding white space."""
     found, at, close = [], 0, f"</{tag}>"
-    if len(lowered) != len(text):  # some letters change their length
+    if len(lowered) != len(text):  # lowercasing can change the length of a text
         lowered = text
     while (start := lowered.find(f"<{tag}", at)) >= 0:
         after = start + len(tag) + 1

@@ -1,4 +1,4 @@
-"""`text`: the whole reply."""
+"""`text`: the complete reply."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TextParser(Parser):
-    """The reply as it is, with its white space unless `strip` is set, and its reasoning unless that is dropped."""
+    """Returns the reply, with its white space unless `strip` is set, and its reasoning unless that is dropped."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._strip = options.strip

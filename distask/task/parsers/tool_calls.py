@@ -1,4 +1,4 @@
-"""`tool_calls`: the calls of tools that a reply makes."""
+"""`tool_calls`: the tool calls in a reply."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ToolCallsParser(Parser):
-    """`[{name, arguments}]`, the arguments read as JSON; a text that holds such a list will do."""
+    """Returns `[{name, arguments}]` with parsed arguments; text that contains such a list works too."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._column = context.only(options.column)

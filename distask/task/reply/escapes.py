@@ -1,15 +1,16 @@
 r"""Find the backslashes in JSON strings that a model forgot to escape: LaTeX, Windows paths, regular expressions.
 
-JSON reads `"\frac"` as a form feed and `rac`, and refuses `"\alpha"`. A backslash is restored only where the string
+JSON reads `"\frac"` as a form feed and `rac`, and rejects `"\alpha"`. A backslash is restored only where the string
 can't mean anything else:
 
-- An escape that JSON does not have (`\alpha`, `\(`, `\%`, `\d`) is a backslash.
-- `\b` or `\f` before a letter is a backslash: a backspace or a form feed is never meant there.
+- An escape that JSON does not define (`\alpha`, `\(`, `\%`, `\d`) is a backslash.
+- `\b` or `\f` before a letter is a backslash: a backspace or a form feed is never intended there.
 - `\n`, `\r` or `\t` is a backslash where it begins a LaTeX command. A command such as `\nabla` or `\theta` always
-  counts, because `abla` is no word. A command such as `\nu` or `\to` counts inside of math, in `\nu_1` or `\text{`,
-  where it is the complete string, and next to other LaTeX in a string without math delimiters. A tab does not follow a
-  space, so `x \to y` counts too.
-- In a Windows path with an escape of the first two kinds, `\n`, `\r` or `\t` before a small letter begins a folder.
+  counts, because `abla` is not a word. A command such as `\nu` or `\to` counts inside math, in `\nu_1` or `\text{`,
+  as the complete string, and next to other LaTeX in a string without math delimiters. A tab does not follow a space, so
+  `x \to y` counts too.
+- In a Windows path with an escape of the first two kinds, `\n`, `\r` or `\t` before a lowercase letter begins a
+  folder name.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ _CERTAIN = frozenset(
     triangleq triangleright twoheadleftarrow twoheadrightarrow
     """.split()  # noqa: SIM905 - words are easier to read than a list of strings
 )
-"""Commands that are no word, abbreviation or variable without their first letter."""
+"""Commands that, without their first letter, are not a word, abbreviation or variable."""
 _POSSIBLE = frozenset(
     """
     ncong ne neg ni nless nmid not nparallel nrightarrow nsim nu num tag tan tau text tiny to top tt
     """.split()  # noqa: SIM905
 )
-"""Commands that are one without it: after a line break, `\\nu` may be the variable `u`."""
+"""Commands that may be one: `\\nu` may be a line break and the variable `u`."""
 _FOLLOWED_BY = {
     "nu": re.compile(r"[_^]"),
     "tau": re.compile(r"[_^]|\s*[=+<>]"),
     **dict.fromkeys(("num", "tag", "text"), re.compile(r"\{")),
 }
-"""What such a command has after it that other text does not."""
+"""What follows these commands, but not other text."""
 _SUSPECT = re.compile(rf"\\(?:[bf][A-Za-z]|(?:{'|'.join(sorted(_CERTAIN | _POSSIBLE))})(?![A-Za-z]))")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _TOKEN = re.compile(
@@ -68,27 +69,27 @@ _CLOSED_BY = {"(": ")", "[": "]", "$": "$", "$$": "$$"}
 
 
 def are_suspect(text: str, start: int, end: int) -> bool:
-    """Whether JSON that parses may have escapes between two places that were meant as backslashes."""
+    """Whether valid JSON may contain, between two positions, escapes that were meant as backslashes."""
     return _SUSPECT.search(text, start, end) is not None
 
 
 def restored(text: str) -> str:
-    """JSON with the unescaped backslashes of its strings escaped."""
+    """Escape the unescaped backslashes in the strings of JSON."""
     return _STRING.sub(lambda found: restored_string(found[0]), text) if "\\" in text else text
 
 
 def restored_string(string: str) -> str:
-    """A JSON string as it is written, with its unescaped backslashes escaped."""
+    """Escape the unescaped backslashes in one JSON string literal."""
     return _String(string).restored() if "\\" in string else string
 
 
 def without_escapes(text: str) -> str:
-    """JSON of the same length with letters in place of its escapes, for finding what else is wrong with it."""
+    """Replace escapes in JSON with letters, keeping its length, to find other errors."""
     return _ANY.sub("xx", text)
 
 
 class _String:
-    """The escapes of one JSON string, and what they say about how its author wrote backslashes."""
+    """The escapes of one JSON string, and what they reveal about how its backslashes are written."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -107,7 +108,7 @@ class _String:
             if token.lastgroup != "dollar" and self._is_backslash(token, in_math=in_math):
                 parts += [self._text[at : token.start()], _BACKSLASH]
                 at = token.start() + 1
-                if token["known"] == "\\":  # the second one is doubled too
+                if token["known"] == "\\":  # double the second one too
                     parts.append(_BACKSLASH)
                     at += 1
         return "".join([*parts, self._text[at:]])
@@ -134,7 +135,7 @@ class _String:
         return self._latex if in_math is None else in_math
 
     def _is_clear(self, token: re.Match[str]) -> bool:
-        """Whether an escape is a command, whatever else is in the string."""
+        """Whether an escape is a command, regardless of the rest of the string."""
         if token["word"] not in _POSSIBLE or self._escaped:
             return token["word"] in _CERTAIN
         followed_by = _FOLLOWED_BY.get(token["word"])
@@ -144,7 +145,7 @@ class _String:
         return is_alone or (token["word"][0] == "t" and self._text[token.start() - 1].isspace())
 
     def _in_path(self, token: re.Match[str]) -> bool:
-        """Whether a line break or a tab begins a folder's name."""
+        """Whether a line break or tab escape begins a folder name."""
         at = token.start()
         index = bisect(self._paths, (at, at)) - 1
         if index < 0 or at >= self._paths[index][1] or not self._text[at + 2 : at + 3].islower():
@@ -156,7 +157,7 @@ class _String:
         return token["known"] == "\\" and _COMMAND.match(self._text, token.end()) is not None
 
     def _math(self) -> Iterator[bool | None]:
-        """For each escape, whether it is inside of math; None where the string has no math delimiters."""
+        """For each escape, whether it is inside math; None if the string has no math delimiters."""
         dollars = sum(token.lastgroup == "dollar" for token in self._tokens)
         if dollars < 2 and not any(token["unknown"] in ("(", "[") for token in self._tokens):
             yield from [None] * len(self._tokens)
@@ -174,6 +175,6 @@ class _String:
 
 
 def _holding(paths: Iterator[re.Match[str]], places: list[int]) -> list[tuple[int, int]]:
-    """The spans of the matches that hold one of some places, which are in order."""
+    """The spans of the matches that contain any of the sorted positions."""
     spans = (found.span() for found in paths)
     return [(start, end) for start, end in spans if bisect(places, end - 1) > bisect(places, start)]

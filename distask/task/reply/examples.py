@@ -1,4 +1,4 @@
-"""Make values that fit a column, for replies that a task's own parser accepts."""
+"""Generate values that fit a column, for example replies that the task's parser accepts."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 from distask.task.templates.limits import METER, LimitError, fits
 
 _LARGEST = 1_000
-"""Parts of a value that jsf is asked for: nothing else bounds it."""
+"""Maximum size in a schema passed to jsf, which has no limit of its own."""
 _REPEATED = re.compile(r"\{\d{3}|\}\)*\{")
-"""A pattern that repeats something hundreds of times, or what is repeated already."""
+"""A pattern that repeats something hundreds of times, or nests repetitions."""
 
-_WORDS = (  # plain words, none of which is a label or a marker of a task
+_WORDS = (  # plain words that are not a label or marker of any task
     *("amber", "basil", "cedar", "delta", "ember", "fable", "grove", "harbor", "island", "juniper", "kernel"),
     *("lantern", "meadow", "nectar", "orchard", "pebble", "quartz", "river", "saffron", "timber", "willow"),
 )
 
 
 def sentence(rng: random.Random) -> str:
-    """Some plain words."""
+    """A sentence of random plain words."""
     words = [rng.choice(_WORDS) for _ in range(rng.randint(4, 12))]
     return " ".join(words).capitalize() + "."
 
 
 def instance(schema: dict[str, Any], rng: random.Random) -> Any:
-    """A value that a JSON Schema accepts; the simple types are made here, the rest by jsf."""
+    """A value that a JSON Schema accepts; simple types are generated here, the rest by jsf."""
     METER.step()
     if "const" in schema:
         return schema["const"]
@@ -67,7 +67,7 @@ def instance(schema: dict[str, Any], rng: random.Random) -> Any:
 
 
 def matching(pattern: str, rng: random.Random) -> str:
-    """A text that a pattern matches."""
+    """A text that matches a pattern."""
     return str(_writer()(rng).xeger(pattern))
 
 
@@ -76,7 +76,7 @@ def _writer() -> Any:
     import rstr
 
     class Writer(rstr.Rstr):
-        """Writes as rstr does, within the time that there is for a reply."""
+        """Generates text like rstr, within the time limit for a reply."""
 
         def _handle_state(self, state: Any) -> Any:
             METER.step()
@@ -107,7 +107,7 @@ def _by_jsf(schema: dict[str, Any], rng: random.Random) -> Any:
     from jsf import JSF
 
     if _is_large(schema):
-        raise LimitError("no value that large is made up")
+        raise LimitError("the schema requires too large a value")
     state = random.getstate()
     try:
         random.seed(rng.random())
@@ -117,7 +117,7 @@ def _by_jsf(schema: dict[str, Any], rng: random.Random) -> Any:
 
 
 def _is_large(schema: Any) -> bool:
-    """Whether a schema asks for values of thousands of parts, or for a pattern, which jsf would write in any length."""
+    """Whether a schema requires huge values, or a pattern for which jsf could generate text of any length."""
     if isinstance(schema, list):
         return any(map(_is_large, schema))
     if not isinstance(schema, dict):
@@ -132,5 +132,5 @@ def _is_large(schema: Any) -> bool:
 
 
 def written(value: Any) -> str:
-    """A value as it stands in a reply."""
+    """A value as it is written in a reply."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

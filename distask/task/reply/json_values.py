@@ -1,4 +1,4 @@
-"""Make a value one that every format can hold: JSON's own, of bounded depth, its texts whole characters."""
+"""Convert values to plain JSON of bounded depth, with valid Unicode text, which every output format can hold."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from distask.llm.responses import whole
 from distask.task.templates.filters import PLAIN, text_of
 
 MAX_DEPTH = 100
-"""Levels of a value; what is deeper the libraries down the line refuse, or crash on."""
+"""Maximum levels of a value; other libraries reject deeper values or crash on them."""
 MAX_DIGITS = 4_300
-"""Digits of a whole number that Python writes."""
+"""Maximum digits of a whole number that Python prints."""
 _LARGEST = 10**MAX_DIGITS
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """The value; half characters replaced, tuples and views made lists. Raises `ValueError` for what is no JSON."""
+    """Replace lone surrogates and turn tuples and views into lists. Raises `ValueError` for values JSON can't hold."""
     if isinstance(value, str):
         return value if value.isascii() else whole(value)
     if value is None or isinstance(value, bool):
@@ -30,22 +30,22 @@ def plain(value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{value} is no number that JSON has")
+            raise ValueError(f"{value} is not a number in JSON")
         return value
     if isinstance(value, PLAIN):
         return text_of(value)
     if isinstance(value, Undefined):
-        raise ValueError(str(value._undefined_message))  # noqa: SLF001, TRY004 - its words, without the error that it raises
+        raise ValueError(str(value._undefined_message))  # noqa: SLF001, TRY004 - its message, without its exception type
     if depth == MAX_DEPTH:
         raise ValueError(f"the value is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
         return {_key(key): plain(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview | set | frozenset):
         return [plain(inner, depth + 1) for inner in value]
-    raise ValueError(f"a value of type {type(value).__name__} is no JSON")
+    raise ValueError(f"a value of type {type(value).__name__} can't be stored as JSON")
 
 
 def _key(key: Any) -> str:
     if not isinstance(key, str):
-        raise ValueError(f"the key {text_of(key)[:60]} is no text")  # noqa: TRY004 - a value that is wrong
+        raise ValueError(f"the key {text_of(key)[:60]} is not text")  # noqa: TRY004 - the value is wrong
     return whole(key)

@@ -1,9 +1,8 @@
-"""Read JSON as models write it: what can mean only one thing is repaired, and nothing is made up.
+"""Parse JSON as models write it, and repair only unambiguous errors.
 
-Repaired are single and curly quotes, Python's `True`, `False` and `None`, keys without quotes, commas before a closing
-bracket, comments, line ends inside of a string, and backslashes that are not escaped (see `escapes`). What is cut, or
-lacks a value or a comma, is not JSON. Each search costs no more than the length of its text, whatever a model looped
-into.
+Repairs cover single and curly quotes, Python's `True`, `False` and `None`, unquoted keys, trailing commas, comments,
+line breaks inside strings, and unescaped backslashes (see `escapes`). JSON that is cut off, or lacks a value or comma,
+is not repaired. Each search takes linear time, even if the model repeats itself endlessly.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_DEPTH = 100
-"""Levels of a value; what is deeper no library down the line reads."""
+"""Maximum levels of a value; other libraries can't read deeper ones."""
 MAX_MENDED = 200_000
-"""Characters of a value that is mended, and a tenth of those that are looked at for it in one reply."""
+"""Maximum characters of a value to repair; repairs in one reply may scan ten times as many."""
 START = 1_000
-"""What a look at one bracket costs beside the characters that are read."""
+"""Cost of trying one bracket, in addition to the characters read."""
 END = 100
-"""What a value costs that was read, and was not the one that was looked for."""
+"""Cost of a value that was parsed, in addition to its characters."""
 LEAST = 1_000_000
-"""What all looks may cost in a short reply; in a long one it is twice the length more."""
+"""Cost limit of a search; twice the length of the reply is added."""
 _WINDOW = 100_000
-"""Characters after which those before are let go: the words of json's errors count the lines before them."""
+"""Distance after which the text before is dropped: building errors in `json` counts all lines before them."""
 
 _START = re.compile(r"[{\[]")
 _MENDABLE = re.compile(r"""\{\s*+(?:["'“}]|[A-Za-z_$][\w$]*+\s*+:|//|/\*)|\[\s*+(?:["'“{\[\]]|[-\dTFNtfn]|//|/\*)""")
@@ -55,7 +54,7 @@ class TooDeepError(ValueError):
 
 
 def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not valid JSON")
 
 
 def _finite(digits: str) -> float:
@@ -72,8 +71,8 @@ class Search:
     """The JSON values of a text, in order.
 
     Attributes:
-        fault: what is wrong with the first thing that looks like JSON and is not; None where there is no such thing.
-        is_json: whether that thing is JSON for certain, and not another use of brackets.
+        fault: the error in the first text that looks like JSON but is invalid; None if there is none.
+        is_json: whether that text is certainly meant as JSON, and not another use of brackets.
     """
 
     def __init__(self, text: str) -> None:
@@ -85,7 +84,7 @@ class Search:
         self.is_json = False
 
     def values(self) -> Iterator[tuple[Any, int]]:
-        """Each value from each bracket, with where it ends; those inside of another too. Raises `TooDeepError`."""
+        """The value at each opening bracket, nested ones too, with its end. Raises `TooDeepError`."""
         text, base = self._text, 0
         for found in _START.finditer(self._text):
             start = found.start()
@@ -98,7 +97,7 @@ class Search:
                 return
 
     def value_at(self, start: int) -> tuple[Any, int] | None:
-        """The value that begins at a bracket, and where it ends."""
+        """The value that begins at a bracket, and its end."""
         return self._read(self._text, start, self._end)
 
     def _read(self, text: str, start: int, last: int) -> tuple[Any, int] | None:
@@ -115,7 +114,7 @@ class Search:
                     self.is_json = _CERTAIN.match(text, start) is not None
                 return None
             value, end = mended
-        except ValueError as error:  # a number that none is, or one of thousands of digits
+        except ValueError as error:  # NaN, infinity, or a number with thousands of digits
             self._left -= START
             reason = "it has a number of thousands of digits" if "digits" in str(error) else str(error)
             self.fault = self.fault or f"is broken: {reason}"
@@ -143,7 +142,7 @@ class Search:
 
 
 def loads(text: str) -> Any:
-    """The value of a text that is JSON and nothing else, but for line ends and backslashes. Raises `ValueError`."""
+    """Parse text that is only JSON; line breaks and backslashes may be unescaped. Raises `ValueError`."""
     try:
         value = _DECODER.decode(restored(text))
     except RecursionError:
@@ -154,7 +153,7 @@ def loads(text: str) -> Any:
 
 
 def _first_error(error: json.JSONDecodeError, text: str) -> json.JSONDecodeError:
-    """What is wrong with a text from its bracket on, apart from escapes that JSON does not have."""
+    """The first error in text that starts with a bracket, apart from invalid escapes."""
     try:
         _DECODER.raw_decode(without_escapes(text))
     except json.JSONDecodeError as other:
@@ -171,7 +170,7 @@ def _told(error: json.JSONDecodeError, last: int) -> str:
 
 
 def _written(text: str, start: int) -> tuple[str, int, bool]:
-    """What stands from a bracket to its end, in strict JSON; where the reading ended; whether the bracket is closed."""
+    """The text from a bracket to its closing one, as strict JSON; where reading ended; whether it is closed."""
     parts: list[str] = []
     opened: list[str] = []
     at, limit = start, min(len(text), start + MAX_MENDED)
@@ -204,12 +203,12 @@ def _written(text: str, start: int) -> tuple[str, int, bool]:
 
 
 def _quoted(text: str) -> str:
-    """What stood in other quotes, in double ones."""
+    """Put text from other quotes into double quotes."""
     return '"' + _ESCAPED.sub(lambda found: "'" if found[1] == "'" else found[0] if found[1] else '\\"', text) + '"'
 
 
 def _depth(value: Any) -> int:
-    """Levels of lists and mappings in each other."""
+    """The number of nested levels of lists and mappings."""
     depth, level = 0, [value]
     while level := [v for v in level if isinstance(v, dict | list)]:
         depth += 1

@@ -1,4 +1,4 @@
-"""Read a reply with one parser: its raw values, what is computed from them, and their types."""
+"""Read a reply with one parser: parse raw values, compute further columns, and check types."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 MAX_MESSAGES = 5
-"""Entries of aligned lists that one error lists."""
+"""Maximum entries of aligned lists that one error lists."""
 
 
 class RowScope(Mapping[str, Any]):
-    """The names of a row, made when the first of them is read: most replies are read without any."""
+    """The names of a row, built on first access, since most replies need none."""
 
     __slots__ = ("_make", "_names")
 
@@ -33,7 +33,7 @@ class RowScope(Mapping[str, Any]):
         self._names: dict[str, Any] | None = None
 
     def names(self) -> dict[str, Any]:
-        """All of them."""
+        """All names."""
         if self._names is None:
             self._names = self._make()
         return self._names
@@ -49,13 +49,13 @@ class RowScope(Mapping[str, Any]):
 
 
 class Reader:
-    """A parser of the spec with the columns that are computed after it.
+    """A parser of the spec, with the columns that are computed from its values.
 
     Args:
-        name: the parser's name, for messages.
-        parser: gives the raw values.
-        computed: column to an expression over the row, what was parsed, and the columns computed before it.
-        columns: the types of the columns that it must give.
+        name: the name of the parser, for messages.
+        parser: parses the raw values.
+        computed: column to an expression over the row, the parsed values, and the columns computed before it.
+        columns: the types of the required columns.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Reader:
         self._columns = tuple(columns.items())
 
     def read(self, completion: Completion, scope: RowScope) -> tuple[dict[str, Any], InvalidReply | None]:
-        """The columns, of the right types, and why entries of aligned lists are null; raises `InvalidReply`."""
+        """The typed columns, and the error for null entries of aligned lists, if any; raises `InvalidReply`."""
         try:
             values = self.parser.parse(completion, scope)
         except InvalidReply:
             raise
-        except RowError as error:  # an expression of the parser's, for its choices
+        except RowError as error:  # from an expression in the parser's options
             raise InvalidReply("invalid", error.message) from None
         except LimitError as error:
             raise InvalidReply("parse_timeout", f"the reply can't be read: {error}", Progress.PART) from None
@@ -91,7 +91,7 @@ class Reader:
         return made, partial
 
     def names(self, completion: Completion, scope: RowScope) -> dict[str, Any]:
-        """The names of a row and of its reply; `reply` is what the parser read, so without reasoning that it skips."""
+        """The names of a row and its reply; `reply` excludes reasoning that the parser skips."""
         reply = completion.text
         if reply is not None and self.parser.reasoning_tags is not None:
             reply = split_reasoning(reply, self.parser.reasoning_tags).answer
@@ -115,7 +115,7 @@ class Reader:
 
 
 def _listed(messages: list[str]) -> str:
-    """The first messages of several, and how many more there are."""
+    """The first messages, and how many more there are."""
     more = f"; and {len(messages) - MAX_MESSAGES} more" if len(messages) > MAX_MESSAGES else ""
     return "; ".join(messages[:MAX_MESSAGES]) + more
 
@@ -128,14 +128,14 @@ def _plain(name: str, value: Any) -> Any:
 
 
 class Check:
-    """An expression over a row and its new columns that must hold."""
+    """An expression over a row and its new columns that must be true."""
 
     def __init__(self, source: str, expression: Expression) -> None:
         self._source = " ".join(source.split())
         self._holds = expression
 
     def __call__(self, scope: Mapping[str, Any]) -> None:
-        """Raise `InvalidReply` where it does not hold."""
+        """Raise `InvalidReply` if the check fails."""
         try:
             holds = self._holds(scope)
         except RowError as error:

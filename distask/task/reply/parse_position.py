@@ -1,4 +1,4 @@
-"""Find where in a reply it stopped fitting: for people, who then see at a glance what the model did else."""
+"""Locate the place in a reply where parsing failed, to show it to the user."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from distask.spec.language.model import Parser
 
 MOST_PREFIXES = 400
-"""Beginnings of a pattern that are tried."""
+"""Maximum prefixes of a pattern to try."""
 LEAST_MATCH = 2
-"""Characters that say that the model began what the pattern looks for."""
+"""Minimum characters that a prefix must match to count."""
 _NAMED = re.compile(r"^[\w-]+(?:\[(?P<index>\d+)\])?: (?P<value>.{1,200}?) is ", re.DOTALL)
-"""How a column's type says what it refuses: `ratings[0]: 9 is more than 5`."""
+"""Matches the messages of column types, such as `ratings[0]: 9 is more than 5`."""
 
 
 class Misfit(Struct, frozen=True):
     """A place in a reply."""
 
     at: int
-    """Characters before it."""
+    """The offset in the reply."""
     length: int
     wanted: str | None = None
-    """What should have stood there."""
+    """What was expected there."""
 
 
 def misfit(parsers: Sequence[Parser], reply: str, message: str) -> Misfit | None:
-    """Where a reply that was refused with this message stopped fitting the first parser; None where nothing says."""
+    """The place where a reply, rejected with this message, fails the first parser; None if unknown."""
     if (found := _value(reply, message)) is not None:
         return found
     options = parsers[0] if parsers else None
@@ -53,7 +53,7 @@ def misfit(parsers: Sequence[Parser], reply: str, message: str) -> Misfit | None
 
 
 def _value(reply: str, message: str) -> Misfit | None:
-    """The value that a column's type refuses."""
+    """The place of a value that its column type rejects."""
     named = _NAMED.match(message)
     if named is None:
         return None
@@ -89,13 +89,13 @@ def _missing(reply: str, tag: str | None, marker: str | None) -> Misfit:
 
 
 def _pattern(reply: str, options: RegexParser) -> Misfit | None:
-    """The longest beginning of the pattern that still matches, and what comes after it in the pattern."""
+    """The end of the longest prefix of the pattern that matches, and the rest of the pattern."""
     for end in _ends(options.pattern):
         try:
             found = compile_pattern(options.pattern[:end], options.flags).find(reply)
-        except ValueError:  # cut in the middle of something
+        except ValueError:  # the cut makes it invalid
             continue
-        except PatternTimeout:  # the shorter ones would mostly take as long
+        except PatternTimeout:  # shorter prefixes would be about as slow
             return None
         if found is not None and len(found.group(0) or "") >= LEAST_MATCH:
             return Misfit(found.end(), 1, f"here: {options.pattern[end:]}")
@@ -103,7 +103,7 @@ def _pattern(reply: str, options: RegexParser) -> Misfit | None:
 
 
 def _ends(pattern: str) -> Iterator[int]:
-    """Where a pattern may be cut, the longest first: never between an escape's two characters or before a repeat."""
+    """Where a pattern may be cut, longest prefix first: not inside an escape or before a quantifier."""
     tried = 0
     for end in range(len(pattern) - 1, 0, -1):
         before = len(pattern[:end]) - len(pattern[:end].rstrip("\\"))

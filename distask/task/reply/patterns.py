@@ -1,4 +1,4 @@
-"""Write a text that a pattern matches, with given values in its named groups."""
+"""Generate text that matches a pattern, with given values in its named groups."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LINE = "\0"
-"""Stands where `^` asks for the beginning of a line."""
+"""Marks where `^` requires the beginning of a line."""
 
-_parser: Any = getattr(re, "_parser")  # noqa: B009 - the standard library's own, as rstr uses it
+_parser: Any = getattr(re, "_parser")  # noqa: B009 - private, but rstr uses it too
 _compiler: Any = getattr(re, "_constants")  # noqa: B009
 
 
 def example_of(pattern: str, flags: str, values: dict[str, str], rng: random.Random) -> str:
-    """A text that matches; a group whose value does not fit its own pattern gets a made one."""
+    """A text that matches the pattern, with the values in its groups."""
     number = sum({"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}[f] for f in set(flags))
     try:
         tree = _parser.parse(pattern, number)
@@ -34,7 +34,7 @@ def example_of(pattern: str, flags: str, values: dict[str, str], rng: random.Ran
 
 
 class _Writer(rstr.Rstr):
-    """Walks the parsed pattern as rstr does, but for the groups that have values."""
+    """Walks the parsed pattern like rstr, but fills in the values of groups."""
 
     def __init__(self, rng: random.Random, names: dict[int, str], values: dict[str, str]) -> None:
         super().__init__(rng)
@@ -74,7 +74,7 @@ class _Writer(rstr.Rstr):
         return ""
 
     def _holds(self, tree: Any) -> bool:
-        """Whether a group with a value stands somewhere in the tree."""
+        """Whether the tree contains a group with a value."""
         for operation, argument in tree:
             if operation is _compiler.SUBPATTERN and self._names.get(argument[0]) in self._values:
                 return True
@@ -91,7 +91,7 @@ class _Writer(rstr.Rstr):
 
 
 def _inner(operation: Any, argument: Any) -> list[Any]:
-    """The trees inside of an item."""
+    """The subtrees of an item."""
     if operation is _compiler.SUBPATTERN:
         return [argument[3]]
     if operation is _compiler.BRANCH:

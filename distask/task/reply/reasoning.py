@@ -1,8 +1,8 @@
 """Split a reply into the model's reasoning and its answer.
 
-Reasoning models write their reasoning into the reply if the server has no parser for it: in tags of their family, the
-opening tag left out if the chat template already wrote it, or in a channel of the harmony format (gpt-oss). Tags in
-code, and tags that prose mentions, are part of the answer.
+If the server does not parse reasoning, the reply contains it: in the tags of the model family (without the opening tag
+if the chat template already wrote it), or in a channel of the harmony format (gpt-oss). Tags in code, and tags that
+prose mentions, are part of the answer.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MODEL_TAGS = {
     "<|START_THINKING|>": "<|END_THINKING|>",
     "<|begin_of_thought|>": "<|end_of_thought|>",
 }
-"""Opening to closing tag, as models were trained to write them."""
+"""Opening to closing tags that models are trained to write."""
 PROMPTED_TAGS = {"<thinking>": "</thinking>", "<reasoning>": "</reasoning>"}
-"""Those that prompts ask for; a parser may be made to read them."""
+"""Tags that prompts ask for; a parser may read them itself."""
 TAGS = MODEL_TAGS | PROMPTED_TAGS
 
 _HARMONY = re.compile(
@@ -37,20 +37,20 @@ _HARMONY = re.compile(
 )
 _CHANNEL_TOKENS = ("<|channel|>", "<|start|>")
 _STRIPPED_FINAL = "assistantfinal"
-"""What is left of harmony's marks before the answer where the server removed special tokens."""
+"""The remains of harmony's markers before the answer, if the server removed special tokens."""
 _FENCE = re.compile(r"^[ \t]{0,3}(?:```+|~~~+)", re.MULTILINE)
 _QUOTES = "`'\""
 _NEARBY = 300
-"""Characters of a line, on either side of a tag, that decide whether the tag is in code."""
+"""Characters of context in a line, on each side of a tag, to check whether the tag is in code."""
 _MAX_NESTED = 20
-"""Tags behind an opening tag among which its closing tag is looked for by depth."""
+"""Maximum tags after an opening tag that are matched by nesting depth."""
 
 
 class Split(Struct, frozen=True):
     """A reply in two parts.
 
     Attributes:
-        reasoning: None where the reply has none.
+        reasoning: None if the reply has none.
         answer: the reply without its reasoning.
         closed: whether the reasoning ended.
     """
@@ -61,7 +61,7 @@ class Split(Struct, frozen=True):
 
 
 def split_reasoning(text: str, tags: Collection[str] = TAGS) -> Split:
-    """Split a reply.
+    """Split a reply into reasoning and answer.
 
     Args:
         text: the reply.
@@ -75,7 +75,7 @@ def split_reasoning(text: str, tags: Collection[str] = TAGS) -> Split:
 
 
 def without_blank_start(answer: str) -> str:
-    """An answer without the blank lines that its reasoning left before it; indented code stays indented."""
+    """Strip the blank lines left by removed reasoning; indented code stays indented."""
     blank = len(answer) - len(answer.lstrip())
     line = answer.rfind("\n", 0, blank) + 1
     return answer[line:] if line and blank - line > 1 else answer[blank:]
@@ -97,16 +97,16 @@ class _Tag(Struct, frozen=True):
 
 
 class _Blocks:
-    """Finds the blocks of reasoning in one reply, in time that grows with its length alone."""
+    """Finds the blocks of reasoning in a reply, in linear time."""
 
     def __init__(self, text: str, openings: Collection[str]) -> None:
         self._text = text
         closings = {opening.lower(): TAGS[opening].lower() for opening in openings}
         names = "|".join(re.escape(tag) for pair in closings.items() for tag in pair)
         fences = [match.start() for match in _FENCE.finditer(text)]
-        fences = fences[: len(fences) // 2 * 2]  # the last one may never be closed
+        fences = fences[: len(fences) // 2 * 2]  # an odd last fence is unclosed
         self._missing: set[str] = set()
-        """Closing tags that the rest of the reply does not have."""
+        """Closing tags that do not occur in the rest of the reply."""
         self._tags: list[_Tag] = []
         for match in re.finditer(names, text, re.IGNORECASE):
             (begin, end), name = match.span(), match[0].lower()
@@ -130,7 +130,7 @@ class _Blocks:
         return Split("\n\n".join(filter(None, reasoning)), "".join(answer), closed)
 
     def _blocks(self) -> Iterator[tuple[int, int, int, int]]:
-        """The bounds of each block: where it begins, where its text begins and ends, where it ends."""
+        """The bounds of each block: start of the block, start and end of its text, end of the block."""
         first = self._first()
         at = 0
         if first is not None:
@@ -151,7 +151,7 @@ class _Blocks:
                 yield tag.begin, tag.end, at, at
 
     def _first(self) -> tuple[int, int, int, int] | None:
-        """The block that the reply begins with; its opening tag may be missing."""
+        """The block at the start of the reply; its opening tag may be missing."""
         begins = next(iter(self._tags), None)
         if begins is not None and begins.is_opening and not self._text[: begins.begin].strip():
             closing, length = self._closing(0), len(self._text)
@@ -166,7 +166,7 @@ class _Blocks:
         return None
 
     def _closing(self, number: int) -> _Tag | None:
-        """The tag that closes a block; blocks may be nested in it. None where the reply ends before."""
+        """The tag that closes a block, which may contain nested blocks; None if it is never closed."""
         opening = self._tags[number]
         if opening.closes in self._missing:
             return None
@@ -187,7 +187,7 @@ class _Blocks:
                 break
         if not depth:
             return tag
-        found = unfenced or fenced  # a fence that the reasoning leaves open does not hide the tag behind it
+        found = unfenced or fenced  # an unclosed fence in the reasoning must not hide the tag
         if found is None:
             self._missing.add(opening.closes)
         return found
@@ -206,7 +206,7 @@ class _Blocks:
 
 
 def _channels(text: str) -> Split | None:
-    """A reply in the harmony format, its marks present or removed; None for any other."""
+    """Split a reply in the harmony format, with or without its markers; None for other formats."""
     bare = text.lstrip()
     if bare.startswith(_CHANNEL_TOKENS) and "<|message|>" in bare:
         found = [(match["channel"].lower(), match["text"].strip()) for match in _HARMONY.finditer(bare)]

@@ -1,10 +1,10 @@
-"""Read a reply that was held to a JSON Schema: undo what servers want of schemas, check what they leave out.
+"""Read replies constrained by a JSON Schema: undo the changes that servers need, and check what they don't enforce.
 
-A strict server requires every property, so an optional one comes as null; and it requires an object, so a list comes
-inside one (`distask.llm.schemas.fit`). Both are undone here whichever server replied, so a stored reply is always read
-in the same way.
-Keywords that a server is not sent are checked where the reply has the schema's shape; a reply of another shape was not
-held to the schema, and is the parser's to judge.
+A strict server requires every property, so optional properties arrive as null; and it requires an object at the root,
+so a list arrives wrapped in one (`distask.llm.schemas.fit`). Both are undone here for every server, so a stored reply
+is always read in the same way.
+Keywords that are not sent to the server are checked here if the reply has the shape of the schema. A reply with another
+shape was not constrained by the schema, and is left to the parser.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 100
 _MAX_STEPS = 20_000
-"""Parts of a schema that a reply is held against while nulls are looked for."""
+"""Maximum schema nodes visited while removing nulls from a reply."""
 _REMEMBERED = 512
 _UNREADABLE = object()
 
 
 def reply_schema(schema: dict[str, Any]) -> ReplySchema:
-    """The reader of replies that were held to a schema, kept for the next one."""
+    """The cached reader for replies constrained by a schema."""
     try:
         return _remembered(orjson.dumps(schema))
-    except TypeError:  # an integer beyond 64 bits, half of a surrogate pair
+    except TypeError:  # an integer beyond 64 bits, or a lone surrogate
         return ReplySchema(schema)
 
 
@@ -61,7 +61,7 @@ def _remembered(schema: bytes) -> ReplySchema:
 
 
 class ReplySchema:
-    """Reads the replies that were held to a schema."""
+    """Reads replies constrained by a schema."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema
@@ -74,7 +74,7 @@ class ReplySchema:
         self._alternatives: dict[int, Any] = {}
 
     def read(self, completion: Completion) -> tuple[Completion, InvalidReply | None]:
-        """The reply as if the server had been sent the schema as it is, and the constraint that it breaks, if any."""
+        """The reply in the form that the original schema describes, and the constraint that it breaks, if any."""
         text = completion.text
         if not text or (self._is_object and not self._constrained and not self._optional):
             return completion, None
@@ -86,9 +86,9 @@ class ReplySchema:
         try:
             read = self._as_asked(value)
             fault = self._fault(read)
-        except (RecursionError, ValueError):  # nested too deep, for the interpreter or for a schema
+        except (RecursionError, ValueError):  # nested too deeply
             return completion, None
-        except (TypeError, AttributeError, LookupError):  # no JSON Schema: `properties: 3`
+        except (TypeError, AttributeError, LookupError):  # an invalid schema, such as `properties: 3`
             return completion, None
         if read != value:
             completion = replace(completion, text=json.dumps(read, ensure_ascii=False))
@@ -97,7 +97,7 @@ class ReplySchema:
     def _as_asked(self, value: Any) -> Any:
         if self._is_object or not isinstance(value, dict) or value.keys() != {WRAPPER}:
             wrapped = False
-        else:  # an alternative may be an object with a property of that name
+        else:  # an alternative may have a property with this name
             wrapped = not self._may_be_object or not self._fits(value)
         value = value[WRAPPER] if wrapped else value
         return _Pruning(self).prune(self.schema, value, 0) if self._optional else value
@@ -140,7 +140,7 @@ class ReplySchema:
         return self._validator is not None and self._validator.error_of(value) is None
 
     def alternative(self, option: dict[str, Any]) -> Any:
-        """What tells whether a value has the shape of one of the schema's alternatives; None where nothing does."""
+        """A validator for the shape of one alternative in the schema; None if it can't be compiled."""
         if id(option) not in self._alternatives:
             definitions = {key: self._shape[key] for key in ("$defs", "definitions") if key in self._shape}
             self._alternatives[id(option)] = _validator({**definitions, **_loosened(option)})
@@ -148,7 +148,7 @@ class ReplySchema:
 
 
 class _Pruning:
-    """Takes the nulls of properties out of one reply that may be absent and may not be null."""
+    """Removes null properties from a reply where the schema makes them optional, but not nullable."""
 
     def __init__(self, held: ReplySchema) -> None:
         self._held = held
@@ -156,7 +156,7 @@ class _Pruning:
         self._steps = 0
 
     def prune(self, node: Any, value: Any, depth: int) -> Any:
-        """The value without them; raises `RecursionError` where the schema has no end."""
+        """The value without these nulls; raises `RecursionError` if the schema recurses endlessly."""
         if not isinstance(node, dict) or not isinstance(value, dict | list):
             return value
         self._steps += 1
@@ -183,7 +183,7 @@ class _Pruning:
         }
 
     def _alternative(self, options: Any, value: Any, depth: int) -> Any:
-        """A value as the first alternative that it fits has it."""
+        """Prune a value by the first alternative that it fits."""
         for option in options:
             if isinstance(option, dict):
                 read = self.prune(option, value, depth + 1)
@@ -216,7 +216,7 @@ def _is_tuple(node: dict[str, Any]) -> bool:
 
 
 def _loosened(node: Any) -> Any:
-    """A schema's shape: without the keywords that only narrow values down."""
+    """The shape of a schema, without keywords that only restrict values."""
     if not isinstance(node, dict):
         return node
     kept = {key: value for key, value in node.items() if key not in OPTIONAL_CONSTRAINTS}

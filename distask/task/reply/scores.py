@@ -1,11 +1,11 @@
-"""Read a score as judges write it, `4`, `<4>`, `**4**`, `4/5` or `4 out of 5`, and refuse one of another scale."""
+"""Read scores as judges write them (`4`, `<4>`, `**4**`, `4/5`, `4 out of 5`), and reject other scales."""
 
 from __future__ import annotations
 
 import re
 
 _LINE = 200
-"""Characters after a number in which its scale is looked for."""
+"""Characters after a number that are searched for its scale."""
 _MARKS = r"[\s*_`~\"'\u201c\u201d\u2018\u2019()\[\]{}<>$]*+"
 _NUMBER = r"\d{1,15}(?:[.,]\d{1,15})?(?!\d)"
 _SCORE = re.compile(rf"{_MARKS}(?:\\boxed{_MARKS})?(?P<number>[-+\u2212]?{_NUMBER})")
@@ -35,11 +35,11 @@ _NO_SCORE = re.compile(
 
 
 def score_of(text: str, maximum: float) -> int | float | None:
-    """The score that a text begins with; None where it begins with none, with several, or with one of another scale.
+    """The score at the start of a text; None if there is no single score, or it uses another scale.
 
     Args:
-        text: what a judge wrote in place of a score.
-        maximum: the greatest score of the scale that it was given.
+        text: what the judge wrote as the score.
+        maximum: the greatest score of the expected scale.
     """
     found = _SCORE.match(text)
     if found is None:
@@ -52,7 +52,7 @@ def score_of(text: str, maximum: float) -> int | float | None:
 
 
 def _is_of(rest: str, maximum: float) -> bool:
-    """Whether what follows a number names no other scale than the one up to `maximum`."""
+    """Whether the text after a number names no scale, or the one up to `maximum`."""
     scale = _SCALE.match(rest)
     if scale is None:
         scale = _NAMED_SCALE.search(rest.partition("\n")[0])

@@ -1,10 +1,11 @@
 r"""Find the label that a reply gives as its verdict.
 
-The signs of a verdict, the strongest first: the reply or its last line is a label; a label in `[[A]]`, `\boxed{A}` or
-`<answer>A</answer>`; one that is announced ("Verdict: A", "the better answer is B", "I choose B"); a line that is a
-label, or ends with one after a colon; one in bold at the end of a clause; "A is better than B"; one at the beginning
-with its reason ("B, because"). Without any, the only label that the text mentions counts. A label after "not" or before
-"is not" is not mentioned, and neither is the English article "a" for a label A or the pronoun "I" for a label I.
+Signs of a verdict, strongest first: the reply or its last line is a label; a label in `[[A]]`, `\boxed{A}` or
+`<answer>A</answer>`; an announced label ("Verdict: A", "the better answer is B", "I choose B"); a line that is a label,
+or ends with one after a colon; a label in bold at the end of a clause; "A is better than B"; a label at the beginning,
+followed by its reason ("B, because"). Without any sign, the only label that the text mentions counts. A label after
+"not" or before "is not" does not count as mentioned, and neither does the article "a" for a label A or the pronoun "I"
+for a label I.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MOST_PLACES = 1_000
-"""Places in a reply at which one label is looked for."""
+"""Maximum occurrences of a label to examine in a reply."""
 MOST_SIGNS = 200
-"""Marks and announcements that are looked at, the last ones."""
+"""Maximum markers and announcements to examine, starting from the end."""
 _AROUND = " \t\n.\"'`*_()[]{}:,;!?<>\u201c\u201d\u2018\u2019"
-"""What may stand around a label; a `#` only where no label has one."""
+"""Characters that may surround a label; `#` is handled separately, because labels may contain it."""
 _KIND = r"(?:option|answer|response|choice|assistant|model|label|class|category|candidate|output|text|type|level|grade)"
 _MARKED = re.compile(
     r"\[\[(?P<brackets>[^\[\]\n]{1,200})\]\]"
@@ -106,7 +107,7 @@ _AFTER_LABEL = frozenset(
 _AFTER_PERSON = frozenset(["is", "has", "because", "since", "or", "vs", "versus"])
 """Words before which `I` is a label and not a pronoun."""
 _LOOK = 60
-"""Characters before and after a label that say how it is meant."""
+"""Characters of context before and after a label."""
 _FIRST_HAN = "\u2e80"
 
 
@@ -115,7 +116,7 @@ class Labels:
 
     Args:
         choices: the labels.
-        case_sensitive: whether case counts.
+        case_sensitive: whether labels are case-sensitive.
     """
 
     def __init__(self, choices: Sequence[str], *, case_sensitive: bool) -> None:
@@ -130,7 +131,7 @@ class Labels:
         self._greatest = max(numbers, default=None)
 
     def verdict(self, reply: str) -> list[str]:
-        """The label that the reply gives; none, or all that it mentions, where it gives no single one."""
+        """The label that the reply gives; if it gives no single label, all labels that it mentions, or none."""
         text = _normal(reply)
         lines = [line for line in text.splitlines() if line.strip()]
         for part in (text, lines[-1] if lines else ""):
@@ -154,7 +155,7 @@ class Labels:
         return plain if len(plain) != 1 or not set(other) - set(plain) else [*plain, *other]
 
     def mentioned(self, reply: str) -> list[str]:
-        """The labels that the reply mentions, in their own order."""
+        """The labels that the reply mentions, in the order of the choices."""
         text = _normal(reply)
         plain, other = _Reading(self, text, self._aligned(text)).mentioned()
         return [choice for choice in self.choices if choice in plain or choice in other]
@@ -166,7 +167,7 @@ class Labels:
         return text if self._case else text.casefold()
 
     def named(self, part: str) -> str | None:
-        """The label that a part of the reply is, whatever marks are around it."""
+        """The label that a part of the reply equals, ignoring surrounding punctuation."""
         part = part.strip()
         if len(part) > self._most:
             return None
@@ -181,7 +182,7 @@ class Labels:
         return None if kinded is None else self.named(kinded["label"])
 
     def at(self, reading: _Reading, start: int) -> tuple[int, str] | None:
-        """Where the label that begins at a place ends, and which it is; the longest one."""
+        """The end and name of the longest label that begins at a position."""
         best = None
         for name, label in self._longest:
             if best is not None and len(name) < best[0]:
@@ -193,7 +194,7 @@ class Labels:
         return None if best is None else (start + best[0], best[1])
 
     def before(self, reading: _Reading, end: int) -> str | None:
-        """The label that ends at a place."""
+        """The label that ends at a position."""
         for name, label in self._longest:
             start = end - len(name)
             if name and start >= 0 and reading.folded.startswith(name, start) and reading.is_word(start, end):
@@ -201,11 +202,11 @@ class Labels:
         return None
 
     def each(self) -> Iterator[tuple[str, str]]:
-        """Folded name and label, the longest first, so that `not spam` is not `spam`."""
+        """Folded name and label, longest first, so that `not spam` is not read as `spam`."""
         yield from self._longest
 
     def as_written(self, text: str, label: str) -> str:
-        """The label that is written exactly so, where another differs from it in case only."""
+        """The label with exactly this spelling, if labels differ only in case."""
         return self._exact.get(text, label)
 
     def is_scale(self, number: str) -> bool:
@@ -214,7 +215,7 @@ class Labels:
 
 
 class _Reading:
-    """A reply as labels are looked for in it; `folded` is of the same length as `text`."""
+    """A reply in which labels are searched; `folded` has the same length as `text`."""
 
     def __init__(self, labels: Labels, text: str, folded: str) -> None:
         self._labels = labels
@@ -224,7 +225,7 @@ class _Reading:
     # Signs of a verdict
 
     def marked(self) -> list[str] | None:
-        """The labels that are marked on the last line that has one."""
+        """The labels in markers on the last line with a marked label."""
         line = None
         found: dict[str, None] = {}
         for mark in reversed(deque(_MARKED.finditer(self.text), MOST_SIGNS)):
@@ -237,7 +238,7 @@ class _Reading:
         return list(found) or None
 
     def announced(self) -> list[str] | None:
-        """The label that is announced last."""
+        """The last announced label."""
         for found in reversed(deque(_ANNOUNCED.finditer(self.text), MOST_SIGNS)):
             if found["before"] or (found["verb"] and _NEGATED.search(self._before(found.start()))):
                 continue
@@ -246,7 +247,7 @@ class _Reading:
         return None
 
     def bold(self) -> Iterator[str]:
-        """The labels in bold at the end of a clause."""
+        """Labels in bold at the end of a clause."""
         for found in _BOLD.finditer(self.text):
             label = self._labels.named(found["label"] or found["under"])
             after = self.text[found.end() : found.end() + _LOOK]
@@ -254,7 +255,7 @@ class _Reading:
                 yield label
 
     def better(self) -> Iterator[str]:
-        """The labels that a sentence says are better than another, and nothing else."""
+        """Labels that a plain sentence ranks above another label."""
         for found in islice(_BETTER.finditer(self.text), MOST_SIGNS):
             other = self._labels.at(self, found.end())
             label = self._labels.before(self, found.start())
@@ -264,13 +265,13 @@ class _Reading:
                 yield label
 
     def first_with_reason(self) -> str | None:
-        """The label that the reply begins with, where its reason follows."""
+        """The label at the start of the reply, if its reason follows."""
         start = len(self.text) - len(self.text.lstrip(_AROUND))
         found = self._labels.at(self, start)
         return found[1] if found is not None and _REASON.match(self.text, found[0]) else None
 
     def mentioned(self) -> tuple[list[str], list[str]]:
-        """The labels that are mentioned, and those that may be, or that others are only compared with."""
+        """The labels that are mentioned, and those that only may be or that serve as a comparison."""
         taken = bytearray(len(self.folded))
         plain: dict[str, None] = {}
         other: dict[str, None] = {}
@@ -290,7 +291,7 @@ class _Reading:
     # Words
 
     def is_word(self, start: int, end: int) -> bool:
-        """Whether a stretch of the text is not a part of a word or a number."""
+        """Whether a span of the text is not part of a longer word or number."""
         before, after = self.text[start - 1 : start] if start else "", self.text[end : end + 1]
         first, last = self.text[start], self.text[end - 1]
         if _joined(before, first) or _joined(last, after):
@@ -323,7 +324,7 @@ class _Reading:
         return _NEGATED.search(self._before(start)) is not None
 
     def _label_after(self, at: int) -> str | None:
-        """The label that an announcement gives, where it gives one and no other next to it."""
+        """The label after an announcement, unless another label follows it."""
         at = _end(_FILLER, self.text, at)
         found = self._labels.at(self, at)
         if found is None or self._is_article(at, found[0], found[1]):
@@ -345,7 +346,7 @@ class _Reading:
         return label
 
     def _meaning(self, start: int, end: int, label: str) -> bool | None:
-        """Whether a label is mentioned: None where it is not, False where it may be, or is only compared with."""
+        """Whether a label is mentioned: True, None for no, False for maybe or only as a comparison."""
         if len(label) == 1 and label.isalpha():
             if label.isupper() and self.text[start].islower():
                 return None
@@ -360,7 +361,7 @@ class _Reading:
         return _COMPARED.search(before) is None
 
     def _is_in_word(self, start: int, end: int) -> bool:
-        """Whether a letter belongs to a word such as it's, T-shirt or A-level."""
+        """Whether a letter is part of a word such as it's, T-shirt or A-level."""
         before, after = self.text[max(0, start - 2) : start], self.text[end : end + 2]
         joined_before = len(before) == 2 and before[0].isalnum() and before[1] in "'\u2019-_&"
         joined_after = len(after) == 2 and after[1].isalnum() and after[0] in "-_&"
@@ -368,7 +369,7 @@ class _Reading:
         return joined_before or joined_after or pronoun
 
     def _is_article(self, start: int, end: int, label: str) -> bool:
-        """Whether a letter is the English article "a", or the pronoun "I", and not the label."""
+        """Whether a letter is the article "a" or the pronoun "I", not a label."""
         if len(label) != 1 or label not in "aAiI":
             return False
         word = _NEXT_WORD.match(self.text, end)
@@ -393,7 +394,7 @@ def _normal(text: str) -> str:
 
 
 def _after_colon(line: str) -> str:
-    """What follows the colon of a line such as `Fazit: A`."""
+    """The text after the colon in a line such as `Fazit: A`."""
     words, _, rest = line.partition(":")
     return rest if len(words.split()) <= 4 else ""
 
@@ -404,7 +405,7 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def _joined(first: str, second: str) -> bool:
-    """Whether two neighbors are of one word; scripts without spaces are not joined to others."""
+    """Whether two adjacent characters belong to one word; scripts without spaces do not join others."""
     if not first.isalnum() or not second.isalnum():
         return False
     return first < _FIRST_HAN and second < _FIRST_HAN

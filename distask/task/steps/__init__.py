@@ -1,1 +1,1 @@
-"""The steps of a task made of tasks, made ready: pure functions over rows; who asks a model is the runner."""
+"""Compiled steps of a task: pure functions over rows; the runner sends the requests."""

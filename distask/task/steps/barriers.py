@@ -1,7 +1,7 @@
 """Steps that wait for all rows: group, dedup, sort, sample, limit.
 
-A barrier looks at each row once and keeps of it only what it needs (a key, a digest, a number); then it says which rows
-go on, in which order. The rows themselves are kept by whoever drives it.
+A barrier looks at each row once and keeps only what it needs (a key, a digest, a number). Then it decides which rows
+continue, and in which order. The caller stores the rows.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 SIMILAR_TEXTS = 0.8
 SIMILAR_VECTORS = 0.95
-"""How alike two rows are that count as the same, where the step says nothing."""
+"""The default similarity from which two rows count as duplicates."""
 MINHASH_SEED = 42
 
 
 class Barrier(ABC):
-    """A step that needs to see all rows; `seen` counts them."""
+    """A step that needs to see all rows; `seen` is the number of rows so far."""
 
     def __init__(self, count: Count) -> None:
         self.count = count
@@ -36,19 +36,19 @@ class Barrier(ABC):
 
     @abstractmethod
     def look(self, item: Item) -> None:
-        """Note what is needed of the next row."""
+        """Record what is needed from the next row."""
 
     @abstractmethod
     def order(self) -> Iterator[Sequence[int]]:
-        """The rows that go on, by number from 0: one, or several that become one."""
+        """The rows that continue, by number from 0; rows in the same sequence are merged into one."""
 
     def joined(self, items: Sequence[Item]) -> Item:
-        """The one row that several become; most barriers let each row go on as it is."""
+        """Merge rows into one; most barriers pass single rows unchanged."""
         return items[0]
 
 
 class Group(Barrier):
-    """Makes one row of those that share some columns, in the order in which the first ones came."""
+    """Merges rows with equal values in some columns, in the order in which the groups first appear."""
 
     def __init__(self, count: Count, by: Sequence[str]) -> None:
         super().__init__(count)
@@ -56,7 +56,7 @@ class Group(Barrier):
         self._groups: dict[bytes, array[int]] = {}
 
     def look(self, item: Item) -> None:
-        """Note which group the row belongs to."""
+        """Record the group of the row."""
         key = digest([item.values.get(name) for name in self._by])
         self._groups.setdefault(key, array("Q")).append(self.seen)
         self.seen += 1
@@ -66,7 +66,7 @@ class Group(Barrier):
         yield from self._groups.values()
 
     def joined(self, items: Sequence[Item]) -> Item:
-        """The columns that are grouped by, and lists of all others."""
+        """The columns that are grouped by, and a list for each other column."""
         first = items[0]
         others = dict.fromkeys(n for each in items for n in each.values if n not in self._by)
         shared = {name: first.values.get(name) for name in first.values if name in self._by}
@@ -79,7 +79,7 @@ class Group(Barrier):
 
 
 class Exact(Barrier):
-    """Keeps the first of rows with equal values; rows without a value are no one's double."""
+    """Keeps the first of rows with equal values; rows that lack a value are always kept."""
 
     def __init__(self, count: Count, by: Sequence[str]) -> None:
         super().__init__(count)
@@ -88,7 +88,7 @@ class Exact(Barrier):
         self._kept = array("Q")
 
     def look(self, item: Item) -> None:
-        """Keep the row where no equal one came before."""
+        """Keep the row unless an equal one came before."""
         values = [item.values.get(name) for name in self._by]
         key = digest(values)
         if key not in self._known or any(value is None for value in values):
@@ -118,7 +118,7 @@ class MinHash(Barrier):
         self._kept = array("Q")
 
     def look(self, item: Item) -> None:
-        """Keep the row where no text like it was kept before."""
+        """Keep the row unless a similar text was kept before."""
         from rensa import RMinHash
 
         values = [item.values.get(name) for name in self._by]
@@ -143,7 +143,7 @@ class MinHash(Barrier):
 
 
 def shingles(text: str, words: int) -> list[str]:
-    """The sequences of so many words; the whole text where it has fewer. Case and punctuation count for nothing."""
+    """All sequences of `words` words; the complete text if it is shorter. Ignores case and punctuation."""
     tokens = "".join(c.lower() if c.isalnum() else " " for c in text).split()
     if len(tokens) <= words:
         return [" ".join(tokens)]
@@ -151,10 +151,10 @@ def shingles(text: str, words: int) -> list[str]:
 
 
 def bands(threshold: float, permutations: int) -> int:
-    """Into how many bands the hashes are split, so that nearly all pairs at the threshold meet in one.
+    """The number of bands, chosen so that nearly all pairs at the threshold share a band.
 
-    A pair of similarity s meets with probability 1 - (1 - s^r)^b, for b bands of r rows. Candidates are compared
-    anyway, so the fewest bands that let 99 in 100 pairs at the threshold meet cost least.
+    A pair of similarity s shares a band with probability 1 - (1 - s^r)^b, for b bands of r rows. Candidates are
+    compared anyway, so it is cheapest to use the fewest bands that catch 99 in 100 pairs at the threshold.
     """
     for count in sorted(n for n in range(1, permutations + 1) if permutations % n == 0):
         if 1 - (1 - threshold ** (permutations // count)) ** count >= 0.99:
@@ -163,7 +163,7 @@ def bands(threshold: float, permutations: int) -> int:
 
 
 class Cosine(Barrier):
-    """Keeps the first of vectors that point nearly the same way (DEITA's diversity filter, arXiv:2312.15685)."""
+    """Keeps the first of vectors with similar directions (DEITA's diversity filter, arXiv:2312.15685)."""
 
     def __init__(self, count: Count, dedup: Dedup, threshold: float | None) -> None:
         super().__init__(count)
@@ -174,7 +174,7 @@ class Cosine(Barrier):
         self._kept = array("Q")
 
     def look(self, item: Item) -> None:
-        """Keep the row where no vector near it was kept before."""
+        """Keep the row unless a similar vector was kept before."""
         import numpy as np
 
         number, value = self.seen, item.values.get(self._by)
@@ -204,7 +204,7 @@ class Cosine(Barrier):
 
 
 class Sort(Barrier):
-    """Puts rows in order: numbers before texts before others, rows without a value last; equal ones as they came."""
+    """Sorts rows, stably: numbers, then texts, then other values, then rows without a value."""
 
     def __init__(self, count: Count, by: Sequence[str], *, descending: bool) -> None:
         super().__init__(count)
@@ -213,7 +213,7 @@ class Sort(Barrier):
         self._keys: list[tuple[Any, ...]] = []
 
     def look(self, item: Item) -> None:
-        """Note the row's values."""
+        """Record the row's values."""
         self._keys.append(tuple(_ranked(item.values.get(name)) for name in self._by))
         self.seen += 1
 
@@ -232,11 +232,11 @@ _NOTHING = 9
 
 
 def _ranked(value: Any) -> tuple[int, Any]:
-    """What values of all types are compared by."""
+    """A sort key for values of all types."""
     if value is None:
         return _NOTHING, 0
     if isinstance(value, bool | int | float):
-        return (_NOTHING, 0) if value != value else (0, value)  # noqa: PLR0124 - not a number
+        return (_NOTHING, 0) if value != value else (0, value)  # noqa: PLR0124 - NaN
     if isinstance(value, str):
         return 1, value
     if isinstance(value, list):
@@ -245,7 +245,7 @@ def _ranked(value: Any) -> tuple[int, Any]:
 
 
 class Sample(Barrier):
-    """Draws rows by the run's seed: so many, or a part."""
+    """Draws a number or a fraction of the rows with the run's seed."""
 
     def __init__(self, count: Count, seed: str, *, n: int | None = None, fraction: float | None = None) -> None:
         super().__init__(count)
@@ -258,7 +258,7 @@ class Sample(Barrier):
         self.seen += 1
 
     def order(self) -> Iterator[Sequence[int]]:
-        """The drawn rows, as they came."""
+        """The drawn rows, in their original order."""
         n = round(self.seen * self._fraction) if self._fraction is not None else min(self._n or 0, self.seen)
         for number in sorted(self._rng.sample(range(self.seen), n)):
             yield (number,)
@@ -276,13 +276,13 @@ class Limit(Barrier):
         self.seen += 1
 
     def order(self) -> Iterator[Sequence[int]]:
-        """The first ones."""
+        """The first rows."""
         for number in range(min(self._n, self.seen)):
             yield (number,)
 
 
 def digest(values: Sequence[Any] | Mapping[str, Any]) -> bytes:
-    """16 bytes by which equal values are known: 1 and 1.0 are equal, 1 and true are not."""
+    """A 16-byte hash of values: 1 and 1.0 are equal, 1 and true are not."""
     try:
         told = json.dumps(_told(values), sort_keys=True, default=repr)
     except (TypeError, ValueError) as error:

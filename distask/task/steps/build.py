@@ -1,4 +1,4 @@
-"""Make a spec's steps ready: each a function over rows, in a list that barriers part."""
+"""Compile the steps of a spec to functions over rows, separated by barriers."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _RAW = ("add_raw_input", "add_raw_output")
 
 
 class Settings(Struct, frozen=True):
-    """What a run says of a task of steps."""
+    """The settings of a run for a task of steps."""
 
     seed: int = 0
     allow_code: bool = False
     allow_paths: Sequence[Path] = ()
     compilers: dict[int, Compiler] = field(default_factory=dict)
-    """Of each spec by its identity; tasks of the same specs with other params may share them."""
+    """Compilers by the identity of the spec; tasks of the same specs with other params may share them."""
 
 
 class Builder:
-    """Makes the steps of a spec, and of the specs in it."""
+    """Compiles the steps of a spec, and of nested specs."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -53,9 +53,9 @@ class Builder:
         self._asked: set[str] = set()
         self.asked: list[tuple[StepLLM, LLM]] = []
         self.prompt_characters = PROMPT_CHARACTERS
-        """Characters that a rendered text may have."""
+        """Maximum characters of a rendered text."""
         self.schemas: dict[str, Any] = {}
-        """The JSON Schemas of columns that steps make; `{}` where steps differ."""
+        """The JSON Schemas of columns that steps add; `{}` if steps disagree."""
 
     def body(
         self,
@@ -65,7 +65,7 @@ class Builder:
         mappings: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
         count: Count | None = None,
     ) -> Body:
-        """The steps of a spec, between what begins and what ends it; raises `UsageError`."""
+        """Compile the steps of a spec, with its `Enter` and `Leave` nodes; raises `UsageError`."""
         spec = loaded.spec
         values = param_values(spec, params)
         base = {**GLOBALS, **spec.vars, **values, "vars": spec.vars, "params": values}
@@ -84,12 +84,12 @@ class Builder:
         return Body(nodes, values, outputs, added, schemas)
 
     def note_schemas(self, schemas: Mapping[str, Any]) -> None:
-        """Take note of the JSON Schemas of columns that a step makes."""
+        """Record the JSON Schemas of columns that a step adds."""
         for name, schema in schemas.items():
             self.schemas[name] = schema if self.schemas.get(name, schema) == schema else {}
 
     def name(self, wanted: str) -> str:
-        """A name that no step has yet."""
+        """A unique step name."""
         name, number = wanted, 1
         while name in self._names:
             number += 1
@@ -98,13 +98,13 @@ class Builder:
         return name
 
     def asks_again(self, task: str) -> bool:
-        """Whether a step before asks a task of this name."""
+        """Whether an earlier step uses a task with this name."""
         again = task in self._asked
         self._asked.add(task)
         return again
 
     def task(self, loaded: LoadedSpec, params: Mapping[str, Any], name: str) -> Task:
-        """A task of one call; raises `UsageError`."""
+        """Compile a task of a single call; raises `UsageError`."""
         made = Task(
             loaded,
             params,
@@ -118,18 +118,18 @@ class Builder:
         return made
 
     def chat_input(self, column: str) -> ChatInput | None:
-        """The input of a step's task that reads a chat from a column; None where no task does."""
+        """The input of a step's task that reads a chat from a column; None if no task does."""
         found = (task.chat_input(column) for task in self.tasks)
         return next((chat for chat in found if chat is not None), None)
 
     @property
     def allow_code(self) -> bool:
-        """Whether functions of the spec's own may run."""
+        """Whether the spec may run Python code."""
         return self._settings.allow_code
 
     @property
     def seed(self) -> int:
-        """What is drawn is drawn from this."""
+        """The random seed."""
         return self._settings.seed
 
     def _compiler(self, loaded: Loaded) -> Compiler:
@@ -159,7 +159,7 @@ class Builder:
             try:
                 return when is None or bool(compiler.expression(when, place)(base))
             except RowError as error:
-                raise UsageError(f"{loaded.path}: `when: {when}` can't be told: {error.message}") from None
+                raise UsageError(f"{loaded.path}: `when: {when}` can't be evaluated: {error.message}") from None
 
         outputs = {
             name: (outside(name), ColumnType(output, name))
@@ -167,7 +167,7 @@ class Builder:
             if holds(output.when, ("outputs", name, "when"))
         }
         if spec.outputs and not outputs:
-            raise UsageError(f"{loaded.path}: with these params no output is left")
+            raise UsageError(f"{loaded.path}: no output is active with these params; check each output's `when`")
         return Frame(
             {inside: column for inside, column in mapped.items() if inside != column},
             tuple(

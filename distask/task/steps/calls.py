@@ -1,4 +1,4 @@
-"""The step that asks: a task of one call, and what goes around a task made of steps."""
+"""Steps that run tasks: a task of a single call, and the start and end of a task of steps."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from distask.task.task import Task
 
 MOST_TASKS = 256
-"""Tasks with params of their own that are kept, where params hang on the row."""
+"""Maximum tasks to cache if params depend on the row."""
 
 
 class Asked(Struct, frozen=True):
-    """How a step asks."""
+    """The request settings of a step."""
 
     task: Callable[[Item], Task]
     """The task with its params; raises `RowError`."""
@@ -40,22 +40,22 @@ class Asked(Struct, frozen=True):
     llm: Value | StepLLM
     defaults: LLM
     own_model: bool
-    """Whether the step says itself whom it asks, which is then told in the metadata."""
+    """Whether the step sets its own model, which is then recorded in the metadata."""
     handles_failure: bool
-    """Whether its `when` hangs on the row, and so decides about rows that failed before too."""
+    """Whether its `when` depends on the row, so that it also decides about failed rows."""
     again: bool
-    """Whether another step asks a task of the same name: its drawn values differ then."""
+    """Whether an earlier step uses a task with the same name; if so, drawn values differ."""
 
 
 class Call:
-    """Asks a task of one call."""
+    """Runs a task of a single call."""
 
     def __init__(self, count: Count, asked: Asked) -> None:
         self.count = count
         self._asked = asked
 
     def flow(self, item: Item) -> Flow:
-        """The row with the task's columns; a row for each of several replies that are not grouped."""
+        """The row with the task's columns; one row per reply if replies are not grouped."""
         asked, name = self._asked, self.count.name
         if item.failed and not asked.handles_failure:
             self.count.skipped += 1
@@ -89,7 +89,7 @@ class Call:
         ]
 
     def _index(self, item: Item) -> int | str:
-        """What draws hang on: the row's place, as in a run of the task alone, where no other step draws the same."""
+        """The index for draws: the row's position, as for the task alone, unless loops or other steps share it."""
         if not item.turns and not self._asked.again:
             index = item.lineage.index
             return int(index) if index.isdigit() else index
@@ -106,7 +106,7 @@ class Call:
 
 
 def _check(frame: Frame, values: Mapping[str, Any]) -> None:
-    """Raise `RowError` where a row lacks a column that it must have, or has one of a wrong type."""
+    """Raise `RowError` if a required column is null or missing, or a column has the wrong type."""
     for name, kind, required in frame.inputs:
         chat = frame.chat_input(name) if required else None
         value = values.get(name) if chat is None else chat.read(values)
@@ -125,16 +125,16 @@ def _with_nulls(item: Item, names: Sequence[str]) -> Item:
 
 
 def made_llm(written: Mapping[str, Any]) -> StepLLM:
-    """Whom a step asks, its templates filled in; raises `RowError`."""
+    """The `llm` settings of a step, rendered; raises `RowError`."""
     given = {key: value for key, value in written.items() if value is not None}
     for key in ("config", "model"):
         if key in given and not isinstance(given[key], str):
-            raise RowError("llm", f"`{key}` is a name, not {json.dumps(given[key], default=str):.60}")
+            raise RowError("llm", f"`{key}` must be a name, not {json.dumps(given[key], default=str):.60}")
     return StepLLM.model_validate(given)
 
 
 class Tasks:
-    """A task with params that hang on the row: one for each of their values."""
+    """Tasks whose params depend on the row: one for each combination of values."""
 
     def __init__(self, params: Value, make: Callable[[Mapping[str, Any]], Task]) -> None:
         self._params = params
@@ -142,7 +142,7 @@ class Tasks:
         self._made: dict[str, Task] = {}
 
     def __call__(self, item: Item) -> Task:
-        """The task for a row; raises `RowError` where it can't be made with these params."""
+        """The task for a row; raises `RowError` if its params are invalid."""
         params = self._params(item)
         key = json.dumps(params, sort_keys=True, default=repr)
         task = self._made.get(key)
@@ -158,26 +158,26 @@ class Tasks:
 
 
 class Frame(Struct, frozen=True):
-    """How a task of steps sees the row around it, and what it leaves there."""
+    """How columns map between a task of steps and the outer row."""
 
     mapped: Mapping[str, str]
-    """Column inside to the column outside."""
+    """Inner column to outer column."""
     inputs: tuple[tuple[str, ColumnType, bool], ...]
-    """The columns that it reads: the name inside, the type, and whether each row must have it."""
+    """The input columns: inner name, type, and whether it is required."""
     defaults: Mapping[str, Any]
-    """Optional columns inside that a row may lack."""
+    """Default values of optional inner columns."""
     draws: Draws
     drawn: tuple[str, ...]
     outputs: Mapping[str, tuple[str, ColumnType]] | None
-    """Column inside to its name outside and its type; None where all that the steps made is left."""
+    """Inner column to its outer name and type; None to keep every column that the steps add."""
     renamed: Mapping[str, str]
-    """Column inside to its name outside, where there are no outputs."""
+    """Inner column to its outer name, if there are no outputs."""
     chat_input: Callable[[str], ChatInput | None]
     """The input of a step's task that reads a chat from a column."""
 
 
 class Enter:
-    """Begins a task of steps: its own names for columns, its own drawn values."""
+    """Begins a task of steps: sets up its column names and drawn values."""
 
     def __init__(self, count: Count, frame: Frame) -> None:
         self.count = Count(count.name, count.kind)
@@ -185,7 +185,7 @@ class Enter:
         self._frame = frame
 
     def flow(self, item: Item) -> Flow:
-        """The row as the task's steps see it."""
+        """The row as seen by the task's steps."""
         self._task.came += 1
         frame, around = self._frame, item.values
         item.frames = (*item.frames, around)
@@ -207,7 +207,7 @@ class Enter:
 
 
 class Leave:
-    """Ends a task of steps: what it adds to the row around it."""
+    """Ends a task of steps: adds its columns to the outer row."""
 
     def __init__(self, count: Count, frame: Frame) -> None:
         self.count = Count(count.name, count.kind)
@@ -215,7 +215,7 @@ class Leave:
         self._frame = frame
 
     def flow(self, item: Item) -> Flow:
-        """The row around the task with the task's columns."""
+        """The outer row with the task's columns."""
         self._task.went += 1
         frame, inside = self._frame, item.values
         around = item.frames[-1]
@@ -239,7 +239,7 @@ class Leave:
 
 
 class Several:
-    """Does a task of steps several times for each row: a row each, or one row with lists."""
+    """Runs a task of steps several times per row, giving one row each, or one row with lists."""
 
     def __init__(self, count: Count, steps: Sequence[Step], num_generations: int, *, grouped: bool) -> None:
         self.count = count
@@ -248,7 +248,7 @@ class Several:
         self._grouped = grouped
 
     def flow(self, item: Item) -> Flow:
-        """The rows that the times make."""
+        """The resulting rows."""
         if self._num_generations == 1:
             return (yield from through(self._steps, item))
         around = dict(item.values)

@@ -1,4 +1,4 @@
-"""Hold a spec of steps against its golden cases: with this row and these replies, these columns."""
+"""Run the test cases of a spec with steps: rows and replies must give the expected columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def try_pipeline_cases(loaded: LoadedPipeline, *, allow_code: bool) -> Iterator[Outcome]:
-    """Take each case's rows through the steps, in the order of the file."""
+    """Run the rows of each case through the steps, in the order of the file."""
     compilers: dict[int, Compiler] = {}
     for index, case in enumerate(loaded.spec.cases):
         try:
@@ -54,7 +54,11 @@ def _run(loaded: LoadedPipeline, case: PipelineCase, compilers: dict[int, Compil
         _expect_error(case.error, errors)
     elif errors:
         step, first = errors[0]
-        raise Broken(("replies",), f"step {step}: {first.message}", "if that is meant, say so: `error: words of it`")
+        raise Broken(
+            ("replies",),
+            f"step {step}: {first.message}",
+            "if this error is expected, add `error: part of the message` to the case",
+        )
     if case.expect is not None:
         _compare(case.expect, [item.values for item in items])
 
@@ -75,13 +79,13 @@ def _compare(expect: dict[str, Any] | list[dict[str, Any]], rows: Sequence[Mappi
         return
     if len(rows) != 1:
         told = f"expected one row, got {len(rows)}"
-        raise Broken(("expect",), told, "a case that gives several rows, or none, expects a list of them")
+        raise Broken(("expect",), told, "if a case gives several rows, or none, `expect` must be a list")
     assert isinstance(expect, dict)
     same_columns(expect, rows[0], ("expect",))
 
 
 class _Replies:
-    """A case's replies, given in the order in which they are asked for."""
+    """The replies of a case, returned in the order of the requests."""
 
     def __init__(self, written: Any, steps: Sequence[str]) -> None:
         self._same: Completion | None = None
@@ -111,21 +115,23 @@ class _Replies:
             return completion_of(self._ever[step], ("replies", step))
         queue = self._by_step.get(step) if self._queue is None else self._queue
         if queue is None:
-            raise Broken(("replies",), f"the case has no reply for the step {step}")
+            raise Broken(("replies",), f"the case has no reply for step {step}")
         if not queue:
-            raise Broken(("replies",), f"the case has too few replies: the step {step} asks for one more")
+            raise Broken(("replies",), f"the case has too few replies: step {step} requests one more")
         return completion_of(queue.pop(0), ("replies",))
 
     def refuse_what_is_left(self) -> None:
-        """Every reply that is given one by one is asked for."""
+        """Raise `Broken` if a reply in a list was not used."""
         left = len(self._queue or [])
         if left:
-            raise Broken(("replies",), f"the case has {left} more than are asked for")
+            raise Broken(("replies",), f"the case has unused replies ({left}); remove them")
         for name, queue in self._by_step.items():
             if queue:
-                raise Broken(("replies", name), f"the case has {len(queue)} more than the step {name} asks for")
+                raise Broken(
+                    ("replies", name), f"the case has unused replies ({len(queue)}) for step {name}; remove them"
+                )
 
 
 def _is_one(written: Any) -> bool:
-    """Whether this is one reply for everything: a text, or a completion."""
+    """Whether this is a single reply for all requests: a text, or a completion."""
     return isinstance(written, str) or (bool(written) and all(key in COMPLETION_KEYS for key in written))

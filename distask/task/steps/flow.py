@@ -1,7 +1,7 @@
-"""Take a row through steps: a generator that asks for replies as it needs them, and knows neither model nor loop.
+"""Run a row through steps, as a generator that requests replies as needed and is independent of models and event loops.
 
-It yields an `Ask`, and is sent what came of it; or a `Fork`, rows that go on side by side, and is sent what became of
-each. Who drives it (a run, a golden case, a rehearsal) decides where replies come from.
+It yields an `Ask` and receives the results, or a `Fork` of rows that continue in parallel and receives the rows from
+each. The caller (a run, a test case or a rehearsal) decides where replies come from.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Made(Struct, frozen=True):
-    """What one reply, or one group of replies, gives a row."""
+    """The result of one reply, or of one group of replies."""
 
     columns: dict[str, Any]
     metadata: dict[str, Any]
@@ -32,32 +32,32 @@ class Made(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True):
-    """A task to be asked for a row; what is sent back is a list of `Made`."""
+    """A request to run a task for a row; the generator receives a list of `Made`."""
 
     step: str
     """The step's name."""
     task: Task
     values: Mapping[str, Any]
     index: int | str
-    """What drawn values hang on."""
+    """The row index for drawn values."""
     lineage: Lineage
     place: str
     num_generations: int
     grouped: bool
     llm: StepLLM
-    """Whom the step asks, and how, its templates filled in; what it leaves open is as the run has it."""
+    """The step's model and generation settings, rendered; anything unset comes from the run."""
     defaults: LLM
-    """What the specs say of generation: the step's task, and those around it."""
+    """Generation settings in the specs: of the step's task, and of outer tasks."""
 
 
 class Fork(Struct, frozen=True):
-    """Rows that go on side by side; what is sent back is a list of rows for each."""
+    """Rows that continue in parallel; the generator receives a list of rows for each."""
 
     flows: Sequence[Flow]
 
 
 class Fault(Struct, frozen=True):
-    """A row that a step can't be done for, without a model having been asked; nothing is sent back."""
+    """A step failed for a row without a request to a model; the generator receives nothing."""
 
     step: str
     place: str
@@ -65,7 +65,7 @@ class Fault(Struct, frozen=True):
 
 
 class Work(Struct, frozen=True):
-    """A function that may take long, to be called beside the rest; what is sent back is what it returns."""
+    """A slow function to call in the background; the generator receives its result."""
 
     call: Callable[[], Any]
 
@@ -74,39 +74,39 @@ Flow = Generator[Ask | Fork | Fault | Work, Any, list[Item]]
 
 
 class Count(Struct):
-    """What one step did to the rows."""
+    """The row counts of one step."""
 
     name: str
     kind: str
     depth: int = 0
-    """How many loops and tasks it is in."""
+    """The number of loops and tasks around it."""
     most: int | None = 0
-    """Replies that a row of the run needs of it at the most; None where that hangs on the rows."""
+    """Maximum replies that the step needs per input row; None if that depends on the rows."""
     came: int = 0
     went: int = 0
     asked: int = 0
-    """Rows for which a model was asked."""
+    """Rows for which a request was sent."""
     failed: int = 0
     skipped: int = 0
-    """Rows that passed by: `when` is false for them, or an earlier step failed."""
+    """Rows that skipped the step, because `when` is false or an earlier step failed."""
     reasons: Counter[str] = field(default_factory=Counter)
 
 
 class Step(Protocol):
-    """A step that rows go through one by one."""
+    """A step that processes rows one by one."""
 
     count: Count
 
     def flow(self, item: Item) -> Flow:
-        """The rows that one row becomes."""
+        """The rows that the step returns for one row."""
 
 
 def through(steps: Sequence[Step], item: Item) -> Flow:
-    """Take a row through steps, one after the other."""
+    """Run a row through steps in sequence."""
     for index, step in enumerate(steps):
         try:
             item.spent.step()
-        except RowError as error:  # it goes through no more steps
+        except RowError as error:  # skips the remaining steps
             if item.failed:
                 return [item]
             step.count.failed += 1
@@ -128,7 +128,7 @@ def through(steps: Sequence[Step], item: Item) -> Flow:
 
 
 def fail(step: str, item: Item, error: RowError) -> Flow:
-    """Say that a step can't be done for a row; it goes on with what it has."""
+    """Report that a step failed for a row, which continues unchanged."""
     yield Fault(step, item.place, error)
     item.failed = True
     item.metadata[f"error_{step}"] = {"kind": error.kind, "message": error.message}
@@ -136,6 +136,6 @@ def fail(step: str, item: Item, error: RowError) -> Flow:
 
 
 def just(items: list[Item]) -> Flow:
-    """Rows that need nothing more."""
+    """A flow that returns rows immediately."""
     return items
     yield  # makes it a generator

@@ -1,4 +1,4 @@
-"""A row on its way through steps: its columns, what is said of it, and by what its requests are known again."""
+"""A row in a task of steps: its columns, its metadata, and the identity of its requests."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from msgspec.structs import replace
 from distask.errors import RowError
 
 LARGE = 1 << 63
-"""Occurrences from here on are made of a row's lineage; those below are counted, as in a run of one task."""
+"""Occurrences from here on come from a row's lineage; lower ones are counted, as in a run of a single task."""
 
 
 class Lineage:
-    """By what a row's requests are told from equal ones of other rows, whichever is done first.
+    """Separates a row's requests from equal requests of other rows, whichever finishes first.
 
-    It is made of the row that came in and of the way that it took (which item of a list, which generation), and of
-    nothing that the other steps asked: another prompt in one step asks for nothing again in the others.
+    It depends only on the input row and its path (which item of a list, which generation), and not on the requests of
+    other steps: if the prompt of one step changes, the requests of the others are not repeated.
     """
 
     __slots__ = ("_seen", "asked", "fresh", "index", "key")
@@ -26,19 +26,19 @@ class Lineage:
     def __init__(self, key: bytes, index: str, *, fresh: bool) -> None:
         self.key = key
         self.index = index
-        """What its drawn values hang on."""
+        """The row index for drawn values."""
         self.fresh = fresh
-        """Whether none was asked for what it comes from: first requests are counted, in the rows' order."""
+        """Whether no request was made for its ancestors: first requests are counted in row order."""
         self.asked = False
         self._seen: dict[bytes, int] = {}
 
     def child(self, way: str) -> Lineage:
-        """That of a row which this one becomes; `way` tells it from the others."""
+        """The lineage of a derived row; `way` identifies it among its siblings."""
         key = hashlib.blake2b(self.key + b"/" + way.encode(), digest_size=16).digest()
         return Lineage(key, f"{self.index}/{way}", fresh=self.fresh and not self.asked)
 
     def occurrence(self, fingerprint: bytes) -> int:
-        """The place of a request among equal ones: it differs by row, and by how often this row asked the same."""
+        """The number of a request among equal ones: unique to the row and to each repetition in it."""
         again = self._seen.get(fingerprint, 0)
         self._seen[fingerprint] = again + 1
         digest = hashlib.blake2b(self.key + b"#%d" % again, digest_size=8).digest()
@@ -46,13 +46,13 @@ class Lineage:
 
 
 MAX_STEPS = 100_000
-"""Steps that one row of the input may go through, all that it became counted together."""
+"""Maximum steps for one input row, including all rows derived from it."""
 MAX_SECONDS = 3.0
-"""Seconds of its thread's own time that the steps' expressions may take for one row of the input."""
+"""Maximum CPU seconds for the expressions of all steps, per input row."""
 
 
 class Spent:
-    """What one row of the input has used of its steps, with all rows that it became."""
+    """The steps and time used by one input row, including all rows derived from it."""
 
     __slots__ = ("seconds", "steps")
 
@@ -61,7 +61,7 @@ class Spent:
         self.seconds = 0.0
 
     def step(self) -> None:
-        """Count a step; raises `RowError` where the row has used all that it may."""
+        """Count a step; raises `RowError` if the row exceeds a limit."""
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise RowError("too_much", f"the row goes through more than {MAX_STEPS:,} steps")
@@ -73,31 +73,31 @@ class Item(Struct):
     """A row between two steps."""
 
     values: dict[str, Any]
-    """All of its columns, as they are now."""
+    """Its current columns."""
     lineage: Lineage
     place: str
-    """Where it came from, for messages."""
+    """Its origin, for messages."""
     metadata: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
-    """The model that was asked last."""
+    """The model used last."""
     failed: bool = False
-    """Whether a step failed, and no step since made up for it."""
+    """Whether a step failed, and no later step recovered."""
     frames: tuple[dict[str, Any], ...] = ()
-    """The columns around the task that it is in, the outermost first."""
+    """The outer columns of each enclosing task, outermost first."""
     turns: tuple[int, ...] = ()
-    """Which turn of each loop it is in."""
+    """The current turn of each enclosing loop."""
     origins: dict[str, str] = field(default_factory=dict)
-    """A column that a step renamed to what the input calls it."""
+    """Renamed column to its name in the input."""
     spent: Spent = field(default_factory=Spent)
-    """What it has used, together with all rows that come from the same one."""
+    """Usage, shared by all rows from the same input row."""
 
     def child(self, values: dict[str, Any], step: str, number: int, metadata: dict[str, Any]) -> Item:
-        """The row of this number that a step makes of this one."""
+        """The derived row with this number from a step."""
         way = "/".join([step, *map(str, self.turns), str(number)])
         return replace(self, values=values, lineage=self.lineage.child(way), metadata=metadata)
 
 
 def side_by_side(several: list[dict[str, Any]]) -> dict[str, Any]:
-    """The metadata of several turns, items or rows as one: each entry a list, null where one has none."""
+    """Merge the metadata of several turns, items or rows into lists, with null for missing entries."""
     names = dict.fromkeys(name for each in several for name in each)
     return {name: [each.get(name) for each in several] for name in names}

@@ -1,4 +1,4 @@
-"""Loops inside of one row: turn after turn (`repeat`), or item by item side by side (`for_each`)."""
+"""Loops within one row: sequential turns (`repeat`), or parallel items (`for_each`)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 LOOP_INDEX = "loop_index"
 MAX_ITEMS = 100_000
-"""Items of one row's list."""
+"""Maximum items in the list of one row."""
 
 
 class Repeat:
-    """Does steps again and again. A row that failed in a turn leaves the loop."""
+    """Repeats steps. A row that fails in a turn leaves the loop."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Repeat:
         self._collect = collect or {}
 
     def flow(self, item: Item) -> Flow:
-        """The row as the last turn left it."""
+        """The row after the last turn."""
         if item.failed:
             self.count.skipped += 1
             item.values = {**item.values, **{n: None for n in self._collect if n not in item.values}}
@@ -96,7 +96,7 @@ class Repeat:
 
 
 class _Turns:
-    """How far a row is in a loop, and what its turns left."""
+    """The progress of a row in a loop, and the results of its turns."""
 
     __slots__ = ("_around", "_collected", "_index", "_metadata", "done", "turns")
 
@@ -111,7 +111,7 @@ class _Turns:
         self._metadata: list[dict[str, Any]] = []
 
     def after(self, item: Item, collect: Mapping[str, str]) -> _Turns:
-        """The state after a turn, for the row that it left."""
+        """The state after a turn, for the row it returned."""
         collected = {name: [*self._collected[name], item.values.get(column)] for name, column in collect.items()}
         made = _Turns(self.turns, self._around, self._index, collected, self.done + 1)
         made._metadata = [*self._metadata, item.metadata]
@@ -119,7 +119,7 @@ class _Turns:
         return made
 
     def end(self, item: Item) -> Item:
-        """The row outside of the loop again."""
+        """Restore the row to its state outside the loop, with the collected columns."""
         values = {name: value for name, value in item.values.items() if name != LOOP_INDEX}
         if self._index is not None:
             values[LOOP_INDEX] = self._index
@@ -142,7 +142,7 @@ def _whole(value: Any) -> int:
 
 
 class ForEach:
-    """Does steps for each item of a list; an item that they leave out is left out of the lists."""
+    """Runs steps for each item of a list; items that are filtered out are missing from the collected lists."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class ForEach:
         self._collect = collect
 
     def flow(self, item: Item) -> Flow:
-        """The row with a list for each column that the steps made."""
+        """The row with a list for each collected column."""
         if item.failed:
             self.count.skipped += 1
             return [self._nothing(item)]
@@ -191,7 +191,7 @@ class ForEach:
         if isinstance(items, range):
             items = list(items)
         if not isinstance(items, list | tuple):
-            raise RowError("wrong_type", f"`for_each` goes through a list, not {type(items).__name__}")
+            raise RowError("wrong_type", f"`for_each` needs a list, not {type(items).__name__}")
         if len(items) > MAX_ITEMS:
-            raise RowError("wrong_type", f"`for_each` goes through {MAX_ITEMS:,} items at the most, not {len(items):,}")
+            raise RowError("wrong_type", f"`for_each` allows at most {MAX_ITEMS:,} items, not {len(items):,}")
         return list(items)

@@ -1,4 +1,4 @@
-"""Make each of a spec's steps ready: from what the file says to a function over rows, or to a barrier."""
+"""Compile each step of a spec to a function over rows, or to a barrier."""
 
 from __future__ import annotations
 
@@ -33,60 +33,60 @@ Node = Step | barriers.Barrier
 
 
 class StepContext(Struct, frozen=True):
-    """What stands around a spec's steps."""
+    """The context of a spec's steps."""
 
     llm: Mapping[str, Any] = field(default_factory=dict)
-    """What the steps around say of whom is asked, and how."""
+    """Model and generation settings of outer steps."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """What the specs around say of generation."""
+    """Generation settings of outer specs."""
     depth: int = 0
     raw: Mapping[str, bool] = field(default_factory=dict)
-    """What the specs around leave out of the metadata: `add_raw_input`, `add_raw_output`."""
+    """Metadata that outer specs leave out: `add_raw_input`, `add_raw_output`."""
     times: int | None = 1
-    """How often the steps are done for a row of the run, at the most; None where that hangs on the rows."""
+    """Maximum times that the steps run per input row; None if that depends on the rows."""
 
 
 OUTERMOST = StepContext()
 
 
 class Body(Struct, frozen=True):
-    """A spec's steps, made ready."""
+    """The compiled steps of a spec."""
 
     nodes: tuple[Node, ...]
     params: Mapping[str, Any]
     outputs: tuple[str, ...]
-    """The columns that the spec says it adds, under the data's names; none where it leaves that to its steps."""
+    """The declared outputs, by their names in the data; empty if the steps decide."""
     added: tuple[str, ...]
-    """Those that are new: data that has one of them already is refused."""
+    """The columns that the data must not already have."""
     schemas: Mapping[str, Any]
     """The JSON Schemas of `outputs`."""
 
 
 class Builder(Protocol):
-    """What makes the steps of a spec and of the specs in it; `build.Builder` is the real one."""
+    """The interface of `build.Builder`, which compiles the steps of a spec and of nested specs."""
 
     counts: list[Count]
     asked: list[tuple[StepLLM, LLM]]
 
     @property
     def allow_code(self) -> bool:
-        """Whether functions of the spec's own may run."""
+        """Whether the spec may run Python code."""
 
     @property
     def seed(self) -> int:
         """Random seed."""
 
     def name(self, wanted: str) -> str:
-        """A name that no step has yet."""
+        """A unique step name."""
 
     def note_schemas(self, schemas: Mapping[str, Any]) -> None:
-        """Take note of the JSON Schemas of columns that a step makes."""
+        """Record the JSON Schemas of columns that a step adds."""
 
     def task(self, loaded: LoadedSpec, params: Mapping[str, Any], name: str) -> Task:
-        """A task of one call; raises `UsageError`."""
+        """Compile a task of a single call; raises `UsageError`."""
 
     def asks_again(self, task: str) -> bool:
-        """Whether an earlier step uses a task of this name."""
+        """Whether an earlier step uses a task with this name."""
 
     def body(
         self,
@@ -96,11 +96,11 @@ class Builder(Protocol):
         mappings: tuple[Mapping[str, str], Mapping[str, str]],
         count: Count | None,
     ) -> Body:
-        """The steps of a spec, between its first and its last; raises `UsageError`."""
+        """Compile the steps of a spec; raises `UsageError`."""
 
 
 class StepMaker:
-    """Makes one spec's steps."""
+    """Compiles the steps of one spec."""
 
     def __init__(
         self, builder: Builder, loaded: LoadedPipeline, scope: Scope, params: Mapping[str, Any], around: StepContext
@@ -111,12 +111,12 @@ class StepMaker:
         self._params = params
         self._around = around
         self._loops: dict[str, list[Any] | None] = {}
-        """The items of the loops around, where they are fixed."""
+        """The items of outer loops; None if they depend on the row."""
         self.new: dict[str, None] = {}
-        """Columns that steps add under names of their own."""
+        """Columns that steps add without an output mapping."""
 
     def nodes(self, steps: Sequence[language.Step], place: Place) -> list[Node]:
-        """The steps in force, in their order."""
+        """Compile the active steps, in order."""
         made: list[Node] = []
         for index, step in enumerate(steps):
             made += self._node(step, (*place, index))
@@ -129,7 +129,9 @@ class StepMaker:
             try:
                 holds = bool(scope.fixed_expression(step.when, at))
             except RowError as error:
-                raise UsageError(f"{self._loaded.path}: `when: {step.when}` can't be told: {error.message}") from None
+                raise UsageError(
+                    f"{self._loaded.path}: `when: {step.when}` can't be evaluated: {error.message}"
+                ) from None
             if not holds:
                 return []
         made, added = self._made(step, place, handles_failure=not fixed)
@@ -141,7 +143,7 @@ class StepMaker:
         return [When(all_steps(made, self._loaded)[0], scope.expression(step.when, at), added)]
 
     def _made(self, step: language.Step, place: Place, *, handles_failure: bool) -> tuple[list[Node], Sequence[str]]:
-        """What a step does, and the columns that it adds."""
+        """Compile a step, and list the columns that it adds."""
         if isinstance(step, language.TaskStep):
             return self._task(step, place, handles_failure=handles_failure)
         count = self._count(step, place)
@@ -206,7 +208,7 @@ class StepMaker:
     def _compute(self, step: language.PythonStep, place: Place, count: Count) -> Node:
         path = self._loaded.path
         if not self._builder.allow_code:
-            raise UsageError(f"{path} runs code of its own, {step.python}: read it, then give --allow-code")
+            raise UsageError(f"{path} runs Python code, {step.python}: review it, then pass --allow-code")
         args = self._scope.value(step.args, (*place, "args"))
         columns = {name: ColumnType(output, name) for name, output in step.outputs.items()}
         self.new |= dict.fromkeys(columns)
@@ -222,11 +224,11 @@ class StepMaker:
             try:
                 threshold = self._scope.fixed_expression(threshold, (*place, "dedup", "threshold"))
             except RowError as error:
-                told = f"the threshold of {count.name} can't be told: {error.message}"
+                told = f"the threshold of {count.name} can't be evaluated: {error.message}"
                 raise UsageError(f"{self._loaded.path}: {told}") from None
             if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
                 raise UsageError(
-                    f"{self._loaded.path}: the threshold of {count.name} is {threshold!r:.40}, not in 0 to 1"
+                    f"{self._loaded.path}: the threshold of {count.name} is {threshold!r:.40}, not between 0 and 1"
                 )
         return (barriers.MinHash if dedup.method == "minhash" else barriers.Cosine)(count, dedup, threshold)
 
@@ -234,13 +236,13 @@ class StepMaker:
         try:
             value = self._scope.fixed_expression(written, place) if isinstance(written, str) else written
         except RowError as error:
-            raise UsageError(f"{self._loaded.path}: `{key}: {written}` can't be told: {error.message}") from None
+            raise UsageError(f"{self._loaded.path}: `{key}: {written}` can't be evaluated: {error.message}") from None
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise UsageError(f"{self._loaded.path}: `{key}: {written}` is {value!r:.40}, which is no number of rows")
+            raise UsageError(f"{self._loaded.path}: `{key}: {written}` is {value!r:.40}, which is not a number of rows")
         return value
 
     def _turns(self, step: language.RepeatStep, place: Place) -> int | None:
-        """How many turns there are at the most, where that is fixed."""
+        """The maximum number of turns; None if it depends on the row."""
         if isinstance(step.repeat, int):
             return step.repeat
         if not self._scope.is_fixed_expression(step.repeat):
@@ -248,20 +250,24 @@ class StepMaker:
         try:
             turns = self._scope.fixed_expression(step.repeat, (*place, "repeat"))
         except RowError as error:
-            raise UsageError(f"{self._loaded.path}: `repeat: {step.repeat}` can't be told: {error.message}") from None
+            raise UsageError(
+                f"{self._loaded.path}: `repeat: {step.repeat}` can't be evaluated: {error.message}"
+            ) from None
         if isinstance(turns, bool) or not isinstance(turns, int) or not 0 <= turns <= language.MAX_TURNS:
-            told = f"is {turns!r:.40}, and not a whole number from 0 to {language.MAX_TURNS:,}"
+            told = f"is {turns!r:.40}, not a whole number from 0 to {language.MAX_TURNS:,}"
             raise UsageError(f"{self._loaded.path}: `repeat: {step.repeat}` {told}")
         return turns
 
     def _items(self, source: str, place: Place) -> list[Any] | None:
-        """The items that a loop goes through, where they are fixed."""
+        """The items of a loop; None if they depend on the row."""
         if not self._scope.is_fixed_expression(source):
             return None
         try:
             items = self._scope.fixed_expression(source, (*place, "for_each"))
         except RowError as error:
-            raise UsageError(f"{self._loaded.path}: `for_each: … in {source}` can't be told: {error.message}") from None
+            raise UsageError(
+                f"{self._loaded.path}: `for_each: … in {source}` can't be evaluated: {error.message}"
+            ) from None
         return list(items) if isinstance(items, list | tuple | range) else None
 
     def _inside(self, steps: Sequence[language.Step], place: Place, count: Count, times: int | None) -> list[Step]:
@@ -278,7 +284,7 @@ class StepMaker:
         self._builder.counts.append(count)
         return count
 
-    # the step that asks
+    # Task steps
 
     def _task(
         self, step: language.TaskStep, place: Place, *, handles_failure: bool
@@ -299,7 +305,7 @@ class StepMaker:
             return self._pipeline(step, place, loaded, count, given, llm, n, grouped=grouped), added
         count.most = product(around.times, n)
         if not grouped and loaded.spec.aggregate:
-            told = f"the task {loaded.spec.name} makes one value of a row's generations, which needs them grouped"
+            told = f"the task {loaded.spec.name} uses `aggregate`, which needs `group_generations: true`"
             raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
         mapped = _mapped(loaded, step, around.raw)
         scope, builder = self._scope, self._builder
@@ -330,7 +336,7 @@ class StepMaker:
         return [Call(count, asked)], added
 
     def _named(self, llm: Mapping[str, Any], place: Place) -> list[StepLLM]:
-        """Whom a step with a template for it will ask, where that hangs on a loop's fixed items only."""
+        """The models that a templated `llm` gives, if they depend only on the fixed items of a loop."""
         for name, items in self._loops.items():
             try:
                 return [made_llm(self._scope.fixed(llm, (*place, "llm"), {name: item})) for item in items or ()]
@@ -342,7 +348,7 @@ class StepMaker:
         try:
             return {n: self._scope.fixed(v, (*place, "params", n)) if n in computed else v for n, v in given.items()}
         except RowError as error:
-            raise UsageError(f"{self._loaded.path}: the params of a step can't be told: {error.message}") from None
+            raise UsageError(f"{self._loaded.path}: the params of a step can't be evaluated: {error.message}") from None
 
     def _pipeline(
         self,
@@ -357,7 +363,7 @@ class StepMaker:
         grouped: bool,
     ) -> list[Node]:
         if not all(map(self._scope.is_fixed, step.params.values())):
-            told = "the params of a task that is made of steps can't hang on the row"
+            told = "the params of a task with steps can't depend on the row"
             raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
         times = product(self._around.times, n if grouped else 1)
         around = replace(self._around, llm=llm, depth=count.depth + 1, times=times)
@@ -370,12 +376,12 @@ class StepMaker:
 
 
 def product(times: int | None, factor: int | None) -> int | None:
-    """How often both together; None where that is not known."""
+    """The product of two counts; None if one is unknown."""
     return None if times is None or factor is None else times * factor
 
 
 def _mapped(loaded: LoadedSpec, step: language.TaskStep, raw: Mapping[str, bool]) -> LoadedSpec:
-    """The task's spec with the step's names for columns, and without the raw parts that are left out."""
+    """The task's spec with the step's column names and raw-metadata settings."""
     spec = loaded.spec
     names = {name: spec.output_mappings.get(name, name) for name in spec.outputs}
     names |= {f"{of}_{how}": column for column, of, how in aggregate_columns(spec, spec.outputs)}
@@ -389,11 +395,11 @@ def _mapped(loaded: LoadedSpec, step: language.TaskStep, raw: Mapping[str, bool]
 
 
 def all_steps(nodes: Sequence[Node], loaded: LoadedPipeline) -> list[Step]:
-    """The nodes, none of which waits for all rows; raises `UsageError`."""
+    """The nodes as steps; raises `UsageError` if one of them waits for all rows."""
     made: list[Step] = []
     for node in nodes:
         if isinstance(node, barriers.Barrier):
-            told = f"the step {node.count.name} waits for all rows, and can't stand in a loop, or behind a row's `when`"
-            raise UsageError(f"{loaded.path}: {told}")
+            told = "waits for all rows, so it can't be in a loop or have a `when` that depends on the row"
+            raise UsageError(f"{loaded.path}: step {node.count.name} {told}")
         made.append(node)
     return made

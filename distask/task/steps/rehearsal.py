@@ -1,4 +1,4 @@
-"""Take rows through a task made of tasks with replies from anywhere but a model: golden cases, made-up replies."""
+"""Run rows through a task of steps with given or simulated replies, without a model."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from distask.task.steps.item import Item
 
 Replies = Callable[[Ask], "Sequence[str | Completion]"]
-"""What gives the replies of an ask, as many as it has generations."""
+"""Returns the replies for an `Ask`, one per generation."""
 Told = Callable[[str, RowError], None]
-"""What is told of each step that fails for a row."""
+"""Called for each step that fails for a row."""
 
 
 def rehearse(
     pipeline: Pipeline, rows: Iterable[Mapping[str, Any]], replies: Replies, told: Told = lambda _step, _error: None
 ) -> list[Item]:
-    """The rows that come out. The pipeline is used up: its steps have counted, its barriers have seen these rows."""
+    """The resulting rows. The pipeline can't be used again, because its steps and barriers keep state."""
     items = [pipeline.item(values, index, f"row {index + 1}") for index, values in enumerate(rows)]
     for number, segment in enumerate(pipeline.segments):
         items = [each for item in items for each in _driven(pipeline.flow(number, item), replies, told)]
@@ -60,7 +60,7 @@ def _driven(flow: Flow, replies: Replies, told: Told) -> list[Item]:
 
 
 def _answered(ask: Ask, replies: Replies, told: Told) -> list[Made]:
-    """What the replies give, in the shapes of a run's generations."""
+    """The results of the replies, in the same form as in a run."""
     task, step = ask.task, ask.step
     made: list[Made] = []
     try:

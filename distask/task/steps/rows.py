@@ -1,4 +1,4 @@
-"""Steps over a row's own columns: filter, set, explode, keep, drop, rename. No model is asked."""
+"""Steps that work on the columns of a row without a model: filter, set, explode, keep, drop, rename, python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Filter:
-    """Leaves rows out; one for which nobody can tell is left out too, and counted as failed."""
+    """Drops rows; a row whose condition fails to evaluate is dropped too, and counted as failed."""
 
     def __init__(self, count: Count, holds: Value) -> None:
         self.count = count
@@ -29,21 +29,21 @@ class Filter:
         try:
             return [item] if self._holds(item) else []
         except RowError as error:
-            if not item.failed:  # that it failed is counted already
+            if not item.failed:  # a failed row is already counted
                 self.count.failed += 1
                 yield Fault(self.count.name, item.place, error)
             return []
 
 
 class Set:
-    """Computes columns, each seeing those before it."""
+    """Computes columns; each may use the ones before it."""
 
     def __init__(self, count: Count, columns: Mapping[str, Value]) -> None:
         self.count = count
         self._columns = columns
 
     def flow(self, item: Item) -> Flow:
-        """The row with its new columns; null from the first on that can't be computed."""
+        """The row with its new columns; if one fails, it and the rest are null."""
         names = list(self._columns)
         for index, (name, value) in enumerate(self._columns.items()):
             try:
@@ -59,14 +59,14 @@ class Set:
 
 
 class Explode:
-    """Makes a row of each item of a list, or of several lists side by side."""
+    """Turns each item of a list, or of several parallel lists, into a row."""
 
     def __init__(self, count: Count, columns: Sequence[str]) -> None:
         self.count = count
         self._columns = columns
 
     def flow(self, item: Item) -> Flow:
-        """A row for each item; a row whose list is null stays as it is."""
+        """A row for each item; a row whose list is null stays unchanged."""
         lists = [item.values.get(name) for name in self._columns]
         if all(each is None for each in lists) or (item.failed and None in lists):
             return [item]
@@ -92,7 +92,7 @@ class Explode:
 def _length(names: Sequence[str], lists: Sequence[Any]) -> int:
     for name, each in zip(names, lists, strict=True):
         if not isinstance(each, list):
-            raise RowError("wrong_type", f"`{name}` is no list")
+            raise RowError("wrong_type", f"`{name}` is not a list")
     lengths = {len(each) for each in lists}
     if len(lengths) > 1:
         told = ", ".join(f"`{name}` has {len(each)}" for name, each in zip(names, lists, strict=True))
@@ -101,7 +101,7 @@ def _length(names: Sequence[str], lists: Sequence[Any]) -> int:
 
 
 class Columns:
-    """Takes columns away, or gives them other names: `keep`, `drop`, `rename`."""
+    """Removes or renames columns: `keep`, `drop`, `rename`."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Columns:
         self._rename = rename or {}
 
     def flow(self, item: Item) -> Flow:
-        """The row with other columns."""
+        """The row with the remaining or renamed columns."""
         values = item.values
         if self._keep is not None:
             item.values = {name: values.get(name) for name in self._keep}
@@ -129,7 +129,7 @@ class Columns:
 
 
 class When:
-    """Lets rows pass by a step for which an expression is false; columns that it would add are null there."""
+    """Skips a step for rows whose condition is false; the columns that it would add are null."""
 
     def __init__(self, step: Step, holds: Value, added: Sequence[str]) -> None:
         self.count = step.count
@@ -138,7 +138,7 @@ class When:
         self._added = added
 
     def flow(self, item: Item) -> Flow:
-        """The step's rows, or the row as it came."""
+        """The step's rows, or the unchanged row."""
         try:
             holds = self._holds(item)
         except RowError as error:
@@ -155,14 +155,14 @@ class When:
 
 
 class Compute:
-    """Calls `function(row, **args)`, in a thread of its own in a run, and takes the columns that it gives.
+    """Calls `function(row, **args)`, in a separate thread during a run, and adds the columns that it returns.
 
     Args:
-        count: the step's.
-        name: what the function is called, for messages.
-        function: it.
-        args: what it is given beside the row.
-        columns: what it gives.
+        count: the counts of the step.
+        name: the name of the function, for messages.
+        function: the function.
+        args: its arguments in addition to the row.
+        columns: the types of the columns that it returns.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Compute:
         self._columns = columns
 
     def flow(self, item: Item) -> Flow:
-        """The row with the function's columns; null where it fails, or gives what they do not hold."""
+        """The row with the function's columns; null if it fails or returns invalid values."""
         if item.failed:
             self.count.skipped += 1
             item.values = {**item.values, **{n: None for n in self._columns if n not in item.values}}
@@ -194,11 +194,11 @@ class Compute:
     def _called(self, row: dict[str, Any], args: Mapping[str, Any]) -> dict[str, Any] | RowError:
         try:
             made = self._function(row, **args)
-        except Exception as error:  # noqa: BLE001 - whatever it raises is its row's own failure
+        except Exception as error:  # noqa: BLE001 - any exception fails only this row
             return RowError("python", f"{self._name}: {type(error).__name__}: {error}")
         if not isinstance(made, dict):
-            return RowError("python", f"{self._name} gave {type(made).__name__}, not a dict of columns")
+            return RowError("python", f"{self._name} returned {type(made).__name__}, not a dict of columns")
         try:
             return {name: column.read(made.get(name)) for name, column in self._columns.items()}
         except ValueError as error:
-            return RowError("python", f"{self._name} gave {error}")
+            return RowError("python", f"{self._name} returned invalid columns: {error}")

@@ -1,4 +1,4 @@
-"""The names that the expressions of steps see, and expressions of any shape over them."""
+"""The names that the expressions of steps see, and a compiler for these expressions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Value = Callable[["Item"], Any]
-"""What a step computes of a row; raises `RowError`."""
+"""Computes a value from a row; raises `RowError`."""
 
 
 class Scope:
     """Compiles the expressions of one spec's steps.
 
     Args:
-        compiler: of the spec.
+        compiler: the compiler of the spec.
         base: the names that every row sees: params, vars.
         drawn: the spec's drawn columns.
     """
@@ -35,7 +35,7 @@ class Scope:
         self._fixed = frozenset(base)
 
     def names(self, item: Item) -> dict[str, Any]:
-        """The names of a row."""
+        """The names for a row."""
         values = item.values
         made = {**self._base, **values, "row": values}
         if self._drawn:
@@ -43,17 +43,17 @@ class Scope:
         return made
 
     def expression(self, source: str, place: Place) -> Value:
-        """An expression over a row."""
+        """Compile an expression over a row."""
         compiled = self._compiler.expression(source, place)
         return lambda item: _timed(item, lambda: compiled(self.names(item)))
 
     def value(self, written: Any, place: Place) -> Value:
-        """A value of any shape, in which texts with braces are templates."""
+        """Compile a value of any shape, in which texts with braces are templates."""
         made = self._shape(written, place)
         return lambda item: _timed(item, lambda: _plain(made(self.names(item))))
 
     def is_fixed(self, written: Any) -> bool:
-        """Whether a value hangs on params and vars only, and is the same for every row."""
+        """Whether a value depends only on params and vars, and so is the same for every row."""
         if isinstance(written, str):
             if "{" not in written:
                 return True
@@ -63,15 +63,15 @@ class Scope:
         return not isinstance(written, list) or all(map(self.is_fixed, written))
 
     def is_fixed_expression(self, source: str) -> bool:
-        """The same of an expression."""
+        """Whether an expression depends only on params and vars."""
         return all(name.name in self._fixed for name in read_expression(source).names)
 
     def fixed(self, written: Any, place: Place, more: Mapping[str, Any] | None = None) -> Any:
-        """The value of what hangs on params, vars and `more` only; raises `RowError`."""
+        """Evaluate a value that depends only on params, vars and `more`; raises `RowError`."""
         return _plain(self._shape(written, place)({**self._base, **(more or {})}))
 
     def fixed_expression(self, source: str, place: Place) -> Any:
-        """The same of an expression; raises `RowError`."""
+        """Evaluate an expression that depends only on params and vars; raises `RowError`."""
         return self._compiler.expression(source, place)(self._base)
 
     def _shape(self, written: Any, place: Place) -> Expression:
@@ -87,7 +87,7 @@ class Scope:
 
 
 def _timed(item: Item, compute: Callable[[], T]) -> T:
-    """Compute, and count how long that took: all expressions of a row have one budget."""
+    """Compute, and add the time to the budget that all expressions of a row share."""
     began = time.thread_time()
     try:
         return compute()

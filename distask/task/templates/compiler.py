@@ -1,7 +1,7 @@
-"""Compile a spec's templates and expressions to functions of a scope, in a sandbox that no spec can break or stall.
+"""Compile the templates and expressions of a spec to functions of a scope, in a sandbox that limits time and memory.
 
-A template is compiled once, when its task is loaded; a row's text is only ever a value in the scope, never compiled.
-What a render may use is metered: each value that it makes counts as work, and the clock is looked at meanwhile.
+A template is compiled once, when its task is loaded. Text in a row is only a value in the scope and is never compiled.
+Rendering is metered: each value that a template creates counts as work, and the clock is checked regularly.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 
 Scope = Mapping[str, Any]
-"""The names that a template of a row sees."""
+"""The names that a template sees for a row."""
 Expression = Callable[[Scope], Any]
-"""A compiled expression: it gives the value itself, not its text."""
+"""A compiled expression, which returns the value itself, not text."""
 Text = Callable[[Scope], str]
 """A compiled template."""
 Place = tuple[str | int, ...]
-"""Keys and indices that lead to a value in a spec."""
+"""The path to a value in a spec: keys and indices."""
 T = TypeVar("T")
 
 MAX_SOURCE = 256 << 10
-"""Characters of a template."""
+"""Maximum characters of a template."""
 _LONGEST_MESSAGE = 500
-"""Characters of what is said of a failure: a name that was not found may be as long as a text."""
+"""Maximum characters of an error message, which may contain a very long name."""
 
 
 class CompileError(Exception):
@@ -54,12 +54,12 @@ class CompileError(Exception):
 
 
 def compile_template(sandbox: Sandbox, source: str, *, longest: int | None = None) -> Text:
-    """A template as a function of a scope. Raises `CompileError`; the function raises `RowError`.
+    """Compile a template to a function of a scope. Raises `CompileError`; the function raises `RowError`.
 
     Args:
         sandbox: the environment of the spec.
         source: the template.
-        longest: characters that the text may have; `sandbox.prompt_characters` if None.
+        longest: maximum characters of the text; `sandbox.prompt_characters` if None.
     """
     if "{" not in source:
         return _constant(_without_last_newline(source))
@@ -79,7 +79,7 @@ def compile_template(sandbox: Sandbox, source: str, *, longest: int | None = Non
                 if length > most:
                     break
                 pieces.append(piece)
-        except Exception as error:  # noqa: BLE001 - whatever a template does is its row's own failure
+        except Exception as error:  # noqa: BLE001 - any exception fails only this row
             raise _row_error(error) from None
         if length > most:
             raise RowError("template", too_long(most))
@@ -89,9 +89,9 @@ def compile_template(sandbox: Sandbox, source: str, *, longest: int | None = Non
 
 
 def compile_expression(sandbox: Sandbox, source: str) -> Expression:
-    """An expression, in braces or bare, as a function of a scope that gives the value itself.
+    """Compile an expression, with or without braces, to a function of a scope that returns the value itself.
 
-    Text around or between expressions gives text. Raises `CompileError`; the function raises `RowError`.
+    With text around or between expressions it returns text. Raises `CompileError`; the function raises `RowError`.
     """
     expression = _expression(sandbox, source)
     if expression is None:
@@ -118,7 +118,7 @@ def compile_expression(sandbox: Sandbox, source: str) -> Expression:
 
 
 def is_expression(sandbox: Sandbox, source: str) -> bool:
-    """Whether a template is one expression in braces and nothing else."""
+    """Whether a template is a single expression in braces."""
     return "{{" in source and _expression(sandbox, source) is not None
 
 
@@ -136,7 +136,7 @@ def _most(sandbox: Sandbox, longest: int | None) -> int:
 
 
 def _simple(tree: nodes.Template, sandbox: Sandbox, longest: int | None) -> Text | None:
-    """A template of text and plain names, which needs no engine."""
+    """Compile a template of text and plain names without Jinja; None for any other."""
     if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
         return None
     parts = tree.body[0].nodes
@@ -185,10 +185,8 @@ def _printed(name: str, line: int, sandbox: Sandbox, longest: int | None) -> Tex
 
 
 def too_long(most: int, what: str = "the text is") -> str:
-    """What is said of a text that is longer than a prompt may be."""
-    return (
-        f"{what} longer than {most:,} characters (limits.prompt_characters; --set limits.prompt_characters=N sets it)"
-    )
+    """The error message for text that exceeds the limit."""
+    return f"{what} longer than {most:,} characters (raise the limit with --set limits.prompt_characters=N)"
 
 
 def _name(name: str, line: int) -> Expression:
@@ -210,12 +208,12 @@ def _parsed(sandbox: Sandbox, source: str) -> nodes.Template:
         raise CompileError(_sentence(error.message or "wrong syntax"), error.lineno) from None
     except RecursionError:
         raise CompileError("the template is nested too deeply") from None
-    except ValueError:  # of Python, which reads no whole number of thousands of digits
-        raise CompileError("a number has more digits than Python reads") from None
+    except ValueError:  # Python can't parse integers with thousands of digits
+        raise CompileError("a number has too many digits") from None
 
 
 def _expression(sandbox: Sandbox, source: str) -> nodes.Expr | None:
-    """The one expression that a source is; None for text around or between expressions."""
+    """The expression, if the source is a single one; None if there is text around or between expressions."""
     text = source.strip()
     if "{{" not in text and "{%" not in text:
         return _bare(sandbox, text)
@@ -224,7 +222,7 @@ def _expression(sandbox: Sandbox, source: str) -> nodes.Expr | None:
     except CompileError:
         if text.startswith("{{"):
             raise
-        return _bare(sandbox, text)  # a mapping in a mapping: {"a": {"b": 1}} closes with two braces
+        return _bare(sandbox, text)  # a nested mapping ends with two braces: {"a": {"b": 1}}
     if len(body) == 1 and isinstance(body[0], nodes.Output) and len(body[0].nodes) == 1:
         only = body[0].nodes[0]
         return None if isinstance(only, nodes.TemplateData) else only
@@ -242,7 +240,7 @@ def _bare(sandbox: Sandbox, source: str) -> nodes.Expr:
     except RecursionError:
         raise CompileError("the expression is nested too deeply") from None
     except ValueError:
-        raise CompileError("a number has more digits than Python reads") from None
+        raise CompileError("a number has too many digits") from None
     if not rest.eos:
         raise CompileError(f"unexpected `{rest.current.value}`", rest.current.lineno)
     return expression
@@ -258,19 +256,19 @@ def _compiled(sandbox: Sandbox, tree: nodes.Template) -> Template:
     except TemplateSyntaxError as error:
         raise CompileError(_sentence(error.message or "wrong syntax"), error.lineno) from None
     except (RecursionError, MemoryError, SyntaxError, OverflowError, ValueError) as error:
-        # Python's own compiler: more than 20 loops in each other, numbers of thousands of digits
+        # from Python's compiler: more than 20 nested loops, or numbers with thousands of digits
         raise CompileError(f"the template is too complex ({_sentence(str(error))})") from None
 
 
 def _native(value: Any) -> Any:
     if isinstance(value, Undefined):
-        str(value)  # raises what is wrong with it
+        str(value)  # raises the error
     if isinstance(value, types.GeneratorType):
         return listed(value)
     return value
 
 
-# Saying what went wrong
+# Error messages
 
 
 def _row_error(error: Exception) -> RowError:
@@ -288,7 +286,7 @@ def _row_error(error: Exception) -> RowError:
 
 def _said(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        return "the template calls itself without end"
+        return "the template recurses endlessly"
     if isinstance(error, TemplateNotFound):
         return str(error.message)
     if isinstance(error, (UndefinedError, SecurityError, TemplateRuntimeError, TemplateSyntaxError)):
@@ -309,7 +307,7 @@ def _sentence(message: str) -> str:
 
 
 class Compiler:
-    """Compiles what stands in a spec's file, each text once, and says where in it a template is wrong."""
+    """Compiles the templates of a spec, each text once, and locates errors in the file."""
 
     def __init__(self, sandbox: Sandbox, document: Document) -> None:
         self.sandbox = sandbox
@@ -317,14 +315,14 @@ class Compiler:
         self._compiled: dict[tuple[str, str, int | None], Callable[[Scope], Any]] = {}
 
     def template(self, source: str, path: Place, *, longest: int | None = None) -> Text:
-        """A template; raises `SpecError`."""
+        """Compile a template; raises `SpecError`."""
         return self._once(
             ("template", source, longest),
             lambda: self._placed(lambda: compile_template(self.sandbox, source, longest=longest), source, path),
         )
 
     def file(self, name: str, path: Place) -> Text:
-        """A template in a file of its own; raises `SpecError`."""
+        """Compile a template from a separate file; raises `SpecError`."""
         try:
             source = self.sandbox.read(name)
         except TemplateNotFound as error:
@@ -336,20 +334,20 @@ class Compiler:
             raise SpecError([self._document.diagnostic(path, message)]) from None
 
     def expression(self, source: str, path: Place) -> Expression:
-        """An expression; raises `SpecError`."""
+        """Compile an expression; raises `SpecError`."""
         return self._once(
             ("expression", source, 0),
             lambda: self._placed(lambda: compile_expression(self.sandbox, source), source, path),
         )
 
     def value(self, source: str, path: Place, *, longest: int | None = None) -> Expression:
-        """A template that gives the value itself where it is one expression in braces, and text otherwise."""
+        """Compile a template that returns the value itself if it is a single expression in braces, otherwise text."""
         if self._placed(lambda: is_expression(self.sandbox, source), source, path):
             return self.expression(source, path)
         return self.template(source, path, longest=longest)
 
     def fault(self, path: Place, message: str) -> Diagnostic:
-        """What is wrong at a place of the file."""
+        """A diagnostic for a place in the file."""
         return self._document.diagnostic(path, message)
 
     def _once(

@@ -1,4 +1,4 @@
-"""Values, operators and filters of templates: Jinja's, but bounded, and with JSON where Python would print itself."""
+"""Values, operators and filters of templates: Jinja's, with limits, and printing JSON instead of Python values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MOST_SLICES = 10_000
 _LONGEST_WRAPPED = 20_000
 _LONGEST_SEARCH = 100_000_000
-"""Characters of a text times those that are looked for in it, where Python compares each with each."""
+"""Maximum length of a text times that of a search text, where Python compares each pair of characters."""
 
 
 def text_of(value: Any) -> str:
@@ -49,9 +49,9 @@ def text_of(value: Any) -> str:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """A value as JSON, other scripts kept as they are."""
+    """A value as JSON; non-ASCII characters are not escaped."""
     if indent is not None and not 0 <= indent <= 16:
-        raise LimitError("`indent` is from 0 to 16")
+        raise LimitError("`indent` must be between 0 and 16")
     return json.dumps(value, ensure_ascii=False, indent=indent, default=_jsonable)
 
 
@@ -64,18 +64,18 @@ def _plain(value: Any) -> str:
 
 def _jsonable(value: Any) -> Any:
     if isinstance(value, Undefined):
-        str(value)  # raises what is wrong with it
+        str(value)  # raises the error
     if isinstance(value, PLAIN):
         return _plain(value)
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview | Macro):
         return listed(value)
-    if callable(getattr(value, "tolist", None)):  # numpy's numbers
+    if callable(getattr(value, "tolist", None)):  # NumPy numbers
         return value.tolist()
     raise TemplateRuntimeError(f"a value of type {type(value).__name__} can't be printed")
 
 
 def listed(values: Iterable[Any]) -> list[Any]:
-    """What is iterated over, as a list."""
+    """An iterable as a list."""
     made = list(counted(values))
     weighed(made)
     return made
@@ -114,12 +114,12 @@ def _modulo(left: Any, right: Any) -> Any:
 
 
 _PADDED = re.compile(r"%(?:\([^)]*\))?[-+ #0-9.]*(?:\*|[0-9]{4})")
-"""A place in a format that is padded by a value, or to thousands of characters."""
+"""A format field that is padded by a value, or to thousands of characters."""
 
 
 def _percent(template: str, values: Any) -> str:
     if _PADDED.search(template):
-        raise LimitError("a format pads to fewer than 1000 characters")
+        raise LimitError("a format may pad to at most 999 characters")
     if isinstance(values, dict):
         values = {key: readable(value) for key, value in values.items()}
         lengths = [len(value) for value in values.values() if isinstance(value, str)]
@@ -131,7 +131,7 @@ def _percent(template: str, values: Any) -> str:
 
 
 def readable(value: Any) -> Any:
-    """A value for a format: what Python would print its own way becomes text."""
+    """A value for a format; values that Python would print in its own syntax become text."""
     return text_of(value) if value is None or isinstance(value, bool | list | dict | tuple) else value
 
 
@@ -146,7 +146,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-# Methods of text that make more of it than was there, and those that take a product of two lengths
+# Text methods whose result may be much longer, or whose time grows with the product of two lengths
 
 
 def check_method(text: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -158,11 +158,11 @@ def check_method(text: str, name: str, args: tuple[Any, ...], kwargs: dict[str, 
     elif name == "replace" and len(args) >= 2 and isinstance(args[0], str) and isinstance(args[1], str):
         fits(len(text) + text.count(args[0]) * len(args[1]))
     elif name == "encode" and values:
-        raise LimitError("`encode` gives UTF-8, and takes nothing")
+        raise LimitError("`encode` takes no arguments; it always uses UTF-8")
     elif name in ("rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip"):
         sought = max((len(v) for v in values if isinstance(v, str)), default=0)
         if len(text) * sought > _LONGEST_SEARCH:
-            raise LimitError(f"`{name}` is asked to look for too long a text")
+            raise LimitError(f"`{name}` searches for too long a text")
 
 
 @pass_environment
@@ -230,7 +230,7 @@ def _batch(value: Iterable[Any], linecount: int, fill_with: Any = None) -> list[
 
 def _slice(value: Iterable[Any], slices: int, fill_with: Any = None) -> list[Any]:
     if not 1 <= slices <= _MOST_SLICES:
-        raise LimitError(f"`slice` makes from 1 to {_MOST_SLICES:,} lists")
+        raise LimitError(f"`slice` allows from 1 to {_MOST_SLICES:,} lists")
     items, made, at = list(counted(value)), [], 0
     size, more = divmod(len(items), slices)
     for number in range(slices):
@@ -242,7 +242,7 @@ def _slice(value: Iterable[Any], slices: int, fill_with: Any = None) -> list[Any
 
 def _round(value: float, precision: int = 0, method: str = "common") -> float:
     if abs(precision) > 100:
-        raise LimitError("`round` takes a precision of at most 100")
+        raise LimitError("`round` allows a precision of at most 100")
     return cast("float", JINJAS["round"](value, precision, method))
 
 
@@ -251,7 +251,7 @@ def _wordwrap(environment: Environment, value: Any, width: int = 79, *args: Any,
     text = text_of(value)
     between = [len(v) for v in (*args, *kwargs.values()) if isinstance(v, str)]
     if len(text) > _LONGEST_WRAPPED:
-        raise LimitError(f"`wordwrap` takes at most {_LONGEST_WRAPPED:,} characters")
+        raise LimitError(f"`wordwrap` allows at most {_LONGEST_WRAPPED:,} characters")
     fits(len(text) * max(between, default=0))
     return str(JINJAS["wordwrap"](environment, text, width, *args, **kwargs))
 
@@ -261,7 +261,7 @@ def _escape(value: Any) -> str:
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
-    """A value as JSON, other scripts kept as they are."""
+    """A value as JSON; non-ASCII characters are not escaped."""
     return to_json(value, indent)
 
 
@@ -271,7 +271,7 @@ def numbered(values: Iterable[Any], start: int = 1) -> str:
 
 
 def truncate_tokens(value: Any, n: int) -> str:
-    """The first `n` tokens of a text, roughly: four letters make a token, a sign of a script without spaces is one."""
+    """Approximately the first `n` tokens of a text: four letters, or one CJK character, count as a token."""
     text = text_of(value)
     if len(text) <= n:
         return text
@@ -288,7 +288,7 @@ _TAG_NAME = re.compile(r"[A-Za-z/!?]")
 
 
 def strip_tags(value: Any) -> str:
-    """A text without its HTML tags and comments; white space stays as it is."""
+    """A text without HTML tags and comments; white space stays unchanged."""
     text = text_of(value)
     kept, at = [], 0
     while (opened := text.find("<", at)) >= 0:
@@ -313,15 +313,15 @@ def _reducer(reduce: Callable[[list[Any]], Any]) -> Callable[[Any], Any]:
         try:
             return reduce(listed(values))
         except TypeError:
-            raise TemplateRuntimeError("there is a value that is no number") from None
+            raise TemplateRuntimeError("a value is not a number") from None
 
     return reduced
 
 
 def tagged(value: Any, name: str, /, **attributes: Any) -> str:
-    """A text between `<name>` and `</name>`, on lines of its own.
+    """Wrap a text in `<name>` and `</name>`, on separate lines.
 
-    A text can't end its own tag: where it has one of that name in it, the name gets a number that none of its tags has.
+    The text can't close its own tag: if it contains a tag with that name, the name gets a number that is not in use.
     """
     text = text_of(value)
     taken = set(re.findall(rf"</?\s*{re.escape(name)}(?:-(\d+))?", text, re.IGNORECASE))
@@ -336,7 +336,7 @@ _KEPT = (
     *("int", "items", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse"),
     *("select", "selectattr", "sort", "title", "truncate", "unique", "upper", "urlencode", "wordcount"),
 )
-"""Jinja's own filters that are safe as they are. `random` is not among them: a row's chat must always be the same."""
+"""Jinja filters that are safe unchanged. `random` is left out, because the chat for a row must be deterministic."""
 
 _OWN: dict[str, Callable[..., Any]] = {
     "agreement": _reducer(agreement),

@@ -1,4 +1,4 @@
-"""Count what a template makes and how long it takes, so that none can fill the memory or stall a run."""
+"""Limit the output and time of templates, so that none can fill the memory or stall a run."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_RANGE = 10_000
-"""Numbers that `range` gives in one render, over all its calls."""
+"""Maximum numbers from all calls of `range` in one render."""
 MAX_DEPTH = 64
-"""Levels of lists and mappings in each other."""
+"""Maximum nested levels of lists and mappings."""
 PROMPT_CHARACTERS = 16 << 20
-"""Default of `limits.prompt_characters`: characters of the text of a row's chat."""
+"""Default of `limits.prompt_characters`: maximum characters of a chat's text."""
 WORK_PER_CHARACTER = 2
-"""What a render may make for each character that its text may have: a character counts 1, a value `VALUE`."""
+"""Maximum work of a render per allowed character of its text: a character counts 1, a value `VALUE`."""
 MAX_SECONDS = 0.5
-"""Seconds of its thread's own time that a render may take; waiting for other threads does not count."""
+"""Maximum CPU seconds of a render; waiting for other threads does not count."""
 MAX_SECONDS_TOGETHER = 1.0
-"""Seconds that all renders may take that belong together: those of a row's chat, of a reply, of a task made ready."""
+"""Maximum CPU seconds of a group of renders: for the chat of a row, for a reply, or for compiling a task."""
 VALUE = 32
-"""The work that is in a value beside its characters."""
+"""The work that a value counts, in addition to its characters."""
 _LARGEST = 16 << 20
-"""The least bound on the work in one value, so on the characters of an intermediate text (a data URL of an image)."""
+"""The lowest limit for the work in one value, including characters of intermediate text (such as a data URL)."""
 _LOOK_EVERY = 20_000
-"""Work after which the clock is looked at."""
+"""Work between two checks of the clock."""
 _BITS = 100_000
-"""Bits of a whole number."""
+"""Maximum bits of a whole number."""
 
 
 class LimitError(TemplateRuntimeError):
-    """A render makes or takes more than it may."""
+    """A render exceeds a limit."""
 
 
 class Meter(threading.local):
-    """What the render that goes on in this thread has used so far."""
+    """The usage of the current render in this thread."""
 
     def __init__(self) -> None:
         self.together = False
-        """Whether renders go on that belong together."""
+        """Whether the current renders share one time limit."""
         self.renders = 0
         self.first: float | None = None
         self.start()
 
     def start(self, prompt_characters: int = PROMPT_CHARACTERS) -> None:
-        """Start a new render; its clock starts at the first look, so that a small render costs no look.
+        """Start a new render; its clock starts at the first check, so that small renders need none.
 
         Args:
-            prompt_characters: characters that the rendered text may have; the bounds on its values grow with it.
+            prompt_characters: maximum characters of the rendered text; the limits of its values grow with it.
         """
         self.largest = max(_LARGEST, prompt_characters)
         self.work = self.ticks = self.ranged = 0
@@ -63,27 +63,27 @@ class Meter(threading.local):
         self.since: float | None = None
         if self.together:
             self.renders += 1
-            if not self.renders & 31:  # many small ones cost some looks, one of them none
+            if not self.renders & 31:  # check the clock every 32 renders
                 self.look()
         else:
             self.first = None
 
     def charge(self, work: int) -> None:
-        """Count what was made."""
+        """Count work."""
         self.work += work
         if self.work >= self.next_look:
             self.look()
 
     def tick(self) -> None:
-        """Count a step that makes nothing."""
+        """Count a step that creates no value."""
         self.ticks += 1
         if not self.ticks & 7:
             self.look()
 
     def look(self) -> None:
-        """Raise `LimitError` where the render has used all that it may."""
+        """Raise `LimitError` if the render exceeds a limit."""
         if self.work > WORK_PER_CHARACTER * self.largest:
-            raise LimitError("the template makes too much")
+            raise LimitError("the template creates too much data")
         now = time.thread_time()
         if self.since is None:
             self.since = now
@@ -93,7 +93,7 @@ class Meter(threading.local):
         self.next_look = self.work + _LOOK_EVERY
 
     def step(self) -> None:
-        """Count a step of what is no render, but goes on beside renders that belong together."""
+        """Count a step outside a render that shares the time limit of a group."""
         self.ticks += 1
         if self.together and not self.ticks & 7:
             self._look_at_all(time.thread_time())
@@ -109,7 +109,7 @@ METER = Meter()
 
 
 def together(function: Callable[P, T]) -> Callable[P, T]:
-    """Give all renders within a call of the function `MAX_SECONDS_TOGETHER`, and whatever else it does that looks."""
+    """Limit all renders and other metered steps in a call of the function to `MAX_SECONDS_TOGETHER`."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -125,13 +125,13 @@ def together(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def check_number(value: Any, times: int = 1) -> None:
-    """Raise `LimitError` for a whole number that would have too many digits."""
+    """Raise `LimitError` if a whole number would have too many digits."""
     if isinstance(value, int) and value.bit_length() * times > _BITS:
-        raise LimitError("the template makes too large a number")
+        raise LimitError("the template creates too large a number")
 
 
 def weighed(value: Any) -> Any:
-    """The value, its work counted. One that holds itself many times over is refused before it is walked through."""
+    """Count the work in a value and return it; counting stops at the limit, even for a value that repeats itself."""
     if isinstance(value, str):
         work = len(value)
         fits(work)
@@ -155,25 +155,25 @@ def _weigh(value: Any, depth: int, work: int = 0) -> int:
         elif isinstance(child, list | tuple | dict | set | frozenset):
             work = _weigh(child, depth + 1, work)
         if work > METER.largest:
-            raise LimitError("the template makes too large a list")
+            raise LimitError("the template creates too large a list")
     return work
 
 
 def counted(values: Iterable[Any]) -> Iterator[Any]:
-    """The values, each of them counted as it is taken."""
+    """Yield the values, and count each of them."""
     for value in values:
         METER.charge(VALUE)
         yield value
 
 
 def fits(length: int) -> None:
-    """Raise `LimitError` for a text that would be longer than any may be."""
+    """Raise `LimitError` if a text would be too long."""
     if length > METER.largest:
-        raise LimitError("the template makes too large a value")
+        raise LimitError("the template creates too large a value")
 
 
 def joined(parts: Iterable[str]) -> str:
-    """The parts as one text, counted."""
+    """Join the parts, and count the work."""
     taken, length = [], 0
     for part in parts:
         length += len(part)

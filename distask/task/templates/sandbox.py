@@ -1,4 +1,4 @@
-"""Jinja as specs have it: immutable, metered, and reading no file but those of the spec's folder."""
+"""The Jinja sandbox for specs: immutable, metered, and restricted to files in the spec's folder."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
 MAX_FILE = 1 << 20
-"""Bytes of a file that is included."""
+"""Maximum bytes of an included file."""
 _KEYS_SHOWN = 10
 _LONGEST_KEY = 40
 MAX_NODES = 20_000
-"""Parts of speech in a template."""
+"""Maximum syntax nodes of a template."""
 
 
 def _range(*args: int) -> range:
     numbers = range(*args)
     METER.ranged += len(numbers)
     if METER.ranged > MAX_RANGE:
-        raise LimitError(f"`range` gives at most {MAX_RANGE:,} numbers")
+        raise LimitError(f"`range` allows at most {MAX_RANGE:,} numbers")
     return numbers
 
 
@@ -64,7 +64,7 @@ _CALLABLE = frozenset(id(value) for value in GLOBALS.values())
 _LONG_NUMBER = re.compile(r"[0-9]{4}")
 _FORBIDDEN = {"translate", "maketrans", "to_bytes", "from_bytes", "as_integer_ratio"}
 _OWNERS = (str, int, float, list, tuple, dict, set, frozenset, range, *PLAIN)
-"""What has methods. Bytes are passed on, and nothing is made of them."""
+"""Types whose methods may be called. Bytes can only be passed on."""
 _RUNTIME = (Macro, LoopContext, BlockReference, Cycler, Joiner, Undefined)
 
 
@@ -77,7 +77,7 @@ class _Formatter(SandboxedFormatter):
 
     def format_field(self, value: Any, format_spec: str) -> Any:
         if _LONG_NUMBER.search(format_spec):
-            raise LimitError("a format pads to fewer than 1000 characters")
+            raise LimitError("a format may pad to at most 999 characters")
         made = super().format_field(readable(value) if not format_spec else value, format_spec)
         self._length += len(made)
         fits(self._length)
@@ -85,7 +85,7 @@ class _Formatter(SandboxedFormatter):
 
 
 class _Undefined(StrictUndefined):
-    """A name or an attribute that is missing; the message names the keys that a mapping has."""
+    """A missing name or attribute; the message lists the keys of a mapping."""
 
     __slots__ = ()
 
@@ -100,7 +100,7 @@ class _Undefined(StrictUndefined):
 
 
 class _Metering(NodeTransformer):
-    """Puts a count around all that repeats, compares, or makes a value."""
+    """Meters every node that repeats, compares, or creates a value."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -121,7 +121,7 @@ class _Metering(NodeTransformer):
         return _around(nodes.Tuple(node.nodes, "load", lineno=node.lineno), "_concat")
 
     def visit_ScopedEvalContextModifier(self, node: nodes.ScopedEvalContextModifier) -> nodes.Node:  # noqa: N802
-        raise TemplateSyntaxError("`autoescape` has no place in a prompt", node.lineno)
+        raise TemplateSyntaxError("`autoescape` is not supported", node.lineno)
 
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
         return self._made(node)
@@ -156,7 +156,7 @@ def _around(node: nodes.Expr, name: str) -> nodes.Filter:
 
 
 class _Loader(BaseLoader):
-    """Reads files from a folder and below; a link that leads out of it leads nowhere."""
+    """Reads files in a folder and its subfolders; links that lead outside are rejected."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -166,15 +166,15 @@ class _Loader(BaseLoader):
         return self.read(template), template, lambda: True
 
     def read(self, name: str) -> str:
-        """The text of a file; raises `TemplateNotFound` with the reason."""
+        """Read the text of a file; raises `TemplateNotFound` with the reason."""
         try:
             text = self._text(name)
         except UnicodeDecodeError:
             text, fault = None, "is not UTF-8 text"
-        except (OSError, ValueError, RuntimeError) as error:  # the last where links go round in a ring
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a cycle of links
             text, fault = None, f"can't be read: {error}"
         else:
-            fault = "is not a file in the spec's folder or below"
+            fault = "is not a file in the spec's folder or a subfolder"
         if text is None:
             raise TemplateNotFound(name, f"`{name}` {fault}")
         self.texts[name] = text
@@ -191,7 +191,7 @@ class _Loader(BaseLoader):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja as the specs of a folder have it; they may include its files, and those below."""
+    """The Jinja environment for specs in a folder, which may include files in it and its subfolders."""
 
     intercepted_binops = frozenset(OPERATORS)
     concat = staticmethod(joined)
@@ -199,7 +199,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self, folder: Path) -> None:
         self._files = _Loader(folder)
         self.prompt_characters = PROMPT_CHARACTERS
-        """Characters that a rendered text may have (`limits.prompt_characters`)."""
+        """Maximum characters of a rendered text (`limits.prompt_characters`)."""
         super().__init__(
             undefined=_Undefined,
             autoescape=False,
@@ -215,11 +215,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.binop_table = dict(OPERATORS)
 
     def read(self, name: str) -> str:
-        """The text of a file in the spec's folder or below; raises `TemplateNotFound` with the reason."""
+        """Read a file in the spec's folder or a subfolder; raises `TemplateNotFound` with the reason."""
         return self._files.read(name)
 
     def files_read(self) -> dict[str, str]:
-        """The texts of the files that were read so far, by name."""
+        """The texts of all files read so far, by name."""
         return dict(self._files.texts)
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
@@ -228,15 +228,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return super()._generate(source, *args, **kwargs)
 
     def call_binop(self, _context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Do an operation within bounds."""
+        """Run an operator within limits."""
         check_number(left)
         check_number(right)
         if isinstance(left, bytes) or isinstance(right, bytes):
-            raise LimitError(f"`{operator}` takes no bytes")
+            raise LimitError(f"`{operator}` does not support bytes")
         return weighed(self.binop_table[operator](left, right))
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a function or a method within bounds."""
+        """Call a function or method within limits."""
         METER.tick()
         if isinstance(obj, types.BuiltinMethodType) and isinstance(obj.__self__, str):
             check_method(obj.__self__, obj.__name__, args, kwargs)
@@ -249,12 +249,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return weighed(context.call(obj, *args, **kwargs))
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """Look something up, and count that: a filter looks a path of any length up in each value."""
+        """Look up an item, and meter it: a filter may look up a path of any length in each value."""
         METER.tick()
         return super().getitem(obj, argument)
 
     def is_safe_callable(self, obj: Any) -> bool:
-        """Methods of plain values, macros, and the functions that `GLOBALS` names."""
+        """Allow methods of plain values, macros, and the functions in `GLOBALS`."""
         if id(obj) in _CALLABLE or isinstance(obj, _RUNTIME):
             return True
         if isinstance(obj, types.BuiltinMethodType):
@@ -264,7 +264,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return getattr(obj, "formats_text", False) is True
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """`str.format` within bounds."""
+        """`str.format` within limits."""
         if not isinstance(value, types.BuiltinMethodType) or value.__name__ not in ("format", "format_map"):
             return None
         text = value.__self__
@@ -280,7 +280,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return wrapper
 
     def get_template(self, *args: Any, **kwargs: Any) -> Template:
-        """Count what is included."""
+        """Load an included template, and count it."""
         METER.charge(100 * VALUE)
         return super().get_template(*args, **kwargs)
 

@@ -48,4 +48,4 @@ def test_a_call_that_is_none_is_the_replys_failure(read, calls):
 
 def test_a_text_without_calls_is_invalid(read):
     """It is told so."""
-    assert read(SPEC, "I need no tool.") == "there is no JSON in the reply"
+    assert read(SPEC, "I need no tool.") == "the reply contains no JSON"
