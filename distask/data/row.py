@@ -18,9 +18,9 @@ _ANY = 16
 class Row(Struct):
     """A row as a reader yields it.
 
-    `raw` is the JSON object's own bytes without the line end, if the input was JSON: a JSONL writer splices new columns
-    into them, so the user's values pass through unchanged. For a line that can't be read, `error` is set and `values` is
-    empty.
+    `raw` is the JSON object's own bytes without the line end, if the input was JSON: a JSONL writer splices new
+    columns into them, so the user's values pass through unchanged. For a line that can't be read, `error` is set and
+    `values` is empty.
     """
 
     values: dict[str, Any]
@@ -29,7 +29,7 @@ class Row(Struct):
     raw: bytes | None = None
     error: InputError | None = None
     index: int = 0
-    """Its place in the complete input, from 0, whichever rows are selected; random values depend on it. Set by `Input`."""
+    """Its place in the complete input, from 0, whichever rows are selected; sampling depends on it. Set by `Input`."""
     cells: Cells | None = None
     """Its Arrow values, if the source has types: tables are written from these."""
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MOST_BINS = 40
 FEWEST_BINS = 10
 LONG_TAIL = 2.5
-"""All values above the 99th percentile share the last bin if the maximum is more than this many times that percentile."""
+"""Values above the 99th percentile share the last bin if the maximum exceeds that percentile this many times."""
 SMALLEST_SPAN = 1e-200
 """Numbers closer together than this count as one number."""
 _EXACT = 2**53

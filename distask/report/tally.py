@@ -32,7 +32,7 @@ class ResultTally:
 
     Args:
         result: the output.
-        most_rows: maximum rows on the page; of a larger result, every second (third …) row and the failed ones are kept.
+        most_rows: maximum rows on the page; of a larger result, every second (third …) row and failed ones are kept.
     """
 
     def __init__(self, result: Result, most_rows: int = MOST_ROWS) -> None:

@@ -125,7 +125,7 @@ def test_a_page_is_replaced_and_anything_else_is_not(bench):
 
     refuse_to_replace(page, overwrite=False)
     refuse_to_replace(other, overwrite=True)
-    with pytest.raises(UsageError, match="is there already, and is no report"):
+    with pytest.raises(UsageError, match="exists and is not a distask report"):
         refuse_to_replace(other, overwrite=False)
     with pytest.raises(UsageError, match="is a folder"):
         refuse_to_replace(bench.folder, overwrite=False)

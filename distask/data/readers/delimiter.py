@@ -28,9 +28,9 @@ _NAMES = {"tab": "\t", r"\t": "\t"}
 def find_delimiter(path: Path, default: str) -> str:
     """Return the delimiter of a file: `default` unless the beginning of the file clearly shows another one.
 
-    The first line may name it, as Excel does: `sep=;`. Otherwise, if `default` is a comma, the header must have no comma
-    outside quotes, and exactly one of `CANDIDATES` must split the header and the first records into the same number of
-    fields, more than one.
+    The first line may name it, as Excel does: `sep=;`. Otherwise, if `default` is a comma, the header must have no
+    comma outside quotes, and exactly one of `CANDIDATES` must split the header and the first records into the same
+    number of fields, more than one.
     """
     csv.field_size_limit(MAX_LINE)
     with open_binary(path) as file:

@@ -33,7 +33,7 @@ def lines_of(stream: BinaryIO, first: int = 1) -> Iterator[tuple[int, bytes | No
 def fault(
     file: str, line: int, message: str, raw: bytes | None = None, column: int | None = None, cut: int = 0
 ) -> InputError:
-    """Return an error at a place, with the text around it if the line's bytes (minus `cut` at its beginning) are given."""
+    """Return an error at a place. With the line's bytes (minus `cut` at its beginning), it shows the text around it."""
     place = f"{file}:{line}" if column is None else f"{file}:{line}:{column}"
     if raw is None or column is None:
         return InputError(f"{place}: {message}")

@@ -35,8 +35,8 @@ class ChangeTally:
 
     Args:
         name: the column.
-        file: where values are stored that are too many for memory.
-        lower_is_better: whether a lower number is the better one.
+        file: where values that do not fit in memory are stored.
+        lower_is_better: whether a lower number is better.
     """
 
     def __init__(self, name: str, file: SpillFile | None = None, *, lower_is_better: bool = False) -> None:

@@ -47,11 +47,11 @@ class ComparisonTally:
         self.rows = 0
         """Pairs, and rows without a match."""
         self.fates: Counter[str] = Counter()
-        """What became of the pairs."""
+        """How the pairs ended."""
         self._fate_of: list[str] = []
-        """The same of each pair on the page."""
+        """The same for each pair on the page."""
         self.kinds: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
-        """The failures of matched rows, of each side."""
+        """The failures of matched rows, for each side."""
         self.spending = (Spending(first.record), Spending(second.record))
         self.replies = [0, 0]
         self.kept: list[int] | None = None
@@ -175,16 +175,16 @@ def write_comparison(
     """Write the page about two outputs and return the statistics, with the page's `size` in bytes.
 
     Args:
-        first: an output, what was before.
-        second: another, what came after.
+        first: the earlier output.
+        second: the later output.
         path: the page.
-        by: the columns that rows are matched by, instead of those of the input.
-        lower_is_better: columns whose lower numbers are the better ones.
-        most_rows: rows that the page's table holds at the most; counts are of all.
+        by: the columns to match rows by, instead of the input columns.
+        lower_is_better: columns for which lower numbers are better.
+        most_rows: maximum rows in the page's table; counts cover all rows.
 
     Raises:
-        InputError: an output can't be read, or has nothing in common with the other.
-        UsageError: there is no column to match rows by, or none of a name that was given.
+        InputError: an output can't be read, or has no row in common with the other.
+        UsageError: there is no column to match rows by, or a named column does not exist.
         OutputError: the page can't be written.
     """
     results = Result(first), Result(second)

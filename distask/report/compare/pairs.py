@@ -46,7 +46,7 @@ def pairs(first: Result, second: Result, by: Sequence[str] = ()) -> Iterator[Pai
     Args:
         first: a result.
         second: another.
-        by: the columns that rows are matched by; none takes those that both results had as input.
+        by: the columns to match rows by; empty for the columns that both results had as input.
 
     Raises:
         UsageError: there is no column to match by.
@@ -93,8 +93,8 @@ def _columns(
     )  # fmt: skip
     if not found and all(known):
         raise UsageError(
-            f"no column is known as an input of both {first.name} and {second.name}, so that rows can't be matched; "
-            "name those that tell rows apart, as in --by id"
+            f"{first.name} and {second.name} have no known input column in common, so rows can't be matched; "
+            "name the columns that identify a row, such as --by id"
         )
     return found
 
