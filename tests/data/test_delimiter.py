@@ -100,7 +100,7 @@ def test_what_is_no_delimiter_is_refused(written):
 def test_line_numbers_count_the_line_that_names_the_delimiter(tmp_path):
     (tmp_path / "in.csv").write_text("sep=;\nq;b\n1;2\n3\n")
 
-    with pytest.raises(InputError, match=r"in\.csv:4: there is 1 value, and 2 columns"):
+    with pytest.raises(InputError, match=r"in\.csv:4: there is 1 value, but the header has 2 columns"):
         read(tmp_path / "in.csv")
 
     (tmp_path / "in.csv").write_text("sep=;\nq;q\n1;2\n")

@@ -110,5 +110,5 @@ def test_results_of_different_inputs_have_nothing_to_compare(bench, tmp_path):
     first = bench.result("a.jsonl", rows=[{"id": 0, "question": "a"}], reply=by_number(FIRST))
     second = bench.result("b.jsonl", rows=[{"id": 0, "question": "b"}], reply=by_number(FIRST))
 
-    with pytest.raises(InputError, match="were they made of the same input"):
+    with pytest.raises(InputError, match="If the input is the same, use --by"):
         write_comparison(str(first), str(second), tmp_path / "page.html")

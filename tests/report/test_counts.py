@@ -70,7 +70,7 @@ def test_the_page_says_what_was_counted(bench):
     assert re.search(r"invalid 2 10% of replies .* I would call answer 8 decent\.", said)
     assert re.search(r"type 2 10% of replies .* 2 score: 9 is more than 5 Row 7", said)
     assert "poor 8 50% good 6 37.5% fair 2 12.5%" in said
-    assert re.search(r"Cost \$0\.\d+ for 20 replies asked for", said)
+    assert re.search(r"Cost \$0\.\d+ for 20 replies requested", said)
     assert re.search(r"Latency [\d.]+ m?s median; 90% in", said)
     assert "distask run judge.yaml --input in.jsonl --model m" in said
 
