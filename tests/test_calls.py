@@ -79,8 +79,8 @@ def send(tmp_path, server):
         (b"", "the reply is empty"),
         (b"\n\n", "the reply is empty"),
         (b"<html><h1>Log in</h1></html>", "web page"),
-        (CHUNK, "the server streams although it was not asked to"),
-        (CHUNK[:40], "the server streams although it was not asked to"),
+        (CHUNK, "the server sent a stream that was not requested"),
+        (CHUNK[:40], "the server sent a stream that was not requested"),
     ],
 )  # fmt: skip
 def test_replies_that_can_not_be_used_end_the_run_after_twenty(send, server, body, said, delay):

@@ -1,1 +1,1 @@
-"""Rows in, rows out."""
+"""Read and write rows."""

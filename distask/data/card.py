@@ -1,4 +1,4 @@
-"""Write the card of a dataset on the Hub: what made it, with what, how it went, and how to make it again."""
+"""Write the dataset card for the Hub: the task, the model, the counts, and how to reproduce the dataset."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ SIZES = (
     (100_000_000, "10M<n<100M"),
     (1_000_000_000, "100M<n<1B"),
 )
-"""Rows to what the Hub calls their number."""
+"""Upper limits of row counts and the Hub's size categories."""
 MOST = "n>1B"
 
 
 def card(name: str, split: str, run: Mapping[str, Any], splits: Sequence[str] = ()) -> str:
-    """The card (Markdown with its YAML head).
+    """Return the card: Markdown with YAML front matter.
 
     Args:
         name: the dataset, `owner/name`.
-        split: what its rows are called.
-        run: what `distask.runner.record.told` tells of the run.
-        splits: all that the dataset has, where it has more than this one.
+        split: the name of the split that holds the rows.
+        run: the facts about the run, from `distask.runner.record`.
+        splits: all splits of the dataset, if it has more than this one.
     """
     head = yaml.safe_dump(_head(splits or (split,), run), sort_keys=False, allow_unicode=True)
     return f"---\n{head}---\n\n" + "\n".join(_body(name, split, run))

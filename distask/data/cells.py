@@ -1,4 +1,4 @@
-"""The Arrow values of an input row, and the plain values that templates see of them."""
+"""Hold the Arrow values of an input row next to the plain values that templates use."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ if TYPE_CHECKING:
 
 
 class Cells(Struct):
-    """One row of an Arrow table. A writer of tables takes the row's values from here, with their types."""
+    """One row of an Arrow table. Table writers take the row's values from here, with their types."""
 
     schema: Any
-    """The source's schema: one object for all rows of a source."""
+    """The source's schema: the same object for all rows of a source."""
     batch: Any
     place: int
     """The row's index in `batch`."""
     names: dict[str, str] | None = None
-    """Column of the output to the source's column that it is; None for all of the row's columns under their names."""
+    """Output column to source column; None to keep all of the row's columns under their names."""
 
     def renamed(self, names: dict[str, str]) -> Cells:
-        """The same row with these columns only."""
+        """Return the same row with only these columns."""
         return replace(self, names=names)
 
     def copied(self) -> Cells:
-        """The same row in a batch of its own, so that it keeps no other rows in memory."""
+        """Return the same row in its own batch, so that it keeps no other rows in memory."""
         return replace(self, batch=copy_of(self.batch, self.place, 1), place=0)
 
     def columns(self, values: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
-        """Column of the output to the source's column, for a row of `values` to which `new` columns are added."""
+        """Return output column to source column, for a row of `values` to which `new` columns are added."""
         return {name: name for name in values if name not in new} if self.names is None else self.names
 
     def packed(self) -> bytes:
-        """The row without the metadata of its schema, which may be larger than the row."""
+        """Return the row without its schema metadata, which may be larger than the row."""
         data: bytes = _streamed(self.batch.slice(self.place, 1)).to_pybytes()
         return data
 
     @classmethod
     def unpacked(cls, schema: Any, data: bytes) -> Cells:
-        """What `packed` packed."""
+        """Restore a row from the output of `packed`."""
         import pyarrow as pa
 
         return cls(schema, pa.ipc.open_stream(data).read_next_batch(), 0)
 
 
 def copy_of(batch: Any, first: int, rows: int) -> Any:
-    """Some rows of a record batch in memory of their own."""
+    """Copy some rows of a record batch into new memory."""
     import pyarrow as pa
 
     try:
@@ -58,7 +58,7 @@ def copy_of(batch: Any, first: int, rows: int) -> Any:
 
 
 def taken(column: Any, places: Sequence[int]) -> Any:
-    """Some values of a chunked array, in the order of their places."""
+    """Take values from a chunked array, in the order of `places`."""
     import pyarrow as pa
 
     try:

@@ -1,4 +1,4 @@
-"""Open files that may be compressed: what a file is, is told by its first bytes, not by its name."""
+"""Open files that may be compressed. The first bytes decide the format, not the file name."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _BUFFER = 1 << 20
 _UNPACKED = 1 << 16
 _PACKED = 1 << 10
-"""Bytes of zstd that are unpacked at a time: they become 32 MiB at the most."""
+"""Bytes of zstd to decompress at a time: they expand to at most 32 MiB."""
 SUFFIXES = (".gz", ".zst")
 
 _NO_ROWS = (
-    (_GZIP, "it is packed twice; unpack it once"),
-    (_ZSTD, "it is packed twice; unpack it once"),
-    (b"BZh", "it is packed by bzip2; .gz and .zst are read"),
-    (b"\xfd7zXZ", "it is packed by xz; .gz and .zst are read"),
-    (b"PK\x03\x04", "it is a zip archive; unpack it"),
-    (b"PAR1", "it is Parquet; name it .parquet"),
+    (_GZIP, "it is compressed twice; decompress it once"),
+    (_ZSTD, "it is compressed twice; decompress it once"),
+    (b"BZh", "it is compressed with bzip2; only .gz and .zst are supported"),
+    (b"\xfd7zXZ", "it is compressed with xz; only .gz and .zst are supported"),
+    (b"PK\x03\x04", "it is a zip archive; extract it"),
+    (b"PAR1", "it is Parquet; rename it to .parquet"),
     (b"\xff\xfe\x00\x00", "it is UTF-32; save it as UTF-8"),
     (b"\x00\x00\xfe\xff", "it is UTF-32; save it as UTF-8"),
     (b"\xff\xfe", "it is UTF-16; save it as UTF-8"),
@@ -36,21 +36,21 @@ _NO_ROWS = (
     (b"\x00{", "it is UTF-16; save it as UTF-8"),
     (b"\x00[", "it is UTF-16; save it as UTF-8"),
 )
-"""How files begin that hold no text in UTF-8, and what to do with them."""
+"""First bytes of files that are not UTF-8 text, and how to fix each."""
 
 
 class DamagedError(OSError):
-    """A compressed file that was cut, or is not what it says."""
+    """A compressed file that is truncated or corrupt."""
 
 
 def no_text(beginning: bytes) -> str | None:
-    """Why a file that begins like this is no text in UTF-8; None where it may be one."""
-    return next((f"this is no text: {mend}" for magic, mend in _NO_ROWS if beginning.startswith(magic)), None)
+    """Return why a file with these first bytes is not UTF-8 text; None if it may be."""
+    return next((f"this is not text: {mend}" for magic, mend in _NO_ROWS if beginning.startswith(magic)), None)
 
 
 @contextmanager
 def open_binary(path: Path) -> Iterator[BinaryIO]:
-    """The file's bytes, unpacked; what reads them raises `DamagedError` where they can't be."""
+    """Open the file and decompress it. Reading raises `DamagedError` if the data is damaged."""
     opened: Any = path.open("rb")
     with opened if isinstance(opened, io.BufferedReader) else io.BufferedReader(opened, _BUFFER) as file:
         magic = file.peek(4)[:4]
@@ -63,7 +63,7 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
 
 
 class _Gzip(io.RawIOBase):
-    """The bytes that gzip packed."""
+    """Decompressed gzip data."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._unpacked = gzip.GzipFile(fileobj=file)
@@ -75,13 +75,13 @@ class _Gzip(io.RawIOBase):
         try:
             return self._unpacked.readinto(buffer)
         except EOFError:
-            raise DamagedError("the compressed file was cut") from None
+            raise DamagedError("the compressed file is truncated") from None
         except (OSError, zlib.error) as error:
             raise DamagedError(f"the compressed file is damaged: {error}") from None
 
 
 class _Zstd(io.RawIOBase):
-    """The bytes that zstd packed. Its own reader takes a file that was cut for one that ends there."""
+    """Decompressed zstd data. The library's own reader does not notice a truncated file."""
 
     def __init__(self, file: BinaryIO) -> None:
         import zstandard
@@ -101,7 +101,7 @@ class _Zstd(io.RawIOBase):
                 self._packed = self._file.read(_PACKED)
             if not self._packed:
                 if self._frame is not None:
-                    raise DamagedError("the compressed file was cut")
+                    raise DamagedError("the compressed file is truncated")
                 return 0
             self._unpack()
         size = min(len(buffer), len(self._ready))
@@ -121,13 +121,13 @@ class _Zstd(io.RawIOBase):
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether a file is compressed, whatever it is called."""
+    """Return whether a file is compressed, whatever its name."""
     with path.open("rb") as file:
         return file.read(4).startswith((_GZIP, _ZSTD))
 
 
 def kind_of(path: Path) -> str:
-    """The format that a name says, `.jsonl` for `a.jsonl.gz`."""
+    """Return the format that a name implies, `.jsonl` for `a.jsonl.gz`."""
     suffixes = [s.lower() for s in path.suffixes]
     while suffixes and suffixes[-1] in SUFFIXES:
         suffixes.pop()

@@ -1,7 +1,7 @@
-"""Where an output goes that is not one file of this machine: it is written to a file first, and sent when complete.
+"""Send outputs to places other than a local file. The output is written to a local file first and sent when complete.
 
-What is sent is the finished file, so that a far place never shows half a result, and so that nothing is asked again
-where only the sending failed: the same command sends again what is in the store.
+Only complete files are sent, so the remote place never shows a partial result. If sending fails, the same command sends
+the stored replies again and requests none.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OUTPUTS = Path(".distask") / "outputs"
-"""Where outputs are written that are sent on."""
+"""Where outputs that will be sent are written first."""
 
 
 class Destination(Protocol):
-    """A far place for one output."""
+    """A remote place for one output."""
 
     @property
     def local(self) -> Path:
-        """The file that is written first."""
+        """The local file that is written first."""
 
     def check(self, *, overwrite: bool) -> None:
-        """Raise `UsageError` where it can't be sent there; asked before any call."""
+        """Raise `UsageError` if the output can't be sent there; called before any request."""
 
     def send(self, record: Path, run: Mapping[str, Any]) -> str:
-        """Send the file that is at `local`, with its record; gives the address. Raises `OutputError`."""
+        """Send the file at `local` with its record and return the address. Raises `OutputError`."""
 
 
 def destination(output: str | None, *, private: bool = False) -> Destination | None:
-    """The far place that an output names; None where it is a file, stdout, or rows for the caller."""
+    """Return the remote place that an output names; None for a file, stdout, or rows returned to the caller."""
     if output is None:
         return None
     if output.startswith(PREFIX):

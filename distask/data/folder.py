@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 RECORD = "distask.run.json"
-"""The run's record in the folder: a folder that has it was made by distask."""
+"""The run's record. A folder that contains it was made by distask."""
 
 
 class DatasetFolder(Struct, frozen=True):
-    """A folder of `datasets`, and the Parquet file that is written first."""
+    """A `datasets` folder, and the Parquet file that is written first."""
 
     folder: Path
     local: Path
 
     @classmethod
     def named(cls, output: str) -> DatasetFolder:
-        """Of a path that ends with a slash."""
+        """Create it from a path that ends with a slash."""
         folder = Path(output)
         return cls(folder, folder.parent / ".distask" / f"{folder.name}.parquet")
 
     def check(self, *, overwrite: bool) -> None:
-        """Raise `UsageError` where something else has the name."""
+        """Raise `UsageError` if the name is taken by something else."""
         if self.folder.is_file():
-            raise UsageError(f"{self.folder} is a file; leave out the slash at the end, or name a folder")
+            raise UsageError(f"{self.folder} is a file; remove the trailing slash, or name a folder")
         if not self.folder.parent.is_dir():
-            raise UsageError(f"{self.folder}: there is no folder {self.folder.parent}")
+            raise UsageError(f"{self.folder}: the folder {self.folder.parent} does not exist")
         is_ours = (self.folder / RECORD).is_file()
         if self.folder.is_dir() and any(self.folder.iterdir()) and not is_ours and not overwrite:
             raise UsageError(
@@ -47,7 +47,7 @@ class DatasetFolder(Struct, frozen=True):
         self.local.parent.mkdir(mode=0o700, exist_ok=True)
 
     def send(self, record: Path, run: Mapping[str, Any]) -> str:  # noqa: ARG002 - the record names paths of this machine
-        """Make the folder, and put it in the place of an earlier one; gives its path."""
+        """Write the folder, replacing an earlier one, and return its path."""
         try:
             with tempfile.TemporaryDirectory(dir=self.local.parent, prefix="folder-") as temporary:
                 made = Path(temporary) / "made"
@@ -57,20 +57,20 @@ class DatasetFolder(Struct, frozen=True):
                 if self.folder.exists():
                     self.folder.rename(Path(temporary) / "earlier")
                 made.rename(self.folder)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the rows are complete in the Parquet file
+        except Exception as error:  # noqa: BLE001 - on any error, the rows are complete in the Parquet file
             rows = self.folder.with_name(f"{self.folder.name}.parquet")
             where = self.local
             if not rows.exists():
                 where = Path(shutil.copyfile(self.local, rows))
             raise OutputError(
-                f"{self.folder}: the folder can't be made: {(str(error) or type(error).__name__).splitlines()[0]}\n"
+                f"{self.folder}: can't create the folder: {(str(error) or type(error).__name__).splitlines()[0]}\n"
                 f"All rows are complete in {where}."
             ) from None
         return str(self.folder)
 
 
 def _save(rows: Path, folder: Path, stream: Path) -> None:
-    """Save a Parquet file as a folder of `datasets`, a row group at a time."""
+    """Save a Parquet file as a `datasets` folder, one row group at a time."""
     import datasets
     import pyarrow as pa
     from datasets.table import table_cast
@@ -86,7 +86,7 @@ def _save(rows: Path, folder: Path, stream: Path) -> None:
 
 
 def _features(schema: Any) -> Any:
-    """The features that the input had, also those without a type in Parquet (times in seconds); the others by type."""
+    """Return the input's features, including those Parquet has no type for (times in seconds); the others by type."""
     import datasets
 
     from distask.data.writers.media import features_in

@@ -1,4 +1,4 @@
-"""Open whatever holds rows, read it through once before anything is paid for, and choose the rows that are done."""
+"""Open a source of rows, scan it once before any paid request, and select the rows to process."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ FAULTS_SHOWN = 10
 
 
 class Input:
-    """Rows that can be gone through again and again.
+    """Rows that can be read many times.
 
-    `offset` and `limit` choose first, then the shard (i, k) takes every k-th row from the i-th, then `sample` draws
-    from those, keeping their order. `first` is the place of the first row that is read, in the whole input. `stand_in`
-    takes a needed column and a row that lacks it, and names what is read instead, if anything is.
+    `offset` and `limit` apply first, then the shard (i, k) takes every k-th row from the i-th, then `sample` draws from
+    those and keeps their order. `first` is the place of the first row in the complete input. `stand_in` takes a needed
+    column and a row that lacks it, and names what is read instead, or returns None.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Input:
         self.count: int | None = None
         self.columns: list[str] | None = None
         self.missing: dict[str, tuple[int, str]] = {}
-        """A needed column to how many rows lack it, and where the first one is."""
+        """Needed column to how many rows lack it, and where the first one is."""
         self.nulls: dict[str, tuple[int, str]] = {}
-        """A needed column to how many rows hold null there, and where the first one is."""
+        """Needed column to how many rows have null in it, and where the first one is."""
         self.stand_ins: dict[str, str] = {}
-        """A needed column that rows lack to what is read instead, as the first of them has it."""
+        """Needed column that rows lack to what is read instead, from the first such row."""
         self.skipped = 0
         self._read = read
         self._files = files
@@ -74,7 +74,7 @@ class Input:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about how the rows are read, as far as they have been."""
+        """Notes for the user about how the rows are read, from the rows read so far."""
         stand_ins = (
             f"{self.name} has no column `{name}`: {what} is read instead" for name, what in self.stand_ins.items()
         )
@@ -105,9 +105,9 @@ class Input:
                 yield row
 
     def scan(self, look: Callable[[Row], None] | None = None) -> None:
-        """Read all rows once; raises `InputError` with what can't be read. A far source is not read twice.
+        """Read all rows once; raises `InputError` listing what can't be read. A remote source is not read twice.
 
-        `look` is called with each good row that is chosen.
+        `look` is called with each selected row that can be read.
         """
         if self._remote and self._sample is None:
             return
@@ -152,7 +152,7 @@ class Input:
                 noted[name] = (seen + 1, place)
 
     def changed(self) -> bool:
-        """Whether a file was changed since it was scanned."""
+        """Return whether a file changed since the scan."""
         try:
             return bool(self._states) and [_state(f) for f in self._files] != self._states
         except OSError:
@@ -160,16 +160,16 @@ class Input:
 
 
 def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
-    """Open a source: a file, a glob, a folder of `datasets`, `hf://…`, or `-` for JSON Lines on stdin.
+    """Open a source: a file, a glob, a `datasets` folder, `hf://…`, or `-` for JSON Lines on stdin.
 
     Args:
-        source: what `--input` takes.
+        source: the value of `--input`.
         options: how files are read.
         choice: `limit`, `offset`, `sample`, `seed`, `shard`, `columns_needed`, `stand_in` and
-            `on_bad_row`, as `Input` has them.
+            `on_bad_row`, see `Input`.
 
     Raises:
-        InputError: there is no such thing, or its format is not known.
+        InputError: the source does not exist, or its format is not supported.
     """
     if source.startswith(PREFIX):
         return Input(source, lambda: read_hub(source), remote=True, **choice)
@@ -195,12 +195,12 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
 
 
 def source_files(source: str) -> list[Path]:
-    """The files or objects that a source names, in their order; raises `InputError` where there are none."""
+    """Return the files or objects that a source names, in order; raises `InputError` if there are none."""
     return object_files(source) if is_object(source) else _files(source)
 
 
 class Nothing(Struct, frozen=True):
-    """Rows without columns, for tasks that start from nothing; however many they are, none of them is kept."""
+    """Rows without columns, for tasks that need no input. They take no memory, however many there are."""
 
     count: int
 
@@ -209,7 +209,7 @@ class Nothing(Struct, frozen=True):
 
 
 def rows_input(rows: Iterable[Mapping[str, Any]], **choice: Any) -> Input:
-    """Rows that are in memory already, or made of nothing."""
+    """Open rows that are in memory, or `Nothing`."""
     kept: Iterable[dict[str, Any]] = rows if isinstance(rows, Nothing) else [dict(row) for row in rows]
 
     def read() -> Iterator[Row]:
@@ -220,7 +220,7 @@ def rows_input(rows: Iterable[Mapping[str, Any]], **choice: Any) -> Input:
 
 
 def told_faults(rows: Iterable[Row], file: str) -> Iterator[Row]:
-    """The rows of a file; what the disk or a compressed stream says of it becomes an `InputError` with the line."""
+    """Yield the rows of a file; errors of the disk or the compressed stream become an `InputError` with the line."""
     number = 0
     try:
         for row in rows:
@@ -237,7 +237,7 @@ def _files(source: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.exists():
-        raise InputError(f"{source} is no file that can be read twice; give its rows on stdin: --input -")
+        raise InputError(f"{source} is not a regular file; pass its rows on stdin: --input -")
     if glob.has_magic(source):
         found = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())  # noqa: PTH207
         if not found:
@@ -251,12 +251,12 @@ def _files(source: str) -> list[Path]:
 def _reader(file: Path, options: ReadOptions, notify: Callable[[str], None]) -> Callable[[Path, str], Iterator[Row]]:
     kind = kind_of(file)
     if kind not in READERS:
-        raise InputError(f"{file}: the format `{kind}` is not known; {did_you_mean(kind, READERS)}")
+        raise InputError(f"{file}: unknown format `{kind}`; {did_you_mean(kind, READERS)}")
     return reader_of(kind, options, notify)
 
 
 def _spooled() -> Path:
-    """Stdin in a file of its own, so that it can be read twice; it goes with the process."""
+    """Copy stdin to a temporary file so that it can be read twice; deleted when the process ends."""
     import atexit
     import shutil
 

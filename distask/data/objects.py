@@ -1,4 +1,4 @@
-"""Object stores (`s3://`, `gs://`, `az://`), by fsspec: rows are streamed from them, outputs are sent to them."""
+"""Object stores (`s3://`, `gs://`, `az://`) through fsspec: stream rows from them and send outputs to them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
-"""An address' scheme to the extra that brings its client."""
+"""URL scheme to the extra that installs its client."""
 
 
 def is_object(source: str) -> bool:
-    """Whether a source or an output is in an object store."""
+    """Return whether a source or an output is in an object store."""
     scheme, colon, _ = source.partition("://")
     return bool(colon) and scheme in EXTRAS
 
 
 def object_files(source: str) -> list[Path]:
-    """The objects that an address or a glob names, in the order of their names; raises `InputError`."""
+    """Return the objects that an address or a glob names, sorted by name; raises `InputError`."""
     path = object_path(source)
     try:
         if not glob.has_magic(source):
@@ -31,7 +31,7 @@ def object_files(source: str) -> list[Path]:
             root, _, pattern = str(source).partition("://")[2].partition("/")
             top = object_path(f"{source.partition('://')[0]}://{root}")
             found = sorted((p for p in top.glob(pattern) if p.is_file()), key=str)
-    except Exception as error:  # noqa: BLE001 - each store's client has errors of its own
+    except Exception as error:  # noqa: BLE001 - each store's client has its own errors
         raise InputError(f"{source}: can't be read: {_words(error)}") from None
     if not found:
         raise InputError(f"{source}: there is no such object")
@@ -47,19 +47,19 @@ class ObjectStore:
         self.local = outputs / scheme / rest
 
     def check(self, *, overwrite: bool) -> None:
-        """Raise `UsageError` where there is no such bucket, or another's object under the name."""
+        """Raise `UsageError` if the bucket does not exist, or the name is taken by an object from elsewhere."""
         target = object_path(self.address)
         try:
             taken, bucket = target.exists(), list(target.parents)[-1]
             lost = not taken and not bucket.exists()
-        except Exception as error:  # noqa: BLE001 - each store's client has errors of its own
+        except Exception as error:  # noqa: BLE001 - each store's client has its own errors
             raise UsageError(f"{self.address}: can't be reached: {_words(error)}") from None
         if lost:
-            raise UsageError(f"{self.address}: there is no bucket {bucket}")
+            raise UsageError(f"{self.address}: the bucket {bucket} does not exist")
         if taken and not overwrite and not self.local.exists():
             raise UsageError(
-                f"{self.address} is there already, and was not sent from this folder; nothing was asked.\n"
-                "Name another with --output, or replace it with --overwrite."
+                f"{self.address} exists, and was not sent from this folder. No requests were sent.\n"
+                "Name another object with --output, or replace it with --overwrite."
             )
         self.local.parent.mkdir(parents=True, exist_ok=True)
 
@@ -69,16 +69,16 @@ class ObjectStore:
         try:
             for file, to in ((self.local, target), (record, target.with_name(target.name + ".run.json"))):
                 to.fs.put_file(str(file), to.path)
-        except Exception as error:  # noqa: BLE001 - each store's client has errors of its own
+        except Exception as error:  # noqa: BLE001 - each store's client has its own errors
             raise OutputError(
                 f"{self.address}: can't be sent: {_words(error)}\n"
-                f"The output is whole in {self.local}; the same command sends it again and asks nothing."
+                f"The output is complete in {self.local}. Run the same command to send it again without new requests."
             ) from None
         return self.address
 
 
 def object_path(address: str) -> Any:
-    """An object as a path, with its store's client; raises `UsageError` where that is not installed."""
+    """Return an object as a path with its store's client; raises `UsageError` if the client is not installed."""
     scheme = address.partition("://")[0]
     try:
         from upath import UPath
@@ -86,7 +86,7 @@ def object_path(address: str) -> Any:
         path = UPath(address)
         path.fs  # noqa: B018 - loads the scheme's own client
     except ImportError:
-        raise UsageError(f"{address}: {scheme}:// needs pip install 'distask[{EXTRAS[scheme]}]'") from None
+        raise UsageError(f"{address}: {scheme}:// needs an extra: pip install 'distask[{EXTRAS[scheme]}]'") from None
     return path
 
 

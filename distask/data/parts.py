@@ -1,8 +1,8 @@
-"""Cut an input into parts that can be read apart, by as many machines.
+"""Split an input into parts that several machines can read independently.
 
-JSON Lines are cut at the ends of lines and Parquet between rows; what can't be entered in its middle (compressed files,
-CSV, JSON) is not cut, and small files are joined. The cut depends on the names and sizes of the files alone, so that
-another run cuts them alike; nothing is read for it but a line at each cut.
+JSON Lines are split at line ends and Parquet between rows. Formats that can't be read from the middle (compressed
+files, CSV, JSON) are not split. Small files are joined. The split depends only on file names and sizes, so every run
+splits alike, and only one line is read at each cut.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ if TYPE_CHECKING:
     from distask.data.row import Row
 
 PARTS = 64
-"""Parts that an input is cut into, about: enough for the last ones to even out over a cluster."""
+"""Approximate number of parts: enough to balance the load of a cluster at the end."""
 SMALLEST, LARGEST = 1 << 16, 1 << 26
-"""Bytes of a part. Between them it is a power of two, so that rows that are added later move no cut."""
+"""Bytes of a part. Sizes in between are powers of two, so that rows added later do not move the cuts."""
 
 
 class Span(Struct, frozen=True):
-    """A piece of a file: bytes of JSON Lines, rows of Parquet, and of other formats always the whole."""
+    """A piece of a file: bytes of JSON Lines, rows of Parquet, or the complete file for other formats."""
 
     file: str
     start: int = 0
     stop: int | None = None
     line: int = 1
-    """The number of its first line, once it is known."""
+    """The number of its first line, once known."""
 
 
 class Part(Struct, frozen=True):
     """Spans that are read one after the other."""
 
     name: str
-    """What messages call it."""
+    """Its name in messages."""
     number: int
     spans: tuple[Span, ...]
     index: int = 0
-    """The place of its first row in the whole input, once it is known."""
+    """The place of its first row in the complete input, once known."""
 
     def state(self) -> list[Any]:
-        """What tells whether it holds what it held before: of each span the file, its size and its time."""
+        """Return the file, range, size and time of each span; equal values mean unchanged content."""
         told = []
         for span in self.spans:
             stat = _path(span.file).stat()
@@ -62,7 +62,7 @@ class Part(Struct, frozen=True):
         return told
 
     def open(self, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
-        """Its rows, with the places that they have in the whole; `choice` as `Input` has it."""
+        """Open the part; its rows keep their places in the complete input. `choice` is as in `Input`."""
         notes: dict[str, None] = {}
 
         def read() -> Iterator[Row]:
@@ -74,15 +74,15 @@ class Part(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """What is in a part."""
+    """The counts of a part."""
 
     rows: int
     lines: tuple[int, ...]
-    """Of each span."""
+    """For each span."""
 
 
 def cut(source: str) -> list[Part]:
-    """The parts of an input, in order; raises `InputError` where there is no such input."""
+    """Return the parts of an input, in order; raises `InputError` if the input does not exist."""
     files = [str(path) for path in source_files(source)]
     sizes = {file: _path(file).stat().st_size for file in files}
     size = _part_size(sum(sizes.values()))
@@ -99,7 +99,7 @@ def cut(source: str) -> list[Part]:
 
 
 def count(part: Part, options: ReadOptions = DEFAULT_OPTIONS) -> Counted:
-    """Read through a part for its numbers of rows and lines."""
+    """Count the rows and lines of a part."""
     rows, lines = 0, list[int]()
     for span in part.spans:
         if span.stop is not None and _kind(span.file) == ".parquet":
@@ -118,7 +118,7 @@ def count(part: Part, options: ReadOptions = DEFAULT_OPTIONS) -> Counted:
 
 
 def placed(parts: Sequence[Part], counts: Sequence[Counted]) -> list[Part]:
-    """The parts with the numbers of their first rows and lines."""
+    """Set the first row and line numbers of the parts."""
     made, index, line = [], 0, dict[str, int]()
     for part, counted in zip(parts, counts, strict=True):
         spans = []
@@ -135,7 +135,7 @@ def _part_size(total: int) -> int:
 
 
 def _spans(file: str, length: int, size: int) -> Iterator[tuple[Span, int]]:
-    """A file's spans, each with its length in bytes (about, for Parquet)."""
+    """Yield a file's spans, each with its length in bytes (approximate for Parquet)."""
     if length <= size or not _can_be_cut(file) or is_compressed(_path(file)):
         yield Span(file), length
     elif _kind(file) == ".parquet":
@@ -153,7 +153,7 @@ def _spans(file: str, length: int, size: int) -> Iterator[tuple[Span, int]]:
 
 
 def _line_end(stream: BinaryIO, at: int, length: int) -> int:
-    """Where the line ends that the byte before `at` is in."""
+    """Return where the line that contains the byte before `at` ends."""
     if at >= length:
         return length
     stream.seek(at - 1)
@@ -186,7 +186,7 @@ def _opened(span: Span) -> Iterator[BinaryIO]:
 
 
 class _Slice(io.RawIOBase):
-    """The bytes of a file from `start` to before `stop`."""
+    """The bytes of a file from `start` up to `stop`."""
 
     def __init__(self, file: Any, start: int, stop: int) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Send an output to the Hub as a dataset, with a card that says how it was made."""
+"""Push an output to the Hub as a dataset, with a card that describes how it was made."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 PREFIX = "hf://"
 RECORD = "distask.run.json"
-"""The run's record in the repository: by it a later run knows the dataset for distask's own."""
+"""The run's record in the repository. A dataset that contains it was made by distask."""
 FILE_BYTES = 500_000_000
-"""How large a file of rows is on the Hub, about: as `datasets` has them."""
+"""Approximate size of a file of rows on the Hub, as `datasets` splits them."""
 _DATA = re.compile(r"^data/(?P<split>\w+)-\d{5}-of-\d{5}\.parquet$")
 _ADDRESS = re.compile(r"^hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<split>\w+))?$")
 
 
 class HubRepository(Struct, frozen=True):
-    """A dataset of the Hub: its name, its split, and the file that is written first."""
+    """A dataset on the Hub: its name, its split, and the file that is written first."""
 
     name: str
     split: str
@@ -37,15 +37,15 @@ class HubRepository(Struct, frozen=True):
 
     @classmethod
     def named(cls, address: str, outputs: Path, *, private: bool = False) -> HubRepository:
-        """Of `hf://owner/name[@split]`; raises `UsageError`."""
+        """Create it from `hf://owner/name[@split]`; raises `UsageError`."""
         found = _ADDRESS.match(address)
         if found is None:
-            raise UsageError(f"{address}: an output on the Hub is hf://owner/name, or hf://owner/name@split")
+            raise UsageError(f"{address}: not a dataset address; write hf://owner/name or hf://owner/name@split")
         split = found["split"] or "train"
         return cls(found["name"], split, outputs / "hf" / found["name"] / f"{split}.parquet", private)
 
     def check(self, *, overwrite: bool) -> None:
-        """Raise `UsageError` where nobody is logged in, or another's dataset is there under the name."""
+        """Raise `UsageError` if no one is logged in, or the name is taken by a dataset that distask did not make."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
@@ -56,24 +56,24 @@ class HubRepository(Struct, frozen=True):
         except RepositoryNotFoundError:
             files = []
         except HfHubHTTPError as error:
-            raise UsageError(f"{PREFIX}{self.name}: the Hub refuses: {_words(error)}\n{_LOG_IN}") from None
+            raise UsageError(f"{PREFIX}{self.name}: the Hub refused the request: {_words(error)}\n{_LOG_IN}") from None
         except ImportError:
             raise
-        except Exception as error:  # noqa: BLE001 - no token, no network: each has an error of its own
+        except Exception as error:  # noqa: BLE001 - no token, no network: each has its own error
             raise UsageError(f"{PREFIX}{self.name}: {_words(error)}\n{_LOG_IN}") from None
         others = [f for f in files if f not in (".gitattributes", "README.md")]
         if others and RECORD not in files and not overwrite:
             raise UsageError(
-                f"the dataset {self.name} is there already, and distask did not make it; nothing was asked.\n"
-                "Name another with --output, or add to it with --overwrite."
+                f"the dataset {self.name} exists, and distask did not make it. No requests were sent.\n"
+                "Name another dataset with --output, or add to it with --overwrite."
             )
         self.local.parent.mkdir(parents=True, exist_ok=True)
 
     def send(self, record: Path, run: Mapping[str, Any]) -> str:  # noqa: ARG002 - the record names paths of this machine
-        """Push the rows, what is told of the run, and a card, in one commit; gives the dataset's address on the web.
+        """Push the rows, the run's record and a card in one commit; return the dataset's web address.
 
-        Rows go as files of `FILE_BYTES`: those that the Hub has are not sent again, where a push before this one broke
-        off. Files that an earlier push of this split left go with the commit; other splits stay.
+        Rows are split into files of `FILE_BYTES`; files that an interrupted push already uploaded are not sent again.
+        The commit deletes files from an earlier push of this split and keeps other splits.
         """
         from huggingface_hub import HfApi
 
@@ -84,10 +84,10 @@ class HubRepository(Struct, frozen=True):
             with tempfile.TemporaryDirectory(dir=self.local.parent, prefix="push-") as folder:
                 parts = in_files(self.local, Path(folder), FILE_BYTES)
                 self._commit(api, parts, there, run)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the output is whole here
+        except Exception as error:  # noqa: BLE001 - on any error, the output is complete here
             raise OutputError(
                 f"{PREFIX}{self.name}: can't be pushed: {_words(error)}\n"
-                f"The output is whole in {self.local}; the same command pushes it again and asks nothing."
+                f"The output is complete in {self.local}. Run the same command to push it again without new requests."
             ) from None
         return f"{api.endpoint}/datasets/{self.name}"
 
@@ -103,7 +103,7 @@ class HubRepository(Struct, frozen=True):
         old = [f for f in there if (found := _DATA.match(f)) and found["split"] == self.split and f not in files]
         adds = [CommitOperationAdd(path, content) for path, content in files.items()]
         for add in adds:
-            api.preupload_lfs_files(self.name, [add], repo_type="dataset")  # each is there for the next try, once sent
+            api.preupload_lfs_files(self.name, [add], repo_type="dataset")  # uploaded files are reused by the next try
         api.create_commit(
             self.name,
             [*adds, *(CommitOperationDelete(file) for file in old)],
@@ -113,7 +113,7 @@ class HubRepository(Struct, frozen=True):
 
 
 def in_files(path: Path, folder: Path, most: int) -> list[Path]:
-    """A Parquet file as several of about `most` bytes, written into `folder`; itself where it is no larger."""
+    """Split a Parquet file into files of about `most` bytes in `folder`; return the file itself if it is not larger."""
     from pyarrow import parquet
 
     if path.stat().st_size <= most:
@@ -137,7 +137,7 @@ def in_files(path: Path, folder: Path, most: int) -> list[Path]:
     return made
 
 
-_LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may write; nothing was asked."
+_LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token with write access. No requests were sent."
 
 
 def _words(error: Exception) -> str:

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from distask.errors import InputError
 
 _ANY = 16
-"""Bytes of a number, or of whatever else."""
+"""Estimated bytes of a number, or of any other value."""
 
 
 class Row(Struct):
     """A row as a reader yields it.
 
-    `raw` is the JSON object's own bytes, without the line's end, where the input was JSON: a JSONL writer splices new
-    columns into them, so that a user's values pass through untouched. `error` is set, and `values` is empty, for a line
-    that can't be read.
+    `raw` is the JSON object's own bytes without the line end, if the input was JSON: a JSONL writer splices new
+    columns into them, so the user's values pass through unchanged. For a line that can't be read, `error` is set and
+    `values` is empty.
     """
 
     values: dict[str, Any]
@@ -29,13 +29,13 @@ class Row(Struct):
     raw: bytes | None = None
     error: InputError | None = None
     index: int = 0
-    """Its place in the whole input, from 0, whichever rows are chosen: drawn values hang on it. `Input` counts."""
+    """Its place in the complete input, from 0, whichever rows are selected; sampling depends on it. Set by `Input`."""
     cells: Cells | None = None
-    """Its values as Arrow has them, where the source is typed: tables are written from these."""
+    """Its Arrow values, if the source has types: tables are written from these."""
 
     @property
     def size(self) -> int:
-        """About how many bytes it holds."""
+        """Approximate size in bytes."""
         if self.raw is not None:
             return len(self.raw)
         return weight(self.values) * (1 if self.cells is None else 2)
@@ -47,7 +47,7 @@ class Row(Struct):
 
 
 def weight(value: Any) -> int:
-    """About how many bytes a value holds: as many as its JSON has, or its texts and some for each other one."""
+    """Estimate the size of a value in bytes: its JSON, or its texts plus a constant for each other value."""
     try:
         return len(orjson.dumps(value))
     except TypeError:
@@ -64,7 +64,7 @@ def _weight(value: Any) -> int:
 
 
 def plain(value: Any) -> Any:
-    """A value of Arrow as JSON has it: dates and decimals as text; bytes stay bytes."""
+    """Convert an Arrow value to JSON types: dates and decimals become text; bytes stay bytes."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -75,7 +75,7 @@ def plain(value: Any) -> Any:
 
 
 def identical(one: Any, other: Any) -> bool:
-    """Whether two values are the same JSON: 1, 1.0 and true all differ."""
+    """Return whether two values are the same JSON: 1, 1.0 and true all differ."""
     if one is other:
         return True
     if type(one) is not type(other):

@@ -1,7 +1,7 @@
-"""Fit requests to what their model accepts: parameters that it refused are renamed or left out from then on.
+"""Adapt requests to what their model accepts: rename or remove parameters that it refused, for all later requests.
 
-A request is changed just before it is sent, so the key of its reply in the store stays that of the request as the task
-wrote it. Only what the task sets is changed; what the user set ends the run where the model refuses it.
+A request is changed just before it is sent, so the store key of its reply is still that of the request as the task
+wrote it. Only what the task sets is changed; if the model refuses what the user set, the run ends.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
 Action = Literal["drop", "rename", "merge_system"]
 
 SYSTEM = "system"
-"""What stands for the parameter where system messages are refused."""
+"""Represents the parameter when system messages are refused."""
 SYSTEM_ROLES = ("system", "developer")
 _MAY_BE_REFUSALS = frozenset({"bad_request", "permission", "not_found", "n_refused"})
-"""Kinds of failures whose message is looked into."""
+"""Kinds of failures whose message is searched for a refusal."""
 _OF_CHATS = ("chat", "completions")
-"""Routes that send the generation keywords; others send only what is in `extra_body`."""
+"""Routes that send the generation keywords; others send only `extra_body`."""
 
 
 class Adaptation(Struct, frozen=True):
-    """One change to all requests of a model."""
+    """One change to all requests for a model."""
 
     endpoint: str
     model: str
     route: str
     action: Action
     parameter: str
-    """Its name on the wire."""
+    """Its name in the request."""
     new_name: str = ""
     value: str = ""
     """JSON of the only value that is refused, or a schema's name; empty for any value."""
 
     def applies(self, request: Request) -> bool:
-        """Whether it changes a request."""
+        """Return whether it changes a request."""
         if self.action == "merge_system":
             return _has_system(request)
         parameters = _parameters(request)
         return self.parameter in parameters and self.value in ("", _value(parameters[self.parameter]))
 
     def apply(self, request: Request) -> Request:
-        """The request with the change made."""
+        """Return the changed request."""
         if not self.applies(request):
             return request
         if self.action == "merge_system":
@@ -69,7 +69,7 @@ class Adaptation(Struct, frozen=True):
         return replace(request, keywords=keywords)
 
     def describe(self) -> str:
-        """The change in one sentence."""
+        """Describe the change in one sentence."""
         if self.action == "merge_system":
             return (
                 f"{self.model} accepts no system message here: the system text is sent at the start of the first user "
@@ -85,28 +85,28 @@ class Adaptation(Struct, frozen=True):
 
 
 class Memory(Protocol):
-    """Keeps adaptations for later runs; the store does."""
+    """Keeps adaptations for later runs; implemented by the store."""
 
     def adaptations(self) -> Iterable[Adaptation]:
-        """All that are known."""
+        """Return all known adaptations."""
 
     def keep_adaptation(self, adaptation: Adaptation) -> None:
-        """Keep one."""
+        """Keep an adaptation."""
 
 
 class _Model:
-    """What is known of one model."""
+    """What is known about one model."""
 
     def __init__(self) -> None:
         self.adaptations: list[Adaptation] = []
         self.proven = True
-        """Whether a request got past the parameters since the last change."""
+        """Whether a request's parameters have been accepted since the last change."""
         self.trial: asyncio.Event | None = None
         """Set when the request that tries the last change has ended."""
 
 
 class Adapter:
-    """What one client has learned about the models that it asks.
+    """Remembers what one client has learned about its models.
 
     Args:
         notify: called with a sentence when an adaptation is first used.
@@ -114,9 +114,9 @@ class Adapter:
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         self.used: list[dict[str, str]] = []
-        """The adaptations that requests of this run needed, as `OUT.run.json` has them."""
+        """The adaptations that requests of this run needed, as listed in `OUT.run.json`."""
         self.on_trial = False
-        """Whether a change is not proven yet: `enter` before a request is sent."""
+        """Whether a change is not confirmed yet: call `enter` before sending a request."""
         self._notify = notify
         self._noted: set[Adaptation] = set()
         self._reported: set[Adaptation] = set()
@@ -124,7 +124,7 @@ class Adapter:
         self._memory: Memory | None = None
 
     def remember(self, memory: Memory) -> None:
-        """Start from what earlier runs learned, and keep there what this run learns."""
+        """Load what earlier runs learned, and store what this run learns."""
         if self._memory is not None:
             return
         self._memory = memory
@@ -132,7 +132,7 @@ class Adapter:
             self._of(adaptation).adaptations.append(adaptation)
 
     def fit(self, request: Request) -> Request:
-        """The request as it is sent."""
+        """Return the request as it is sent."""
         model = self._model(request)
         if model is None:
             return request
@@ -146,7 +146,7 @@ class Adapter:
         return request
 
     def note(self, request: Request) -> None:
-        """Record the adaptations of a request whose reply is in the store already."""
+        """Record the adaptations of a request whose reply is already in the store."""
         model = self._model(request)
         if model is None or self._noted.issuperset(model.adaptations):
             return
@@ -156,12 +156,12 @@ class Adapter:
                 request = adaptation.apply(request)
 
     def learn(self, sent: Request, failure: Failure) -> Failure | None:
-        """Learn from a refusal: None where the request is to be fitted and sent again, else the failure.
+        """Learn from a refusal. Returns None if the request should be adapted and sent again, else the failure.
 
         Args:
-            sent: the request as the server got it.
-            failure: how it ended. It comes back with scope "run" where the user set the parameter, or the task can't
-                do without it.
+            sent: the request as the server received it.
+            failure: how it ended. It is returned with scope "run" if the user set the parameter, or the task needs
+                it.
         """
         if failure.kind not in _MAY_BE_REFUSALS:
             return failure
@@ -182,14 +182,14 @@ class Adapter:
                 message = f"{sent.model} refuses `{name}`: {failure.message}"
                 return replace(failure, kind="bad_request", message=message, scope="run", mend=hint)
             self._add(sent, "drop", name, value=_value(parameters[name]) if refusal.value and name != "seed" else "")
-            if name == "logprobs" and "top_logprobs" in parameters:  # it is refused without the other
+            if name == "logprobs" and "top_logprobs" in parameters:  # `top_logprobs` requires `logprobs`
                 self._add(sent, "drop", "top_logprobs")
         return None
 
-    # After a change, one request tries it, and the others wait: what is refused next is then refused once
+    # After a change, one request tries it and the others wait, so that a second refusal costs only one request
 
     async def enter(self, request: Request) -> bool:
-        """Wait until no other request tries the last change; whether this one now does, and has to `leave`."""
+        """Wait until no other request tries the last change. True if this one now tries it and must call `leave`."""
         model = self._model(request)
         if model is None:
             return False
@@ -201,7 +201,7 @@ class Adapter:
         return True
 
     def leave(self, request: Request, *, ended: bool) -> None:
-        """Let the others go on; `ended` is false for a request that was cancelled. A refusal is learned after it."""
+        """Let other requests continue; `ended` is false if this one was cancelled. A refusal is learned afterwards."""
         model = self._model(request)
         if model is None or model.trial is None:
             return
@@ -242,14 +242,14 @@ class Adapter:
 
 
 def is_refusal(failure: Failure, parameters: Collection[str]) -> bool:
-    """Whether a failure may be escaped by a change of a request with these parameters."""
+    """Return whether changing these parameters of a request may avoid a failure."""
     return failure.kind in _MAY_BE_REFUSALS and (
         refuses_system(failure.message) or find_refusal(failure.message, parameters) is not None
     )
 
 
 def _to_change(refusal: Refusal, fixed: Mapping[str, str]) -> list[str]:
-    """Of parameters that are refused together, one is enough: one of the task's, and `temperature` last."""
+    """Choose one of several parameters refused together: one set by the task, and `temperature` last."""
     names = list(refusal.parameters)
     if not refusal.one_is_enough:
         return names
@@ -267,19 +267,19 @@ def _other(name: str) -> str:
 
 
 def _parameters(request: Request) -> dict[str, Any]:
-    """The parameters of a request under their names on the wire."""
+    """Return the parameters of a request under their names in the request body."""
     keywords = request.keywords if request.route in _OF_CHATS else {}
     own = {name: value for name, value in keywords.items() if name != "extra_body"}
     return own | (request.keywords.get("extra_body") or {})
 
 
 def _value(value: Any) -> str:
-    """What tells a value from another; a row's schema may differ from that of the next, but not in its name."""
+    """Return a text that identifies a value; schemas are identified by name, since they may differ between rows."""
     if isinstance(value, dict) and isinstance(value.get("json_schema"), dict):
         return str(value["json_schema"].get("name", "schema"))
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    except TypeError:  # an integer beyond 64 bits, half of a surrogate pair
+    except TypeError:  # an integer of more than 64 bits, a lone surrogate
         return repr(value)
 
 
@@ -288,7 +288,7 @@ def _has_system(request: Request) -> bool:
 
 
 def _merged(messages: list[Message]) -> list[Message]:
-    """The chat with its system text at the start of the first user message."""
+    """Return the chat with its system text at the start of the first user message."""
     system = [part for message in messages if message.get("role") in SYSTEM_ROLES for part in _parts(message)]
     others = [message for message in messages if message.get("role") not in SYSTEM_ROLES]
     place = next((i for i, message in enumerate(others) if message.get("role") == "user"), None)
@@ -305,6 +305,6 @@ def _parts(message: Message) -> list[dict[str, Any]]:
 
 
 def _joined(parts: list[dict[str, Any]]) -> Any:
-    """Parts of texts alone as one text, else the list."""
+    """Join parts into one text if all are texts, else return the list."""
     texts = [part["text"] for part in parts if part.get("type") == "text"]
     return "\n\n".join(text for text in texts if text) if len(texts) == len(parts) else parts

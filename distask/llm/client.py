@@ -1,6 +1,6 @@
-"""Get completions for a request, whatever the server does meanwhile: pace, tries again, and the end of the run.
+"""Get completions for a request, and handle server trouble: pacing, retries, and the end of the run.
 
-The engine sees either completions or a failure that is final. After a failure that ends the run nothing more is sent.
+The engine sees either completions or a final failure. After a failure that ends the run, no more requests are sent.
 """
 
 from __future__ import annotations
@@ -39,39 +39,39 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_CHOICES = 128
-"""Completions that are asked for in one call: what OpenAI takes."""
+"""Maximum completions per call: OpenAI's limit."""
 LONGEST_LIMITED = 3600.0
-"""Seconds that the server may say 429 to a request, and answer none: an hour, since most limits end within it."""
+"""Seconds of nothing but 429s after which a request fails: an hour, since most limits reset within it."""
 SHORTEST_SECRET = 4
-"""Characters; hiding a shorter one would blot out words, and keep no secret."""
+"""Characters; hiding a shorter value would damage messages without protecting a secret."""
 TROUBLES = frozenset({"server_error", "connection", "tls"})
-"""Failures of which many in a row make the whole endpoint rest."""
+"""Failures that, many in a row, make the complete endpoint pause."""
 
 
 Keep = Callable[[list["Completion"]], Awaitable[None]]
 
 
 class Provider(Protocol):
-    """Whoever answers a request."""
+    """Answers requests."""
 
     async def complete(self, request: Request, samples: Sequence[int]) -> list[Completion]:
-        """One exchange for `len(samples)` completions, at least one; raises `CallFailed`."""
+        """Request `len(samples)` completions in one exchange and return at least one; raises `CallFailed`."""
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
 
 
 class Client:
-    """One endpoint, asked by many rows at once.
+    """One endpoint, shared by many rows.
 
     Args:
-        provider: who answers.
-        pace: when a call may begin.
-        max_retries: how often a request is sent again; 429 does not count.
-        max_retry_seconds: how long a request is tried, its calls and the waits between them; 429s and time-outs do
+        provider: what answers requests.
+        pace: decides when a call may begin.
+        max_retries: maximum number of retries for a request; 429s do not count.
+        max_retry_seconds: how long a request is tried, its calls and the waits between them; 429s and timeouts do
             not count.
-        random: where waits are drawn from.
-        on_event: told, once each, what the user should know: a sentence.
+        random: source of jitter for waits.
+        on_event: called once with each sentence that the user should know.
     """
 
     def __init__(
@@ -87,58 +87,57 @@ class Client:
         self.provider = provider
         self.pace = pace or Pace()
         self.tracer: Tracer | None = None
-        """Who makes spans of the calls."""
+        """Makes tracing spans of the calls."""
         self.honours_n = True
         self.calls = 0
         self.retries = 0
         self.latency = Latency()
-        """Of the calls that brought an answer."""
+        """Of the calls that got a response."""
         self.failures: Counter[str] = Counter()
-        """Kind of failure to the calls that ended so, those that were tried again included."""
+        """Kind of failure to the number of calls that ended with it, including retried ones."""
         self.events: list[str] = []
         self.max_retries = max_retries
         self.max_retry_seconds = max_retry_seconds
         self.random = random or Random()  # noqa: S311 - jitter
         self._on_event = on_event
         self.adapter = Adapter(self._tell)
-        """What the models refuse, and how requests are changed for it."""
+        """What the models refuse, and how requests are adapted."""
         self._breaker = Breaker()
         self._fatal: Failure | None = None
         self.answered_at = float("-inf")
-        """The loop's time when a call last ended well."""
+        """The event loop's time when a call last succeeded."""
         self._resting: set[asyncio.Future[None]] = set()
         self._has_timed_out = False
 
     @property
     def in_flight(self) -> int:
-        """Calls under way."""
+        """Number of calls in flight."""
         return self.pace.in_flight
 
     @property
     def ceiling(self) -> int:
-        """How many calls may be under way now."""
+        """How many calls may be in flight now."""
         return self.pace.ceiling
 
     @property
     def pace_reason(self) -> str:
-        """What holds calls back, beside the user's limits; empty where nothing does."""
+        """What limits the calls besides the user's own limits; empty if nothing does."""
         return self.pace.reason
 
     def groups(self, samples: Sequence[int]) -> list[list[int]]:
-        """Which samples to ask for in one call: all where the server honours n, else one by one."""
+        """Group samples into calls: one call for all if the server supports n, else one call for each."""
         size = MOST_CHOICES if self.honours_n else 1
         return [list(samples[i : i + size]) for i in range(0, len(samples), size)]
 
     def ask(
         self, request: Request, samples: Sequence[int], keep: Keep | None = None
     ) -> Coroutine[Any, Any, list[Completion]]:
-        """At least one completion, for the first of `samples`, in order; the caller asks again for the rest.
+        """Return at least one completion, for the first of `samples`, in order; the caller requests the rest.
 
-        `keep` is given them before the call's place goes to another: what a kill can lose is never more calls than may
-        be in flight.
+        `keep` gets them before the call's place is released: a killed run never loses more calls than may be in flight.
 
         Raises:
-            CallFailed: the row's failure, or (scope "run") the run's, which every later call raises too.
+            CallFailed: the row's failure, or the run's (scope "run"), which every later call raises too.
         """
         ask = self._ask(request, samples, keep)
         return ask if self.tracer is None else self._traced(self.tracer, request, len(samples), ask)
@@ -183,7 +182,7 @@ class Client:
                 await self._rest(seconds)
 
     def stop(self, failure: Failure) -> None:
-        """Send nothing more: calls that wait, and all later ones, raise this failure."""
+        """Send no more requests: waiting and later calls raise this failure."""
         if self._fatal is None:
             self._fatal = failure
             self.pace.end()
@@ -192,7 +191,7 @@ class Client:
                     future.set_result(None)
 
     def share(self, fraction: float) -> None:
-        """Keep to a fraction of the limits: other machines use the same endpoint for this run."""
+        """Use only a fraction of the limits, because other machines use the same endpoint for this run."""
         self.pace.share(fraction)
 
     async def close(self) -> None:
@@ -227,7 +226,7 @@ class Client:
             return completions
 
     async def _send(self, request: Request, samples: Sequence[int], tries: _Tries, place: Place) -> list[Completion]:
-        """Send a request as its model accepts it; after a refusal, when it is its turn to try the change."""
+        """Send a request adapted to its model; after a refusal, wait for its turn to try the change."""
         is_trial = False
         if self.adapter.on_trial:
             is_trial = await self.adapter.enter(request)
@@ -254,7 +253,7 @@ class Client:
         if failure.scope != "retry":
             return
         if failure.retry_after:
-            log.info("no call begins for %.1f s, as the server asks", failure.retry_after)
+            log.info("pausing for %.1f s, as the server requests", failure.retry_after)
             self.pace.pause(failure.retry_after)
         if failure.kind == "rate_limit":
             self.pace.limited(place.begun)
@@ -268,7 +267,7 @@ class Client:
             self.pace.troubled(place.begun)
 
     def _final(self, request: Request, failure: Failure, tries: _Tries, *, is_last: bool) -> Failure | None:
-        """The failure that the caller sees: its row's, or the run's, which is remembered; None where it is retried."""
+        """Return the failure for the caller: the row's, or the run's, which is remembered; None to retry."""
         if failure.scope == "retry" and failure.kind == "rate_limit":
             if not is_last:
                 return None
@@ -287,7 +286,7 @@ class Client:
         return failure
 
     async def _rest(self, seconds: float) -> None:
-        """Sleep, or less where the run ends meanwhile."""
+        """Sleep, but wake up early if the run ends."""
         if self._fatal is not None:
             return
         loop = asyncio.get_running_loop()
@@ -303,7 +302,7 @@ class Client:
     def _learn_n(self, why: str) -> None:
         if self.honours_n:
             self.honours_n = False
-            self._tell(f"{why}; the rest of the run asks for one completion a call")
+            self._tell(f"{why}; the rest of the run requests one completion per call")
 
     def _tell(self, event: str) -> None:
         log.info("%s", event)
@@ -313,20 +312,20 @@ class Client:
 
 
 class _Tries:
-    """One request's budget: tries and time, that of waiting for its turn not counted.
+    """One request's budget of tries and time, without the time it waits for its turn.
 
-    A 429 uses up neither: only where the server says nothing else, to anyone, for an hour, is that the end.
+    A 429 uses neither. The request fails only if the server sends nothing but 429s to all requests for an hour.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._failed: Counter[str] = Counter()
-        """Kind of failure to the calls that ended so, 429s left out."""
+        """Kind of failure to the number of calls that ended with it, without 429s."""
         self._limited = 0
         self._limited_since = 0.0
         self._seconds = 0.0
         self.begun = 0.0
-        """The loop's time when the last call began."""
+        """The event loop's time when the last call began."""
         self.sent: Request | None = None
         """The request as the last call sent it."""
 
@@ -335,7 +334,7 @@ class _Tries:
         return self._failed.total() + self._limited
 
     def wait(self, failure: Failure) -> float | None:
-        """Seconds to wait before the next try; None where there is none."""
+        """Return the seconds to wait before the next try; None if there is none."""
         client = self._client
         now = asyncio.get_running_loop().time()
         if failure.kind == "rate_limit":
@@ -343,7 +342,7 @@ class _Tries:
             if self._limited == 1:
                 self._limited_since = self.begun
             silent = now - max(self._limited_since, client.answered_at)
-            return None if silent >= LONGEST_LIMITED else 0.0  # the pace says when
+            return None if silent >= LONGEST_LIMITED else 0.0  # the pace decides when
         self._failed[failure.kind] += 1
         if failure.kind != "timeout":
             self._seconds += now - self.begun
@@ -372,7 +371,7 @@ def _since(place: Place) -> float:
 
 
 def _told(completions: Sequence[Completion], wanted: int, seconds: float) -> str:
-    """An answer, for the log: how many replies, how long it took, what it cost in tokens."""
+    """Summarize a response for the log: number of replies, time and tokens."""
     asked, made = completions[0].usage.input_tokens or 0, sum(c.usage.output_tokens or 0 for c in completions)
     return f"{len(completions)} of {wanted} replies in {seconds:.2f} s, {asked} tokens in, {made} out"
 
@@ -385,7 +384,7 @@ def _used(completions: Sequence[Completion]) -> int | None:
 
 
 def build_client(resolved: Resolved, on_event: Callable[[str], None] | None = None) -> Client:
-    """The client that a config describes."""
+    """Return the client that a config describes."""
     client = _client(resolved, on_event)
     client.tracer = tracer_of(resolved)
     return client
@@ -421,7 +420,7 @@ def _llamacpp(resolved: Resolved, on_event: Callable[[str], None] | None) -> Pro
 
 
 def endpoint_of(resolved: Resolved) -> Endpoint:
-    """Whom a config says to ask."""
+    """Return the endpoint that a config describes."""
     config = resolved.config
     secrets = (resolved.api_key, *resolved.headers.values())
     return Endpoint(

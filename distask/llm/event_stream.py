@@ -1,7 +1,7 @@
 """Read an event stream that a server sent although the request did not ask for one.
 
-Some gateways always stream. The chunks of OpenAI's chat completions are joined into the answer that the server would
-have sent in one piece. The format of the stream is that of the HTML standard, section 9.2.
+Some gateways always stream. The chunks of OpenAI's chat completions are joined into the response that the server would
+have sent in one piece. The stream format is that of the HTML standard, section 9.2.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 DONE = "[DONE]"
 _BEGINNING = re.compile(r"\s*(?::|(?:data|event|id|retry):)")
-_UNASKED = "the server streams although it was not asked to, and the stream "
+_UNASKED = "the server sent a stream that was not requested, and the stream "
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _WHOLE = frozenset({"role", "type", "id", "name", "finish_reason", "index"})
 """Keys whose value comes in one piece; other texts come in parts."""
 
 
 def is_event_stream(text: str) -> bool:
-    """Whether a body begins as an event stream does."""
+    """Return whether a body begins like an event stream."""
     return _BEGINNING.match(text) is not None
 
 
 def join_chunks(text: str) -> tuple[dict[str, Any] | None, str]:
-    """The answer that the chunks amount to, or None and what is wrong with the stream.
+    """Join the chunks into one response, or return None and what is wrong with the stream.
 
-    An error that the server sent within the stream is the answer.
+    If the server sent an error in the stream, that is the response.
     """
     answer: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
@@ -63,7 +63,7 @@ def join_chunks(text: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def error_event(text: str) -> dict[str, Any] | None:
-    """The error that a stream holds; None where the text is no event stream, or one without an error."""
+    """Return the error in a stream; None if the text is not an event stream or has no error."""
     if not is_event_stream(text):
         return None
     joined, _ = join_chunks(text)
@@ -71,7 +71,7 @@ def error_event(text: str) -> dict[str, Any] | None:
 
 
 def _events(text: str) -> Iterator[str]:
-    """The data of each event; the last one need not be closed by an empty line."""
+    """Yield the data of each event; the last one may lack its empty line."""
     data: list[str] = []
     for line in [*_LINE_END.split(text), ""]:
         name, _, value = line.partition(":")
@@ -94,7 +94,7 @@ def _add_choice(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> No
 
 
 def _add(whole: dict[str, Any], part: dict[str, Any]) -> None:
-    """Add a part's values to those that came before: texts and lists are continued, objects merged."""
+    """Add a part's values to the earlier ones: texts and lists are extended, objects merged."""
     for key, value in part.items():
         before = whole.get(key)
         if value is None:
@@ -111,7 +111,7 @@ def _add(whole: dict[str, Any], part: dict[str, Any]) -> None:
 
 
 def _extend(whole: list[Any], part: list[Any]) -> None:
-    """Add a part's entries; one with an index, a call of a tool, continues the entry of that index."""
+    """Add a part's entries; one with an index (a tool call) extends the entry with that index."""
     for entry in part:
         index = _index(entry)
         before = None if index is None else next((e for e in whole if _index(e) == index), None)

@@ -1,7 +1,7 @@
-"""What a model's tokens cost and how many it takes: as the config says, else as a price library knows the endpoint.
+"""Look up a model's token prices and context length: from the config, or from a price library for known endpoints.
 
-The library's prices come with it; nothing is fetched. A model is looked up at its endpoint, never by its name alone: a
-server of one's own is not priced like somebody else's.
+The library includes its prices; nothing is downloaded. A model is looked up by its endpoint, never by name alone: your
+own server does not have another provider's prices.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from distask.llm.request import Usage
 
 SMALL = 1_000
-"""Tokens of the usage whose price gives the rate: below every tier."""
+"""Tokens for the usage that gives the base rate: below every tier."""
 MILLION = 1_000_000
 LIBRARY = "genai-prices"
 
 
 class Known(Struct, frozen=True):
-    """What is known of a model."""
+    """What is known about a model."""
 
     price: Price | None = None
-    """USD for a million tokens; None where nobody says. The rates below all tiers."""
+    """USD per million tokens; None if unknown. The rates below all tiers."""
     origin: str = ""
-    """Who says so: `config`, or the library."""
+    """Where the price comes from: `config`, or the library."""
     context: int | None = None
-    """Tokens of a chat and its reply together."""
+    """Maximum tokens of a chat and its reply together."""
 
 
 NOTHING = Known()
 
 
 def known_of(resolved: Resolved, *, batch: bool = False) -> Known:
-    """What is known of the model that a config asks; in a `batch`, it may cost less."""
+    """Return what is known about a config's model; in a `batch`, it may cost less."""
     config = resolved.config
     if config.provider == "offline":
         return NOTHING
@@ -56,7 +56,7 @@ def known_of(resolved: Resolved, *, batch: bool = False) -> Known:
 def cost_of(
     price: Price, input_tokens: float, output_tokens: float, cached_tokens: float = 0, cache_write_tokens: float = 0
 ) -> float:
-    """USD; cached tokens and those written to a cache are among the input tokens."""
+    """Return USD; cached tokens and tokens written to a cache are included in the input tokens."""
     cached = price.input if price.cached_input is None else price.cached_input
     written = price.input if price.cache_write is None else price.cache_write
     plain = input_tokens - cached_tokens - cache_write_tokens
@@ -65,7 +65,7 @@ def cost_of(
 
 
 def least_cost_of(price: Price, input_tokens: float, output_tokens: float) -> float:
-    """USD if the server has the complete chat in its cache."""
+    """Return USD if the server has the complete chat in its cache."""
     return min(
         cost_of(price, input_tokens, output_tokens),
         cost_of(price, input_tokens, output_tokens, cached_tokens=input_tokens),
@@ -73,7 +73,7 @@ def least_cost_of(price: Price, input_tokens: float, output_tokens: float) -> fl
 
 
 def most_cost_of(price: Price, input_tokens: float, output_tokens: float) -> float:
-    """USD if the server has nothing in its cache, and may bill that it writes the chat to it."""
+    """Return USD if the server has nothing cached, and may bill for writing the chat to its cache."""
     return max(
         cost_of(price, input_tokens, output_tokens),
         cost_of(price, input_tokens, output_tokens, cache_write_tokens=input_tokens),
@@ -81,7 +81,7 @@ def most_cost_of(price: Price, input_tokens: float, output_tokens: float) -> flo
 
 
 def cost_of_usage(price: Price | None, usage: Usage) -> float | None:
-    """USD of a reply: as the server says, else by the price list; None where neither is known."""
+    """Return the USD of a reply: the server's figure, or computed from prices; None if neither is known."""
     if usage.cost is not None:
         return usage.cost
     if price is None:
@@ -99,7 +99,7 @@ def _looked_up(provider: str, base_url: str, model: str, *, batch: bool) -> Know
     host = urlsplit(base_url).hostname or ""
     if not model or host in LOCAL_HOSTS or "." not in host:
         return NOTHING
-    with warnings.catch_warnings():  # of the library's own dependencies
+    with warnings.catch_warnings():  # from the library's dependencies
         warnings.simplefilter("ignore")
         from genai_prices import Usage, data_snapshot
 
@@ -133,9 +133,9 @@ def _looked_up(provider: str, base_url: str, model: str, *, batch: bool) -> Know
 
 
 def rates(price: Price) -> str:
-    """What tokens cost: $0.40 in ($0.10 cached), $1.60 out for a million tokens."""
+    """Format token prices: $0.40 in ($0.10 cached), $1.60 out for a million tokens."""
     cached = "" if price.cached_input is None else f" ({_rate(price.cached_input)} cached)"
-    return f"{_rate(price.input)} in{cached}, {_rate(price.output)} out for a million tokens"
+    return f"{_rate(price.input)} in{cached}, {_rate(price.output)} out per million tokens"
 
 
 def _rate(usd: float) -> str:

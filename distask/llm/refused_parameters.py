@@ -1,9 +1,9 @@
-"""Find out from a server's error message which parameters of a request it refuses.
+"""Detect from a server's error message which parameters of a request it refuses.
 
-The tables are the whole knowledge: other names of a parameter, phrases of single servers, and the words around a name
-that make it a refusal. They were written from messages of OpenAI, Azure, Anthropic, Gemini, Bedrock, vLLM, SGLang,
-Ollama, llama.cpp, OpenRouter, Groq, Mistral, DeepSeek, xAI, Moonshot, Together and LiteLLM; the general rule covers
-messages of the same form that are not listed. A parameter that a message only mentions is not refused.
+The tables contain all knowledge: other names of parameters, phrases of single servers, and words around a name that
+mark a refusal. They come from messages of OpenAI, Azure, Anthropic, Gemini, Bedrock, vLLM, SGLang, Ollama, llama.cpp,
+OpenRouter, Groq, Mistral, DeepSeek, xAI, Moonshot, Together and LiteLLM; the general rule covers similar messages that
+are not listed. A parameter that a message only mentions is not refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 MAX_TOKENS = ("max_tokens", "max_completion_tokens")
-"""The two names of the limit on a reply's length; a model takes one or both."""
+"""The two names of the limit on a reply's length; a model accepts one or both."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "response_format": (
@@ -46,14 +46,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "service_tier": (),
     "n": (),
 }  # fmt: skip
-"""Parameters, and what else servers call them. The form in camel case (`topP`) is known for each."""
+"""Parameters and their other names on servers. The camel case form (`topP`) is added for each."""
 
 PLAIN_WORDS = frozenset({"temperature", "logprobs", "verbosity"})
-"""Names without an underscore that still mean nothing but the parameter; others (`stop`, `seed`) must be marked."""
+"""Names without an underscore that can only mean the parameter; others (`stop`, `seed`) must be marked as names."""
 
 
 class Phrase(Struct, frozen=True):
-    """What one kind of server says without naming the parameter as it was sent."""
+    """A phrase of one kind of server that does not contain the parameter's name in the request."""
 
     words: re.Pattern[str]
     parameters: tuple[str, ...]
@@ -103,7 +103,7 @@ SYSTEM_REFUSED = _words(
     r"(?<!optional system message, )conversation roles must alternate|system message must be at the beginning|"
     r"first message (must|should) be.{0,20}\buser\b|must (start|begin) with (a )?user\b"
 )
-"""Messages of servers and chat templates that take no system message (or none in this place)."""
+"""Messages of servers and chat templates that accept no system message (or none in this place)."""
 
 _PREDICATES = re.compile(
     r"""
@@ -126,7 +126,7 @@ _PREDICATES = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""What is said of a name that precedes it: `temperature` is not supported."""
+"""Words after a name that mark a refusal: `temperature` is not supported."""
 _OBJECTIONS = re.compile(
     r"""
     \b(?:un(?:supported|known|recogni[sz]ed|expected|permitted)|invalid|illegal|extraneous|disallowed|forbidden
@@ -144,13 +144,13 @@ _OBJECTIONS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""What is said of a name that follows it: Unsupported parameter: `temperature`."""
+"""Words before a name that mark a refusal: Unsupported parameter: `temperature`."""
 _SUGGESTIONS = re.compile(
     r"(?i)\b(?:did you mean|(?:please )?use ['\"`]?\w+['\"`]? instead|known properties|"
     r"(?:supported|valid|allowed|possible|known|accepted) (?:values|parameters|arguments|fields|names|options) "
     r"?(?:are|is|:)).*|(?<=one of)\b.*"
 )
-"""Parts of a sentence that name what the server would take."""
+"""Parts of a sentence that name what the server would accept."""
 _SENTENCES = re.compile(r"(?<=[.;!?])\s+")
 _LINKS = frozenset(
     re.findall(
@@ -166,28 +166,28 @@ _LINKS = frozenset(
         """,
     )
 )
-"""Words that may stand between a name and what is said of it."""
+"""Words that may be between a name and the words that refuse it."""
 LONGEST_GAP = 80
-"""Characters between a name and what is said of it."""
+"""Maximum characters between a name and the words that refuse it."""
 LONGEST_REACH = LONGEST_GAP + 60
-"""Characters before a name that are searched for what is said of it."""
+"""Characters before a name that are searched for a refusal."""
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _PARAM = re.compile(r"\(parameter: ([^;)]*)")
-"""Where `retry` puts an error's own `param`."""
+"""Where `failure_rules` appends the error's own `param`."""
 _IS = re.compile(r"(?i)[a-z]\W*\b(?:is|are|was|were)\s*$")
 _PARAMETERS_ARE = re.compile(
     r"(?i)\b(?:param(?:eter)?s?|arg(?:ument)?s?|fields?|keys?|options?|properties|property|(?:extra|additional) \w+)"
     r"\W*(?:is|are|was|were)\s*$"
 )
 _ABOUT_CONTENT = _words(r"\bpolic(y|ies)\b|moderation|\bflagged\b|\bsafety\b")
-"""Messages about what the chat says, which may hold any word."""
+"""Messages about the content of the chat, which may contain any word."""
 _MARK = re.compile(
     r"(?i)(?:^\W*(?:the )?|\b(?:and|or) |['\"`\[({./]|: |"
     r"\b(?:parameter|argument|field|property|key|option|name)s? )$"
 )
 _END = re.compile(r"(?i)\s*(?:$|['\"`.,;:)\]}=!]|(?:for|with|on|in|parameters?|arguments?|fields?|values?)\b)")
 _LOC = re.compile(r"""["']?loc["']?:\s*[\[(]\s*["']body["'],\s*["'](\w+)["']""")
-"""The place of a fault, as FastAPI has it: `{"loc": ["body", "temperature"], "msg": …}`."""
+"""The place of an error in FastAPI's format: `{"loc": ["body", "temperature"], "msg": …}`."""
 _NOT_PARAMETERS = ("messages", "model", "input", "prompt")
 _OF_A_VALUE = _words(
     r"\b(must|should|has to|may only) be\b|too (large|high|low|small)|out of range|\brange\b|between|at (most|least)|"
@@ -195,7 +195,7 @@ _OF_A_VALUE = _words(
     r"(supported|allowed|valid) values|invalid_json_schema|invalid schema"
 )
 _ONE_VALUE = _words(r"only (the default|[\w ]*=? ?\d+(\.\d+)? (\(|is|value))|only \w+ ?= ?\d|(may|can) only be set to")
-"""A parameter that takes one value alone: there is nothing to be gained by another."""
+"""A parameter that accepts only one value: another value would not help."""
 _ONE_OF_TWO = _words(r"\bboth\b|only one|\beither\b|mutually exclusive|together|in combination")
 
 
@@ -204,17 +204,17 @@ class Refusal(Struct, frozen=True):
 
     parameters: tuple[str, ...]
     value: bool = False
-    """Whether another value of the same parameter may be taken."""
+    """Whether another value of the same parameter may be accepted."""
     one_is_enough: bool = False
-    """Whether it is the combination that is refused, and one of them may stay."""
+    """Whether the combination is refused, so that one of them may stay."""
 
 
 def find_refusal(message: str, sent: Collection[str]) -> Refusal | None:
-    """The parameters that an error message refuses; None where it refuses none of those that were sent.
+    """Return the parameters that an error message refuses; None if it refuses none of those in the request.
 
     Args:
-        message: the server's words; an error's own `param` follows them as `(parameter: NAME)`.
-        sent: the names of the parameters in the request, as they are on the wire.
+        message: the server's message; the error's own `param` follows as `(parameter: NAME)`.
+        sent: the names of the parameters in the request.
     """
     text = message.replace('\\"', '"').replace("\\'", "'").replace("\\n", " ")
     found = _named(text, sent)
@@ -234,7 +234,7 @@ def find_refusal(message: str, sent: Collection[str]) -> Refusal | None:
 
 
 def refuses_system(message: str) -> bool:
-    """Whether an error message says that a system message can't be where it is."""
+    """Return whether an error message refuses the system message."""
     return bool(SYSTEM_REFUSED.search(message.replace('\\"', '"').replace("\\'", "'")))
 
 
@@ -242,12 +242,12 @@ class Refusals:
     """Searched like a pattern: whether a message refuses any known parameter, or the system role."""
 
     def search(self, text: str) -> bool:
-        """Whether it does."""
+        """Return whether the message is a refusal."""
         return find_refusal(text, _KNOWN_PARAMETERS) is not None or refuses_system(text)
 
 
 def _named(text: str, sent: Collection[str]) -> list[str] | None:
-    """The culprits that an error names in a field of its own; None where it has no such field."""
+    """Return the parameters named in the error's own field; None if it has no such field."""
     places = _LOC.findall(text)
     if places:
         return [name for name in places if name in sent]
@@ -258,13 +258,13 @@ def _named(text: str, sent: Collection[str]) -> list[str] | None:
     if root in _NOT_PARAMETERS:
         return []
     if root == "tools" and not any(p.words.search(text) for p in PHRASES if "tools" in p.parameters):
-        return []  # one of the row's own tools is wrong
+        return []  # one of the row's own tools is invalid
     known = [name for name in sent if root in _spellings(name)]
     return known or None
 
 
 def _other_name(text: str, sent: Collection[str]) -> str | None:
-    """The name of the token limit that was sent, where the message asks for its other name."""
+    """Return the token limit's name in the request, if the message asks for the other name."""
     for name, other in (MAX_TOKENS, MAX_TOKENS[::-1]):
         spelled = "|".join(_spellings(other))
         wanted = rf"(use|using|supports?|expects?|requires?|renamed to|replaced (by|with)|favou?r of)\W+({spelled})\b"
@@ -274,7 +274,7 @@ def _other_name(text: str, sent: Collection[str]) -> str | None:
 
 
 def _worded(text: str, sent: Iterable[str]) -> list[str]:
-    """The culprits of plain sentences."""
+    """Return the parameters refused in plain sentences."""
     if _ABOUT_CONTENT.search(text):
         return []
     lower = text.lower()
@@ -304,7 +304,7 @@ def _is_refused(spellings: Iterable[str], sentence: str) -> bool:
 
 
 def _has_subject(sentence: str, objection: re.Match[str]) -> bool:
-    """Whether something else precedes the objection, which is what is refused: `images` are not supported."""
+    """Return whether the objection has another subject, which is what is refused: `images` are not supported."""
     before = sentence[: objection.start()]
     return " to" not in objection.group() and bool(_IS.search(before)) and not _PARAMETERS_ARE.search(before)
 
@@ -317,7 +317,7 @@ def _spellings(name: str) -> tuple[str, ...]:
 
 
 def _links(gap: str) -> bool:
-    """Whether nothing but linking words, values and other names is between a name and what is said of it."""
+    """Return whether only linking words, values and other names are between a name and the words that refuse it."""
     if len(gap) > LONGEST_GAP:
         return False
     words = re.findall(r"[A-Za-z_]+", _QUOTED.sub(" ", gap))
@@ -329,11 +329,11 @@ _KNOWN = frozenset(spelling for name in ALIASES for spelling in _spellings(name)
 
 
 def _marked(sentence: str, start: int) -> bool:
-    """Whether a plain word is marked as a name: quoted, at the beginning, or after a word like `parameter`."""
+    """Return whether a plain word is marked as a name: quoted, at the beginning, or after a word like `parameter`."""
     return _MARK.search(sentence[:start]) is not None
 
 
 def _ends(sentence: str, start: int, end: int) -> bool:
-    """Whether a plain word after an objection is its object, and not a part of something else."""
+    """Return whether a plain word after an objection is its complete object."""
     quoted = start > 0 and sentence[start - 1] in "'\"`[{"
     return quoted or _END.match(sentence[end:]) is not None

@@ -1,4 +1,4 @@
-"""Plain data that crosses the border to a model: what is asked, what came back, what went wrong."""
+"""Plain data exchanged with a model: requests, replies and failures."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 
 
 Message = dict[str, Any]
-"""A chat message as the OpenAI API has it: `{"role": str, "content": str | list[part], ...}`."""
+"""A chat message in OpenAI's format: `{"role": str, "content": str | list[part], ...}`."""
 
 Scope = Literal["retry", "row", "run"]
-"""What a failure ends: nothing yet (it is tried again), its row, or the run."""
+"""What a failure ends: nothing yet (the request is retried), its row, or the run."""
 
 
 Route = Literal["chat", "completions", "embeddings", "images"]
-"""What a server is asked for."""
+"""The kind of API call."""
 
 
 class Usage(Struct, frozen=True, array_like=True):
-    """Tokens as the server counted them; None where it did not say."""
+    """Token counts from the server; None if it did not send them."""
 
     input_tokens: int | None = None
-    """Of the chat, the cached ones included."""
+    """Tokens of the chat, including cached ones."""
     output_tokens: int | None = None
-    """Of the reply, its reasoning included."""
+    """Tokens of the reply, including reasoning."""
     cached_tokens: int = 0
-    """Input that the server read from its cache."""
+    """Input tokens that the server read from its cache."""
     cache_write_tokens: int = 0
-    """Input that the server wrote to its cache, where it bills that separately."""
+    """Input tokens that the server wrote to its cache, if it bills them separately."""
     reasoning_tokens: int = 0
-    """Output that is reasoning."""
+    """Output tokens used for reasoning."""
     cost: float | None = None
-    """USD, as the server says."""
+    """USD, as reported by the server."""
 
     @property
     def is_brief(self) -> bool:
-        """Whether input and output are all that is known."""
+        """Whether only input and output are known."""
         return not (self.cached_tokens or self.cache_write_tokens or self.reasoning_tokens) and self.cost is None
 
 
@@ -54,11 +54,11 @@ class Request(Struct, frozen=True):
     """One chat to complete.
 
     `keywords` are the generation keywords of the API (temperature, max_tokens, response_format, tools, ...), without
-    `n`, `model` and `messages`. `endpoint` is the server's base URL (or "offline"). Another `route` than a chat's has
-    one message, whose content is the prompt. `example` makes a reply that the task's parser accepts, from a sample's
-    number: the offline provider answers with it. `fixed` has the keywords that can't be left out where the model
-    refuses them, because the user set them or the task can't do without them, each with what the user can do about it;
-    it is no part of the request's key.
+    `n`, `model` and `messages`. `endpoint` is the server's base URL (or "offline"). Requests of a `route` other than
+    chat have one message, whose content is the prompt. `example` takes a sample's number and returns a reply that the
+    task's parser accepts; the offline provider uses it. `fixed` holds the keywords that can't be removed if the model
+    refuses them, because the user set them or the task needs them, each with a hint for the user; it is not part of the
+    request's key.
     """
 
     endpoint: str
@@ -77,47 +77,47 @@ class Request(Struct, frozen=True):
         return limit if isinstance(limit, int) else None
 
     def fingerprint(self) -> bytes:
-        """16 bytes made from `canonical`."""
+        """Return the 16-byte hash of `canonical`."""
         return digest(self.canonical())
 
     def canonical(self) -> bytes:
-        """All that can change the answer, as JSON, but for the occurrence and the limit on its length."""
+        """Return everything that can change the reply, as JSON, without the occurrence and the limit on its length."""
         keywords = {k: v for k, v in self.keywords.items() if k not in ("max_tokens", "max_completion_tokens")}
         told = [self.endpoint, self.model, self.messages, keywords]
         told += [self.route] if self.route != "chat" else []
         try:
             return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
-        except TypeError:  # integers beyond 64 bits, lone surrogates
+        except TypeError:  # integers of more than 64 bits, lone surrogates
             import json
 
             return json.dumps(told, sort_keys=True).encode()
 
 
 def digest(told: bytes) -> bytes:
-    """16 bytes made from any number of them."""
+    """Return the 16-byte hash of any number of bytes."""
     return hashlib.blake2b(told, digest_size=16).digest()
 
 
 def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 0) -> bytes:
-    """The store's key (16 bytes) of one sample of a request.
+    """Return the store's key (16 bytes) of one sample of a request.
 
-    `occurrence` tells equal requests of one run apart, `attempt` counts the times that an invalid reply was asked for
-    again.
+    `occurrence` distinguishes equal requests of one run; `attempt` counts the retries of an invalid reply.
+
     """
     return digest(fingerprint + b"%d/%d/%d" % (occurrence, sample, attempt))
 
 
 class Completion(Struct, frozen=True, omit_defaults=True):
-    """One reply of a model, as the server gave it; the store keeps it as JSON, without what is as it mostly is."""
+    """One reply of a model, as the server sent it; the store keeps it as JSON, without default values."""
 
     text: str | None = None
-    """None where the server sent no text (tool calls only, a refusal, reasoning only)."""
+    """None if the server sent no text (tool calls only, a refusal, reasoning only)."""
     finish_reason: str = "stop"
     """"stop", "length", "content_filter", "tool_calls", or what else the server said."""
     usage: Usage = UNKNOWN_USAGE
-    """Of this choice alone: a request's usage is shared out among its n choices (see `usage.share_usage`)."""
+    """For this choice alone: a request's usage is divided among its n choices (see `usage.share_usage`)."""
     model: str = ""
-    """The name that the server answered with."""
+    """The model name in the response."""
     tool_calls: list[dict[str, Any]] | None = None
     reasoning: str | None = None
     refusal: str | None = None
@@ -126,12 +126,12 @@ class Completion(Struct, frozen=True, omit_defaults=True):
 
 
 class Failure(Struct, frozen=True):
-    """A request that got no completion, classed once (see `retry`)."""
+    """A request without a completion, classified once (see `failure_rules`)."""
 
     kind: str
     """A short stable word: "rate_limit", "server_error", "timeout", "connection", "bad_reply", "auth", "quota", ..."""
     message: str
-    """For people; the server's own words, keys redacted."""
+    """For people; the server's own words, with keys redacted."""
     scope: Scope
     status: int | None = None
     code: str | None = None
@@ -140,11 +140,11 @@ class Failure(Struct, frozen=True):
     mend: str | None = None
     """What the user can do about it."""
     max_retries: int | None = None
-    """How often a call that failed like this is sent again at most; None for as often as any."""
+    """Maximum number of retries after this failure; None for the usual maximum."""
 
 
-class CallFailed(DistaskError):  # noqa: N818 - it did; `failure` says which error
-    """Raised by providers and by `Client.ask`; `failure` says the rest."""
+class CallFailed(DistaskError):  # noqa: N818 - `failure` names the error
+    """Raised by providers and by `Client.ask`; `failure` has the details."""
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure

@@ -1,7 +1,7 @@
-"""Read what a server that speaks OpenAI's API answered: completions, or what is wrong with the answer.
+"""Parse responses of OpenAI-compatible servers: completions, or what is wrong with the response.
 
-Servers differ in what they send, so an answer is read with patience. The same reading serves calls over HTTP, a model
-in this process and the lines of a batch's results.
+Servers differ in what they send, so parsing is lenient. It also serves models in this process and the result lines of
+batches.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 LONGEST_INT = 300
-"""Digits; Python itself takes some thousands, and a float has 309."""
+"""Digits; Python accepts a few thousand, and a float has 309."""
 
 
 def read_completions(response: Response) -> tuple[list[Completion], str]:
-    """The good choices of an answer in their order, or none and what is wrong with it."""
+    """Return the valid choices of a response in order, or an empty list and what is wrong with it."""
     if response.status != 200:
         return [], ""
     plain = _plain_answer(response)
@@ -72,9 +72,9 @@ def _decoder() -> msgspec.json.Decoder[_Answer]:
 
 
 def _plain_answer(response: Response) -> Completion | None:
-    """The one reply of an answer that is as most are, a text and nothing else; None for any other.
+    """Return the only reply of a typical response with just text; None for any other response.
 
-    It is what patience would read too, in a third of the time.
+    The lenient parser gives the same result in three times the time.
     """
     try:
         answer = _decoder().decode(response.body)
@@ -102,12 +102,12 @@ def _plain_answer(response: Response) -> Completion | None:
 
 
 def completions_in(data: Any, headers: Mapping[str, str]) -> tuple[list[Completion], str]:
-    """The same of a good answer's body that is read already."""
+    """Do the same with a body that is already parsed."""
     if not isinstance(data, dict):
-        return [], "the reply is no JSON object"
+        return [], "the reply is not a JSON object"
     choices = data["choices"] if "choices" in data else choices_of(data.get("data"))
     if not isinstance(choices, list):
-        return [], "the server sent an error as a good reply" if data.get("error") else "the reply has no choices"
+        return [], "the server sent an error with status 200" if data.get("error") else "the reply has no choices"
     good = [c for c in choices if _is_good(c)]
     if not good:
         return [], "every choice is an error" if choices else "the reply's choices are empty"
@@ -120,13 +120,13 @@ def completions_in(data: Any, headers: Mapping[str, str]) -> tuple[list[Completi
 
 
 def _json(body: bytes) -> tuple[Any, str]:
-    """A body's value, or what is wrong with it."""
+    """Return a body's value, or what is wrong with it."""
     try:
         return orjson.loads(body), ""
     except orjson.JSONDecodeError:
         pass
     text = body.decode(errors="replace")
-    try:  # halves of surrogate pairs, NaN: orjson does not take them
+    try:  # lone surrogates, NaN: orjson rejects them
         return _whole_values(json.loads(text, parse_int=_kept_int)), ""
     except (ValueError, RecursionError):
         pass
@@ -148,13 +148,13 @@ def _whole_values(value: Any) -> Any:
 
 
 def _kept_int(text: str) -> int | float:
-    """An integer, or the float that orjson makes of one beyond 64 bits."""
+    """Return an integer, or a float for one of more than 64 bits, as orjson does."""
     number = int(text) if len(text) <= LONGEST_INT else float(text)
     return number if -(1 << 63) <= number < 1 << 64 else float(number)
 
 
 def whole(text: str) -> str:
-    """The text with halves of surrogate pairs joined where they meet, and U+FFFD where they don't."""
+    """Join surrogate pairs in the text, and replace lone surrogates with U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -168,10 +168,10 @@ def _is_good(choice: Any) -> bool:
 
 
 def _can_be_kept(value: Any) -> bool:
-    """Whether a part that is kept as it came can be written again, some levels deeper: in the store, in a row."""
+    """Return whether a part can be written again as JSON, some levels deeper: in the store, in a row."""
     try:
         orjson.dumps([[[[[[[[value]]]]]]]])
-    except TypeError:  # it is nested deeper than anything that a model means to say
+    except TypeError:  # nested deeper than any sensible reply
         return False
     return True
 
@@ -211,7 +211,7 @@ def _completion(choice: dict[str, Any], usage: Usage, model: str, request_id: st
 
 
 def _joined(parts: list[Any], kind: str) -> str | None:
-    """The text of a content's parts of one kind; None where there are none."""
+    """Return the text of a content's parts of one kind; None if there are none."""
     texts = []
     for part in parts:
         text = part.get(kind) if isinstance(part, dict) else part if kind == "text" else None

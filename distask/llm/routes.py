@@ -1,7 +1,7 @@
-"""What a server is asked besides chats: raw completions of a text, embeddings, images.
+"""Build requests other than chats: raw completions, embeddings, images.
 
-All of them go through the same client and the same store: a request's messages hold the prompt, and what comes back is
-a completion whose text is the continuation, the embedding as JSON, or the image's URL.
+All of them use the same client and the same store: a request's messages hold the prompt, and the result is a completion
+whose text is the continuation, the embedding as JSON, or the image's URL.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ PATHS: dict[str, str] = {
     "embeddings": "/embeddings",
     "images": "/images/generations",
 }
-"""Where each is asked, below the server's base URL."""
+"""URL path of each route, below the server's base URL."""
 _OF_CHATS = ("response_format", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "verbosity")
-"""Keywords that raw completions have not."""
+"""Keywords that raw completions do not support."""
 _IMAGE_KINDS = {"/9j/": "jpeg", "iVBO": "png", "UklG": "webp", "R0lG": "gif"}
-"""How an image's base64 begins."""
+"""First characters of an image's base64."""
 
 
 def payload(request: Request) -> dict[str, Any]:
-    """The body of a call, but for `extra_body` and n."""
+    """Return the body of a call, without `extra_body` and n."""
     if request.route == "chat":
         return {"model": request.model, "messages": request.messages, **request.keywords}
     prompt = str(request.messages[-1]["content"])
@@ -44,7 +44,7 @@ def payload(request: Request) -> dict[str, Any]:
 
 
 def choices_of(data: Any) -> list[dict[str, Any]] | None:
-    """The choices of an answer that has embeddings or images in `data`; None where it has neither."""
+    """Return the choices of a response with embeddings or images in `data`; None if it has neither."""
     if not isinstance(data, list):
         return None
     texts = [_text(entry) for entry in data]

@@ -1,4 +1,4 @@
-"""Guess how many tokens a text has, without a tokenizer: good enough to pace calls and to say what a run may cost."""
+"""Estimate the tokens of a text without a tokenizer: accurate enough for pacing and cost estimates."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from typing import Any
 
 CHARACTERS_PER_TOKEN = 4
-"""Of English text and code, for the tokenizers of the last years."""
+"""For English text and code, with recent tokenizers."""
 TOKENS_PER_MESSAGE = 4
-"""The role and the marks around a message."""
+"""The role and the markers around a message."""
 TOKENS_PER_PART = 800
-"""An image, a sound or a file: the order of a medium image."""
+"""An image, a sound or a file: roughly a medium image."""
 
 _FIRST_WIDE, _LAST_WIDE = "\u2e80", "\U0003ffff"
-"""Between them are the scripts whose characters have about a token each, and emoji."""
+"""Between them are scripts whose characters take about a token each, and emoji."""
 
 
 def estimate_tokens(content: str | list[dict[str, Any]] | None) -> int:
-    """Tokens of a text, or of a chat's messages."""
+    """Estimate the tokens of a text, or of a chat's messages."""
     if content is None:
         return 0
     if isinstance(content, str):
@@ -39,6 +39,6 @@ def _of_text(text: str) -> int:
 
 
 def certain_logprobs(text: str) -> dict[str, Any]:
-    """The log probabilities of a reply that could not have been another, as the API has them."""
+    """Return the log probabilities of a fully certain reply, in the API's format."""
     tokens = re.findall(r"\s*(?:[^\W\d_]+|\d+|[^\w\s]|_)", text)
     return {"content": [{"token": t, "logprob": 0.0, "top_logprobs": [{"token": t, "logprob": 0.0}]} for t in tokens]}

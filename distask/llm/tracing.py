@@ -1,7 +1,7 @@
-"""Spans of calls for OpenTelemetry, where the process has set it up; nothing is loaded or sent otherwise.
+"""Make OpenTelemetry spans of calls, if the process has set it up; otherwise nothing is loaded or sent.
 
-Names and attributes are those of the semantic conventions for generative AI (gen_ai.*). A span covers a request with
-all its tries. Chats and replies are left out, but where `CONTENT` asks for them.
+Names and attributes follow the semantic conventions for generative AI (gen_ai.*). A span covers a request with all its
+tries. Chats and replies are not recorded unless `CONTENT` is set.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ KEYWORDS = {
     "seed": "seed",
     "stop": "stop_sequences",
 }
-"""Generation keywords to the attributes that they are, below gen_ai.request."""
+"""Generation keywords to their attributes, below gen_ai.request."""
 USAGE_PARTS = {
     "cache_read.input_tokens": "cached_tokens",
     "cache_creation.input_tokens": "cache_write_tokens",
     "reasoning.output_tokens": "reasoning_tokens",
 }
-"""Attributes below gen_ai.usage to the parts of a usage; they are left out where they are zero."""
+"""Attributes below gen_ai.usage to the parts of a usage; zeros are omitted."""
 HOSTS = {
     "api.anthropic.com": "anthropic",
     "generativelanguage.googleapis.com": "gcp.gemini",
@@ -57,7 +57,7 @@ HOSTS = {
     "api.x.ai": "x_ai",
     "api.perplexity.ai": "perplexity",
 }
-"""Providers that speak OpenAI's language, and what the conventions call them."""
+"""OpenAI-compatible providers, with their names in the conventions."""
 
 
 class Tracer:
@@ -70,7 +70,7 @@ class Tracer:
 
     @contextmanager
     def call(self, request: Request, samples: int) -> Iterator[list[Completion]]:
-        """A span of one request; the completions that are put into the list are told."""
+        """Open a span for one request; completions put into the list are recorded."""
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         operation = OPERATIONS[request.route]
@@ -98,7 +98,7 @@ class Tracer:
 
 
 def tracer_of(resolved: Resolved) -> Tracer | None:
-    """Who makes spans of this endpoint's calls; None where nobody asked for any."""
+    """Return the tracer of this endpoint's calls; None if tracing is not set up."""
     made = _made()
     if made is None:
         return None
@@ -112,7 +112,7 @@ def tracer_of(resolved: Resolved) -> Tracer | None:
 
 
 def run_span(task: str, model: str | None) -> AbstractContextManager[Any]:
-    """A span around a whole run, whose calls are below it."""
+    """Open a span for a complete run; spans of calls are inside it."""
     made = _made()
     if made is None:
         return nullcontext()
@@ -122,7 +122,7 @@ def run_span(task: str, model: str | None) -> AbstractContextManager[Any]:
 
 
 def _made() -> Any:
-    """OpenTelemetry's tracer, where the process has loaded and set it up."""
+    """Return OpenTelemetry's tracer, if the process has loaded and set it up."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return None
@@ -174,7 +174,7 @@ def _parts(messages: Sequence[Message]) -> str:
 
 
 def _texts(content: Any) -> list[dict[str, Any]]:
-    """Texts as they are; of an image or a sound only that there is one."""
+    """Return texts unchanged; for an image or a sound, only its kind."""
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
     return [
         {"type": "text", "content": p.get("text")} if p.get("type") == "text" else {"type": p.get("type")}

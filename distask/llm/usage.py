@@ -1,7 +1,7 @@
-"""Read what a reply used, tokens and cost, under the names that servers and gateways give them.
+"""Read the tokens and cost of a reply, under the names that servers and gateways use.
 
-OpenAI counts cached tokens among the tokens of the prompt and reasoning among those of the completion. Some servers
-count them separately. `Usage` always includes them, since the price of a reply is computed from it.
+OpenAI includes cached tokens in prompt tokens and reasoning in completion tokens. Some servers count them separately.
+`Usage` always includes them, since the price of a reply is computed from it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_COUNT = 10**12
-"""A larger number is no count of tokens."""
+"""A larger number is not a valid token count."""
 MAX_USD = 10**6
-"""A larger number is no cost of a request."""
+"""A larger number is not a valid cost of a request."""
 MAX_DIGITS = 40
-"""Characters of a number that is sent as a string."""
+"""Maximum characters of a number that is sent as a string."""
 COST_HEADER = "x-litellm-response-cost"
-"""Where LiteLLM's proxy sends the cost of a reply, in USD."""
+"""The header in which LiteLLM's proxy sends the cost of a reply, in USD."""
 TICKS = 10**10
-"""xAI's unit of cost: as many are one USD."""
+"""xAI's unit of cost: this many are one USD."""
 
-# Names are compared without underscores and in lower case, so that `promptTokens` is `prompt_tokens`.
+# Names are compared in lower case without underscores, so that `promptTokens` equals `prompt_tokens`.
 TOKENS = {
     **dict.fromkeys(("prompttokens", "inputtokens", "prompttokencount", "inputtokencount"), "input"),
     **dict.fromkeys(("completiontokens", "outputtokens", "completiontokencount", "outputtokencount"), "output"),
@@ -48,7 +48,7 @@ PARTS = {
 DETAILS = frozenset(f"{side}token{s}details" for side in ("prompt", "input", "completion", "output") for s in ("s", ""))
 """Where parts are, if not next to the counts."""
 ANTHROPIC = ("cache_read_input_tokens", "cache_creation_input_tokens")
-"""Anthropic counts these apart from its `input_tokens`."""
+"""Anthropic does not include these in its `input_tokens`."""
 COSTS = ("cost", "total_cost", "cost_usd", "estimated_cost")
 """USD: OpenRouter, Vercel and Perplexity send `cost`, DeepInfra `estimated_cost`."""
 
@@ -78,7 +78,7 @@ _NO_INPUT_DETAILS, _NO_OUTPUT_DETAILS = _InputDetails(), _OutputDetails()
 
 
 class PlainUsage(Struct, forbid_unknown_fields=True, gc=False):
-    """A usage as OpenAI and most servers send it. It is decoded by its type, any other is read by `read_usage`."""
+    """A usage as OpenAI and most servers send it, decoded by its type; `read_usage` handles all others."""
 
     prompt_tokens: Count
     completion_tokens: Count
@@ -91,7 +91,7 @@ class PlainUsage(Struct, forbid_unknown_fields=True, gc=False):
     is_byok: bool = False
 
     def read(self) -> Usage | None:
-        """The same as `read_usage`; None where that does more than read the counts."""
+        """Return the same as `read_usage`; None if more than reading the counts is needed."""
         asked, made, total = self.prompt_tokens, self.completion_tokens, self.total_tokens
         into = self.prompt_tokens_details or _NO_INPUT_DETAILS
         out = self.completion_tokens_details or _NO_OUTPUT_DETAILS
@@ -105,11 +105,11 @@ class PlainUsage(Struct, forbid_unknown_fields=True, gc=False):
 
 
 def read_usage(usage: Any, headers: Mapping[str, str]) -> Usage:
-    """What a request used. What the server leaves out, or sends as no count, is unknown.
+    """Return what a request used. Missing or invalid counts are unknown.
 
     Args:
-        usage: `usage` of a reply's body, whatever it is.
-        headers: of the reply.
+        usage: `usage` from the body of a response, of any type.
+        headers: the response headers.
     """
     usage = usage if isinstance(usage, dict) else {}
     counts = _counts(usage, TOKENS | PARTS)
@@ -135,10 +135,10 @@ def read_usage(usage: Any, headers: Mapping[str, str]) -> Usage:
 
 
 def share_usage(usage: Usage, choices: int) -> list[Usage]:
-    """The usage of each choice of a request; together they are the request's.
+    """Return the usage of each choice of a request; they add up to the request's usage.
 
-    What was paid once, the chat and the request's cost, is on the first choice. Output is shared evenly, the rest of
-    the division on the first.
+    What is paid once (the chat and the request's cost) is on the first choice. Output is divided evenly, with the
+    remainder on the first.
     """
     if choices == 1:
         return [usage]
@@ -162,7 +162,7 @@ def share_usage(usage: Usage, choices: int) -> list[Usage]:
 
 
 def _counts(usage: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, int]:
-    """The largest count of each kind: a gateway may send one under two names, and 0 under the one it does not use."""
+    """Return the largest count of each kind: a gateway may send one under two names, with 0 under the unused one."""
     found: dict[str, int] = {}
     for name, value in usage.items():
         plain = name.replace("_", "").lower()
@@ -179,7 +179,7 @@ def _counts(usage: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, int
 
 
 def _number(value: Any) -> int | float | None:
-    """A finite number that is not negative, as JSON has it or in a string; None for anything else."""
+    """Return a finite number that is not negative, from JSON or a string; None for anything else."""
     if isinstance(value, str) and len(value) <= MAX_DIGITS:
         try:
             value = float(value)
@@ -191,7 +191,7 @@ def _number(value: Any) -> int | float | None:
 
 
 def _cost(usage: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """USD of a request, as the server says; None where it does not."""
+    """Return the USD of a request as reported by the server; None if it is not reported."""
     for name in COSTS:
         cost = usage.get(name)
         if isinstance(cost, dict):  # Perplexity's, with its parts
@@ -204,7 +204,7 @@ def _cost(usage: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
 
 
 def _billed_by_the_provider(usage: Mapping[str, Any]) -> float:
-    """USD that OpenRouter does not bill itself: the request went out with the user's own key of a provider."""
+    """Return the USD that OpenRouter does not bill: the request used the user's own provider key."""
     details = usage.get("cost_details")
     if usage.get("is_byok") is not True or not isinstance(details, dict):
         return 0.0

@@ -1,6 +1,6 @@
-"""A result as one HTML page that asks nothing of any network: of one run, or of two side by side.
+"""Show a result, or two side by side, as one HTML page that needs no network.
 
-`result` reads an output and its record, the tallies count it in one pass, `blocks` packs the rows themselves, and
-`page` puts all of it into one file. What a page looks like and does is in `assets/`: plain templates, styles and
-scripts, which are put in as they stand.
+`result` reads an output and its record, the tallies count it in one pass, `blocks` packs the rows, and `page` writes
+everything into one file. The look and behavior of a page are in `assets/`: plain templates, styles and scripts that
+are inserted unchanged.
 """

@@ -1,4 +1,4 @@
-"""Say how a result was made: what its record tells, in words and figures, without keys, headers and paths."""
+"""Describe how a result was made, from its record, in words and figures, without keys, headers and paths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOLD_OF_THE_CONFIG = ("provider", "base_url", "limits.concurrency")
 
 
 def about(result: Result) -> dict[str, Any]:
-    """The head of a page: what made the rows."""
+    """Return the head of a page: the task, the model and the settings that made the rows."""
     record = result.record
     if record is None:
         return {
@@ -74,7 +74,7 @@ def _said(value: Any) -> str:
 
 
 def tiles(result: Result, tally: ResultTally) -> dict[str, Any]:
-    """The figures at the top of the page."""
+    """Return the figures at the top of the page."""
     counts = (result.record or {}).get("counts") or {}
     return {
         "rows": f"{counts['rows']:,} in" if counts.get("rows") is not None else f"in {result.name}",
@@ -95,9 +95,9 @@ def _cost(result: Result, tally: ResultTally) -> dict[str, str] | None:
     if spent is None:
         return None
     completions = record["counts"].get("completions") or {}
-    told = f"for {several(completions.get('asked', 0), 'reply')} asked for"
+    told = f"for {several(completions.get('asked', 0), 'reply')} requested"
     if completions.get("stored") and (usd := tally.spending.usd) is not None:
-        told += f"; all that is here, {money(usd)}"
+        told += f"; all replies here: {money(usd)}"
     return {"name": "Cost", "figure": money(spent), "told": told}
 
 
@@ -106,7 +106,7 @@ def _time(counts: Mapping[str, Any]) -> dict[str, str] | None:
     if seconds is None:
         return None
     asked = (counts.get("completions") or {}).get("asked", 0)
-    told = f"{asked / seconds:,.1f} replies a second" if asked and seconds else "nothing was asked"
+    told = f"{asked / seconds:,.1f} replies a second" if asked and seconds else "no requests were sent"
     return {"name": "Time", "figure": duration(seconds), "told": told}
 
 
@@ -117,17 +117,17 @@ def _waits(counts: Mapping[str, Any]) -> dict[str, str] | None:
     return {
         "name": "Latency",
         "figure": brief(latency["p50"]),
-        "told": f"half of the calls; 90% in {brief(latency['p90'])}, 99% in {brief(latency['p99'])}",
+        "told": f"median; 90% in {brief(latency['p90'])}, 99% in {brief(latency['p99'])}",
     }
 
 
 def steps(result: Result) -> list[dict[str, Any]]:
-    """What each step of a task made of tasks did; none of any other."""
+    """Return what each step did in a task with steps; an empty list for other tasks."""
     return list(((result.record or {}).get("counts") or {}).get("steps") or [])
 
 
 def latency(result: Result) -> dict[str, Any] | None:
-    """How long calls took: percentiles in words, and bars; None where nothing is known of it."""
+    """Return how long calls took: percentiles in words, and bars; None if unknown."""
     record = result.record or {}
     known = (record.get("counts") or {}).get("latency_seconds") or {}
     buckets = record.get("latencies") or []
@@ -144,28 +144,28 @@ def latency(result: Result) -> dict[str, Any] | None:
 
 
 def brief(seconds: float) -> str:
-    """A short time: 320 ms, 1.4 s, 2 min 5 s."""
+    """Format a short time: 320 ms, 1.4 s, 2 min 5 s."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else duration(seconds)
 
 
 def notices(result: Result, tally: ResultTally, cut_rows: int, short_from: int | None) -> Iterator[str]:
-    """What the reader of the page must know before the figures."""
+    """Yield what the reader must know before the figures."""
     if result.partial:
         unread = f" {several(result.skipped, 'line')} could not be read." if result.skipped else ""
-        yield f"The run is not at its end: these are the rows that were written so far.{unread}"
+        yield f"The run is not complete: these are the rows written so far.{unread}"
     if result.record is None:
         yield (
-            f"There is no {result.name}.run.json beside the output, so that task, cost and time are not known here, "
-            "and no column is known as one of the input."
+            f"{result.name}.run.json is missing next to the output, so the task, cost and time are unknown, "
+            "and input columns can't be told apart."
         )
     for adaptation in (result.record or {}).get("adaptations") or []:
         yield f"{adaptation['message']}."
     if tally.kept is not None:
         yield (
-            f"All counts are of {tally.rows:,} rows; the table holds {len(tally.kept):,} of them: one in "
-            f"{tally.step}, and failed rows."
+            f"All counts cover {tally.rows:,} rows; the table holds {len(tally.kept):,} of them: one in "
+            f"{tally.step}, plus failed rows."
         )
     if short_from is not None:
-        yield f"From row {short_from:,} on, the table holds only the beginnings of long texts, to keep this page small."
+        yield f"From row {short_from:,}, the table shows only the start of long texts, to keep this page small."
     elif cut_rows:
-        yield f"In {several(cut_rows, 'row')} the table holds only the beginning of a very long text or list."
+        yield f"In {several(cut_rows, 'row')} the table shows only the start of a very long text or list."

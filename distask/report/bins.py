@@ -1,4 +1,4 @@
-"""Put numbers into bins with round bounds, and tell where most of them lie."""
+"""Put numbers into bins with round bounds, and summarize their distribution."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 MOST_BINS = 40
 FEWEST_BINS = 10
 LONG_TAIL = 2.5
-"""How many times the 99th percentile the greatest must be for all above that to share the last bin."""
+"""Values above the 99th percentile share the last bin if the maximum exceeds that percentile this many times."""
 SMALLEST_SPAN = 1e-200
-"""Numbers that lie closer together are one number."""
+"""Numbers closer together than this count as one number."""
 _EXACT = 2**53
-"""Every integer up to here is a float64."""
+"""Every integer up to this one is exact as a float64."""
 _ROUND = (1, 2, 5, 10)
 
 
@@ -32,13 +32,13 @@ class Ordered(Protocol):
 
 
 def histogram(ordered: Ordered, *, whole: bool) -> dict[str, Any]:
-    """The bins of numbers that are in order.
+    """Return the bins of sorted numbers.
 
-    A bin holds what is at least its lower bound and less than its upper; the last one holds its upper bound too, or,
-    where it is open, all above.
+    A bin holds values from its lower bound up to, but not including, its upper bound. The last bin includes its upper
+    bound or, if it is open, everything above.
 
     Args:
-        ordered: at least one number, none of them infinite.
+        ordered: at least one number, all finite.
         whole: whether all of them are integers.
     """
     least, most = ordered[0], ordered[-1]
@@ -52,7 +52,7 @@ def histogram(ordered: Ordered, *, whole: bool) -> dict[str, Any]:
     last = math.floor(end) + 1 if single else max(first + 1, math.ceil(end))
     digits = max(0, -math.floor(math.log10(width)))
     edges = [_edge(round(i * width, digits)) for i in range(first, last + 1)]
-    is_open = is_open and most > edges[-1]  # beside far negative numbers, a round bound may lie above all of the tail
+    is_open = is_open and most > edges[-1]  # with large negative numbers, a round bound may exceed the tail
     at = [bisect_left(ordered, edge) for edge in edges]
     at[0], at[-1] = 0, len(ordered) if not is_open else at[-1]
     counts = [b - a for a, b in pairwise(at)]
@@ -63,7 +63,7 @@ def histogram(ordered: Ordered, *, whole: bool) -> dict[str, Any]:
 
 
 def _edge(value: float) -> float:
-    """A bound as JSON holds it: an integer of more than 64 bits is a float."""
+    """Return a bound for JSON: an integer of more than 64 bits becomes a float."""
     return float(value) if abs(value) > _EXACT else value
 
 
@@ -80,7 +80,7 @@ def _width(least: float, most: float, wanted: int, *, whole: bool) -> float:
 
 
 def quantile(ordered: Ordered, share: float) -> float:
-    """The number below which this share of them lies, between two of them where it falls there."""
+    """Return the number below which this share of the numbers lies, interpolated between two of them if needed."""
     place = share * (len(ordered) - 1)
     low = math.floor(place)
     high = min(low + 1, len(ordered) - 1)
@@ -88,7 +88,7 @@ def quantile(ordered: Ordered, share: float) -> float:
 
 
 def spread(ordered: Ordered) -> dict[str, Any]:
-    """What is told of numbers that are in order: the ends, the middle, the mean."""
+    """Summarize sorted numbers: minimum, maximum, percentiles, mean and deviation."""
     count = len(ordered)
     mean = math.fsum(ordered) / count
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / count)

@@ -1,6 +1,6 @@
-"""Pack rows for the page: blocks of JSON lines, each compressed by itself, so that a browser unpacks what it shows.
+"""Pack rows for the page in blocks of JSON lines, each compressed separately, so a browser unpacks only what it shows.
 
-The blocks wait in a file of their own until the page is put together: memory does not grow with the rows.
+Blocks are kept in a temporary file until the page is written, so memory does not grow with the rows.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROWS = 128
-"""Rows of a block: few, so that a row from the middle is there at once."""
+"""Rows of a block: few, so that any row opens quickly."""
 BYTES = 256 << 10
-"""What a block holds before it is packed, about; a long row may be more."""
+"""Approximate size of a block before compression; a long row may be larger."""
 LONGEST_ROW = 8 << 10
-"""Bytes of a row that nothing is cut from."""
+"""Rows up to this many bytes are never cut."""
 LONGEST_TEXT = 20_000
-"""Characters of a text on the page."""
+"""Maximum characters of a text on the page."""
 LONGEST_LIST = 64
-"""Items of a list on the page."""
+"""Maximum items of a list on the page."""
 BUDGET = 96 << 20
-"""A page that is much larger opens badly."""
+"""Bytes of packed rows; a much larger page opens slowly."""
 SHORT_TEXT = 300
 DEEPEST = 64
-"""Levels of lists and mappings that are looked into."""
+"""Maximum depth at which lists and mappings are cut."""
 
 
 class Blocks:
@@ -51,9 +51,9 @@ class Blocks:
         self.rows = 0
         self.packed = 0
         self.cut_rows = 0
-        """Rows that something was cut from."""
+        """Rows that were cut."""
         self.short_from: int | None = None
-        """The first row whose texts were cut short for want of room."""
+        """The first row whose texts were cut shorter to save space."""
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +62,7 @@ class Blocks:
         self._spool.close()
 
     def add(self, line: bytes) -> None:
-        """Keep a row: its JSON, on one line."""
+        """Add a row: its JSON, on one line."""
         if self.short_from is None and self.packed > self._budget:
             self.short_from = self.rows
         kept, was_cut = cut(line, LONGEST_TEXT if self.short_from is None else SHORT_TEXT)
@@ -86,28 +86,28 @@ class Blocks:
         self._lines, self._size = [], 0
 
     def finish(self) -> None:
-        """Pack what is left; no more rows come."""
+        """Pack the remaining rows; call it after the last row."""
         self._pack()
 
     def elements(self) -> Iterator[bytes]:
-        """The page's part that holds the rows, piece by piece."""
+        """Yield the part of the page that holds the rows, piece by piece."""
         self._spool.seek(0)
         while piece := self._spool.read(1 << 20):
             yield piece
 
 
 def packed(data: bytes) -> bytes:
-    """Compressed as a browser's `DecompressionStream("deflate")` reads it, in base64, which holds no HTML."""
+    """Compress for a browser's `DecompressionStream("deflate")`, in base64, which contains no HTML."""
     return base64.b64encode(zlib.compress(data, 6))
 
 
 def element(name: str, data: bytes) -> bytes:
-    """A block of data in a page, which no browser runs."""
+    """Return a block of data for a page, which browsers do not run."""
     return b'<script type="text/plain" id="%s">%s</script>\n' % (name.encode(), data)
 
 
 def cut(line: bytes, longest: int) -> tuple[bytes, bool]:
-    """The row with long texts and lists cut, each with a word of how much is left out; and whether anything was."""
+    """Cut long texts and lists in a row, noting how much is left out; also return whether anything was cut."""
     if len(line) <= (LONGEST_ROW if longest == LONGEST_TEXT else longest):
         return line, False
     was_cut = False

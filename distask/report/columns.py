@@ -1,7 +1,7 @@
-"""Count what one column holds, and keep what the page filters and sorts by.
+"""Count the values of one column, and keep what the page needs to filter and sort by it.
 
-A value is taken apart into its leaves: a list's items, however deep, else the value itself. What most leaves are makes
-the column's kind: numbers get a histogram, labels bars, texts one of their lengths.
+A value is split into its leaves: a list's items at any depth, or the value itself. The most common type of leaf is the
+column's kind: numbers get a histogram, labels get bars, texts get a histogram of their lengths.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 LONG_LIST = 64
-"""Items; a longer list (an embedding, say) is counted by its length alone."""
+"""Items; only the length of a longer list (such as an embedding) is counted."""
 MOST_LABELS = 60
-"""Texts that are different; a column with more of them holds texts, not labels."""
+"""Maximum number of distinct labels; a column with more of them holds texts."""
 LONGEST_LABEL = 80
 LABELS_SHARE = 0.5
-"""A column where more of the texts than this are different holds texts, if it holds more than a few."""
+"""A column with a larger share of distinct texts holds texts, unless it has only a few."""
 A_FEW = 12
 MOST_DISTINCT = 1_000_000
-"""Texts that are told apart; beyond, nobody counts how many are different."""
+"""Maximum number of distinct texts that are counted."""
 GREATEST = 1e150
-"""Of the numbers that are drawn; the square of a larger one is no float any more."""
+"""Maximum number in a histogram; the square of a larger one overflows a float."""
 NOTHING = -1
 _NAN = math.nan
 _ABSENT = object()
-"""In the place of the value where a row lacks the column."""
+"""Marks a row that lacks the column."""
 _MANIFOLD = frozenset({list, object})
-"""Types of what a row may hold that is not exactly one leaf."""
+"""Types of values that are not exactly one leaf."""
 _BOOLEANS = {True: "true", False: "false"}
 
 
 class LongList:
-    """Stands for a list that is counted by its length alone."""
+    """Stands for a list of which only the length is counted."""
 
     __slots__ = ("length",)
 
@@ -53,7 +53,7 @@ class LongList:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """The items of a list, of the lists in it too; of anything else, itself."""
+    """Yield the items of a list, including nested lists; for any other value, the value itself."""
     if not isinstance(value, list):
         yield value
     elif len(value) > LONG_LIST:
@@ -64,7 +64,7 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 class _Leaves:
-    """A number for each leaf on the page; nothing is stored while no leaf has one."""
+    """A number for each leaf on the page; takes no memory while no leaf has one."""
 
     def __init__(self, typecode: str, nothing: float) -> None:
         self._typecode, self._nothing = typecode, nothing
@@ -87,11 +87,11 @@ class _Leaves:
 
 
 class ColumnTally:
-    """One column, row after row. Rows are counted in batches: `add` them, then `flush`.
+    """Count one column, row by row. Rows are counted in batches: `add` them, then `flush`.
 
     Args:
         name: the column.
-        file: where values are stored that are too many for memory.
+        file: where values that do not fit in memory are stored.
         indexed: whether the page filters and sorts by it.
     """
 
@@ -120,7 +120,7 @@ class ColumnTally:
         self._leaf_codes = _Leaves("b", NOTHING)
 
     def skip(self, rows: int, on_page: int | None = None) -> None:
-        """Count rows that were before the column was first seen, so many of them on the page."""
+        """Count rows that came before the column was first seen, and how many of them are on the page."""
         self._rows += rows
         self._absent += rows
         if self._indexed:
@@ -131,7 +131,7 @@ class ColumnTally:
         self._pending.append(_ABSENT)
 
     def flush(self, on_page: Sequence[bool] | None = None) -> None:
-        """Count the rows that were added since the last time.
+        """Count the rows added since the last flush.
 
         Args:
             on_page: which of them are on the page; None for all.
@@ -153,7 +153,7 @@ class ColumnTally:
         values.clear()
 
     def _take_apart(self, values: Sequence[Any]) -> tuple[list[Any], list[int]]:
-        """The leaves of all rows, and how many each row has."""
+        """Return the leaves of all rows, and how many each row has."""
         if {list}.issuperset(map(type, values)):
             each = list(map(len, values))
             flat = list(chain.from_iterable(values))
@@ -274,7 +274,7 @@ class ColumnTally:
         return in_labels == texts and (different <= A_FEW or different <= LABELS_SHARE * texts)
 
     def facts(self) -> dict[str, Any]:
-        """What is told of the column."""
+        """Return the statistics of the column."""
         kind = self.kind
         values = self._kinds.total()
         made: dict[str, Any] = {
@@ -304,10 +304,10 @@ class ColumnTally:
         return made
 
     def index(self) -> dict[str, Any]:
-        """What the page filters and sorts by, of the rows that are on it.
+        """Return what the page filters and sorts by, for the rows on the page.
 
-        `each` says how many leaves a row has (one number where all have the same), `values` holds them one after the
-        other: numbers, lengths of texts, or places in `labels`; null where there is none.
+        `each` is the number of leaves of each row (one number if all are equal). `values` lists the leaves in order:
+        numbers, lengths of texts, or places in `labels`; null if there is none.
         """
         kind = self.kind
         of = self._leaf_codes if kind in ("label", "boolean") else self._leaf_lengths
@@ -323,12 +323,12 @@ class ColumnTally:
 
 
 def drawn(value: float) -> float:
-    """The number; NaN for one that can't be drawn: what is not finite, or as large as no figure is."""
+    """Return the number, or NaN if it can't be drawn because it is not finite or too large."""
     return float(value) if abs(value) <= GREATEST else _NAN
 
 
 def _as_written(number: float) -> float:
-    """An integer where the number is one: its JSON is shorter."""
+    """Return an integer if the number is one: its JSON is shorter."""
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
@@ -337,7 +337,7 @@ def _of_type(leaves: Iterable[Any], *types: type) -> list[Any]:
 
 
 def _chosen(flat: Sequence[Any], each: Sequence[int], on_page: Sequence[bool]) -> tuple[list[Any], list[int]]:
-    """The leaves of the rows that are on the page, and how many each of them has."""
+    """Return the leaves of the rows on the page, and how many each of them has."""
     counts = list(compress(each, on_page))
     if each.count(1) == len(each):
         return list(compress(flat, on_page)), counts

@@ -1,4 +1,4 @@
-"""Count numbers and distinct texts exactly, in memory that does not grow with how many there are."""
+"""Count numbers and distinct texts exactly, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from distask.report.bins import Ordered
 
 MAX_IN_MEMORY = 1 << 14
-"""Distinct values that are held in memory; more are stored on disk."""
+"""Distinct values kept in memory; more are stored on disk."""
 
 
 class Distribution:
-    """Numbers, of which the distinct ones are counted.
+    """Count numbers and their distinct values.
 
     Args:
-        typecode: the type of the numbers, as `array` has it. NaN is not allowed.
+        typecode: the type of the numbers, as in `array`. NaN is not allowed.
         file: where numbers are stored if there are many distinct ones.
     """
 
@@ -47,7 +47,7 @@ class Distribution:
         self._counts.clear()
 
     def ordered(self) -> Ordered:
-        """All numbers in ascending order."""
+        """Return all numbers in ascending order."""
         if self._ordered is None:
             self._ordered = self._stored() if self._runs else Repeated(self._counts)
         return self._ordered
@@ -60,12 +60,12 @@ class Distribution:
         return Stored(self._file, whole)
 
     def total(self) -> int:
-        """The sum, rounded."""
+        """Return the sum, rounded."""
         return round(math.fsum(self.ordered()))
 
 
 class Repeated:
-    """A sorted sequence of numbers, of which many are equal."""
+    """A sorted sequence of numbers, many of them equal."""
 
     def __init__(self, counts: Counter[Any]) -> None:
         self._values = sorted(counts)
@@ -101,7 +101,7 @@ class Stored:
 
 
 class DistinctTexts:
-    """How many different texts there are, told apart by 64-bit hashes."""
+    """Count distinct texts by their 64-bit hashes."""
 
     def __init__(self, file: SpillFile) -> None:
         self._recent: set[int] = set()
@@ -115,7 +115,7 @@ class DistinctTexts:
             self._recent.clear()
 
     def count(self, most: int) -> int | None:
-        """How many there are; None for more than `most`."""
+        """Return how many there are; None if more than `most`."""
         if not self._runs:
             return len(self._recent) if len(self._recent) <= most else None
         if most < MAX_IN_MEMORY:

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 MESSAGES_SHOWN = 5
 MESSAGES_KEPT = 5_000
-"""Messages of a kind that are counted apart; the rest count as others."""
+"""Messages of a kind that are counted separately; the rest count as others."""
 RAW_SHOWN = 2_000
-"""Characters of a failed reply that stand beside it; the row has all of it."""
+"""Maximum characters of a failed reply shown in an example; the row has all of it."""
 
 
 class _Kind(Struct):
     count: int = 0
     messages: Counter[str] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
-    """Each with another message."""
+    """Each with a different message."""
     like_them: list[dict[str, Any]] = field(default_factory=list)
-    """With messages that are among the examples already."""
+    """With messages that already have an example."""
 
 
 class FailureTally:
@@ -34,7 +34,7 @@ class FailureTally:
         self._kinds: dict[str, _Kind] = {}
 
     def add(self, row: int, sample: int, reply: Reply) -> None:
-        """Count a reply, if it failed. `row` is the output's, from 0."""
+        """Count a reply if it failed. `row` is the number of the output row, from 0."""
         if reply.kind is None:
             return
         kind = self._kinds.setdefault(reply.kind, _Kind())
@@ -52,11 +52,11 @@ class FailureTally:
 
     @property
     def count(self) -> int:
-        """Generations that failed."""
+        """Number of failed generations."""
         return sum(kind.count for kind in self._kinds.values())
 
     def facts(self) -> list[dict[str, Any]]:
-        """The kinds, the most common first, each with its most common messages and its examples."""
+        """Return the kinds, most common first, each with its most common messages and its examples."""
         return [
             {
                 "kind": name,

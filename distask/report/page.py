@@ -1,7 +1,7 @@
-"""Put a page together: a template, what was counted, the packed rows, and the styles and scripts as they stand.
+"""Build a page from a template, the statistics, the packed rows, and the styles and scripts.
 
-Whatever comes from rows, replies or file names is escaped by the template, or reaches the page as data that a script
-puts in as text. The page's own policy lets a browser run these scripts alone and fetch nothing.
+Text from rows, replies and file names is escaped by the template, or reaches the page as data that a script inserts as
+text. The page's content security policy allows only these scripts and fetches nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 GENERATOR = b'<meta name="generator" content="distask report">'
-"""What a page is known by: only a page is replaced without being asked."""
+"""Identifies a page: only a report is replaced without `--overwrite`."""
 STYLES = ("vendor/uplot/uPlot.min.css", "css/base.css", "css/overview.css", "css/rows.css")
 SCRIPTS = (
     "js/dom.js",
@@ -47,14 +47,14 @@ SCRIPTS = (
     "js/keys.js",
     "js/main.js",
 )
-"""In the order in which they stand on the page; they share one scope."""
+"""In page order; they share one scope."""
 VENDORED = "vendor/uplot/uPlot.iife.min.js"
-NOTHING = "–"  # noqa: RUF001 - a dash is what people write
+NOTHING = "–"  # noqa: RUF001 - the usual sign for no value
 _MARK = b"<!-- rows -->"
 
 
 def refuse_to_replace(path: Path, *, overwrite: bool) -> None:
-    """Raise `UsageError` where something else than a page of ours is there."""
+    """Raise `UsageError` if the file exists and is not a report."""
     if overwrite or not path.exists():
         return
     if path.is_dir():
@@ -62,18 +62,18 @@ def refuse_to_replace(path: Path, *, overwrite: bool) -> None:
     with path.open("rb") as file:
         if GENERATOR not in file.read(1024):
             raise UsageError(
-                f"{path} is there already, and is no report; name another file with --output, "
+                f"{path} exists and is not a distask report; name another file with --output, "
                 "or replace it with --overwrite"
             )
 
 
 def write_page(path: Path, template: str, page: Mapping[str, Any], index: Mapping[str, Any], blocks: Blocks) -> int:
-    """Write a page; gives its size in bytes.
+    """Write a page and return its size in bytes.
 
     Args:
-        path: the file; what is there under the name stays until the page is whole.
-        template: of `assets/templates`.
-        page: what the template and the scripts are told: plain data.
+        path: the file; an existing file stays until the page is complete.
+        template: a file name in `assets/templates`.
+        page: plain data for the template and the scripts.
         index: what rows are filtered and sorted by.
         blocks: the rows.
 
@@ -92,7 +92,7 @@ def write_page(path: Path, template: str, page: Mapping[str, Any], index: Mappin
                 file.write(piece)
             file.write(tail)
             size = file.tell()
-        os.replace(partial, path)  # noqa: PTH105 - the pair of the line above
+        os.replace(partial, path)  # noqa: PTH105 - pairs with the line above
     except OSError as error:
         raise unwritable(str(path), error) from None
     finally:
@@ -101,7 +101,7 @@ def write_page(path: Path, template: str, page: Mapping[str, Any], index: Mappin
 
 
 def as_data(value: Any) -> bytes:
-    """JSON that can stand inside of a `<script>`: no character of it begins a tag, a comment or an entity."""
+    """Return JSON that is safe inside a `<script>`: no character can begin a tag, a comment or an entity."""
     try:
         made = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=str)
     except TypeError:  # an integer of more than 64 bits
@@ -155,7 +155,7 @@ def _environment() -> Environment:
 
 
 def number(value: float | None) -> str:
-    """A number in a few figures, no more than it has."""
+    """Format a number with few digits."""
     if value is None:
         return NOTHING
     size = abs(value)
@@ -168,7 +168,7 @@ def number(value: float | None) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A share of a whole; one that is not nothing, or not all, never looks so."""
+    """Format a share; never shows 0% or 100% unless exact."""
     if not whole:
         return NOTHING
     share = 100 * part / whole
@@ -180,7 +180,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def bins(histogram: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """A histogram's bins in words, and what each holds."""
+    """Return a histogram's bins in words, with the count of each."""
     edges: Sequence[float] = histogram["edges"]
     counts: Sequence[int] = histogram["counts"]
     made = []

@@ -1,4 +1,4 @@
-"""Read what a run wrote: its rows, what the metadata says of each reply, and the record beside them."""
+"""Read what a run wrote: its rows, the metadata of each reply, and the run's record."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
     from distask.data.row import Row
 
 PARTIAL = ".partial"
-"""What the file of a run is called that is not at its end: JSON Lines, whatever the output will be."""
+"""Suffix of an incomplete output: JSON Lines, whatever the final format."""
 TABLES = (".csv", ".tsv")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
 
 class Reply(Struct, frozen=True):
-    """What the metadata says of one generation."""
+    """The metadata of one generation."""
 
     kind: str | None
-    """Of its failure; None where it is good."""
+    """The kind of its failure; None if it succeeded."""
     message: str | None
     raw: str | None
     usage: Usage
     finish_reason: str
     row: int | None
-    """The input row that it is of, where there are several replies for each."""
+    """The number of its input row, if rows have several replies."""
     sample: int | None
 
 
 class ResultRow(Struct, frozen=True):
-    """A row of the output, as the file has it."""
+    """A row of the output, as in the file."""
 
     values: dict[str, Any]
-    """Its columns, but for the metadata; texts of CSV that are JSON are read."""
+    """Its columns without the metadata; CSV texts that are JSON are parsed."""
     replies: list[Reply]
     group: int | None
-    """How many generations the row holds, in lists; None where it is a row of one."""
+    """How many generations the row holds, in lists; None if it is a row for one generation."""
     line: bytes
-    """The whole row as JSON."""
+    """The complete row as JSON."""
 
     @property
     def grouped(self) -> bool:
-        """Whether the row holds lists, an item for each generation."""
+        """Whether the row holds lists with an item for each generation."""
         return self.group is not None
 
 
@@ -68,7 +68,7 @@ class Result:
         source: what `distask run` wrote: a file, or any other source of rows.
 
     Raises:
-        InputError: there is no such thing, or it holds no rows.
+        InputError: the source does not exist, or has no rows.
     """
 
     def __init__(self, source: str) -> None:
@@ -77,14 +77,14 @@ class Result:
         path = Path(source)
         self.partial = path.suffix == PARTIAL
         self.skipped = 0
-        """Lines of an unfinished output that can't be read: its last one may be cut."""
+        """Lines of an incomplete output that can't be read: its last one may be truncated."""
         self.record: dict[str, Any] | None = _record(path)
         self._rows = self._partial_input(path) if self.partial else open_input(source)
         self._is_table = kind_of(path) in TABLES
         columns = (self.record or {}).get("columns") or {}
         self.metadata_column: str = columns.get("metadata") or METADATA_COLUMN
         self.inputs: list[str] | None = columns.get("input")
-        """The columns that the rows had before; None where nobody knows."""
+        """The columns of the input; None if unknown."""
         self.task: str | None = ((self.record or {}).get("identity") or {}).get("task")
 
     def _partial_input(self, path: Path) -> Input:
@@ -94,19 +94,19 @@ class Result:
 
     @property
     def outputs(self) -> list[str]:
-        """The columns that the task says it adds; none where nobody knows."""
+        """The columns that the task adds; empty if unknown."""
         spec = (self.record or {}).get("spec") or {}
         mapped = spec.get("output_mappings") or {}
         return [str(mapped.get(name, name)) for name in spec.get("outputs") or ()]
 
     def role(self, name: str) -> str:
-        """Whether a column was there before the run (`input`), or was made by it (`output`)."""
+        """Return whether a column comes from the input (`input`) or from the run (`output`)."""
         if self.inputs is not None:
             return "input" if name in self.inputs else "output"
         return "output" if not self.outputs or name in self.outputs else "input"
 
     def count(self) -> int:
-        """Rows: as the record says, or counted."""
+        """Return the number of rows, from the record or by counting."""
         told = ((self.record or {}).get("counts") or {}).get("rows_out")
         return told if isinstance(told, int) else sum(1 for _ in self._rows)
 
@@ -128,7 +128,7 @@ class Result:
         if line is None:
             line = json_bytes(values)
         metadata = values.get(self.metadata_column)
-        if isinstance(metadata, str):  # a table's, whose rows have no type in common
+        if isinstance(metadata, str):  # from a table whose rows have no common type
             metadata = untabled(metadata)
         if isinstance(metadata, dict):
             replies, group = self._replies(metadata, None), None
@@ -143,7 +143,7 @@ class Result:
         return ResultRow(kept, replies, group, line)
 
     def _replies(self, metadata: Mapping[str, Any], sample: int | None) -> list[Reply]:
-        """The replies to a row: one for a task, one for each call of each step for a task with steps."""
+        """Return the replies to a row: one for a task, one for each call of each step for a task with steps."""
         row = _whole(metadata.get("row"))
         if sample is None:
             sample = _whole(metadata.get("sample"))
@@ -172,7 +172,7 @@ class Result:
         return replies
 
     def _tasks(self, metadata: Mapping[str, Any]) -> list[str]:
-        """Whose calls the metadata tells of: the task's own; where it is made of tasks, those of all its steps."""
+        """Return the tasks in the metadata: the task itself, or all steps of a task with steps."""
         if f"statistics_{self.task}" in metadata:
             return [str(self.task)]
         found = (name.partition("_")[2] for name in metadata if name.startswith(("statistics_", "error_")))
@@ -180,7 +180,7 @@ class Result:
 
 
 def untabled(value: Any) -> Any:
-    """What a cell of a CSV file stands for: nothing, a number, true or false, a list, a mapping, else its text."""
+    """Parse a cell of a CSV file: null, a number, true or false, a list, a mapping, or else its text."""
     if not isinstance(value, str):
         return value
     if value == "":
@@ -194,7 +194,7 @@ def untabled(value: Any) -> Any:
 
 
 def _record(path: Path) -> dict[str, Any] | None:
-    """The record beside an output; None where there is none that can be read."""
+    """Return the record of an output; None if there is none that can be read."""
     try:
         read = orjson.loads(record_path(path).read_bytes())
     except (OSError, ValueError):
@@ -203,7 +203,7 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 
 def _flat(value: Any) -> list[Any]:
-    """The items of a list, of the lists in it too; anything else but None is the only item."""
+    """Return the items of a list, including nested lists; None gives no items, any other value is the only item."""
     if value is None:
         return []
     if not isinstance(value, list):

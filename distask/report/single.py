@@ -1,4 +1,4 @@
-"""The page about one result."""
+"""Write the page about one result."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MEASURE_TITLES = {
 
 
 def write_report(source: str, path: Path, *, most_rows: int = MOST_ROWS) -> dict[str, Any]:
-    """Write the page about an output; gives what was counted, with the page's `size` in bytes.
+    """Write the page about an output and return the statistics, with the page's `size` in bytes.
 
     Args:
         source: the output: a file, or any other source of rows.
         path: the page.
-        most_rows: rows that the page's table holds at the most; counts are of all.
+        most_rows: maximum rows in the page's table; counts cover all rows.
 
     Raises:
         InputError: the output can't be read.

@@ -1,4 +1,4 @@
-"""Add up what the replies of a result used and cost, as their rows say."""
+"""Add up the tokens and cost of a result's replies, from their rows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Spending:
-    """The tokens and the cost of all replies of a result, from this run or an earlier one.
+    """Count the tokens and the cost of all replies of a result, from this run or an earlier one.
 
     Args:
-        record: of the result, with the price list of its run.
+        record: the result's record, with the price list of its run.
     """
 
     def __init__(self, record: Mapping[str, Any] | None) -> None:
@@ -45,16 +45,16 @@ class Spending:
 
     @property
     def tokens(self) -> int:
-        """Of chats and replies together."""
+        """Tokens of chats and replies together."""
         return self.input_tokens + self.output_tokens
 
     @property
     def usd(self) -> float | None:
-        """What all replies cost; None where that of any is not known."""
+        """The cost of all replies; None if any cost is unknown."""
         return self._usd if self._is_known else None
 
     def told(self) -> str:
-        """The counts, for people."""
+        """Format the counts for people."""
         return tokens(
             self.input_tokens,
             self.output_tokens,
@@ -65,7 +65,7 @@ class Spending:
 
 
 def _price(record: Mapping[str, Any]) -> Price | None:
-    """The price of all replies; None where there is none, or where a step may use another model."""
+    """Return the price of all replies; None if there is none, or if a step may use another model."""
     price = record.get("price")
     if not isinstance(price, dict) or (record.get("counts") or {}).get("steps"):
         return None

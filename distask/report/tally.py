@@ -1,4 +1,4 @@
-"""Count a whole result in one pass, and pack the rows that the page holds."""
+"""Count a complete result in one pass, and pack the rows for the page."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from distask.report.result import Result, ResultRow
 
 MOST_ROWS = 200_000
-"""Rows of a page; browsers stay quick with as many."""
+"""Maximum rows of a page; browsers stay fast with this many."""
 MOST_FAILED = 20_000
-"""Failed rows that are on the page whichever others are left out."""
+"""Maximum failed rows that stay on the page when other rows are left out."""
 BATCH_ROWS = 1024
 BATCH_BYTES = 1 << 20
-"""Rows are counted in batches of so many rows or bytes, whichever is reached first."""
+"""Rows are counted in batches of this many rows or bytes, whichever is reached first."""
 MEASURES = ("failure", "finish_reason", "input_tokens", "output_tokens")
-"""What is counted of every reply, as if it were a column."""
+"""Measures of every reply, counted like columns."""
 
 
 class ResultTally:
-    """All that is counted of a result.
+    """All counts of a result.
 
     Args:
         result: the output.
-        most_rows: rows that the page may hold; of more, every second (third …) and the failed ones are on it.
+        most_rows: maximum rows on the page; of a larger result, every second (third …) row and failed ones are kept.
     """
 
     def __init__(self, result: Result, most_rows: int = MOST_ROWS) -> None:
@@ -46,14 +46,14 @@ class ResultTally:
         self.spending = Spending(result.record)
         self.rows = self.replies = 0
         self.samples = 1
-        """The most replies that an input row has."""
+        """The largest number of replies to an input row."""
         self.grouped = False
-        """Whether rows hold lists, an item for each reply."""
+        """Whether rows hold lists with an item for each reply."""
         self.step = 1
         self.kept: list[int] | None = None
-        """The rows that are on the page; None for all."""
+        """The rows on the page; None for all."""
         self.groups: list[int | None] = []
-        """The input row of each row that is on the page."""
+        """The input row of each row on the page."""
         self._group: list[ResultRow] = []
         self._group_on_page = 0
         """Rows of the group that are on the page."""
@@ -63,7 +63,7 @@ class ResultTally:
         self._batch_bytes = 0
 
     def count(self, blocks: Blocks) -> None:
-        """Read the result from its beginning to its end."""
+        """Read the complete result."""
         total = self.result.count()
         if total > self.most_rows:
             self.step, self.kept = -(-total // self.most_rows), []
@@ -94,7 +94,7 @@ class ResultTally:
         self._batch_bytes += len(row.line)
 
     def _continues(self, row: ResultRow, group: int | None) -> bool:
-        """Whether a row is of the same input row as the one before."""
+        """Return whether a row belongs to the same input row as the previous one."""
         if group is None or row.grouped:
             return False
         before = self._group[-1].replies
@@ -138,7 +138,7 @@ class ResultTally:
         return tally
 
     def _add_replies(self, row: ResultRow, number: int) -> bool:
-        """Add the measures of a row's replies; gives whether one of them failed."""
+        """Add the measures of a row's replies; return whether one of them failed."""
         replies = row.replies
         self.replies += len(replies)
         measures = self.measures
@@ -155,7 +155,7 @@ class ResultTally:
         return failed
 
     def _end_group(self) -> None:
-        """Count how far the replies of one input row agree."""
+        """Count how far the replies to one input row agree."""
         group, on_page = self._group, self._group_on_page
         self._group, self._group_on_page = [], 0
         if not group:
@@ -169,7 +169,7 @@ class ResultTally:
             tally.add(values, len(self.groups) - on_page, on_page)
 
     def _answers(self, group: Sequence[ResultRow], samples: int) -> dict[str, list[Any]]:
-        """Each output column's values, one a generation."""
+        """Return each output column's values, one for each generation."""
         outputs = [name for name in group[0].values if self.result.role(name) == "output"]
         if group[0].grouped:
             values = group[0].values
@@ -177,7 +177,7 @@ class ResultTally:
         return {name: [row.values.get(name) for row in group] for name in outputs}
 
     def index(self) -> dict[str, Any]:
-        """What the page filters and sorts its rows by: see `ColumnTally.index`."""
+        """Return what the page filters and sorts its rows by: see `ColumnTally.index`."""
         groups = self.groups
         return {
             "rows": self.rows if self.kept is None else self.kept,
@@ -188,7 +188,7 @@ class ResultTally:
         }
 
     def facts(self) -> dict[str, Any]:
-        """All that is told of the result."""
+        """Return all statistics of the result."""
         columns = [{**tally.facts(), "role": self.result.role(name)} for name, tally in self.columns.items()]
         return {
             "rows": self.rows,

@@ -47,7 +47,7 @@ def test_an_able_server_gets_a_yes_for_each_question_in_one_tiny_call(shell):
         "endpoint": "yes", "key": "yes", "model": "yes", "n": "yes", "json_schema": "yes", "logprobs": "yes",
         "completions": "yes", "price": "-",
     }  # fmt: skip
-    assert "m, which answers as m-2026" in said.out
+    assert "m, which responds as m-2026" in said.out
     assert len(shell.server.requests) == 5
     assert all(body["max_tokens"] <= 64 for body in shell.server.requests)
 
@@ -70,7 +70,7 @@ def test_each_no_has_its_mend_and_is_no_error_where_no_task_needs_it(shell):
         "price": "-",
     }
     assert "HTTP 400: response_format is not supported" in said.out
-    assert "leave `structured_output` out" in said.out
+    assert "remove `structured_output`" in said.out
     assert "one by one" in said.out
 
 
@@ -121,7 +121,7 @@ def test_nobody_there_is_told_with_the_mend(shell):
     said = shell("check", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
 
     assert said.code == 1
-    assert "is the server up, and is this its address?" in said.out
+    assert "check that the server is running and the address is right" in said.out
 
 
 def test_no_message_holds_the_key(shell):

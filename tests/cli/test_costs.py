@@ -78,7 +78,7 @@ def test_a_rerun_costs_nothing_and_the_report_still_knows_what_the_rows_cost(she
     assert "cost        $0 (" in said.err
     assert record(shell)["counts"]["cost_usd"] == 0
     assert statistics_of(shell)[0]["cached_tokens"] == 10
-    assert "all that is here, $0.51" in report_of(shell)
+    assert "all replies here: $0.51" in report_of(shell)
 
 
 @pytest.mark.parametrize("price", [[], PRICE])
@@ -105,7 +105,7 @@ def test_a_rerun_knows_that_costs_are_sent(shell):
     shell.run()
 
     assert record(shell)["counts"]["cost_usd"] == 0
-    assert "$0 for 0 replies asked for; all that is here, $0.10" in report_of(shell)
+    assert "$0 for 0 replies requested; all replies here: $0.10" in report_of(shell)
 
 
 def test_without_a_price_and_a_sent_cost_none_is_known(shell):
@@ -152,7 +152,7 @@ def test_rows_with_and_without_cached_tokens_stand_together(shell, ending):
     assert shell("report", f"out.{ending}", "-o", "page.html").code == 0
     html = (shell.folder / "page.html").read_text()
     assert "100 in (10 cached), 45 out (3 reasoning)" in html
-    assert f"all that is here, {money(4 * 0.11 + 0.5)}" in html
+    assert f"all replies here: {money(4 * 0.11 + 0.5)}" in html
 
 
 def test_shards_whose_costs_are_known_have_a_sum(shell):

@@ -64,7 +64,7 @@ def test_nan_is_refused_with_both_ways_on_and_both_work(shell, command):
 
     assert refused.code == 2
     assert "in.jsonl:1:" in refused.out + refused.err
-    assert "--on-nan null reads it as null, --on-bad-row skip leaves the row out" in refused.out + refused.err
+    assert "--on-nan null reads it as null, --on-bad-row skip skips the row" in refused.out + refused.err
 
     skipped = shell(*COMMANDS[command], "-i", "in.jsonl", "--on-bad-row", "skip")
     assert "there are no rows" in skipped.out + skipped.err
@@ -108,7 +108,7 @@ def test_a_column_that_is_missing_with_another_delimiter_in_doubt_names_the_flag
     for command in (["dry-run", "task.yaml"], ["validate", "task.yaml"]):
         said = shell(*command, "-i", "in.csv")
         assert said.code == 2
-        assert "if `;` separates the columns, add --delimiter ';'" in said.out + said.err
+        assert "if the separator is `;`, add --delimiter ';'" in said.out + said.err
 
 
 def test_a_report_reads_it(shell):

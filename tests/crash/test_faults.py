@@ -336,4 +336,4 @@ def test_too_few_replies_of_a_call_are_kept_and_the_rest_asked_for_one_by_one(be
     assert code == 0
     assert len({row["a"] for row in bench.rows()}) == 12
     assert calls <= 12
-    assert bench.said.count("the rest of the run asks for one completion a call") == 1
+    assert bench.said.count("the rest of the run requests one completion per call") == 1

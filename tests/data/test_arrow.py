@@ -215,7 +215,7 @@ def test_a_column_that_a_file_has_twice_is_refused(tmp_path):
 
     [row] = rows_in(tmp_path / "in.parquet")
 
-    assert "`a` is there twice" in str(row.error)
+    assert "`a` appears twice" in str(row.error)
 
 
 def test_a_chosen_row_keeps_no_other_row_in_memory(tmp_path):
@@ -357,7 +357,7 @@ def test_a_table_that_can_not_be_made_leaves_all_rows_as_json_lines(tmp_path, mo
             writer.commit()
         writer.abort()
 
-        assert f"{tmp_path / name}: the table can't be made: no memory for column `b`" in str(raised.value)
+        assert f"{tmp_path / name}: can't create the table: no memory for column `b`" in str(raised.value)
         assert str(tmp_path / rows_name) in str(raised.value)
         assert (tmp_path / rows_name).read_text() == f'{{"a":1,"b":{10**40}}}\n'
         assert writer.partial == tmp_path / rows_name

@@ -116,13 +116,11 @@ def test_parquet_finds_the_types_over_all_rows_and_says_where_there_are_none(tmp
     assert len(table) == 1500
     assert table[0] == {"a": None, "n": [0], "m": '{"k": 0}'}
     assert table[1400]["a"] == 700.0
-    assert writer.notes == [
-        "in the Parquet file these columns are JSON text, because their values have no common type: m"
-    ]
+    assert writer.notes == ["these Parquet columns are JSON text because their values have no common type: m"]
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("out.xlsx", "not known"), ("no/out.jsonl", "no folder"), ("", "not known")]
+    ("name", "words"), [("out.xlsx", "unknown format"), ("no/out.jsonl", "does not exist"), ("", "unknown format")]
 )
 def test_an_output_that_can_not_be_is_told(tmp_path, name, words):
     with pytest.raises(UsageError, match=words):
@@ -139,4 +137,4 @@ def test_a_text_that_a_spreadsheet_would_run_is_told_and_escaped_where_that_is_a
 
         with (tmp_path / "out.csv").open(newline="") as file:
             assert list(csv.reader(file)) == [["a", "n", "b"], [wanted, "-1.5", "a=1"]]
-        assert any("begins as a formula does" in note for note in writer.notes) is not escape
+        assert any("which a spreadsheet runs as a formula" in note for note in writer.notes) is not escape

@@ -11,7 +11,7 @@ from distask.llm.pacing.pace import Pace
 from distask.llm.request import CallFailed, Completion, Failure, Request
 
 LIMITED = Failure("rate_limit", "slow down", "retry", 429)
-LATE = Failure("timeout", "the server did not answer in time", "retry", max_retries=2)
+LATE = Failure("timeout", "the server did not respond in time", "retry", max_retries=2)
 
 
 class Queue:

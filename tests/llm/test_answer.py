@@ -120,7 +120,7 @@ def test_broken_utf8_is_replaced():
 
 @pytest.mark.parametrize(
     ("body", "note"),
-    [(b"", "empty"), (b"  ", "empty"), (b"<html>", "web page"), (b"{", "broken JSON"), (b"[]", "no JSON object"),
+    [(b"", "empty"), (b"  ", "empty"), (b"<html>", "web page"), (b"{", "broken JSON"), (b"[]", "not a JSON object"),
      (b"{}", "no choices"), (b'{"choices": []}', "empty"), (b'{"error": {}, "choices": null}', "no choices"),
      (b'{"choices": [{"error": {"code": 1}}]}', "error"), (b'{"choices": [7, null]}', "error"), (b"[" * 100_000, "broken")],
 )  # fmt: skip

@@ -251,7 +251,7 @@ def test_all_faults_of_a_file_come_at_once_with_their_places(tmp_path):
         "`concurrency`",
         "llm.yaml:4:12",
         "`temperature`",
-        "`provider` is",
+        "`provider` must be",
     ):
         assert words in text
 

@@ -112,7 +112,7 @@ def test_a_stream_that_can_not_be_read_is_named(text, said):
     failure = classify(200, {}, text.encode(), Situation(), note)
 
     assert completions == []
-    assert note.startswith("the server streams although it was not asked to")
+    assert note.startswith("the server sent a stream that was not requested")
     assert said in note
     assert (failure.kind, failure.max_retries) == ("bad_reply", 1)
 

@@ -162,7 +162,7 @@ def test_a_push_that_broke_off_goes_on_with_what_is_missing(desk, hub, monkeypat
 
     assert broken == 1
     assert "can't be pushed" in said
-    assert "the same command pushes it again" in said
+    assert "Run the same command to push it again" in said
     assert code == 0
     assert len(desk.server.requests) == asked == 3000
     assert len(first) == 1

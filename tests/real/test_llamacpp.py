@@ -91,7 +91,7 @@ def test_a_file_that_is_cut_ends_the_run_with_its_mend(outcome, tiny_model, tmp_
         (None, "needs a model"),
         ("none.gguf", "can't be read: No such file"),
         ("hf://owner/file.gguf", "names no file"),
-        (__file__, "is no GGUF file"),
+        (__file__, "is not a GGUF file"),
     ],
 )
 def test_a_model_that_is_none_is_told_before_the_run(model, message):

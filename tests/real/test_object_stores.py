@@ -105,7 +105,12 @@ def test_the_same_command_sends_again_and_asks_nothing(bucket, server):
     [
         ("s3://rows-bucket/none.jsonl", "out.jsonl", InputError, "there is no such object"),
         ("s3://rows-bucket/*.csv", "out.jsonl", InputError, "there is no such object"),
-        ("s3://rows-bucket/in.jsonl", "s3://no-such-bucket/out.jsonl", UsageError, "there is no bucket"),
+        (
+            "s3://rows-bucket/in.jsonl",
+            "s3://no-such-bucket/out.jsonl",
+            UsageError,
+            "the bucket no-such-bucket does not exist",
+        ),
         ("s3://rows-bucket/in.jsonl", "s3://rows-bucket/taken.jsonl", UsageError, "is there already"),
         ("s3://rows-bucket/in.jsonl", "s3://rows-bucket/out.txt", UsageError, "is not known"),
     ],

@@ -151,7 +151,7 @@ def test_the_form_makes_filters_of_every_kind(made, look):
         menu.locator("summary").click()
         menu.get_by_label("Column").select_option(label=column)
         fill()
-        menu.get_by_role("button", name="Add the filter").click()
+        menu.get_by_role("button", name="Add filter").click()
 
     add("score", lambda: menu.get_by_label("at most").fill("2"))
     low = [r for r in rows if r["score"] is not None and r["score"] <= 2]
@@ -218,7 +218,7 @@ def test_a_link_leads_back_to_the_same_rows_order_and_open_row(made, look):
     tab = look(made[1], "#rows")
     tab.page.fill("#search", "since")
     tab.page.locator("#sort-by").select_option(label="score")
-    tab.page.get_by_role("button", name="Sort: upwards").click()
+    tab.page.get_by_role("button", name="Sort: ascending").click()
     tab.page.locator("th[aria-sort=descending]").wait_for()
     tab.page.locator("#table tbody tr[data-row]").nth(3).click()
     tab.page.locator("#detail-title").wait_for()

@@ -72,7 +72,7 @@ def test_rows_belong_together_by_their_input_whatever_their_order(bench, tmp_pat
 
     assert (facts["matched"], facts["alone"]) == (5, [1, 0])
     assert all(c["pairs"] == c["ways"]["same"] for c in facts["changes"])
-    assert "1 row of a.jsonl has no like in b.csv" in text_of(tmp_path / "page.html")
+    assert "1 row of a.jsonl has no match in b.csv" in text_of(tmp_path / "page.html")
 
 
 def test_samples_of_a_row_are_matched_one_by_one(bench, tmp_path):
@@ -110,5 +110,5 @@ def test_results_of_different_inputs_have_nothing_to_compare(bench, tmp_path):
     first = bench.result("a.jsonl", rows=[{"id": 0, "question": "a"}], reply=by_number(FIRST))
     second = bench.result("b.jsonl", rows=[{"id": 0, "question": "b"}], reply=by_number(FIRST))
 
-    with pytest.raises(InputError, match="were they made of the same input"):
+    with pytest.raises(InputError, match="If the input is the same, use --by"):
         write_comparison(str(first), str(second), tmp_path / "page.html")

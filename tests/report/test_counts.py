@@ -70,8 +70,8 @@ def test_the_page_says_what_was_counted(bench):
     assert re.search(r"invalid 2 10% of replies .* I would call answer 8 decent\.", said)
     assert re.search(r"type 2 10% of replies .* 2 score: 9 is more than 5 Row 7", said)
     assert "poor 8 50% good 6 37.5% fair 2 12.5%" in said
-    assert re.search(r"Cost \$0\.\d+ for 20 replies asked for", said)
-    assert re.search(r"Latency [\d.]+ m?s half of the calls; 90% in", said)
+    assert re.search(r"Cost \$0\.\d+ for 20 replies requested", said)
+    assert re.search(r"Latency [\d.]+ m?s median; 90% in", said)
     assert "distask run judge.yaml --input in.jsonl --model m" in said
 
 
@@ -158,7 +158,7 @@ def test_a_file_without_record_or_metadata_is_counted_too(tmp_path):
     assert (a["kind"], a["values"], a["others"]) == ("number", 3, 1)
     assert (b["kind"], b["nulls"], b["absent"]) == ("empty", 1, 2)
     assert (c["kind"], c["absent"]) == ("object", 2)
-    assert "There is no any.jsonl.run.json beside the output" in text_of(tmp_path / "page.html")
+    assert "any.jsonl.run.json is missing next to the output" in text_of(tmp_path / "page.html")
 
 
 def test_a_run_that_is_not_at_its_end_is_reported_as_far_as_it_is(bench):
@@ -170,7 +170,7 @@ def test_a_run_that_is_not_at_its_end_is_reported_as_far_as_it_is(bench):
     page, facts = bench.page(partial)
 
     assert facts["rows"] == 19
-    assert "The run is not at its end" in text_of(page)
+    assert "The run is not complete" in text_of(page)
 
 
 def test_of_more_rows_than_a_page_holds_every_other_one_and_the_failed_are_kept(bench):
@@ -181,7 +181,7 @@ def test_of_more_rows_than_a_page_holds_every_other_one_and_the_failed_are_kept(
     failed = [i for i, r in enumerate(lines(output)) if r["score"] is None]
     assert facts["rows"] == 40
     assert facts["kept"] == {"rows": len({*range(0, 40, 2), *failed}), "step": 2}
-    assert f"All counts are of 40 rows; the table holds {facts['kept']['rows']}" in text_of(page)
+    assert f"All counts cover 40 rows; the table holds {facts['kept']['rows']}" in text_of(page)
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=300))

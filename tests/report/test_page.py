@@ -125,7 +125,7 @@ def test_a_page_is_replaced_and_anything_else_is_not(bench):
 
     refuse_to_replace(page, overwrite=False)
     refuse_to_replace(other, overwrite=True)
-    with pytest.raises(UsageError, match="is there already, and is no report"):
+    with pytest.raises(UsageError, match="exists and is not a distask report"):
         refuse_to_replace(other, overwrite=False)
     with pytest.raises(UsageError, match="is a folder"):
         refuse_to_replace(bench.folder, overwrite=False)
@@ -158,7 +158,7 @@ def test_very_long_texts_and_lists_are_cut_and_that_is_said(bench):
     assert first["question"] == f"{long[:LONGEST_TEXT]}… [5 characters more]"
     assert first["vector"][-1] == f"… [{LONGEST_LIST * 49:,} items more]"
     assert second["question"] == "short"
-    assert "In 1 row the table holds only the beginning" in page.read_text()
+    assert "In 1 row the table shows only the start" in page.read_text()
 
 
 def test_a_row_that_is_not_too_long_keeps_its_bytes():

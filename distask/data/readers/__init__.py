@@ -1,4 +1,4 @@
-"""Readers, one module for each format: a function from a path, and the name that messages use for it, to rows."""
+"""Readers, one module for each format: functions that take a path and its name in messages, and yield rows."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ READERS = {
     ".tsv": "csv:read_csv",
     ".parquet": "parquet:read_parquet",
 }
-"""What a name ends with (`.gz` and `.zst` may follow) to the reader: its module here, and its name."""
+"""File name ending (`.gz` and `.zst` may follow) to its reader: module and function."""
 
 
 class ReadOptions(Struct, frozen=True):
-    """Choices of the user about how files are read."""
+    """The user's choices for reading files."""
 
     on_nan: Literal["stop", "null"] = "stop"
     """NaN and infinities in JSON: "stop" makes their row unreadable, "null" reads them as null."""
     delimiter: str | None = None
-    """What separates the columns of CSV; None finds it."""
+    """Column separator of CSV files; None to detect it."""
 
 
 DEFAULT_OPTIONS = ReadOptions()
 
 
 def reader_of(kind: str, options: ReadOptions = DEFAULT_OPTIONS, notify: Callable[[str], None] | None = None) -> Reader:
-    """The reader of a known format; its module is imported here.
+    """Return the reader of a known format; imports its module.
 
-    `notify` is called with sentences that the user should know about how a file is read.
+    `notify` is called with sentences for the user about how a file is read.
     """
     module, _, name = READERS[kind].partition(":")
     read = cast("Reader", getattr(import_module(f"{__name__}.{module}"), name))

@@ -1,4 +1,4 @@
-"""Rows from batches of Arrow records, as Parquet files and `datasets` give them."""
+"""Make rows from Arrow record batches, as Parquet files and `datasets` provide them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def rows_of(batches: Iterable[Any], schema: Any, file: str, before: int = 0) -> Iterator[Row]:
-    """The rows of record batches; a row's `line` is its number in the source, of which `before` precede the first."""
+    """Yield the rows of record batches; `line` is a row's number in the source, and `before` rows precede the first."""
     number = before
     for batch in batches:
         for place, values in enumerate(plain_rows(batch)):
@@ -21,22 +21,22 @@ def rows_of(batches: Iterable[Any], schema: Any, file: str, before: int = 0) -> 
 
 
 def duplicate_name(schema: Any) -> str | None:
-    """A column's name that a schema has twice; None where there is none."""
+    """Return a column name that a schema has twice; None if there is none."""
     names: list[str] = schema.names
     return next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
 
 
 def plain_rows(batch: Any) -> list[dict[str, Any]]:
-    """The rows of a record batch as JSON has them: dates and decimals as text, bytes as they are."""
+    """Return the rows of a record batch with JSON types: dates and decimals as text, bytes unchanged."""
     try:
         return [{name: plain(value) for name, value in values.items()} for values in batch.to_pylist()]
-    except (OverflowError, ValueError, NotImplementedError):  # such as dates that Python's calendar does not reach
+    except (OverflowError, ValueError, NotImplementedError):  # such as dates outside Python's calendar
         columns = [[_plain(scalar) for scalar in column] for column in batch.columns]
         return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _plain(scalar: Any) -> Any:
-    """One value; what Python has no type for becomes the text that Arrow writes."""
+    """Convert one value; types that Python lacks become Arrow's text."""
     import pyarrow as pa
 
     if not scalar.is_valid:

@@ -1,4 +1,4 @@
-"""CSV: a header, then rows; every value is text."""
+"""Read CSV: a header, then rows; every value is text."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _BOM = b"\xef\xbb\xbf"
 def read_csv(
     path: Path, file: str, *, delimiter: str | None = None, notify: Callable[[str], None] | None = None
 ) -> Iterator[Row]:
-    """The rows of a `.csv` or `.tsv` file; a row that can't be read has its `error`.
+    """Yield the rows of a `.csv` or `.tsv` file; a row that can't be read has its `error`.
 
     Args:
         path: the file.
         file: its name in messages.
-        delimiter: what separates the columns; None finds it, from a comma for `.csv` and a tab for `.tsv`.
-        notify: called with the delimiter that was found, in a sentence, where it is not the usual one.
+        delimiter: what separates the columns; None to detect it (default: a comma for `.csv`, a tab for `.tsv`).
+        notify: called with a sentence about the detected delimiter if it is not the default.
     """
     csv.field_size_limit(MAX_LINE)
     if delimiter is None:
@@ -41,7 +41,7 @@ def read_csv(
         texts = _Texts(raw, file)
         lines = csv.reader(texts, delimiter=delimiter, strict=True)
         header: list[str] | None = None
-        first = 1  # the line that the header begins in
+        first = 1  # the line where the header begins
         while True:
             error, values = None, list[str]()
             try:
@@ -58,7 +58,7 @@ def read_csv(
                     continue
                 error = error or _wrong_header(values, file, first)
                 header = values
-                if error is not None:  # without the names, no row can be read
+                if error is not None:  # no row can be read without the names
                     yield Row({}, file, number, error=error)
                     return
             elif error is not None:
@@ -66,7 +66,7 @@ def read_csv(
             elif values and len(values) != len(header):
                 there = "there is 1 value" if len(values) == 1 else f"there are {len(values)} values"
                 hint = delimiter_hint(file, header)
-                told = f"{there}, and {len(header)} columns in the header{'; ' + hint if hint else ''}"
+                told = f"{there}, but the header has {len(header)} columns{'; ' + hint if hint else ''}"
                 yield Row({}, file, number, error=fault(file, number, told))
             elif values:
                 yield Row(dict(zip(header, values, strict=True)), file, number)
@@ -75,13 +75,13 @@ def read_csv(
 def _wrong_header(names: list[str], file: str, line: int) -> InputError | None:
     double = {name for name in names if names.count(name) > 1}
     if double or "" in names:
-        told = f"the column `{min(double)}` is there twice" if double - {""} else "a column has no name"
+        told = f"the column `{min(double)}` appears twice" if double - {""} else "a column has no name"
         return fault(file, line, told)
     return None
 
 
 class _Texts:
-    """The lines as text; what is wrong with the last of them is its `error`, and the reading goes on."""
+    """Iterate over the lines as text. A line that can't be read sets `error`, and reading continues."""
 
     def __init__(self, raw: BinaryIO, file: str) -> None:
         self._lines = lines_of(raw)
@@ -101,7 +101,7 @@ class _Texts:
                 self._tell(1, why)
             line = line.removeprefix(_BOM)
         if b"\0" in line:
-            told = "there are NUL bytes in the line: was the file cut by a crash?"
+            told = "there are NUL bytes in the line: was it damaged by a crash?"
             self._tell(number, told, line, line.index(b"\0") + 1)
         try:
             return line.decode()
@@ -117,9 +117,9 @@ class _Texts:
 def _said(error: csv.Error) -> str:
     words = str(error)
     if "new-line character seen" in words:
-        return "lines end with CR only; save the file with LF line ends"
+        return "lines end with CR only; save the file with LF line endings"
     if "field larger" in words:
-        return f"a value is longer than {MAX_LINE >> 20} MiB: is a quote never closed?"
+        return f"a value is longer than {MAX_LINE >> 20} MiB: is a closing quote missing?"
     if "unexpected end of data" in words:
-        return "this is not CSV: the file ends inside of quotes"
+        return "this is not CSV: the file ends inside quotes"
     return f"this is not CSV: {words}"

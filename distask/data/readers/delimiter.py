@@ -1,4 +1,4 @@
-"""Find the character that separates the columns of a CSV file."""
+"""Detect the character that separates the columns of a CSV file."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 CANDIDATES = (";", "\t", "|")
-"""Delimiters that are recognized where the header has no comma."""
+"""Delimiters to try when the header has no comma."""
 RECORDS = 20
-"""Records after the header that must have as many fields as it has."""
+"""Number of records after the header that must have as many fields as the header."""
 MAX_HEADER_LINES = 100
 _QUOTED = re.compile(r'"(?:[^"]|"")*+"')
 _NAMES = {"tab": "\t", r"\t": "\t"}
 
 
 def find_delimiter(path: Path, default: str) -> str:
-    """The delimiter of a file: `default` unless its beginning leaves no doubt that it is another one.
+    """Return the delimiter of a file: `default` unless the beginning of the file clearly shows another one.
 
-    The first line may name it, as Excel writes and reads it: `sep=;`. Otherwise, where `default` is a comma, the header
-    must have no comma outside quotes, and exactly one of `CANDIDATES` must split the header and the first records into
-    the same number of fields, more than one.
+    The first line may name it, as Excel does: `sep=;`. Otherwise, if `default` is a comma, the header must have no
+    comma outside quotes, and exactly one of `CANDIDATES` must split the header and the first records into the same
+    number of fields, more than one.
     """
     csv.field_size_limit(MAX_LINE)
     with open_binary(path) as file:
@@ -50,30 +50,32 @@ def find_delimiter(path: Path, default: str) -> str:
 
 
 def named_delimiter(line: str) -> str | None:
-    r"""The delimiter that a first line `sep=;` names; None where the line does not name one."""
+    r"""Return the delimiter that a first line such as `sep=;` names; None if it names none."""
     found = re.fullmatch(r'("?)sep=([^\w"\r\n])\1[\r\n]*', line, re.IGNORECASE)
     return None if found is None else found[2]
 
 
 def parse_delimiter(written: str) -> str:
-    r"""The delimiter that a user names: one character, `tab` or `\t`. Raises `UsageError`."""
+    r"""Return the delimiter that a user names: one character, `tab` or `\t`. Raises `UsageError`."""
     delimiter = _NAMES.get(written, written)
     if len(delimiter) != 1 or delimiter in '"\r\n\0':
-        raise UsageError(f"--delimiter {written!r}: a delimiter is one character, as `;`, or `tab`; a quote is not one")
+        raise UsageError(
+            f"--delimiter {written!r}: use one character such as `;`, or `tab`; a quote can't be a delimiter"
+        )
     return delimiter
 
 
 def shown(delimiter: str) -> str:
-    """A delimiter as messages and `--delimiter` show it."""
+    """Return a delimiter as messages and `--delimiter` show it."""
     return "tab" if delimiter == "\t" else delimiter
 
 
 def delimiter_hint(file: str, columns: Collection[str]) -> str | None:
-    """How to read a CSV file with another delimiter, where its columns' names contain one; else None."""
+    """Suggest another delimiter if the column names of a CSV file contain one; else None."""
     if kind_of(Path(file)) not in (".csv", ".tsv"):
         return None
     found = next((c for c in CANDIDATES if any(c in name for name in columns)), None)
-    return None if found is None else f"if `{shown(found)}` separates the columns, add --delimiter '{shown(found)}'"
+    return None if found is None else f"if the separator is `{shown(found)}`, add --delimiter '{shown(found)}'"
 
 
 def _splits_evenly(path: Path, delimiter: str) -> bool:
@@ -87,7 +89,7 @@ def _splits_evenly(path: Path, delimiter: str) -> bool:
 
 
 def _texts(file: BinaryIO) -> Iterator[str]:
-    """The lines; a line that is too long ends them."""
+    """Yield the lines, and stop at a line that is too long."""
     for number, line in lines_of(file):
         if line is None:
             return

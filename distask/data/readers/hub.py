@@ -1,4 +1,4 @@
-"""Datasets of the Hub, and folders that `datasets` saved; `datasets` is imported only here."""
+"""Read datasets from the Hub and folders saved by `datasets`. `datasets` is imported only here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 PREFIX = "hf://"
 MEDIA = frozenset({"Image", "Audio", "Video", "Pdf", "Nifti"})
-"""Features of `datasets` whose values are files. They are read as their bytes, not decoded."""
+"""`datasets` features whose values are files. They are read as bytes, not decoded."""
 BATCH = 64
 BATCH_OF_MEDIA = 4
 
 
 def read_hub(source: str) -> Iterator[Row]:
-    """`hf://owner/name[/config][@split]`, streamed; also a local repository, `hf://./path@split`."""
+    """Stream `hf://owner/name[/config][@split]`, or a local repository, `hf://./path@split`."""
     import datasets
 
     name, _, split = source.removeprefix(PREFIX).partition("@")
@@ -28,13 +28,13 @@ def read_hub(source: str) -> Iterator[Row]:
         name, _, config = name.rpartition("/")
     try:
         data: Any = datasets.load_dataset(name, config, split=split or None, streaming=True)
-    except Exception as error:  # noqa: BLE001 - `datasets` raises whatever its parts do
+    except Exception as error:  # noqa: BLE001 - `datasets` raises many kinds of errors
         raise InputError(f"{source}: {_first_line(error)}") from None
     yield from _rows(data, source)
 
 
 def read_folder(source: str) -> Iterator[Row]:
-    """A folder that `save_to_disk` wrote, `folder[@split]`."""
+    """Read a folder written by `save_to_disk`, `folder[@split]`."""
     import datasets
 
     name, _, split = source.partition("@")
@@ -50,10 +50,10 @@ def _rows(data: Any, source: str) -> Iterator[Row]:
     if isinstance(data, dict):
         if len(data) != 1:
             raise InputError(
-                f"{source}: there are several splits ({', '.join(data)}); name one: {source}@{next(iter(data))}"
+                f"{source}: it has several splits ({', '.join(data)}); name one: {source}@{next(iter(data))}"
             )
         data = next(iter(data.values()))
-    if data.features is None:  # of a stream whose types nobody knows: JSON, CSV
+    if data.features is None:  # a stream without types: JSON, CSV
         for number, values in enumerate(data, 1):
             yield Row({name: plain(value) for name, value in values.items()}, source, number)
         return

@@ -1,4 +1,4 @@
-"""JSON: a file that is one array of objects, read a part at a time."""
+"""Read JSON: a file that is one array of objects, a part at a time."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 _SPACE = " \t\r\n"
 _BREAKS = re.compile(r"[\r\n]+")
-"""Line ends between values; in a string of JSON there are none, but for those that are no line ends elsewhere."""
+"""Line breaks between values. JSON strings can't contain them."""
 PART = 1 << 18
-"""Bytes that are read at a time; more, where an object is longer."""
+"""Bytes to read at a time; more if an object is longer."""
 _BEFORE = 80
-"""Characters that are kept of what was read, to show where a fault is."""
+"""Characters before the current place that are kept, to show where an error is."""
 _LONGEST_WORD = 32
-"""Characters: an error that is nearer to the end of a part may be one of a word that was cut there."""
+"""Characters. An error this close to the end of a part may come from a word that was cut there."""
 
 
 def read_json(path: Path, file: str, *, on_nan: OnNan = "stop") -> Iterator[Row]:
-    """The array's objects, each with its own bytes and the line that it begins in; one object alone is a row.
+    """Yield the array's objects, each with its own bytes and first line; a single object is one row.
 
-    `on_nan` as for JSON Lines.
+    `on_nan` is as for JSON Lines.
     """
     with open_binary(path) as stream:
         if (why := no_text(stream.peek(4)[:4] if hasattr(stream, "peek") else b"")) is not None:
@@ -42,14 +42,14 @@ def read_json(path: Path, file: str, *, on_nan: OnNan = "stop") -> Iterator[Row]
         yield from _Array(stream, file, on_nan).rows()
 
 
-class _Wrong(Exception):  # noqa: N818 - it carries a fault of the file to the row that tells it
+class _Wrong(Exception):  # noqa: N818 - carries an error in the file to its row
     def __init__(self, position: int, message: str) -> None:
         self.position = position
         self.message = message
 
 
 class _Array:
-    """An array's text, taken apart into its objects; what is behind is let go."""
+    """Split the text of an array into objects, and discard the text that is done."""
 
     def __init__(self, stream: BinaryIO, file: str, on_nan: OnNan) -> None:
         self._stream = stream
@@ -57,19 +57,19 @@ class _Array:
         self._on_nan = on_nan
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._text = ""
-        self._line, self._column = 1, 0  # where the text begins that is kept
+        self._line, self._column = 1, 0  # where the kept text begins
         self._ended = False
         self._no_utf8: tuple[str, str] | None = None
         self._scan = json.JSONDecoder().raw_decode
 
     def rows(self) -> Iterator[Row]:
-        """The objects; what is wrong ends them."""
+        """Yield the objects until the end or the first error."""
         try:
             yield from self._rows()
             wrong = None
         except _Wrong as error:
             wrong = error
-        if self._no_utf8 is not None:  # it stopped what came before it too
+        if self._no_utf8 is not None:  # it also stopped the values before it
             message, rest = self._no_utf8
             position = len(self._text)
             self._text += rest
@@ -93,24 +93,24 @@ class _Array:
             if self._at(at) == ",":
                 after = self._skip(at + 1)
                 if self._at(after) in ("]", ""):
-                    raise _Wrong(self._text.rindex(",", 0, after), "nothing follows the last `,`")
+                    raise _Wrong(self._text.rindex(",", 0, after), "there is no value after the last `,`")
                 at = after
             elif self._at(at) not in ("]", ""):
-                raise _Wrong(at, "this is not JSON: a `,` is expected between two objects")
+                raise _Wrong(at, "this is not JSON: expected `,` between two objects")
         self._end(at, many=many)
 
     def _end(self, at: int, *, many: bool) -> None:
-        """Raise what is wrong with the text after the last object."""
+        """Raise an error if the text after the last object is wrong."""
         if many and not self._at(at):
-            raise _Wrong(max(0, len(self._text.rstrip()) - 1), "the array is never closed: was the file cut?")
+            raise _Wrong(max(0, len(self._text.rstrip()) - 1), "the array is not closed; is the file truncated?")
         after = self._skip(at + 1) if many else at
         if self._at(after):
-            lines = "this looks like JSON Lines; name the file .jsonl"
+            lines = "this looks like JSON Lines; rename the file to .jsonl"
             is_lines = not many and self._at(after) == "{"
-            raise _Wrong(after, lines if is_lines else "something follows the JSON value")
+            raise _Wrong(after, lines if is_lines else "there is text after the JSON value")
 
     def _value(self, at: int) -> tuple[int, int]:
-        """Where the value at this place begins and ends, once all of it is there."""
+        """Return where the value at this place begins and ends, once it is complete."""
         while True:
             try:
                 _, end = self._scan(self._text, at)
@@ -119,8 +119,8 @@ class _Array:
                     raise _Wrong(error.pos, f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}") from None
             except RecursionError:
                 raise _Wrong(at, "this is not JSON: nested too deeply") from None
-            except ValueError:  # of Python, which reads no whole number beyond this
-                raise _Wrong(at, "a whole number has more than 4,300 digits") from None
+            except ValueError:  # Python's limit for integers
+                raise _Wrong(at, "an integer has more than 4,300 digits") from None
             else:
                 if end < len(self._text) or self._ended or self._text[end - 1] in '}]"':
                     return at, end
@@ -132,7 +132,7 @@ class _Array:
         return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _LONGEST_WORD
 
     def _skip(self, at: int) -> int:
-        """The next place that is no white space; the text's end where there is none."""
+        """Return the next place that is not white space, or the end of the text."""
         while True:
             while at < len(self._text) and self._text[at] in _SPACE:
                 at += 1
@@ -144,7 +144,7 @@ class _Array:
         return self._text[at : at + 1]
 
     def _more(self, at: int) -> int:
-        """Read on, letting go what is well before this place; gives the place in what is kept now."""
+        """Read more, discard the text well before this place, and return the place in the kept text."""
         begin = max(0, at - _BEFORE)
         self._line, self._column = self._place(begin)[0], self._place(begin)[1] - 1
         self._text = self._text[begin:]
@@ -155,13 +155,13 @@ class _Array:
         except UnicodeDecodeError as error:
             whole, start = error.object, error.start
             self._text += whole[:start].decode("utf-8-sig")
-            told = f"the file is not UTF-8: the byte 0x{whole[start]:02x} stands here"
+            told = f"the file is not UTF-8: found the byte 0x{whole[start]:02x}"
             self._no_utf8 = told, whole[start : start + _BEFORE].decode(errors="replace")
             self._ended = True
         return at - begin
 
     def _place(self, at: int) -> tuple[int, int]:
-        """Line and column, from 1."""
+        """Return line and column, from 1."""
         breaks = self._text.count("\n", 0, at)
         if not breaks:
             return self._line, self._column + at + 1

@@ -1,4 +1,4 @@
-"""JSON Lines: an object a line. The line's own bytes are kept, so that they can be written as they came."""
+"""Read JSON Lines, one object per line. The line's own bytes are kept, so that they can be written unchanged."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def read_jsonl(path: Path, file: str, *, on_nan: OnNan = "stop") -> Iterator[Row]:
-    """The rows of a file; a line that can't be read is a row with its `error`.
+    """Yield the rows of a file; a line that can't be read is a row with its `error`.
 
-    NaN, Infinity and numbers that are too large for a float are errors, or null where `on_nan` is "null".
+    NaN, Infinity and numbers too large for a float are errors, or null if `on_nan` is "null".
     """
     with open_binary(path) as stream:
         yield from read_lines(stream, file, on_nan=on_nan)
 
 
 def read_lines(stream: BinaryIO, file: str, first: int = 1, *, on_nan: OnNan = "stop") -> Iterator[Row]:
-    """The rows of a stream that begins with line `first` of a file."""
+    """Yield the rows of a stream that begins with line `first` of a file."""
     for number, line in lines_of(stream, first):
         if line is None:
             yield Row({}, file, number, error=fault(file, number, f"the line is longer than {MAX_LINE >> 20} MiB"))
@@ -60,7 +60,7 @@ def read_lines(stream: BinaryIO, file: str, first: int = 1, *, on_nan: OnNan = "
 
 
 def read_line(raw: bytes, file: str, number: int, what: str = "line", *, on_nan: OnNan = "stop") -> Row:
-    """One line as a row, or one entry of an array; `what` is what messages call it."""
+    """Parse one line, or one entry of an array, as a row; `what` is its name in messages."""
     try:
         values = orjson.loads(raw)
     except ValueError:
@@ -69,16 +69,16 @@ def read_line(raw: bytes, file: str, number: int, what: str = "line", *, on_nan:
         return Row({}, file, number, error=_no_object(values, raw, file, number, what))
     keys, is_exact = _survey(values)
     if keys is None or keys != _keys_written(raw, keys):
-        return _slowly(raw, file, number, what, on_nan)  # a key twice, or deeply nested: the slower parser sees it
+        return _slowly(raw, file, number, what, on_nan)  # duplicate key or deep nesting: the slower parser checks it
     if not is_exact and _LONG_NUMBER in raw.translate(_DIGITS):
         return _slowly(raw, file, number, what, on_nan)
     return Row(values, file, number, raw)
 
 
 def _survey(values: dict[str, Any]) -> tuple[int | None, bool]:
-    """The number of keys at all levels, and whether no number can have been rounded.
+    """Return the number of keys at all levels, and whether no number can have been rounded.
 
-    The number is None for more lists and objects than `MAX_DEPTH`, which may be nested too deeply.
+    The number is None if there are more lists and objects than `MAX_DEPTH`, which may be nested too deeply.
     """
     keys, is_exact, containers = 0, True, 0
     pending: list[Any] = [values]
@@ -102,10 +102,10 @@ def _survey(values: dict[str, Any]) -> tuple[int | None, bool]:
 
 
 def _keys_written(raw: bytes, expected: int) -> int | None:
-    """How many keys are written in the line; None where that is not certain.
+    """Return how many keys are written in the line; None if that is not certain.
 
-    A quote before a colon ends a key, or it is escaped and inside a text. The escaped ones are counted only where the
-    total is not the expected one. After two backslashes, a quote may be either.
+    A quote before a colon ends a key, or is escaped inside a string. Escaped quotes are counted only if the total
+    differs from the expected one. After two backslashes, a quote may be either.
     """
     written = raw.count(b'":') + raw.count(b'" :')
     if written == expected:
@@ -128,13 +128,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _second(text: str, key: str) -> int | None:
-    """The column where a key stands for the second time; None where it is written in several ways."""
+    """Return the column of a key's second occurrence; None if it is written in several ways."""
     found = re.finditer(rf"{re.escape(json.dumps(key, ensure_ascii=False))}\s*:", text)
     return next((match.start() + 1 for match in islice(found, 1, None)), None)
 
 
 class _NotFiniteError(ValueError):
-    """A number that JSON does not have, or that a float can't hold, as it is written."""
+    """A number that is not valid JSON or too large for a float, as written."""
 
 
 def _refuse(written: str) -> Any:
@@ -161,11 +161,11 @@ _DECODERS = {
         parse_float=_finite_or_none,
     ),
 }
-"""By `on_nan`."""
+"""Keyed by `on_nan`."""
 
 
 def _with_nulls(raw: bytes) -> bytes:
-    """A JSON value with null in place of its numbers that are not finite; all other bytes stay as they are."""
+    """Replace numbers that are not finite with null; all other bytes stay the same."""
     return _STRING_OR_NUMBER.sub(_null_if_not_finite, raw.decode()).encode()
 
 
@@ -177,7 +177,7 @@ def _null_if_not_finite(match: re.Match[str]) -> str:
 
 
 def _slowly(raw: bytes, file: str, number: int, what: str, on_nan: OnNan) -> Row:
-    """Read with the standard library: exact numbers of any size, keys that are there twice, and what is wrong where."""
+    """Parse with the standard library: exact numbers of any size, duplicate keys, and the place of each error."""
     try:
         values = _exactly(raw, file, number, what, on_nan)
     except _Fault as error:
@@ -185,7 +185,7 @@ def _slowly(raw: bytes, file: str, number: int, what: str, on_nan: OnNan) -> Row
     return Row(values, file, number, _with_nulls(raw) if on_nan == "null" else raw)
 
 
-class _Fault(Exception):  # noqa: N818 - it carries an error of ours to the row
+class _Fault(Exception):  # noqa: N818 - carries an error to the row
     def __init__(self, error: InputError) -> None:
         self.error = error
 
@@ -195,9 +195,9 @@ def _exactly(raw: bytes, file: str, number: int, what: str, on_nan: OnNan) -> di
         return _Fault(fault(file, number, message, raw, column))
 
     if b"\0" in raw:
-        raise refuse(f"there are NUL bytes in the {what}: was the file cut by a crash?", raw.index(b"\0") + 1)
+        raise refuse(f"there are NUL bytes in the {what}: was it damaged by a crash?", raw.index(b"\0") + 1)
     if b"\r" in raw:
-        raise refuse("lines end with CR only; save the file with LF line ends", raw.index(b"\r") + 1)
+        raise refuse("lines end with CR only; save the file with LF line endings", raw.index(b"\r") + 1)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -207,17 +207,17 @@ def _exactly(raw: bytes, file: str, number: int, what: str, on_nan: OnNan) -> di
     try:
         values = _DECODERS[on_nan].decode(text)
     except _TwiceError as error:
-        raise refuse(f'the key "{error}" is there twice', _second(text, str(error))) from None
+        raise refuse(f'the key "{error}" appears twice', _second(text, str(error))) from None
     except _NotFiniteError as error:
         raise refuse(_not_finite(str(error)), _column_of(str(error), text)) from None
     except RecursionError:
         raise refuse("the values are nested too deeply") from None
     except json.JSONDecodeError as error:
         raise refuse(_json_said(text, error), error.pos + 1) from None
-    except ValueError:  # of Python, which reads no whole number beyond this
+    except ValueError:  # Python's limit for integers
         digits = re.search(r"[0-9]{4301}", text)
         at = None if digits is None else digits.start() + 1
-        raise refuse("a whole number has more than 4,300 digits", at) from None
+        raise refuse("an integer has more than 4,300 digits", at) from None
     if type(values) is not dict:
         raise _Fault(_no_object(values, raw, file, number, what))
     if _depth(text) > MAX_DEPTH:
@@ -233,7 +233,7 @@ def _exactly(raw: bytes, file: str, number: int, what: str, on_nan: OnNan) -> di
 def _not_finite(written: str) -> str:
     is_number = written.lstrip("-")[:1].isdigit()
     told = f"{_cut(written)} is too large for a number" if is_number else f"{written} is not a JSON number"
-    return f"{told}; --on-nan null reads it as null, --on-bad-row skip leaves the row out"
+    return f"{told}; --on-nan null reads it as null, --on-bad-row skip skips the row"
 
 
 def _cut(written: str) -> str:
@@ -241,7 +241,7 @@ def _cut(written: str) -> str:
 
 
 def _column_of(number: str, text: str) -> int | None:
-    """The column of a number; its letters may be in a string too."""
+    """Return the column of a number; the same characters may also be in a string."""
     found = _STRING_OR_NUMBER.finditer(text)
     return next((match.start() + 1 for match in found if match[0] == number), None)
 
@@ -262,20 +262,20 @@ def _depth(text: str) -> int:
 def _json_said(text: str, error: json.JSONDecodeError) -> str:
     if error.msg == "Extra data":
         return (
-            "a second value stands on the line; one object a line"
+            "there is a second value on the line; write one object per line"
             if text[error.pos] in "{["
-            else "something follows the object"
+            else "there is text after the object"
         )
     if text.startswith("\ufeff"):
-        return "a byte order mark stands here: was the file joined of several? take the mark out"
+        return "there is a byte order mark here, perhaps from joining files; remove it"
     if text.strip() in ("[", "{") or (text[0] == "[" and error.pos >= len(text) - 1):
-        return "this looks like indented JSON or a JSON array; name the file .json"
+        return "this looks like indented JSON or a JSON array; rename the file to .json"
     return f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}"
 
 
 def _no_object(values: Any, raw: bytes, file: str, number: int, what: str) -> InputError:
     if isinstance(values, list) and what == "line":
-        return fault(file, number, "the line is a list; this looks like a JSON array, name the file .json", raw, 1)
-    kinds = {str: "a text", bool: "true or false", type(None): "null", list: "a list"}
+        return fault(file, number, "the line is a list; this looks like a JSON array; rename the file to .json", raw, 1)
+    kinds = {str: "a string", bool: "true or false", type(None): "null", list: "a list"}
     kind = kinds.get(type(values), "a number")
-    return fault(file, number, f"the {what} is {kind}, need an object", raw, 1)
+    return fault(file, number, f"the {what} is {kind}, expected an object", raw, 1)

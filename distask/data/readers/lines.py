@@ -1,4 +1,4 @@
-"""Read lines of bytes with their numbers, and report what is wrong in one."""
+"""Read lines of bytes with their numbers, and describe errors in them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 MAX_LINE = 64 << 20
-"""Bytes of a line; a file without line ends is not read into memory as a whole."""
+"""Maximum bytes of a line, so that a file without line ends is not read into memory."""
 _SHOWN = 80
-"""Characters of a line that an error shows."""
+"""Characters of a line shown in an error."""
 
 
 def lines_of(stream: BinaryIO, first: int = 1) -> Iterator[tuple[int, bytes | None]]:
-    """The lines with their ends, counted from `first`; None stands for one that is too long."""
+    """Yield the lines with their ends, counted from `first`; None for a line that is too long."""
     number = first - 1
     while line := stream.readline(MAX_LINE + 1):
         number += 1
@@ -33,7 +33,7 @@ def lines_of(stream: BinaryIO, first: int = 1) -> Iterator[tuple[int, bytes | No
 def fault(
     file: str, line: int, message: str, raw: bytes | None = None, column: int | None = None, cut: int = 0
 ) -> InputError:
-    """An error at a place; with the bytes of the line, without `cut` at its beginning, the piece around is shown."""
+    """Return an error at a place. With the line's bytes (minus `cut` at its beginning), it shows the text around it."""
     place = f"{file}:{line}" if column is None else f"{file}:{line}:{column}"
     if raw is None or column is None:
         return InputError(f"{place}: {message}")

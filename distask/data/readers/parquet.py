@@ -1,4 +1,4 @@
-"""Parquet, a batch at a time."""
+"""Read Parquet, a batch at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH_BYTES = 4 << 20
 
 
 def read_parquet(path: Path, file: str, start: int = 0, stop: int | None = None) -> Iterator[Row]:
-    """The rows of a file, or those from number `start` to before `stop`; a row's `line` is its number, from 1."""
+    """Yield the rows of a file, or those from number `start` up to `stop`; a row's `line` is its number, from 1."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -27,7 +27,7 @@ def read_parquet(path: Path, file: str, start: int = 0, stop: int | None = None)
         with path.open("rb") as opened, parquet.ParquetFile(opened) as source:
             schema = source.schema_arrow
             if (name := duplicate_name(schema)) is not None:
-                yield Row({}, file, 1, error=fault(file, 1, f"the column `{name}` is there twice"))
+                yield Row({}, file, 1, error=fault(file, 1, f"the column `{name}` appears twice"))
                 return
             groups, number = _groups(source, start, stop)
             batches = source.iter_batches(batch_size=_batch_rows(source), row_groups=groups)
@@ -42,7 +42,7 @@ def read_parquet(path: Path, file: str, start: int = 0, stop: int | None = None)
 
 
 def row_count(path: Path) -> int:
-    """How many rows a file has, as its footer says; 0 where it is no Parquet, which reading tells."""
+    """Return the number of rows in the file's footer; 0 if it is not Parquet, which reading reports."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -61,7 +61,7 @@ def _batch_rows(source: Any) -> int:
 
 
 def _groups(source: Any, start: int, stop: int | None) -> tuple[list[int], int]:
-    """The row groups that hold rows from `start` to before `stop`, and how many rows stand before the first of them."""
+    """Return the row groups that hold rows from `start` up to `stop`, and how many rows precede the first group."""
     groups: list[int] = []
     first = begin = 0
     for group in range(source.num_row_groups):

@@ -1,4 +1,4 @@
-"""Rows out, one class a format."""
+"""Writers, one class for each format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WRITERS = {
     ".csv": "tables:CsvWriter",
     ".parquet": "parquet:ParquetWriter",
 }
-"""What a name ends with to the writer: its module here, and its name."""
+"""File name ending to its writer: module and class."""
 
 __all__ = ["Writer", "open_output"]
 
@@ -33,14 +33,14 @@ def open_output(
     escape_formulas: bool = False,
     schemas: Mapping[str, Any] | None = None,
 ) -> Writer:
-    """Open an output: a file by its ending, or `-` for JSON Lines on stdout.
+    """Open an output: a file, with the format from its ending, or `-` for JSON Lines on stdout.
 
-    What is there under the name stays until the new output is whole. `on_whole` is given the SHA-256 of a file that is
-    whole, before it gets its name. `escape_formulas` writes `'` before what a spreadsheet would run in a CSV.
-    `schemas` are the JSON Schemas of columns, by which a Parquet file's columns have their types.
+    An existing file stays until the new output is complete. `on_whole` gets the SHA-256 of the complete file before it
+    is renamed to its final name. `escape_formulas` writes `'` before CSV cells that a spreadsheet would run. `schemas`
+    are the JSON Schemas of columns, which set the types of Parquet columns.
 
     Raises:
-        UsageError: the format is not known, the file can't be written, or another run is writing it.
+        UsageError: the format is unknown, the file can't be written, or another run is writing it.
     """
     if output == "-":
         from distask.data.writers.jsonl import StdoutWriter
@@ -49,7 +49,7 @@ def open_output(
     path = Path(output)
     kind = path.suffix.lower()
     if kind not in WRITERS:
-        raise UsageError(f"{output}: the format `{path.suffix}` is not known; {did_you_mean(path.suffix, WRITERS)}")
+        raise UsageError(f"{output}: unknown format `{path.suffix}`; {did_you_mean(path.suffix, WRITERS)}")
     module, _, name = WRITERS[kind].partition(":")
     writer: Any = getattr(import_module(f"{__name__}.{module}"), name)(path, on_whole)
     if kind == ".csv":

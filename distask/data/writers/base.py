@@ -1,4 +1,4 @@
-"""What a writer is, and the file that all of them fill: `OUT.partial`, which becomes `OUT` when it is whole."""
+"""Define the writer protocol and the file that all writers fill: `OUT.partial`, renamed to `OUT` when complete."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
 
 class Writer(Protocol):
-    """Rows out."""
+    """Write rows."""
 
     partial: Path | None
-    """The file that holds what is written so far."""
+    """The file that holds the rows written so far."""
     sha256: str | None
-    """Of the output, once it is whole."""
+    """The SHA-256 of the output, once it is complete."""
     notes: list[str]
-    """What the user should know of the result."""
+    """Notes for the user about the result."""
 
     def write(self, row: Row, new: Mapping[str, Any]) -> None:
-        """Write an input row with new columns behind its own."""
+        """Write an input row, followed by new columns."""
 
     def commit(self) -> None:
-        """Make the output whole under its name."""
+        """Complete the output and give it its name."""
 
     def abort(self) -> None:
-        """Leave what is written in `partial`."""
+        """Keep what is written in `partial`."""
 
 
 class PartialFile:
-    """A file that is filled under another name, locked against other runs, and renamed when it is whole."""
+    """A file that is written under another name, locked against other runs, and renamed when complete."""
 
     def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
         from filelock import FileLock, Timeout
@@ -55,27 +55,27 @@ class PartialFile:
         if self.path.is_dir():
             raise UsageError(f"{path} is a folder; name a file")
         if not self.path.parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {self.path.parent}")
+            raise UsageError(f"{path}: the folder {self.path.parent} does not exist")
         folder = self.path.parent / ".distask"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             self._lock = FileLock(folder / f"{self.path.name}.lock", mode=0o600, thread_local=False)
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise OutputBusy(f"{path}: another run is writing this file; wait for it, or name another") from None
+            raise OutputBusy(f"{path}: another run is writing this file; wait for it, or name another file") from None
         except OSError as error:
-            raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+            raise UsageError(f"{path}: can't write the file: {error.strerror}") from None
         try:
             self._file = self.partial.open("wb", buffering=1 << 18)
         except OSError as error:
             self._lock.release()
-            raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+            raise UsageError(f"{path}: can't write the file: {error.strerror}") from None
         self._hash = hashlib.sha256()
         self.size = 0
         """Bytes written so far."""
 
     def write(self, data: bytes) -> None:
-        """Write, and hash what is written."""
+        """Write data and add it to the hash."""
         try:
             self._file.write(data)
         except OSError as error:
@@ -84,7 +84,7 @@ class PartialFile:
         self.size += len(data)
 
     def commit(self, made: Path | None = None) -> str:
-        """Sync, rename, sync the folder; the SHA-256 of the output. `made` is another file to rename instead."""
+        """Sync, rename, sync the folder; return the SHA-256 of the output. `made` is another file to rename instead."""
         try:
             self._file.flush()
             if made is None:
@@ -107,19 +107,19 @@ class PartialFile:
         return digest
 
     def flush(self) -> None:
-        """Let another reader of `partial` see all of it."""
+        """Make everything written visible to other readers of `partial`."""
         self._file.flush()
 
     def abort(self) -> None:
-        """Close the file and leave it; an empty one says nothing, and goes."""
-        with contextlib.suppress(OSError):  # the disk that is full was told already
+        """Close the file and keep it, unless it is empty."""
+        with contextlib.suppress(OSError):  # a full disk was already reported
             self._file.close()
-            if self.partial.stat().st_size == 0:  # there is none where the rows were kept under another name
+            if self.partial.stat().st_size == 0:  # it does not exist if the rows were renamed
                 self.partial.unlink()
         self._lock.release()
 
     def keep_rows(self) -> Path:
-        """Rename the complete rows, JSON Lines, to a name of their own that no file has; the path."""
+        """Rename the complete rows (JSON Lines) to an unused name and return the path."""
         self._file.close()
         number, rows = 1, self.path.with_name(f"{self.path.name}.jsonl")
         while rows.exists():
@@ -129,20 +129,20 @@ class PartialFile:
         return rows
 
     def explained(self, error: OSError) -> OutputError:
-        """What the user can do about a fault of the disk."""
+        """Return an error that explains a disk error to the user."""
         return unwritable(str(self.path), error)
 
 
 def unwritable(name: str, error: OSError) -> OutputError:
-    """What the user can do where `name` can't be written."""
+    """Return an error that explains why `name` can't be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        mend = "the disk is full; free some space and run the same command again: nothing that was paid for is lost"
+        mend = "the disk is full. Free some space, then run the same command to resume; no paid reply is lost"
         return OutputError(f"{name}: {mend}")
-    return OutputError(f"{name}: can't be written: {error.strerror or error}")
+    return OutputError(f"{name}: can't write the file: {error.strerror or error}")
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder be on the disk."""
+    """Sync the names in a folder to disk."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -151,7 +151,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """A value as JSON in UTF-8: numbers of any size, bytes as base64, NaN as null, lone surrogates replaced."""
+    """Return a value as UTF-8 JSON: numbers of any size, bytes as base64, NaN as null, lone surrogates replaced."""
     try:
         return orjson.dumps(value, default=_plain)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Keep the Arrow values of output rows in a temporary file until the table is made."""
+"""Keep the Arrow values of output rows in a temporary file until the table is written."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 1_000
 CHUNK_BYTES = 32 << 20
-"""Bytes of a chunk's rows as JSON; a single row may be larger."""
+"""JSON bytes of a chunk's rows; a single row may be larger."""
 
 Layout = dict[str, str]
-"""Column of the output to the source's column that it is."""
+"""Output column to source column."""
 
 
 class Group(Struct, frozen=True):
@@ -34,7 +34,7 @@ class Group(Struct, frozen=True):
 
 
 class _Part(Struct, frozen=True):
-    """Where the values are that a chunk's rows take from one source."""
+    """Where the values that a chunk's rows take from one source are."""
 
     offset: int
     size: int
@@ -48,12 +48,12 @@ class Chunk(Struct):
     parts: dict[int, _Part] = field(default_factory=dict)
 
     def without(self, column: str, layouts: list[Layout]) -> list[int]:
-        """The places of the rows that do not take this column from a source."""
+        """Return the places of the rows that do not take this column from a source."""
         taken = {row for group in self.groups if column in layouts[group.layout] for row in group.rows}
         return [row for row in range(self.rows) if row not in taken]
 
     def places(self, group: Group) -> list[int]:
-        """Where a group's rows are in the table of their source."""
+        """Return where a group's rows are in the table of their source."""
         if len(group.rows) == self.rows:
             return list(range(self.rows))
         of_source = sorted(row for other in self.groups if other.schema == group.schema for row in other.rows)
@@ -70,17 +70,17 @@ class _Run(Struct):
     rows: int = 0
 
     def copied(self) -> Any:
-        """The rows, without the others of a batch that is mostly not needed."""
+        """Return the rows, copied if most of the batch is not needed."""
         if self.rows * 2 >= self.batch.num_rows:
             return self.batch.slice(self.first, self.rows)
         return copy_of(self.batch, self.first, self.rows)
 
 
 class CellSpool:
-    """The Arrow values of the rows of one output, in the order of the rows.
+    """The Arrow values of the rows of one output, in row order.
 
     Args:
-        folder: where the file is; it has no name, and is gone with the process.
+        folder: where the temporary file is; it has no name and ends with the process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +99,7 @@ class CellSpool:
         self._grouped: dict[tuple[int, int], list[int]] = {}
 
     def add(self, cells: Cells | None, columns: Mapping[str, str], size: int) -> None:
-        """Keep the next row's columns; `size` is how many bytes its JSON has. Raises `OSError`."""
+        """Keep the next row's columns; `size` is the length of its JSON in bytes. Raises `OSError`."""
         if cells is not None and columns:
             self._keep(cells, columns)
         self._rows += 1
@@ -159,13 +159,13 @@ class CellSpool:
         return _Part(offset, data.size)
 
     def chunks(self) -> list[Chunk]:
-        """All rows; nothing is added after this."""
+        """Return all chunks; call it after the last row."""
         if self._rows:
             self._end_chunk()
         return self._chunks
 
     def pieces(self, chunk: Chunk) -> dict[int, Any]:
-        """The tables of a chunk, by the number of their schema."""
+        """Return the tables of a chunk, keyed by schema number."""
         import pyarrow as pa
 
         tables = {}
@@ -175,33 +175,33 @@ class CellSpool:
         return tables
 
     def sources(self) -> Iterator[tuple[int, Layout]]:
-        """Which schema was used with which layout."""
+        """Yield each schema with each layout it was used with."""
         for schema, layout in dict.fromkeys((g.schema, g.layout) for chunk in self.chunks() for g in chunk.groups):
             yield schema, self.layouts[layout]
 
     def close(self) -> None:
-        """Give the file's space back."""
+        """Close the file and free its space."""
         if self._file is not None:
             self._file.close()
 
 
 def _compact(rows: list[int]) -> Sequence[int]:
-    """The same numbers in less memory."""
+    """Return the same numbers in less memory."""
     return range(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else array("I", rows)
 
 
 FEW_ROWS = 8
-"""Rows of a batch on average, below which batches are joined: each batch has a cost of its own."""
+"""Average rows of a batch below which batches are joined, because each batch has a fixed cost."""
 
 
 def _joined(batches: list[Any]) -> list[Any]:
-    """The batches, as one where they are small."""
+    """Join the batches if they are small."""
     import pyarrow as pa
 
     if len(batches) * FEW_ROWS < sum(batch.num_rows for batch in batches):
         return batches
     try:
         joined: list[Any] = pa.Table.from_batches(batches).combine_chunks().to_batches()
-    except pa.ArrowException:  # such as dictionaries inside of unions
+    except pa.ArrowException:  # such as dictionaries inside unions
         return batches
     return joined

@@ -1,4 +1,4 @@
-"""Find the Arrow type of a column: what its JSON Schema says, widened until every value fits."""
+"""Determine the Arrow type of a column: start from its JSON Schema and widen until every value fits."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MAX_FIELDS = 1_000
-"""Fields of a struct. A mapping with more keys holds data in its keys, and becomes JSON text."""
+"""Maximum fields of a struct. A mapping with more keys holds data in its keys and becomes JSON text."""
 MAX_DEPTH = 32
-"""Levels of a type; readers of Arrow's formats stop at 64."""
+"""Maximum nesting of a type; readers of Arrow's formats stop at 64."""
 _EXACT = 2**53
-"""Every integer up to here is a float64."""
+"""Every integer up to this one is exact as a float64."""
 _BARE = {"string": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
 
 
 class MixedError(ValueError):
-    """No type holds all values of a column without loss."""
+    """No type can hold all values of a column without loss."""
 
 
 def declared_type(schema: Any) -> Any:
-    """The type that a JSON Schema declares. `null` stands for what it leaves open, also inside of lists and structs."""
+    """Return the type that a JSON Schema declares. `null` marks what it leaves open, also inside lists and structs."""
     return _declared(schema, schema, 0)
 
 
@@ -57,7 +57,7 @@ def _declared(schema: Any, root: Any, depth: int) -> Any:
 
 
 def _list_of(item: Any) -> Any:
-    """A list whose items have the name that they have in Parquet."""
+    """Return a list type whose items have the name used by Parquet."""
     return pa.list_(pa.field("element", item))
 
 
@@ -83,24 +83,24 @@ def _of_choices(choices: Sequence[Any]) -> Any:
 
 
 class Seen:
-    """What the values of a column are, or those at one place in them."""
+    """What is known about the values of a column, or about those at one place inside them."""
 
     __slots__ = ("bools", "fields", "floats", "high", "item", "low", "texts", "unlike_floats")
 
     def __init__(self) -> None:
         self.bools = self.floats = self.texts = False
         self.low: int | None = None
-        """The smallest integer; None where there are no integers."""
+        """The smallest integer; None if there are no integers."""
         self.high = 0
         self.unlike_floats = False
-        """Whether some integer is no float64."""
+        """Whether some integer is not exact as a float64."""
         self.item: Seen | None = None
-        """Of lists: what their items are."""
+        """For lists: what their items are."""
         self.fields: dict[str, Seen] | None = None
-        """Of mappings."""
+        """For mappings: what each field is."""
 
     def add(self, values: Iterable[Any], depth: int = 0) -> None:
-        """Take note of values as JSON has them; raises `MixedError` where they are nested too deeply."""
+        """Record JSON values; raises `MixedError` if they are nested too deeply."""
         if depth > MAX_DEPTH:
             raise MixedError
         several = list(values)
@@ -146,7 +146,7 @@ class Seen:
         return {kind for kind, is_there in found.items() if is_there}
 
     def type(self, declared: Any = None) -> Any:
-        """The type that holds all values: the declared one, or the narrowest that is wider. Raises `MixedError`."""
+        """Return the type that holds all values: the declared one, or the narrowest wider one. Raises `MixedError`."""
         declared = pa.null() if declared is None else declared
         kinds = self._kinds()
         if not kinds:
@@ -197,14 +197,14 @@ def _unlike_float(value: int) -> bool:
 
 
 def has_decimals(kind: Any) -> bool:
-    """Whether a type holds integers as decimals somewhere."""
+    """Return whether a type holds integers as decimals at any level."""
     if types.is_struct(kind):
         return any(has_decimals(field.type) for field in kind)
     return has_decimals(kind.value_type) if types.is_list(kind) else bool(types.is_decimal(kind))
 
 
 def array_of(values: Sequence[Any], kind: Any) -> Any:
-    """Values as JSON has them as an array of a type; raises `ArrowException`, or `OverflowError`."""
+    """Convert JSON values to an array of a type; raises `ArrowException` or `OverflowError`."""
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, OverflowError):
@@ -212,7 +212,7 @@ def array_of(values: Sequence[Any], kind: Any) -> Any:
 
 
 def _fitted(value: Any, kind: Any) -> Any:
-    """A value whose large integers are floats where the type says so."""
+    """Convert large integers in a value to floats where the type requires it."""
     if value is None:
         return None
     if types.is_floating(kind) and isinstance(value, int):
@@ -225,7 +225,7 @@ def _fitted(value: Any, kind: Any) -> Any:
 
 
 def common_type(several: Sequence[Any]) -> Any:
-    """The type that holds the values of several; None where there is none."""
+    """Return the type that can hold the values of all given types; None if there is none."""
     first, *others = several
     if all(other.equals(first) for other in others):
         return first
@@ -237,5 +237,5 @@ def common_type(several: Sequence[Any]) -> Any:
 
 
 def json_text(value: Any) -> str | None:
-    """A value as the text of a column whose values have no common type."""
+    """Return a value as text, for a column whose values have no common type."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""JSON Lines: new columns are spliced into the row's own bytes, which are never decoded and encoded again."""
+"""Write JSON Lines: new columns are spliced into the row's own bytes, which are never decoded and encoded again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def spliced(row: Row, new: Mapping[str, Any]) -> bytes:
-    """The line of a row with new columns, its end included."""
+    """Return a row with new columns as a line, including its line end."""
     if row.raw is None:
         return json_bytes({**row.values, **new}) + b"\n"
     if not new:
@@ -28,7 +28,7 @@ def spliced(row: Row, new: Mapping[str, Any]) -> bytes:
 
 
 class JsonlWriter:
-    """Writes `OUT.partial` as it goes."""
+    """Writes each row to `OUT.partial` at once."""
 
     def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
         self._file = PartialFile(path, on_whole)
@@ -41,16 +41,16 @@ class JsonlWriter:
         self._file.write(spliced(row, new))
 
     def commit(self) -> None:
-        """Rename it."""
+        """Rename the file to its final name."""
         self.sha256 = self._file.commit()
 
     def abort(self) -> None:
-        """Leave it."""
+        """Keep the partial file."""
         self._file.abort()
 
 
 class StdoutWriter:
-    """JSON Lines on stdout."""
+    """Writes JSON Lines to stdout."""
 
     partial: Path | None = None
     sha256: str | None = None
@@ -59,17 +59,17 @@ class StdoutWriter:
         self.notes: list[str] = []
 
     def write(self, row: Row, new: Mapping[str, Any]) -> None:
-        """Write a row, and let who reads see it."""
+        """Write a row and flush, so that readers see it."""
         try:
             sys.stdout.buffer.write(spliced(row, new))
             sys.stdout.buffer.flush()
         except BrokenPipeError:
-            raise OutputError("stdout was closed; run again to go on") from None
+            raise OutputError("stdout was closed. Run the same command to resume") from None
         except OSError as error:
             raise unwritable("stdout", error) from None
 
     def commit(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: all rows are written."""
 
     def abort(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: there is no partial file."""

@@ -1,4 +1,4 @@
-"""Keep columns of images and sounds what they are: bytes in a table, and known to `datasets` as files."""
+"""Preserve columns of images and audio: bytes in the table, marked as files for `datasets`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FEATURES = b"huggingface"
-"""Where a schema's metadata holds what `datasets` knows of its columns."""
+"""Key in a schema's metadata under which `datasets` stores its column features."""
 IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-"""How files of images begin; `RIFF` is one too, where `WAVE` does not follow."""
+"""First bytes of image files; `RIFF` without `WAVE` is also an image."""
 SOUNDS = (b"ID3", b"fLaC", b"OggS", b"\xff\xfb", b"\xff\xf3")
-"""How files of sounds begin; `RIFF` is one where `WAVE` follows."""
+"""First bytes of audio files; `RIFF` with `WAVE` is also audio."""
 
 
 def feature_of(value: Any, *, is_typed: bool = False) -> str | None:
-    """What `datasets` calls a file's column, "Image" or "Audio"; None where the value is no file with its bytes.
+    """Return the `datasets` feature of a file's column, "Image" or "Audio"; None if the value is not file content.
 
     Args:
-        value: of the column.
-        is_typed: whether its source is typed, and says of no file that it is one: bytes must then be known for such.
+        value: a value of the column.
+        is_typed: whether the source has types and no file type here: then the bytes must have a known signature.
     """
     if not isinstance(value, dict) or value.keys() != {"bytes", "path"} or not isinstance(value["bytes"], bytes):
         return None
@@ -33,21 +33,21 @@ def feature_of(value: Any, *, is_typed: bool = False) -> str | None:
 
 
 def with_bytes(value: Any) -> Any:
-    """A file as it was before it went through JSON."""
+    """Restore the bytes of a file that was converted to JSON."""
     if not isinstance(value, dict) or not isinstance(value.get("bytes"), str):
         return value
     return {**value, "bytes": base64.b64decode(value["bytes"])}
 
 
 def media_type() -> Any:
-    """The Arrow type of images and sounds."""
+    """Return the Arrow type of images and audio."""
     import pyarrow as pa
 
     return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def holds_files(kind: Any) -> bool:
-    """Whether a type is that of images and sounds, but for a path that is always null."""
+    """Return whether a type is that of images and audio; the path may be always null."""
     from pyarrow import types
 
     if not types.is_struct(kind) or {field.name for field in kind} != {"bytes", "path"}:
@@ -57,7 +57,7 @@ def holds_files(kind: Any) -> bool:
 
 
 def features_in(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """What `datasets` says of each column in a schema's metadata."""
+    """Return the `datasets` features of the columns in a schema's metadata."""
     try:
         features = json.loads(metadata[FEATURES])["info"]["features"]
     except (KeyError, TypeError, ValueError):

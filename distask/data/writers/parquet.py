@@ -1,4 +1,4 @@
-"""Parquet: columns of a typed source keep their Arrow types and values; the others get the type that fits them."""
+"""Write Parquet: columns from a typed source keep their Arrow types and values; the others get the type that fits."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from distask.data.writers.cell_spool import Chunk
 
 _FAULTS = (pa.ArrowException, OverflowError, TypeError, ValueError)
-"""What pyarrow raises for a value that does not fit."""
+"""Exceptions that pyarrow raises for a value that does not fit."""
 
 
-class _Unfit(Exception):  # noqa: N818 - carries a column to where another type is chosen
+class _Unfit(Exception):  # noqa: N818 - makes the caller choose another type for the column
     def __init__(self, column: str, cause: Exception) -> None:
         super().__init__(f"column `{column}`: {cause}")
         self.column = column
@@ -54,19 +54,19 @@ class _Column(Struct, frozen=True):
 
 
 class ParquetWriter(TableWriter):
-    """Parquet; a column whose values have no common type becomes JSON text, with a note."""
+    """Writes Parquet. A column whose values have no common type becomes JSON text, with a note."""
 
     schemas: Mapping[str, Any]
-    """JSON Schemas of columns that the task makes."""
+    """JSON Schemas of the columns that the task adds."""
 
     def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
         super().__init__(path, on_whole)
         self.schemas = {}
         self._spool = CellSpool(self._file.path.parent / ".distask")
         self._media: dict[str, str] = {}
-        """Columns whose values are files, as `datasets` has images and sounds, to the feature that they are."""
+        """Columns whose values are files, with their `datasets` feature."""
         self._plain: set[str] = set()
-        """Columns whose values of a source are taken as JSON has them, since others came to them."""
+        """Source columns that are written with JSON types, because other values were added to them."""
         self._texts: set[str] = set()
 
     def write(self, row: Row, new: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ class ParquetWriter(TableWriter):
 
     def _convert(self, made: Path) -> None:
         chunks = self._spool.chunks()
-        while True:  # until every column has a type that fits: each turn gives up the type of one
+        while True:  # each turn drops the type of one column, until all fit
             columns = self._resolved(chunks)
             try:
                 self._write_table(made, columns, chunks)
@@ -112,18 +112,17 @@ class ParquetWriter(TableWriter):
         texts = [name for name, column in columns.items() if column.is_text]
         if texts:
             self.notes.append(
-                "in the Parquet file these columns are JSON text, because their values have no common type: "
-                + ", ".join(texts)
+                "these Parquet columns are JSON text because their values have no common type: " + ", ".join(texts)
             )
         decimals = [n for n, c in columns.items() if not c.is_text and not c.from_source and has_decimals(c.field.type)]
         if decimals:
             self.notes.append(
-                "in the Parquet file these columns are decimals without a fraction, because 64 bits do not hold their "
+                "these Parquet columns are decimals without a fraction because 64 bits can't hold their "
                 f"integers: {', '.join(decimals)}"
             )
         if changed := sorted(self._plain):
             self.notes.append(
-                "in the Parquet file these columns do not have the input's types, because not all of their values "
+                "these Parquet columns do not have the input's types because not all of their values "
                 f"fit them: {', '.join(changed)}"
             )
 
@@ -142,12 +141,12 @@ class ParquetWriter(TableWriter):
                 columns[name] = self._typed_by_source(name, fields[name], seen[name], gap=name in gaps)
             else:
                 columns[name] = self._typed_by_values(name, seen[name])
-        if not self._plain.isdisjoint(fields):  # their values have not been looked at yet
+        if not self._plain.isdisjoint(fields):  # their values have not been scanned yet
             return self._resolved(chunks)
         return columns
 
     def _seen(self, chunks: Sequence[Chunk], fields: Mapping[str, Any]) -> tuple[dict[str, Seen | None], set[str]]:
-        """What the values are that no source gives, None where they are mixed; and the columns that have such rows."""
+        """Scan the values that come from no source (None if mixed), and return the columns that have such rows too."""
         seen: dict[str, Seen | None] = {name: Seen() for name in self._columns}
         gaps: set[str] = set()
         for chunk, rows in self._with_rows(chunks):
@@ -237,7 +236,7 @@ class ParquetWriter(TableWriter):
         return with_bytes(value) if column.field.name in self._media else value
 
     def _metadata(self, columns: Mapping[str, _Column]) -> dict[bytes, bytes]:
-        """That of the first source, such as pandas'; and the features by which `datasets` knows each column."""
+        """Return the first source's metadata, such as that of pandas, and the `datasets` features of each column."""
         made: dict[bytes, bytes] = {}
         features: dict[str, Any] = {}
         for schema, layout in self._spool.sources():
@@ -272,7 +271,7 @@ def _cast(piece: Any, kind: Any) -> Any:
 
 
 def _is_writable(kind: Any) -> bool:
-    """Whether Parquet has the type."""
+    """Return whether Parquet supports the type."""
     try:
         parquet.write_table(pa.table({"c": pa.array([], kind)}), pa.BufferOutputStream())
     except _FAULTS:
@@ -281,7 +280,7 @@ def _is_writable(kind: Any) -> bool:
 
 
 def _culprit(table: Any, error: Exception) -> Exception:
-    """The column that can't be written, as `_Unfit`; the error itself where each can be written alone."""
+    """Return the column that can't be written, as `_Unfit`, or the error itself if each can be written alone."""
     for name in table.schema.names:
         try:
             parquet.write_table(table.select([name]), pa.BufferOutputStream())

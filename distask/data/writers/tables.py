@@ -1,4 +1,4 @@
-"""Tables: rows are written as JSON Lines first, and become a table once all columns are known. CSV is one."""
+"""Write tables: rows are first written as JSON Lines, and become a table once all columns are known. Includes CSV."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TableWriter(ABC):
-    """A writer of tables: `OUT.partial` is JSON Lines until the end."""
+    """Base class of table writers: `OUT.partial` is JSON Lines until the end."""
 
     def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
         self._file = PartialFile(path, on_whole)
@@ -37,7 +37,7 @@ class TableWriter(ABC):
         self._file.write(spliced(row, new))
 
     def commit(self) -> None:
-        """Make the table, and rename it. Where that fails, all rows stay as JSON Lines; raises `OutputError`."""
+        """Make the table and rename it. If that fails, all rows stay as JSON Lines; raises `OutputError`."""
         made = self._file.path.with_name(self._file.path.name + ".table")
         try:
             self._file.flush()
@@ -48,21 +48,21 @@ class TableWriter(ABC):
             made.unlink(missing_ok=True)
             self.partial = rows = self._file.keep_rows()
             raise OutputError(
-                f"{self._file.path}: the table can't be made: {_words(error)}\n"
+                f"{self._file.path}: can't create the table: {_words(error)}\n"
                 f"All rows are complete in {rows}, as JSON Lines. Use that file, or run again with another --output."
             ) from error
         self.sha256 = self._file.commit(made)
 
     def abort(self) -> None:
-        """Leave the rows as JSON Lines."""
+        """Keep the rows as JSON Lines."""
         self._file.abort()
 
     @abstractmethod
     def _convert(self, made: Path) -> None:
-        """Make the table of the spooled rows."""
+        """Write the table from the spooled rows."""
 
     def _ordered(self) -> list[str]:
-        """The columns, those of the task last."""
+        """Return the columns, those of the task last."""
         return list(self._columns)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
@@ -73,13 +73,13 @@ class TableWriter(ABC):
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a text begins that a spreadsheet takes for a formula."""
+"""First characters of text that a spreadsheet treats as a formula."""
 
 
 class CsvWriter(TableWriter):
-    """CSV; lists and mappings as JSON text.
+    """Writes CSV, with lists and mappings as JSON text.
 
-    A text that a spreadsheet would run as a formula is counted, and begins with a `'` where that is asked for.
+    Counts cells that a spreadsheet would run as formulas, and on request puts `'` before them.
     """
 
     escapes_formulas = False
@@ -95,7 +95,7 @@ class CsvWriter(TableWriter):
         if self._formulas and not self.escapes_formulas:
             cells = "1 cell begins" if self._formulas == 1 else f"{self._formulas:,} cells begin"
             self.notes.append(
-                f"{cells} as a formula does (= + - @), which a spreadsheet runs; --escape-formulas writes ' before it"
+                f"{cells} with = + - or @, which a spreadsheet runs as a formula; --escape-formulas puts ' before it"
             )
 
     def _safe(self, cell: Any) -> Any:

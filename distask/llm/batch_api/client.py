@@ -1,7 +1,7 @@
-"""Files and Batches of a server that speaks OpenAI's API, by the `openai` package, which is imported when it is used.
+"""Use the Files and Batches of an OpenAI-compatible API through the `openai` package, which is imported on first use.
 
-The package tries nothing again by itself here: a batch that is created twice is paid twice. What may be repeated is
-repeated by `Batches`; whether a batch came to be is found by the mark in its metadata.
+The package's own retries are off: a batch that is created twice is paid twice. `Batches` repeats what is safe to
+repeat; a mark in a batch's metadata shows whether it was created.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MARK = "distask"
-"""The key, in a batch's metadata, of the mark that distask knows it by."""
+"""The metadata key of the mark that identifies distask's batches."""
 TRIES = 5
-"""How often what may be repeated is tried."""
+"""Maximum number of tries for what is safe to repeat."""
 LISTED = 1_000
-"""Batches of the provider's list that are searched for a mark, newest first: one that is searched was just made."""
+"""How many batches of the provider's list are searched for a mark, newest first: a wanted batch was just created."""
 PAGE = 100
 WINDOW = "24h"
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
-"""What a batch's status is when it changes no more."""
+"""Statuses that no longer change."""
 
 
 class Batch(Struct, frozen=True):
-    """A batch as the provider tells of it."""
+    """A batch as the provider describes it."""
 
     id: str
     status: str
@@ -49,19 +49,19 @@ class Batch(Struct, frozen=True):
     total: int = 0
     input_file: str | None = None
     result_files: tuple[str, ...] = ()
-    """The output and the errors, where there are any."""
+    """The output and error files, if any."""
     errors: tuple[Failure, ...] = ()
-    """Why it was refused as a whole."""
+    """Why the complete batch was refused."""
     mark: str | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether it changes no more."""
+        """Whether its status no longer changes."""
         return self.status in ENDED
 
 
 class Batches(Struct):
-    """One endpoint's Files and Batches; every method raises `CallFailed` with a failure that is final."""
+    """One endpoint's Files and Batches; every method raises `CallFailed` with a final failure."""
 
     endpoint: Endpoint
     timeout: float = 120
@@ -70,7 +70,7 @@ class Batches(Struct):
     _fresh: bool = True
 
     def upload(self, path: Path) -> str:
-        """Send a file of requests; gives its id."""
+        """Upload a file of requests and return its id."""
 
         def send() -> str:
             with path.open("rb") as file:
@@ -79,7 +79,7 @@ class Batches(Struct):
         return self._repeated(send)
 
     def create(self, file: str, url: str, mark: str, task: str) -> Batch:
-        """Begin a batch. Where no answer comes, the list is searched for its mark before anything is said of it."""
+        """Create a batch. If no response comes, search the list for its mark first."""
         try:
             with self._told():
                 made = self._open().batches.create(
@@ -95,7 +95,7 @@ class Batches(Struct):
             return found
 
     def find(self, mark: str) -> Batch | None:
-        """The batch with this mark, among the newest ones."""
+        """Return the batch with this mark, from the newest ones."""
 
         def search() -> Batch | None:
             for place, listed in enumerate(self._open().batches.list(limit=PAGE)):
@@ -108,15 +108,15 @@ class Batches(Struct):
         return self._repeated(search)
 
     def get(self, name: str) -> Batch:
-        """How a batch is."""
+        """Return the current state of a batch."""
         return self._repeated(lambda: _batch(self._open().batches.retrieve(name)))
 
     def cancel(self, name: str) -> Batch:
-        """Ask the provider to end a batch; what is done until then is paid, and can be fetched."""
+        """Ask the provider to cancel a batch; what is done until then is billed and can be downloaded."""
         return self._repeated(lambda: _batch(self._open().batches.cancel(name)))
 
     def download(self, file: str, path: Path) -> None:
-        """A file's contents, as they come, into `path`."""
+        """Download a file into `path`."""
 
         def receive() -> None:
             with (
@@ -129,11 +129,11 @@ class Batches(Struct):
         self._repeated(receive)
 
     def delete(self, file: str) -> None:
-        """Delete a file of ours; one that is not there any more is no fault."""
+        """Delete one of our files; a missing file is not an error."""
         try:
             with self._told():
                 self._open().files.delete(file)
-        except CallFailed:  # what is left over costs nothing, and ends nothing
+        except CallFailed:  # a leftover file costs nothing and should not end the run
             return
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class Batches(Struct):
 
     @property
     def situation(self) -> Situation:
-        """What a failure's words are filled in with."""
+        """The values for placeholders in a failure's texts."""
         return Situation(self.endpoint.base_url, "", self.endpoint.key_env, self.endpoint.secrets, self._fresh)
 
     def _open(self) -> Any:
@@ -156,7 +156,7 @@ class Batches(Struct):
             headers = {name.title(): value for name, value in endpoint.headers.items()}
             keyless = [] if "Authorization" in headers else [_without_key]
             self._client = openai.OpenAI(
-                api_key="not sent",  # it is in the headers, where there is one
+                api_key="not sent",  # the key, if any, is in the headers
                 base_url=f"{endpoint.base_url}/openai" if azure else endpoint.base_url,
                 default_headers=headers,
                 default_query={"api-version": azure} if azure else None,
@@ -182,7 +182,7 @@ class Batches(Struct):
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """The package's errors, classed as those of plain calls are."""
+        """Classify the package's errors like those of single calls."""
         import openai
 
         try:
@@ -195,16 +195,16 @@ class Batches(Struct):
                 failure = replace(failure, mend=_NO_BATCHES)
             raise CallFailed(failure) from None
         except openai.APITimeoutError:
-            raise CallFailed(classify("timeout", None, "no answer in time", self.situation)) from None
+            raise CallFailed(classify("timeout", None, "no response in time", self.situation)) from None
         except openai.APIConnectionError as error:
             cause = error.__cause__
             fault = "refused" if "Connect" in type(cause).__name__ else "reset"
             raise CallFailed(classify(fault, None, str(cause or error), self.situation)) from None
         except openai.OpenAIError as error:
-            raise CallFailed(classify(200, None, str(error), self.situation, "the answer can't be read")) from None
+            raise CallFailed(classify(200, None, str(error), self.situation, "the response can't be read")) from None
 
 
-_NO_BATCHES = "has this server Files and Batches? without --batch, the same command asks it plainly"
+_NO_BATCHES = "check that this server supports Files and Batches; or omit --batch to send single requests"
 
 
 def _without_key(request: Any) -> None:
@@ -234,4 +234,4 @@ def _refusal(error: Any) -> Failure:
 
 
 FULL = frozenset({"token_limit_exceeded", "request_limit_exceeded"})
-"""Why a batch is refused for now: others that wait fill the provider's queue."""
+"""Codes of temporary refusals: waiting batches fill the provider's queue."""

@@ -1,7 +1,7 @@
-"""The lines of OpenAI's batch files: requests, and results as OpenAI, vLLM's run-batch and others write them.
+"""Read and write lines of OpenAI batch files: requests, and results as OpenAI, vLLM's run-batch and others write them.
 
-A line's `custom_id` is the store's key of the request's first sample, in hexadecimal: a result says by itself what it
-answers.
+A line's `custom_id` is the store key of the request's first sample, in hexadecimal, so each result identifies its
+request.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
 
 EXPIRED = frozenset({"batch_expired", "expired"})
 CANCELLED = frozenset({"batch_cancelled", "cancelled"})
-"""Codes of requests that the provider never came to."""
+"""Error codes of requests that the provider did not process."""
 
 
 class Result(Struct, frozen=True):
-    """What became of one request of a batch."""
+    """The result of one request of a batch."""
 
     custom_id: str
     completions: list[Completion]
-    """Empty where it failed."""
+    """Empty if it failed."""
     failure: Failure | None = None
 
 
 def url_of(route: Route, *, azure: bool = False) -> str:
-    """Where a batch's requests go: what its lines and the batch itself say."""
+    """Return the URL path of a batch's requests, for its lines and the batch itself."""
     return PATHS[route] if azure else f"/v1{PATHS[route]}"
 
 
 def request_line(custom_id: str, request: Request, n: int, url: str, schemas: SchemaFitter | None = None) -> bytes:
-    """The line that asks for n completions, its body that of a plain call; raises `CallFailed`."""
+    """Return a line that requests n completions, with the body of a single call; raises `CallFailed`."""
     head = b'{"custom_id":"%s","method":"POST","url":"%s","body":' % (custom_id.encode(), url.encode())
     return head + body_of(request, n, schemas) + b"}\n"
 
 
 def read_result(line: bytes, situation: Situation) -> Result | None:
-    """What a line of a results file says; None where it is no result."""
+    """Parse a line of a results file; None if it is not a result."""
     try:
         data = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -64,12 +64,12 @@ def read_result(line: bytes, situation: Situation) -> Result | None:
 def _answered(custom_id: str, response: dict[str, Any], error: Any, situation: Situation) -> Result:
     body, status = response.get("body"), response.get("status_code", 200)
     status = status if isinstance(status, int) else 200
-    if isinstance(body, str):  # some servers put the body's text there
+    if isinstance(body, str):  # some servers send the body as text
         try:
             body = orjson.loads(body)
         except orjson.JSONDecodeError:
             body = {"error": {"message": body}}
-    if body is None and isinstance(error, dict):  # vLLM has it beside the status
+    if body is None and isinstance(error, dict):  # vLLM puts it next to the status
         body = error if "error" in error else {"error": error}
     named = response.get("request_id")
     headers = {"x-request-id": named} if isinstance(named, str) and named else {}
@@ -80,13 +80,13 @@ def _answered(custom_id: str, response: dict[str, Any], error: Any, situation: S
 
 
 def _refused(error: Any, situation: Situation) -> Failure:
-    """A line without an answer: the provider did not come to it, or says why it did not."""
+    """Return the failure of a line without a response: the provider did not process it, or reports an error."""
     code = error.get("code") if isinstance(error, dict) else None
     if code in EXPIRED:
-        return Failure("expired", "the batch's time ended before this request's turn", "retry", code=code)
+        return Failure("expired", "the batch expired before this request was processed", "retry", code=code)
     if code in CANCELLED:
-        return Failure("cancelled", "the batch was cancelled before this request's turn", "retry", code=code)
+        return Failure("cancelled", "the batch was cancelled before this request was processed", "retry", code=code)
     if error is None:
-        return Failure("no_result", "the result has neither an answer nor an error", "retry")
+        return Failure("no_result", "the result has neither a response nor an error", "retry")
     failure = classify(200, None, orjson.dumps({"error": error}), situation)
     return replace(failure, status=None)

@@ -1,4 +1,4 @@
-"""Read a config's file, and say what is wrong in it: all at once, with the place of each fault."""
+"""Read a config file and report all of its errors, each with its place."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SECRET_KEYS = ("api_key_env", "base_url", "headers", "api_key")
-"""Keys whose line is never shown in an error: people put keys there."""
+"""Keys whose line is never shown in an error, because people put API keys there."""
 
 
 def read_config(path: str | Path) -> LLMConfig:
-    """A config file by itself; raises `ConfigError` with all its faults."""
+    """Read a config file on its own; raises `ConfigError` with all its errors."""
     return LLMConfig.model_validate(read(path)[0])
 
 
 def find_config(source: str | Path) -> Path:
-    """The file of a config: a built-in one's name, or a path."""
+    """Return the file of a config: a built-in config's name, or a path."""
     known = configs()
     if str(source) in known:
         return known[str(source)]
@@ -38,23 +38,23 @@ def find_config(source: str | Path) -> Path:
         raise ConfigError(f"the config {source} can't be opened: {getattr(error, 'strerror', None) or error}") from None
     close = nearest(str(source), known)
     hint = f"did you mean `{close}`?" if close else f"built-in configs: {', '.join(known)}"
-    raise ConfigError(f"there is no config `{source}`: it is neither a file nor a built-in one ({hint})")
+    raise ConfigError(f"there is no config `{source}`: it is not a file or a built-in config ({hint})")
 
 
 def built_in(name: str) -> str:
-    """The name of a built-in config, as a spec may name one; raises `ConfigError`.
+    """Check and return the name of a built-in config, as used in specs; raises `ConfigError`.
 
-    A file would let a stranger's spec send the user's key wherever it likes.
+    With a file, a spec from elsewhere could send the user's key to any server.
     """
     known = configs()
     if name in known:
         return name
     hint = did_you_mean(name, known) or f"built-in configs: {', '.join(known)}"
-    raise ConfigError(f"a spec names built-in configs only, and `{name[:100]}` is none; {hint}")
+    raise ConfigError(f"a spec can only name a built-in config, and `{name[:100]}` is not one; {hint}")
 
 
 def read(source: str | Path) -> tuple[dict[str, Any], str]:
-    """A config file's keys, and its path for messages; raises `ConfigError`."""
+    """Return a config file's keys, and its path for messages; raises `ConfigError`."""
     path = find_config(source)
     try:
         document = Document.parse(path.read_text(encoding="utf-8"), str(path))
@@ -67,9 +67,9 @@ def read(source: str | Path) -> tuple[dict[str, Any], str]:
 
 
 def check(data: Any, document: Document | None, name: str) -> None:
-    """Raise `ConfigError` with all that is wrong in a file, or in keys from Python."""
+    """Raise `ConfigError` with all errors in a file, or in keys from Python."""
     if not isinstance(data, dict):
-        raise ConfigError(f"{name}: a config is a mapping of keys; the first is `provider` or `model`")
+        raise ConfigError(f"{name}: a config must be a mapping of keys such as `provider` and `model`")
     try:
         LLMConfig.model_validate(data)
     except ValidationError as error:
@@ -92,22 +92,22 @@ def _fault(error: Any, document: Document | None, name: str) -> str:
 
 
 def errors(error: ValidationError) -> Sequence[Any]:
-    """The faults that pydantic found, without the values: they may be keys."""
+    """Return pydantic's errors without the values, which may be secrets."""
     return error.errors(include_url=False, include_context=False, include_input=False)
 
 
 def said(error: Any) -> str:
-    """One of them in a sentence; what comes after `; ` is a hint."""
+    """Describe one of them in a sentence; text after `; ` is a hint."""
     key = dotted(error["loc"])
     if error["type"] == "extra_forbidden":
         if key == "api_key":
-            return "`api_key`: a key never stands in a file; name its environment variable in `api_key_env`"
+            return "`api_key`: don't put a key in a file; name its environment variable in `api_key_env`"
         hint = did_you_mean(str(error["loc"][-1]), _known(error["loc"]))
         return f"unknown key `{key}`; {hint}" if hint else f"unknown key `{key}`"
     if key == "api_key_env":
-        return "`api_key_env` is the name of an environment variable, not a key"
+        return "`api_key_env` must be the name of an environment variable, not a key"
     if key == "provider":
-        return "`provider` is openai (any OpenAI-compatible server), azure, llamacpp or offline"
+        return "`provider` must be openai (any OpenAI-compatible server), azure, llamacpp or offline"
     words = error["msg"].removeprefix("Value error, ")
     return f"`{key}`: {words[:1].lower()}{words[1:]}"
 
@@ -120,5 +120,5 @@ def _known(path: Sequence[Any]) -> list[str]:
 
 
 def dotted(path: Sequence[Any]) -> str:
-    """A key as `--set` names it."""
+    """Return a key as `--set` names it."""
     return ".".join(str(step) for step in path)

@@ -1,7 +1,7 @@
-"""Find out which LLM a run asks: from flags, a config file, the environment and the spec, in that order.
+"""Resolve the LLM of a run: from flags, a config file, the environment and the spec, in that order.
 
-Every value keeps where it came from. A key is only ever the value of an environment variable, and it goes only to the
-endpoint that the variable was named for.
+Each value keeps its origin. A key is always the value of an environment variable, and is sent only to the endpoint that
+the variable belongs to.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ __all__ = ["LLMConfig", "Limits", "Price", "Resolved", "find_config", "load_conf
 
 
 class Resolved(Struct, frozen=True):
-    """The config of a run, whole."""
+    """The complete config of a run."""
 
     config: LLMConfig
     origins: dict[str, str]
-    """Dotted key to where its value came from."""
+    """Dotted key to the origin of its value."""
     generation: dict[str, Any]
-    """Generation keywords: the spec's, with the config's and the flags' laid over them."""
+    """Generation keywords: the spec's, overridden by the config's and the flags'."""
     api_key: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    """The config's headers, variables filled in."""
+    """The config's headers, with variables filled in."""
 
-    def __repr__(self) -> str:  # as little as is no secret
+    def __repr__(self) -> str:  # without secrets
         return f"Resolved({self.config.provider}, {self.config.model})"
 
     def sent_headers(self) -> dict[str, str]:
-        """The headers of every call, the key among them."""
+        """Return the headers of every call, including the key."""
         made = dict(self.headers)
         if self.api_key is not None:
             azure = self.config.provider == "azure"
@@ -64,30 +64,30 @@ class Resolved(Struct, frozen=True):
         return made
 
     def without_secrets(self) -> Resolved:
-        """The same without key and headers, to be sent to another machine, which has its own environment."""
+        """Return a copy without key and headers, for another machine, which has its own environment."""
         return replace(self, api_key=None, headers={})
 
     def with_secrets(self, environ: Mapping[str, str]) -> Resolved:
-        """The same with key and headers from an environment; raises `ConfigError` where it lacks one."""
+        """Return a copy with key and headers from an environment; raises `ConfigError` if one is missing."""
         headers = {name: _filled(name, text, environ) for name, text in self.config.headers.items()}
         return replace(self, api_key=_key(self.config, environ), headers=headers)
 
     def endpoint(self) -> str:
-        """Whom requests go to, as their keys have it: an address, a model file, or nobody."""
+        """The endpoint in request keys: an address, a model file, or "offline"."""
         if self.config.provider == LLAMACPP:
             file = model_file(self.config.model or "", fetch=False)
             return f"{LLAMACPP}:{'not fetched' if file is None else identity(file)}"
         return OFFLINE if self.config.provider == OFFLINE else (self.config.base_url or "").rstrip("/")
 
     def over(self, spec_llm: LLM) -> Resolved:
-        """The same config over what another spec says of generation, instead of the one that it was made for."""
+        """Return the same config with the generation keywords of another spec."""
         layers = _Layers()
         layers.lay(_spec_keywords(spec_llm), "spec")
         for key, origin in self.origins.items():
             group, _, name = key.partition(".")
             if group != "generation" or "." in name or origin == "spec":
                 continue
-            value = self.generation.get(name)  # None where it removes the spec's
+            value = self.generation.get(name)  # None if it removes the spec's
             if name == "extra_body" and value is not None:
                 value = {k: v for k, v in value.items() if self.origins.get(f"{key}.{k}") != "spec"}
             layers.lay({key: value}, origin)
@@ -100,7 +100,7 @@ class Resolved(Struct, frozen=True):
         return replace(self, config=config, origins=origins, generation=generation)
 
     def set_by_user(self) -> dict[str, str]:
-        """The generation keywords that no spec set, under their names on the wire, each with where to change it."""
+        """The generation keywords set by the user, under their request names, each with where to change it."""
         found = {}
         for key, origin in self.origins.items():
             group, _, name = key.partition(".")
@@ -115,7 +115,7 @@ class Resolved(Struct, frozen=True):
         return found
 
     def show(self) -> list[tuple[str, Any, str]]:
-        """Key, value and origin of all that is set; the key itself is hidden."""
+        """Return key, value and origin of everything that is set; the API key itself is hidden."""
         config = self.config
         rows: list[tuple[str, Any]] = [("provider", config.provider), ("model", config.model)]
         rows += [(k, v) for k in ("base_url", "api_version", "schema_dialect") if (v := getattr(config, k)) is not None]
@@ -149,10 +149,10 @@ def load_config(
     ports: Mapping[str, int] | None = None,
     need_key: bool = True,
 ) -> Resolved:
-    """The config of a run; flags win over the file, then the environment, the spec, the defaults.
+    """Load the config of a run; flags override the file, then the environment, the spec, the defaults.
 
     Args:
-        source: a built-in config's name or a file; None where nobody named one.
+        source: a built-in config's name or a file; None if not given.
         contents: a config's keys themselves, instead of a file.
         model: `--model`.
         base_url: `--base-url`.
@@ -160,11 +160,11 @@ def load_config(
         overrides: `--set`: `llm.<key>` (a config's key or a generation keyword), `limits.<key>`, `price.<key>`.
         spec_llm: the spec's `llm`.
         environ: the environment.
-        ports: where local servers are looked for when nothing else is said.
-        need_key: whether a call will be made; without one, no key is needed and no server is looked for.
+        ports: where to look for local servers if nothing else is configured.
+        need_key: whether requests will be sent; otherwise no key is needed and no local server is searched for.
 
     Raises:
-        ConfigError: what is wrong or missing, and the mend.
+        ConfigError: a value is wrong or missing; the message includes a hint.
     """
     environ = os.environ if environ is None else environ
     flags = _flags(model, base_url, concurrency, overrides or {})
@@ -199,7 +199,7 @@ def load_config(
 
 
 class _Layers:
-    """Dotted keys and where each value came from; what is laid later wins."""
+    """Dotted keys with the origin of each value; later layers override earlier ones."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -207,7 +207,7 @@ class _Layers:
 
     def lay(self, values: Mapping[str, Any], origin: str) -> None:
         for key, value in values.items():
-            if key in _SAME:  # two names of one limit
+            if key in _SAME:  # two names for one limit
                 self.drop(_SAME[key])
             if value is None and key.startswith("generation."):  # it removes what another layer set
                 self.drop(key)
@@ -232,7 +232,7 @@ class _Layers:
 
 
 def _joined(before: Any, value: dict[str, Any]) -> dict[str, Any]:
-    """Two layers of `extra_body`; null removes what the one before it set."""
+    """Merge two layers of `extra_body`; null removes what the earlier one set."""
     if not isinstance(before, dict):
         return value
     return {name: v for name, v in {**before, **value}.items() if v is not None or name not in before}
@@ -289,7 +289,7 @@ def _resolved(layers: _Layers, environ: Mapping[str, str], *, need_key: bool) ->
 def _flags(
     model: str | None, base_url: str | None, concurrency: int | None, overrides: Mapping[str, Any]
 ) -> dict[str, tuple[Any, str]]:
-    """Dotted key to value and origin."""
+    """Return dotted key to value and origin."""
     flags: dict[str, tuple[Any, str]] = {}
     for key, value in overrides.items():
         flags[_override_key(key)] = (_override_value(_override_key(key), value), f"flag --set {key}")
@@ -321,7 +321,7 @@ def _override_key(key: str) -> str:
 
 
 def _override_value(key: str, value: Any) -> Any:
-    """A text is read as YAML where the key takes no text."""
+    """Parse a text as YAML if the key does not take text."""
     if not isinstance(value, str):
         return value
     if value == "null" and key.startswith("generation."):
@@ -333,11 +333,11 @@ def _override_value(key: str, value: Any) -> Any:
     return value
 
 
-# Where the endpoint is not said in a flag or a file
+# When no flag or file names the endpoint
 
 
 def _of_a_file(layers: _Layers, environ: Mapping[str, str], *, runs: bool) -> Resolved:
-    """A model in this process: no address, no key; it works on as many chats at a time as it has slots."""
+    """Return the config for a model in this process: no address, no key, and as much concurrency as it has slots."""
     layers.drop("base_url", "api_key_env", "api_version")
     model = layers.values.get("model")
     if not isinstance(model, str):
@@ -354,7 +354,7 @@ def _of_a_file(layers: _Layers, environ: Mapping[str, str], *, runs: bool) -> Re
 
 
 def _fill_in(layers: _Layers, spec_llm: LLM | None, environ: Mapping[str, str]) -> None:
-    """Address, key and model, from the environment, the spec and the defaults."""
+    """Fill in address, key and model from the environment, the spec and the defaults."""
     azure = layers.values.get("provider") == "azure"
     given = "base_url" in layers.values
     if not given:
@@ -390,7 +390,7 @@ def _take_address(layers: _Layers, environ: Mapping[str, str], names: Iterable[s
 
 
 def _take_key(layers: _Layers, environ: Mapping[str, str], *, azure: bool) -> None:
-    """The key of the environment goes to the endpoint of the environment, or to the provider that it is named after."""
+    """Use the environment's key only for the environment's endpoint, or for the provider it is named after."""
     name = "AZURE_OPENAI_API_KEY" if azure else OPENAI_KEY
     host = _host(layers.values["base_url"])
     needs_it = azure or host == _host(OPENAI_URL)
@@ -419,7 +419,7 @@ def _with_listed_model(resolved: Resolved) -> Resolved:
     listed = model_list.listed(config.base_url, resolved.sent_headers())
     if not listed:
         raise ConfigError(
-            f"no model is named, and {config.base_url} lists none (is it up?): --model NAME, or `model` in the config"
+            f"no model is set, and {config.base_url} lists none; check that the server is running, or set --model NAME"
         )
     origin = "the first that the server lists"
     return Resolved(
@@ -437,14 +437,14 @@ def _host(url: str) -> str | None:
 
 def _nothing_found() -> str:
     return f"""\
-no LLM is configured, and no local server answers. Ways to go on:
+no LLM is configured, and no local server responds. Options:
 
-  a key            export OPENAI_API_KEY=...    then run again: asks {DEFAULT_MODEL}; --model NAME for another
-  another server   --base-url https://HOST/v1 --model NAME    any OpenAI-compatible one
+  a key            export OPENAI_API_KEY=...    then run again: uses {DEFAULT_MODEL}; --model NAME for another
+  another server   --base-url https://HOST/v1 --model NAME    any OpenAI-compatible server
   a config         --config NAME, one of
 {fill(", ".join(configs()), 100, initial_indent=" " * 19, subsequent_indent=" " * 19)}
-  a local model    ollama serve; ollama pull qwen3    Ollama, LM Studio, vLLM and llama-server are found by themselves
-  no model         --config offline    a rehearsal: replies made up from the spec"""
+  a local model    ollama serve; ollama pull qwen3    Ollama, LM Studio, vLLM and llama-server are detected
+  no model         --config offline    a test run with simulated replies from the spec"""
 
 
 # Secrets
@@ -457,7 +457,7 @@ def _key(config: LLMConfig, environ: Mapping[str, str]) -> str | None:
     value = environ.get(name, "").strip()
     if not value:
         raise ConfigError(
-            f"the environment variable {name} holds no key: export {name}=..., or --config for another LLM"
+            f"the environment variable {name} is not set or empty: export {name}=..., or use another --config"
         )
     return _sendable(value, f"the key in {name}")
 
@@ -472,5 +472,5 @@ def _filled(header: str, text: str, environ: Mapping[str, str]) -> str:
 
 def _sendable(value: str, what: str) -> str:
     if any(not 32 <= ord(c) < 127 for c in value):
-        raise ConfigError(f"{what} holds a line break or another character that no header can carry; set it anew")
+        raise ConfigError(f"{what} contains a line break or another character not allowed in a header; set it again")
     return value

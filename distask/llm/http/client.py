@@ -1,9 +1,8 @@
-"""Send bytes to one server and get its answer: the whole of distask's HTTP, behind two calls.
+"""Send bytes to one server and get its response: all of distask's HTTP, behind two calls.
 
-A server that is reached over plain HTTP and without a proxy, as most local ones are, is asked by `plain`, which costs
-least; `secure` does the rest: TLS, HTTP/2, proxies. What an answer means is `retry`'s business. A call has one deadline
-around connecting and reading, its answer is read up to a bound, and no redirect is followed: the prompt goes nowhere
-but to the server that was named.
+Servers on plain HTTP without a proxy, as most local ones are, use `direct`, which costs least; `pooled` handles TLS,
+HTTP/2 and proxies. What a response means is decided elsewhere. A call has one deadline for connecting and reading, the
+size of a response is limited, and redirects are not followed: the prompt goes only to the server that was named.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ class Http:
     """One server's connections, kept alive between calls.
 
     Args:
-        base_url: what paths are appended to.
-        headers: sent with each call, the key among them.
-        timeout: seconds that a call may take, from connecting to the answer's last byte.
-        connections: how many idle connections are kept.
+        base_url: the URL that paths are appended to.
+        headers: sent with each call, including the key.
+        timeout: seconds for a call, from connecting to the last byte of the response.
+        connections: maximum number of idle connections to keep.
     """
 
     def __init__(
@@ -44,11 +43,11 @@ class Http:
         self._transport: Transport | None = None
 
     def post_json(self, path: str, body: bytes) -> Coroutine[Any, Any, Response]:
-        """Send a JSON text; raises `Fault` where no whole answer comes."""
+        """Send JSON; raises `Fault` if no complete response comes."""
         return (self._transport or self._open()).exchange(path, body)
 
     def get(self, path: str) -> Coroutine[Any, Any, Response]:
-        """Fetch a path; raises `Fault` where no whole answer comes."""
+        """Fetch a path; raises `Fault` if no complete response comes."""
         return (self._transport or self._open()).exchange(path, None)
 
     async def close(self) -> None:
@@ -58,8 +57,8 @@ class Http:
             self._transport = None
 
     def _open(self) -> Transport:
-        if any(not _sendable(value) for value in self._headers.values()):  # no word of the header is told: it is a key
-            raise Fault("refused", "a header holds a character that can't be sent")
+        if any(not _sendable(value) for value in self._headers.values()):  # the header is not shown because it is a key
+            raise Fault("refused", "a header contains a character that can't be sent")
         _allow_open_files(self._connections)
         if self.base_url.startswith("http://") and not _is_proxied(self.base_url):
             from distask.llm.http.direct import DirectTransport
@@ -77,26 +76,26 @@ def _sendable(value: str) -> bool:
 
 
 def _is_proxied(url: str) -> bool:
-    """Whether the environment (HTTP_PROXY, ALL_PROXY, NO_PROXY) wants a proxy for plain HTTP to this server."""
+    """Return whether the environment (HTTP_PROXY, ALL_PROXY, NO_PROXY) sets a proxy for plain HTTP to this server."""
     host = urlsplit(url).hostname or ""
     told = any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
-    if host in LOCAL_HOSTS or not (told or sys.platform in ("darwin", "win32")):  # those have settings of their own
+    if host in LOCAL_HOSTS or not (told or sys.platform in ("darwin", "win32")):  # these have system settings
         return False
-    from urllib.request import getproxies, proxy_bypass  # takes as long to import as all of this module
+    from urllib.request import getproxies, proxy_bypass  # importing it takes as long as this entire module
 
     proxies = getproxies()
     return bool(proxies.get("http") or proxies.get("all")) and not proxy_bypass(host)
 
 
 FILES_BESIDE = 256
-"""Files that a run has open beside its connections, at the most."""
+"""Maximum number of files a run has open in addition to its connections."""
 
 
 def _allow_open_files(connections: int) -> None:
-    """Raise the process's own limit on open files, often 1,024, where connections would meet it."""
+    """Raise the process's limit on open files, often 1,024, if connections would reach it."""
     try:
         import resource
-    except ImportError:  # Windows knows no such limit
+    except ImportError:  # Windows has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + FILES_BESIDE

@@ -1,6 +1,6 @@
-"""Plain HTTP/1.1 to a server that is reached directly: connections of the event loop, httptools for what they bring.
+"""Send plain HTTP/1.1 directly to a server: event loop connections, with httptools as the parser.
 
-A call costs a future, a write and a read; nothing is made for it that the next one could use too.
+A call costs a future, a write and a read; everything reusable is kept for the next call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 READ_BYTES = 64 << 10
-"""What is read from a connection at a time."""
+"""Bytes to read from a connection at a time."""
 
 
 class DirectTransport:
@@ -34,14 +34,14 @@ class DirectTransport:
         self._timeout = timeout
         self._most_idle = connections
         self._heads: dict[tuple[str, bool], bytes] = {}
-        self._idle: list[tuple[_Connection, float]] = []  # the one used last is used next
+        self._idle: list[tuple[_Connection, float]] = []  # last in, first out
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._deadlines: dict[_Connection, float] = {}  # in the order of their deadlines: all have the same time
+        self._deadlines: dict[_Connection, float] = {}  # ordered by deadline, because all have the same timeout
         self._alarm: asyncio.TimerHandle | None = None
-        self.buffer = memoryview(bytearray(READ_BYTES))  # for all: what is read into it is parsed before the next read
+        self.buffer = memoryview(bytearray(READ_BYTES))  # shared: its content is parsed before the next read
 
     async def exchange(self, path: str, body: bytes | None) -> Response:
-        """POST `body`, or GET where there is none; raises `Fault` where no whole answer comes."""
+        """Send `body` by POST, or GET if it is None; raises `Fault` if no complete response comes."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         connection = self._kept(loop, now) or await self._connect(loop)
@@ -52,7 +52,7 @@ class DirectTransport:
             self._alarm = loop.call_at(now + self._timeout, self._end_late_ones, loop)
         try:
             response = await connection.ask(data, loop)
-        except BaseException:  # the caller's cancellation too: what may still come is nobody's
+        except BaseException:  # on cancellation too: a late response must not be reused
             connection.abort()
             raise
         finally:
@@ -71,10 +71,10 @@ class DirectTransport:
         for connection, _ in self._idle:
             connection.abort()
         self._idle.clear()
-        await asyncio.sleep(0)  # sockets are closed in the loop's next turn
+        await asyncio.sleep(0)  # sockets are closed in the loop's next iteration
 
     def _head(self, path: str, body: bytes | None) -> bytes:
-        """A request up to its length; kept, since almost all have the same path."""
+        """Return a request's head up to its length; cached, since almost all requests have the same path."""
         method, end = ("GET", "\r\n") if body is None else ("POST", "Content-Length: ")
         target = quote(self._path + path, safe="/%:@!$&'()*+,;=~?-._")
         made = f"{method} {target} HTTP/1.1\r\nHost: {self._host_header}\r\n{self._headers}{end}".encode("ascii")
@@ -82,7 +82,7 @@ class DirectTransport:
         return made
 
     def _kept(self, loop: asyncio.AbstractEventLoop, now: float) -> _Connection | None:
-        if loop is not self._loop:  # those of a loop that has ended are dead
+        if loop is not self._loop:  # connections of an ended loop are dead
             self._loop = loop
             self._idle.clear()
         while self._idle:
@@ -109,13 +109,13 @@ class DirectTransport:
         for connection, deadline in list(self._deadlines.items()):
             if deadline > now:
                 break
-            connection.fail(Fault("timeout", "the server did not answer in time"))
+            connection.fail(Fault("timeout", "the server did not respond in time"))
         waiting = next((d for d in self._deadlines.values() if d > now), None)
         self._alarm = None if waiting is None else loop.call_at(waiting, self._end_late_ones, loop)
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """One connection: it carries one call at a time. The methods called `on_…` are the parser's to call."""
+    """One connection, which carries one call at a time. The parser calls the `on_…` methods."""
 
     def __init__(self, pool: DirectTransport) -> None:
         self._pool = pool
@@ -125,11 +125,11 @@ class _Connection(asyncio.BufferedProtocol):
         self._headers: dict[str, str] = {}
         self._chunks: list[bytes] = []
         self._size = 0
-        self._is_headed = False  # whether all headers of the answer are there
+        self._is_headed = False  # whether all response headers have arrived
         self.is_reusable = True
 
     def ask(self, data: bytes, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Response]:
-        """Send a request; the future is its answer, or a `Fault`."""
+        """Send a request; the future's result is its response or a `Fault`."""
         self._headers, self._chunks, self._size, self._is_headed = {}, [], 0, False
         self._answer = answer = loop.create_future()
         if self._transport is None or not self.is_reusable:
@@ -139,7 +139,7 @@ class _Connection(asyncio.BufferedProtocol):
         return answer
 
     def fail(self, fault: Fault) -> None:
-        """End the call under way, and the connection."""
+        """Fail the current call and close the connection."""
         self.is_reusable = False
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(fault)
@@ -147,15 +147,15 @@ class _Connection(asyncio.BufferedProtocol):
         self.abort()
 
     def abort(self) -> None:
-        """Close it, whatever is under way."""
+        """Close the connection, whatever its state."""
         self.is_reusable = False
         if self._transport is not None:
             self._transport.abort()
 
-    # The event loop's side
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's has other ancestors
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport has another base class
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
         return self._pool.buffer
@@ -164,22 +164,22 @@ class _Connection(asyncio.BufferedProtocol):
         try:
             self._parser.feed_data(self._pool.buffer[:nbytes])
         except HttpParserError as error:
-            self.fail(Fault("reset", f"the answer is no HTTP: {error}"))
+            self.fail(Fault("reset", f"the response is not HTTP: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_reusable = False
         if self._answer is None:
             return
         if self._is_headed and not self._headers.keys() & {"content-length", "transfer-encoding"}:
-            self.on_message_complete()  # an answer without a length ends with its connection
+            self.on_message_complete()  # a response without a length ends with its connection
         else:
             words = getattr(exc, "strerror", None) or (str(exc) if exc else "closed by the server")
             self.fail(Fault("reset", f"the connection broke: {words}"))
 
-    # The parser's side
+    # Called by the parser
 
     def on_message_begin(self) -> None:
-        if self._answer is None:  # nobody asked
+        if self._answer is None:  # no request is waiting
             self.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -195,7 +195,7 @@ class _Connection(asyncio.BufferedProtocol):
             self.fail(Oversize())
 
     def on_message_complete(self) -> None:
-        if not self._is_headed:  # 100 Continue: the answer is still to come
+        if not self._is_headed:  # 100 Continue: the response is still to come
             self._headers = {}
             return
         answer, chunks = self._answer, self._chunks

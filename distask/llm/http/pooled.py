@@ -1,4 +1,4 @@
-"""HTTP over TLS and through proxies, on pyreqwest: HTTP/2 where the server has it, else HTTP/1.1."""
+"""Send HTTP over TLS and through proxies with pyreqwest: HTTP/2 if the server supports it, else HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from pyreqwest.request import StreamRequest
 
 STREAMS = 100
-"""Calls that share a connection of HTTP/2: what servers take at least, and most of them at the most."""
+"""Calls that share an HTTP/2 connection: the minimum that servers accept, and the maximum of most."""
 
 
 class PooledTransport:
     """The connections to one server; see `http.Http` for the arguments.
 
-    All calls of one pyreqwest client share one connection where the server speaks HTTP/2, and wait there for the
-    server's bound on its streams. So there are several clients, each for as many calls as a server is sure to take.
+    All calls of one pyreqwest client share one HTTP/2 connection and wait for the server's limit on streams. So there
+    are several clients, each for as many calls as any server accepts.
     """
 
     def __init__(self, base_url: str, headers: Mapping[str, str], timeout: float, connections: int) -> None:
@@ -38,7 +38,7 @@ class PooledTransport:
         self._lanes: list[_Lane] = []
 
     async def exchange(self, path: str, body: bytes | None) -> Response:
-        """POST `body`, or GET where there is none; raises `Fault` where no whole answer comes."""
+        """Send `body` by POST, or GET if it is None; raises `Fault` if no complete response comes."""
         lane = self._lane()
         url = self._base_url + path
         request = lane.client.get(url) if body is None else lane.client.post(url).body_bytes(body)
@@ -55,7 +55,7 @@ class PooledTransport:
         self._lanes.clear()
 
     def _lane(self) -> _Lane:
-        """The first client with room, so that few calls share few connections."""
+        """Return the first client with room, so that few calls share few connections."""
         for lane in self._lanes:
             if lane.in_flight < STREAMS:
                 return lane
@@ -86,7 +86,7 @@ class PooledTransport:
 
 
 class _Lane:
-    """A client, and how many calls it carries."""
+    """A client and the number of calls it carries."""
 
     __slots__ = ("client", "in_flight")
 
@@ -112,7 +112,7 @@ async def _exchange(request: StreamRequest) -> Response:
 
 
 def _fault(error: Exception) -> Fault:
-    """What went wrong, from the words of the chain of causes."""
+    """Derive the fault from the words of an error's chain of causes."""
     causes: Sequence[Mapping[str, str]] = (getattr(error, "details", None) or {}).get("causes") or []
     words = [cause["message"] for cause in causes] or [str(error)]
     text = " / ".join(words).lower()
@@ -125,14 +125,14 @@ def _fault(error: Exception) -> Fault:
     if isinstance(error, TimeoutError):
         if connecting:
             return Fault("unreachable", "the server does not accept connections (timed out)")
-        return Fault("timeout", "the server did not answer in time")
+        return Fault("timeout", "the server did not respond in time")
     if connecting:
         return Fault("refused", f"can't connect: {last}")
     return Fault("reset", f"the connection broke: {last}")
 
 
 def _own_certificates() -> list[bytes]:
-    """The certificates that the environment names, beside those that everyone trusts."""
+    """Return the certificates that the environment names, in addition to the usual trusted ones."""
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         bundle = os.environ.get(name)
         if bundle and Path(bundle).is_file():

@@ -1,4 +1,4 @@
-"""Say how long to wait before a call is tried again: what the server asks for, in all its forms, and what we add."""
+"""Decide how long to wait before a retry: as long as the server asks, or an exponential backoff."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|s|m|h|d)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _EPOCH = re.compile(r"[0-9]{10}([0-9]{3})?")
-"""Seconds or milliseconds since 1970."""
+"""Unix time in seconds or milliseconds."""
 _RESET = re.compile(r"(x-|anthropic-)?ratelimit-(reset|[a-z-]+-reset|reset-[a-z-]+)")
 
 
 def asked_wait(headers: Mapping[str, str], now: float | None = None, *, limited: bool = True) -> float | None:
-    """Seconds that the server asks to wait, between 0 and an hour; None where it says nothing that makes sense.
+    """Return the seconds that the server asks to wait, between 0 and an hour; None if it sends no valid value.
 
-    `retry-after-ms` and `retry-after` (seconds or a date) come first; else the latest of the `ratelimit-reset` headers
-    of what is used up, which many servers send with every answer.
+    `retry-after-ms` and `retry-after` (seconds or a date) come first, then the latest of the `ratelimit-reset` headers
+    of exhausted limits. Many servers send these with every response.
 
     Args:
-        headers: the answer's, names in lower case.
-        now: seconds since 1970.
-        limited: whether the answer says that a limit is reached; else resets say nothing of it.
+        headers: the response headers, with names in lower case.
+        now: Unix time in seconds.
+        limited: whether the response reports a reached limit; otherwise reset headers are ignored.
     """
     now = time.time() if now is None else now
     seconds = _milliseconds(headers.get("retry-after-ms"))
@@ -74,10 +74,10 @@ def _since_1970(text: str, now: float) -> float:
 
 
 def _date(text: str, now: float) -> float | None:
-    """Seconds until a date, as HTTP writes it or as RFC 3339 does."""
+    """Return the seconds until a date in HTTP or RFC 3339 format."""
     if len(text) < 10:
         return None
-    from email.utils import parsedate_to_datetime  # it loads most of `email`, which few servers need
+    from email.utils import parsedate_to_datetime  # it loads most of `email`, which is rarely needed
 
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
@@ -88,7 +88,7 @@ def _date(text: str, now: float) -> float | None:
 
 
 def _span(text: str) -> float | None:
-    """`6m0s`, `1.5s`, `250ms`."""
+    """Parse spans such as `6m0s`, `1.5s` or `250ms`."""
     parts = _SPAN.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
@@ -96,7 +96,7 @@ def _span(text: str) -> float | None:
 
 
 def backoff(attempt: int, random: Random) -> float:
-    """Seconds before the try after failed try number `attempt` (from 1): full jitter, doubling, capped.
+    """Return the seconds to wait after failed try number `attempt` (from 1): full jitter, doubling, capped.
 
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """

@@ -11,36 +11,36 @@ if TYPE_CHECKING:
     from distask.llm.request import Failure, Request
 
 FIRST = 20
-"""Requests that may fail before any succeeds."""
+"""Number of requests that may fail before any succeeds."""
 STREAK = 200
-"""Requests that may fail after the last one that succeeded, begun since then."""
+"""Number of requests that may fail after the last success, among those begun since then."""
 WINDOW = 200
-"""Rows that are looked back on."""
+"""Number of recent rows to check."""
 SHARE = 0.5
-"""Of the window, that may have failed the same way."""
+"""Share of these rows that may fail the same way."""
 DATA_KINDS = frozenset({"context_length", "content_filter", "too_large", "oversize", "no_example"})
-"""Failures that the rows bring with them: later in a run they are no sign that the endpoint is broken."""
+"""Failures caused by the rows: later in a run they are no sign of a broken endpoint."""
 COSTLY_KINDS = frozenset({"bad_reply", "web_page", "timeout"})
-"""Failures that may have been paid for: each request counts, not only the last one of its row."""
+"""Failures that may be billed: each request counts, not only the last one for its row."""
 STARTING_STATUSES = frozenset({502, 503, 504, 520, 521, 522, 523, 524, 529})
-"""What a server or gateway answers while a model is being loaded: waiting for it is worth its time."""
+"""Statuses that servers and gateways send while a model loads; waiting is worthwhile."""
 
 Way = tuple[str, int | None, str | None]
 
 
 class Breaker:
-    """Counts how requests ended, and says when that is enough."""
+    """Counts how requests end, and decides when to end the run."""
 
     def __init__(self) -> None:
         self._succeeded_at: float | None = None
         self._failed = 0
         self._bad: set[bytes] = set()
         self._ways: set[Way] = set()
-        """How requests failed since the last one that succeeded."""
+        """How requests failed since the last success."""
         self._ends: deque[Way | None] = deque(maxlen=WINDOW)
 
     def success(self, now: float) -> None:
-        """Count a request that was answered."""
+        """Count a successful request."""
         self._succeeded_at = now
         self._failed = 0
         self._ways.clear()
@@ -48,13 +48,13 @@ class Breaker:
         self._ends.append(None)
 
     def failure(self, request: Request, failure: Failure, begun: float, *, is_final: bool) -> Failure | None:
-        """Count a request, begun at `begun`, that failed; the run's own failure when that is one too many.
+        """Count a failed request, begun at `begun`; returns the run's failure if it is one too many.
 
         Args:
             request: what was sent; the samples of one bad row count once.
             failure: what went wrong.
             begun: when the request was sent.
-            is_final: whether its row fails with it; else it is retried.
+            is_final: whether its row fails too; otherwise it is retried.
         """
         if self._succeeded_at is None:
             if failure.scope == "row":
@@ -70,7 +70,7 @@ class Breaker:
         return self._look_back(failure) if is_final else None
 
     def _look_back(self, failure: Failure) -> Failure | None:
-        """Count a row that failed; the run's failure where as many of the last ones failed the same way."""
+        """Count a failed row; returns the run's failure if too many recent rows failed the same way."""
         way = _way(failure)
         self._ends.append(way)
         same = self._ends.count(way)
@@ -89,7 +89,7 @@ class Breaker:
 
 
 def _counts_at_once(failure: Failure) -> bool:
-    """Whether a request that will be retried counts before the first success."""
+    """Return whether a request that will be retried counts before the first success."""
     is_plain = failure.kind in ("server_error", "connection") and failure.status not in STARTING_STATUSES
     return is_plain or failure.kind in COSTLY_KINDS
 
@@ -99,4 +99,4 @@ def _way(failure: Failure) -> Way:
 
 
 def _ends_run(failure: Failure, counted: str) -> Failure:
-    return replace(failure, scope="run", message=f"{counted}, as this one: {failure.message}")
+    return replace(failure, scope="run", message=f"{counted}, like this one: {failure.message}")

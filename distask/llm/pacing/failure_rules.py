@@ -1,8 +1,8 @@
-"""Class what went wrong with a call, once: what it ends, and what the user can do.
+"""Classify what went wrong with a call: what it ends, and how the user can fix it.
 
-`RULES` is the whole policy, a table that is read from above: the first rule that fits decides. `docs/failures.md` is
-made from it. How long to wait is `waits`' business; and a rule that ends a row is not the end of it: `breaker` ends
-the run when the first rows all fail the same way.
+`RULES` is the complete policy, a table in order: the first rule that fits decides. `docs/failures.md` is generated from
+it. `backoff` decides how long to wait. A rule that ends a row may still end the run: `circuit_breaker` does so when the
+first rows all fail the same way.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ if TYPE_CHECKING:
 
 Fault = Literal["dns", "refused", "unreachable", "tls", "reset", "timeout", "oversize"]
 FAULTS: tuple[Fault, ...] = ("dns", "refused", "unreachable", "tls", "reset", "timeout", "oversize")
-"""What can happen to a call that gets no answer; they stand where a status stands."""
+"""What can happen to a call without a response; used in place of a status."""
 
 BILLED_RETRIES = 1
-"""A 200 is paid for, so one that can't be used is requested only once more."""
+"""A 200 is billed, so one that can't be used is retried only once."""
 TIMEOUT_RETRIES = 2
-"""A call that timed out may have been paid for as well."""
+"""A call that timed out may be billed too."""
 LONGEST_MESSAGE = 600
-"""Characters of the server's own words that are kept."""
+"""Maximum characters of the server's message that are kept."""
 
 
 class Words(Protocol):
-    """Searched in a message: a pattern, or what looks closer."""
+    """Searched in a message: a pattern, or a more precise test."""
 
     def search(self, text: str, /) -> object:
-        """Something true where it fits."""
+        """Return a true value if it fits."""
 
 
 class Rule(Struct, frozen=True):
-    """One row of the policy. It fits where the status does, and one of `codes` or `words`, if it has any."""
+    """One row of the policy. It fits if the status does, and one of `codes` or `words`, if it has any."""
 
     what: str
-    """What came, for people."""
+    """Description for people."""
     kind: str
     scope: Scope
     statuses: Collection[int | str] | None = None
     """HTTP statuses and faults; None for any."""
     codes: frozenset[str] = frozenset()
-    """The server's own error codes or types."""
+    """The server's error codes or types."""
     words: Words | None = None
     """Searched in the server's message, and in what is wrong with the body of a 200."""
     fresh: bool = False
-    """Whether it holds only before the endpoint has answered any call well."""
+    """Whether it applies only before the endpoint's first successful call."""
     mend: str | None = None
-    """What the user can do; `{model}`, `{base}` and `{key}` are filled in."""
+    """What the user can do; `{model}`, `{base}` and `{key}` are placeholders."""
     retries: int | None = None
-    """How often it is sent again at most, where that is less than `limits.max_retries`."""
+    """Maximum number of retries, if less than `limits.max_retries`."""
 
 
 def _words(pattern: str) -> re.Pattern[str]:
@@ -92,34 +92,34 @@ _FILTERED = frozenset(
 _NO_MODEL = frozenset(
     {"model_not_found", "deploymentnotfound", "unknown_model", "invalid_model", "model_not_available"}
 )
-_NO_CONNECTION = "is the server up, and is this its address? --base-url URL, or base_url in the config"
-_NO_CREDIT = "add credit at the provider, then run again: nothing is paid twice"
+_NO_CONNECTION = "check that the server is running and the address is right: --base-url URL, or base_url in the config"
+_NO_CREDIT = "add credit at the provider, then run the same command to resume; stored replies are not paid twice"
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        "no address for the name, a refused connection, before any success",
+        "an unknown host name or a refused connection, before any success",
         "connection",
         "run",
         {"dns", "refused", "unreachable"},
         fresh=True,
         mend=_NO_CONNECTION,
     ),
-    Rule("the same later; a connection that breaks", "connection", "retry", {"dns", "refused", "unreachable", "reset"}),
+    Rule("the same, later; a broken connection", "connection", "retry", {"dns", "refused", "unreachable", "reset"}),
     Rule(
         "TLS refused, before any success",
         "tls",
         "run",
         {"tls"},
         fresh=True,
-        mend="is the address right (http or https)? a company's own certificates are read from SSL_CERT_FILE",
+        mend="check http or https in the address; for private certificates, set SSL_CERT_FILE",
     ),
     Rule("TLS refused, later", "tls", "retry", {"tls"}),
     Rule(
-        "no whole reply within `limits.timeout`",
+        "no complete reply within `limits.timeout`",
         "timeout",
         "retry",
         {"timeout"},
-        mend="if the model needs longer, raise the time-out: --set limits.timeout=SECONDS; or lower max_tokens",
+        mend="if the model needs longer, raise the timeout: --set limits.timeout=SECONDS; or lower max_tokens",
         retries=TIMEOUT_RETRIES,
     ),
     Rule("a reply of more than 32 MiB", "oversize", "row", {"oversize"}, mend="set max_tokens"),
@@ -141,7 +141,7 @@ RULES: tuple[Rule, ...] = (
         mend="{key}",
     ),
     Rule("402", "quota", "run", {402}, mend=_NO_CREDIT),
-    Rule("a code of quota or billing, in any status, 429 too", "quota", "run", None, _BILLING, mend=_NO_CREDIT),
+    Rule("a quota or billing code, with any status including 429", "quota", "run", None, _BILLING, mend=_NO_CREDIT),
     Rule(
         "a content filter's code or words in 400, 403, 422",
         "content_filter",
@@ -154,12 +154,12 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
-        "404 of Ollama, whose model is not pulled",
+        "404 from Ollama: the model is not pulled",
         "model_not_found",
         "run",
         {404},
         words=_words(r"try pulling"),
-        mend="get it first: ollama pull {model}; or choose one it has: ollama list, then --model NAME",
+        mend="pull it first: ollama pull {model}; or choose an installed one: ollama list, then --model NAME",
     ),
     Rule(
         "400, 404 that name the model",
@@ -172,10 +172,10 @@ RULES: tuple[Rule, ...] = (
             r"no longer available)|not a valid model|invalid model|unknown model|no such model|"
             r"deployment.{0,80}does not exist"
         ),
-        mend="the server has no model `{model}`; it lists those it has at {base}/models; choose one: --model NAME",
+        mend="choose one of the models listed at {base}/models with --model NAME; the server has no `{model}`",
     ),
     Rule(
-        "a code or words of the context's length in 400, 413, 422, 429, 500",
+        "a code or words about the context length in 400, 413, 422, 429, 500",
         "context_length",
         "row",
         {400, 413, 422, 429, 500},
@@ -189,11 +189,11 @@ RULES: tuple[Rule, ...] = (
             r"range of input length|`?inputs`? (tokens|must have less)|"
             r"(prompt|input|message)s?\b.{0,40} tokens?\b(?!.{0,60}\bper\b).{0,40}\b(limit|maximum|max|cannot exceed)\b"
         ),
-        mend="shorten the input, or take a model with a longer context",
+        mend="shorten the input, or use a model with a longer context",
     ),
-    Rule("any other 413", "too_large", "row", {413}, mend="shorten the input; large images may go as URLs"),
+    Rule("any other 413", "too_large", "row", {413}, mend="shorten the input; send large images as URLs"),
     Rule(
-        "400, 422, 501 that name `n`: the run asks for one reply a call from then on",
+        "400, 422, 501 that name `n`: from then on, the run requests one reply per call",
         "n_refused",
         "row",
         {400, 422, 501},
@@ -201,34 +201,34 @@ RULES: tuple[Rule, ...] = (
             r"['\"`]n['\"`]|\bn (must|should|cannot|can't|is|may|to|>|<|=)|\bn\s*[<>=]|n_cmpl|parameter:? n\b|"
             r"(only one|multiple|more than one|number of) (choice|completion|candidate)s?|candidate_?count"
         ),
-        mend="the server takes no n above 1",
+        mend="the server does not support n above 1",
     ),
     Rule(
         "400, 403, 404, 422, 500, 501 that refuse a parameter or a system message: what the task sets is changed from "
-        "then on (docs/servers.md); what you set ends the run",
+        "then on (docs/servers.md); if it is what you set, the run ends",
         "bad_request",
         "row",
         {400, 403, 404, 422, 500, 501},
         frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter", "invalid_json_schema"}),
         Refusals(),
-        mend="is there a generation keyword that the model refuses? --set llm.NAME=null leaves one out",
+        mend="if the model refuses a generation keyword, remove it: --set llm.NAME=null",
     ),
-    Rule("any other 403", "permission", "run", {403}, mend="does this key, project or country have access to {model}?"),
+    Rule("any other 403", "permission", "run", {403}, mend="check that this key and country have access to {model}"),
     Rule(
         "any other 404; 405",
         "not_found",
         "run",
         {404, 405},
-        mend="is base_url right? it is {base}, and for most servers it ends in /v1",
+        mend="check base_url: it is {base}, and for most servers it ends in /v1",
     ),
     Rule("408", "timeout", "retry", {408}, retries=TIMEOUT_RETRIES),
     Rule("409, 425", "conflict", "retry", {409, 425}),
     Rule(
-        "any other 429: it uses up no tries; after an hour without any good reply it ends the run",
+        "any other 429: uses no retries; after an hour without any good reply, the run ends",
         "rate_limit",
         "retry",
         {429},
-        mend="lower --concurrency, or set limits.requests_per_minute; then run again",
+        mend="lower --concurrency, or set limits.requests_per_minute; then run the same command to resume",
     ),
     Rule(
         "a rate limit's code in any status (`slow_down`)",
@@ -238,14 +238,14 @@ RULES: tuple[Rule, ...] = (
         frozenset({"rate_limit_exceeded", "slow_down", "rate_limit_error"}),
     ),
     Rule("any other 4xx", "bad_request", "row", range(400, 500)),
-    Rule("any other 5xx, 529 too", "server_error", "retry", range(500, 600)),
+    Rule("any other 5xx, including 529", "server_error", "retry", range(500, 600)),
     Rule(
         "a 200 with a web page",
         "web_page",
         "retry",
         {200},
         words=_words(r"^the reply is a web page"),
-        mend="is base_url right ({base}), and is there a login page or a proxy in front of it?",
+        mend="check base_url ({base}), and whether a login page or a proxy is in front of it",
         retries=BILLED_RETRIES,
     ),
     Rule(
@@ -256,32 +256,32 @@ RULES: tuple[Rule, ...] = (
         retries=BILLED_RETRIES,
     ),
 )
-"""The policy. A number in a 200's error is the status that it means."""
+"""The policy. A number in the error of a 200 is treated as the status."""
 
 
 class Situation(Struct, frozen=True):
-    """What a rule's words are filled in with, and what no message may show."""
+    """Values for placeholders, and secrets to hide."""
 
     base: str = ""
     model: str = ""
     key_env: str | None = None
-    """The variable that the key came from."""
+    """The environment variable of the key."""
     secrets: tuple[str, ...] = ()
     fresh: bool = True
-    """Whether no call has been answered well yet."""
+    """Whether no call has succeeded yet."""
 
 
 def classify(
     status: int | str, headers: Mapping[str, str] | None, body: bytes | str, situation: Situation, note: str = ""
 ) -> Failure:
-    """The failure that an HTTP answer, or the lack of one, amounts to.
+    """Return the failure for a response, or for a missing one.
 
     Args:
         status: the HTTP status, or one of `FAULTS`.
-        headers: the answer's.
-        body: the answer's, or a fault's message.
-        situation: whom was asked, and for what.
-        note: what is wrong with the body, where the status says that all is well.
+        headers: the response headers.
+        body: the response body, or a fault's message.
+        situation: the endpoint and model of the request.
+        note: what is wrong with the body of a 200.
     """
     status, code, message = _read_error(status, body)
     words = ": ".join(w for w in (note, message) if w) or "no reason given"
@@ -315,18 +315,18 @@ def _rule(status: int | str, code: str | None, said: str, *, fresh: bool) -> Rul
 
 def _filled(mend: str, situation: Situation) -> str:
     if situation.key_env:
-        key = f"is the key in {situation.key_env} right, and is it one for {situation.base}?"
+        key = f"check that the key in {situation.key_env} is right and belongs to {situation.base}"
     else:
-        key = "no key was sent; say which variable holds it: --set llm.api_key_env=NAME"
+        key = "no key was sent; name the variable that holds it: --set llm.api_key_env=NAME"
     return mend.format(model=situation.model, base=situation.base, key=key)
 
 
 def _read_error(status: int | str, body: bytes | str) -> tuple[int | str, str | None, str]:
-    """Status, code and message from the many shapes that servers give an error.
+    """Read status, code and message from the many error formats of servers.
 
     OpenAI, Azure, OpenRouter, llama.cpp: `{"error": {"message", "type", "code", "param"}}`; vLLM also
     `{"object": "error", "message", "type", "code": 404}`; Ollama `{"error": "words"}`; FastAPI `{"detail": ...}`;
-    Google puts it into a list. A numeric code in a 200 is the status that is meant.
+    Google puts it into a list. A numeric code in a 200 is treated as the status.
     """
     data = _json(body)
     if isinstance(data, list) and data:
@@ -357,7 +357,7 @@ def _read_error(status: int | str, body: bytes | str) -> tuple[int | str, str | 
 
 
 def _more(error: Mapping[str, Any]) -> str:
-    """What stands beside the message: the parameter that is meant, what the provider behind a router said."""
+    """Return details next to the message: the parameter, and what the provider behind a router reported."""
     more = []
     if isinstance(error.get("param"), str) and error["param"]:
         more.append(f"parameter: {error['param']}")
@@ -385,7 +385,7 @@ def _number(value: Any) -> int | None:
 
 
 def _plain(body: bytes | str) -> str:
-    """The words of a body that is no JSON; those of a page, without its tags."""
+    """Return the words of a body that is not JSON; for a page, without its tags."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body
     text = text[: 50 * LONGEST_MESSAGE]
     if "<html" in text[:2000].lower() or text[:2000].lower().lstrip().startswith("<!doctype"):
@@ -406,7 +406,7 @@ _USERINFO = re.compile(r"(?i)\b(https?://)[^/\s@]+@")
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """The text without the secrets, and without what looks like one."""
+    """Return the text without the secrets, and without anything that looks like one."""
     for secret in secrets:
         if secret:
             for form in (secret, quote(secret, safe="")):

@@ -1,4 +1,4 @@
-"""How long an endpoint's calls took, kept in a fixed histogram: a million calls need no more room than one."""
+"""Measure how long an endpoint's calls took, in a histogram of fixed size, whatever the number of calls."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 LEAST_SECONDS = 0.001
 GROWTH = 1.05
-"""Between one bucket's bounds: a percentile is told to within 2.5 %."""
+"""Ratio of a bucket's bounds: a percentile is accurate to 2.5 %."""
 BUCKETS = 320
-"""From a millisecond to over an hour and a half: longer than any time-out."""
+"""From a millisecond to over an hour and a half: longer than any timeout."""
 _STEP = log(GROWTH)
 
 
 class Latency:
-    """The seconds that calls took, from being sent to their answer; waiting for one's turn is no part of it."""
+    """The seconds that calls took, from being sent to their response, without the time in our queue."""
 
     __slots__ = ("_counts", "count", "longest")
 
@@ -34,7 +34,7 @@ class Latency:
         self.longest = max(self.longest, seconds)
 
     def percentile(self, share: float) -> float | None:
-        """The seconds within which this share of the calls (0.5: half of them) ended; None where there was no call."""
+        """Return the seconds within which this share of the calls (0.5: half of them) ended; None without calls."""
         if not self.count:
             return None
         wanted, seen = share * self.count, 0
@@ -45,7 +45,7 @@ class Latency:
         return self.longest
 
     def buckets(self) -> list[tuple[float, int]]:
-        """Each bucket that holds calls: its upper bound in seconds, and how many."""
+        """Return each bucket that holds calls: its upper bound in seconds, and its count."""
         last = BUCKETS - 1
         return [
             (inf if bucket == last else LEAST_SECONDS * GROWTH ** (bucket + 1), count)
@@ -55,10 +55,10 @@ class Latency:
 
     @classmethod
     def together(cls, parts: Iterable[Latency]) -> Latency:
-        """The calls of all."""
+        """Merge the calls of all parts."""
         made = cls()
         for part in parts:
-            made._counts = [a + b for a, b in zip(made._counts, part._counts, strict=True)]  # noqa: SLF001 - its own kind
+            made._counts = [a + b for a, b in zip(made._counts, part._counts, strict=True)]  # noqa: SLF001 - same class
             made.count += part.count
             made.longest = max(made.longest, part.longest)
         return made

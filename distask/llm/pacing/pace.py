@@ -1,7 +1,7 @@
-"""Decide when a call may begin: how many at once, how many per minute, and not while the server asks for rest.
+"""Decide when a call may begin: how many at once, how many per minute, and pauses that the server asks for.
 
-`concurrency` finds how many calls the server can work on; `rate_limit` keeps to limits per minute, the user's and those
-that a server's refusals reveal. All waiting is in one queue, first come, first served. Time is the event loop's.
+`concurrency` finds how many calls the server can process; `rate_limit` keeps to limits per minute, the user's and those
+learned from a server's refusals. All calls wait in one queue, first come, first served. Time is the event loop's.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 BURST = 8
-"""Server errors in a row, among calls begun since the last rest, that make the whole endpoint rest."""
+"""Server errors in a row, among calls begun since the last pause, that pause the endpoint."""
 LONGEST_REST = 60.0
 NEARLY_FULL = 0.8
-"""Share of the places that must be taken for the rate of replies to say something about their number."""
+"""Share of the places that must be used for the rate of replies to say something about their number."""
 
 
 class Pace:
@@ -30,9 +30,9 @@ class Pace:
         limit: maximum number of calls in flight.
         requests_per_minute: maximum number of calls begun per minute.
         tokens_per_minute: maximum number of tokens of the calls begun per minute.
-        timeout: seconds after which a call is given up; None for a model in this process, which needs no search for
-            the concurrency that it can take.
-        is_local: whether the server is one of the user's own network, which may be a small one.
+        timeout: seconds after which a call times out; None for a model in this process, which needs no search for the
+            concurrency.
+        is_local: whether the server is in the user's own network, and may be a small one.
     """
 
     def __init__(
@@ -71,24 +71,24 @@ class Pace:
 
     @property
     def reason(self) -> str:
-        """What holds the calls back, beside the user's own limits; empty where nothing does."""
+        """What limits the calls besides the user's own limits; empty if nothing does."""
         if self.rate.is_closed:
             return "the server refuses all requests for now (429)"
         if self.rate.per_second is not None and self._waiting and self.in_flight < self.ceiling:
-            return f"the server takes about {self.rate.per_second:.3g} requests/s (429)"
+            return f"the server accepts about {self.rate.per_second:.3g} requests/s (429)"
         return self.concurrency.reason
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether `place` needs to know the tokens of a call."""
+        """Whether `place` needs the tokens of a call."""
         return self._tokens is not None
 
     def place(self, tokens: float = 0, *, first: bool = False) -> Place:
-        """`async with pace.place(tokens):` waits for a place, and gives it back; `first` waits before all others."""
+        """Return a context manager that waits for a place and releases it; `first` puts it ahead of all others."""
         return Place(self, tokens, first=first)
 
     def share(self, fraction: float) -> None:
-        """Keep to a fraction of every limit, since others use the same endpoint for this run; 0 lets no call begin."""
+        """Use only a fraction of every limit, since others use the same endpoint for this run; 0 stops new calls."""
         self.concurrency.resize(max(1, int(self._whole * fraction)) if fraction > 0 else 0)
         if fraction > 0:
             for bucket in self._buckets:
@@ -96,11 +96,11 @@ class Pace:
         self._pump()
 
     def pause(self, seconds: float) -> None:
-        """Let no call begin for some seconds."""
+        """Start no call for some seconds."""
         self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
 
     def end(self) -> None:
-        """Let everyone through who waits: the run is over, and they are to see that."""
+        """Let all waiting calls through, so that they see that the run is over."""
         self._ended = True
         while self._waiting:
             future, _ = self._waiting.popleft()
@@ -111,7 +111,7 @@ class Pace:
             self._timer.cancel()
 
     def enter_at_once(self, tokens: float) -> float | None:
-        """Take a place if one is free and nobody waits: the time, or None."""
+        """Take a place if one is free and no call is waiting; returns the time, or None."""
         now = asyncio.get_running_loop().time()
         if self._waiting or not self.concurrency.has_room(self.in_flight, now) or self._opens(now) > now:
             return None
@@ -119,19 +119,19 @@ class Pace:
         return now
 
     async def enter(self, tokens: float, *, first: bool = False) -> float:
-        """Wait for a place and take it: the time."""
+        """Wait for a place and take it; returns the time."""
         future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         (self._waiting.appendleft if first else self._waiting.append)((future, tokens))
         self._pump()
         try:
             return await future
         except asyncio.CancelledError:
-            if not future.cancelled():  # the place was given in the same turn of the loop
+            if not future.cancelled():  # the place was given in the same iteration of the loop
                 self.leave()
             raise
 
     def leave(self) -> None:
-        """Give a place back."""
+        """Release a place."""
         self.in_flight -= 1
         if self._waiting:
             self._pump()
@@ -139,14 +139,14 @@ class Pace:
             self.concurrency.idle()
 
     def correct(self, estimate: float, tokens: float) -> None:
-        """Charge a call's tokens instead of what was estimated for it."""
+        """Replace the estimated tokens of a call with the actual count."""
         if self._tokens is not None:
             self._tokens.refund(estimate - tokens)
 
-    # What became of calls
+    # Results of calls
 
     def succeeded(self, begun: float, *, in_first_cohort: bool = False) -> None:
-        """Count a good answer to a call that began at `begun`."""
+        """Count a success of a call that began at `begun`."""
         self._troubles = self._rests = 0
         now = asyncio.get_running_loop().time()
         self.concurrency.replied(begun, now, in_first_cohort=in_first_cohort)
@@ -159,11 +159,11 @@ class Pace:
         self.rate.refused(begun, now)
 
     def timed_out(self, begun: float) -> None:
-        """Count a call that began at `begun` and got no answer in time."""
+        """Count a call that began at `begun` and got no response in time."""
         self.concurrency.timed_out(begun, asyncio.get_running_loop().time())
 
     def troubled(self, begun: float) -> None:
-        """Count a server error of a call that began at `begun`: a burst of them makes the whole endpoint rest."""
+        """Count a server error of a call that began at `begun`: a burst of them pauses the endpoint."""
         if begun <= self._rested_at:
             return
         self._troubles += 1
@@ -175,7 +175,7 @@ class Pace:
             self._rests += 1
 
     def _opens(self, now: float) -> float:
-        """When the next call may begin, as far as time goes."""
+        """Return when the time limits allow the next call."""
         if self._ended:
             return float("-inf")
         opens = max(self._paused_until, self.rate.ready_at(now))
@@ -192,7 +192,7 @@ class Pace:
             self._tokens.charge(now, tokens)
 
     def _pump(self) -> None:
-        """Let those begin whose turn it is; come back when the clock lets the next one."""
+        """Start the calls that may begin now; schedule the next start."""
         waiting = self._waiting
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -223,7 +223,7 @@ class Pace:
 
 
 class Place:
-    """A place in flight, while the `async with` lasts."""
+    """A place in flight, held during the `async with`."""
 
     __slots__ = ("_first", "_in_first_cohort", "_pace", "_tokens", "begun")
 
@@ -232,16 +232,16 @@ class Place:
         self._tokens = tokens
         self._first = first
         self.begun = 0.0
-        """The loop's time when the call began."""
+        """The event loop's time when the call began."""
         self._in_first_cohort = False
 
     def used(self, tokens: float) -> None:
-        """Set the estimate right once the server has counted."""
+        """Replace the estimate with the server's count."""
         self._pace.correct(self._tokens, tokens)
         self._tokens = tokens
 
     def succeeded(self) -> None:
-        """Count a good answer."""
+        """Count a success."""
         self._pace.succeeded(self.begun, in_first_cohort=self._in_first_cohort)
         self._in_first_cohort = False
 

@@ -1,29 +1,29 @@
-"""Limits on calls per minute: those that the user sets, and the one that a server's refusals reveal."""
+"""Limit calls per minute: by the user's limits, and by the limit learned from a server's refusals."""
 
 from __future__ import annotations
 
 from collections import deque
 
 SMOOTHING_SECONDS = 1.0
-"""A limit per minute is spread evenly: after a rest, no more than this many seconds' worth goes out at once."""
+"""A limit per minute is spread evenly: after a pause, at most this many seconds' worth is sent at once."""
 FIRST_PROBE_S, PROBE_GROWTH, MAX_PROBE_S = 0.2, 1.5, 60.0
 """Waits between probes of a server that refuses everything."""
 MIN_DECISION_S, MAX_DECISION_S = 0.05, 2.0
-"""A call counts as accepted after four times the time that a refusal takes, within these bounds."""
+"""A call counts as accepted after four times the time of a refusal, within these bounds."""
 GROWTH_PER_S = 0.05
-"""How fast a learned rate grows at first while nothing is refused."""
+"""Initial growth of a learned rate per second while nothing is refused."""
 MAX_GROWTH = 0.02
-"""Of the growth with one call: where calls are rare, each refusal costs as many of them."""
+"""Maximum growth per call: if calls are rare, each refusal costs as many of them."""
 CALM_S = 5.0
-"""After this long without a refusal it grows twice as fast, after twice as long three times, and so on."""
+"""After this time without a refusal the rate grows twice as fast, after twice this time three times, and so on."""
 SOFT_CUT = 0.9
-"""What a refusal leaves of the rate where other calls are accepted."""
+"""Share of the rate that remains after a refusal while other calls are accepted."""
 BURST_S = 0.25
-"""Seconds' worth of calls that may go out at once at a learned rate."""
+"""Seconds' worth of calls that may be sent at once at a learned rate."""
 
 
 class TokenBucket:
-    """So many units a minute, spread evenly; a charge larger than what is there is paid off before the next one."""
+    """A limit of units per minute, spread evenly; a charge larger than the balance is paid off before the next one."""
 
     __slots__ = ("_paid_until", "_per_minute", "_seconds_each", "_slack")
 
@@ -33,42 +33,42 @@ class TokenBucket:
         self.share(1.0)
 
     def share(self, fraction: float) -> None:
-        """Keep to a fraction of the limit."""
+        """Use only a fraction of the limit."""
         self._seconds_each = 60 / (self._per_minute * fraction)
         self._slack = max(SMOOTHING_SECONDS - self._seconds_each, 0.0)
 
     def ready_at(self) -> float:
-        """The earliest time of the next charge."""
+        """Return the earliest time of the next charge."""
         return self._paid_until - self._slack
 
     def charge(self, now: float, units: float) -> None:
-        """Take units."""
+        """Charge units."""
         self._paid_until = max(self._paid_until, now) + units * self._seconds_each
 
     def refund(self, units: float) -> None:
-        """Give units back."""
+        """Refund units."""
         self._paid_until -= units * self._seconds_each
 
 
 class LearnedRate:
-    """A limit per second that a server does not announce, learned from the calls that it refuses with 429.
+    """A limit per second that a server does not announce, learned from its 429s.
 
-    A cycle is the time from the first call that the server accepts to the end of the refusals that follow. What it
-    accepted in a cycle, divided by the cycle's length, is the rate; this fits windows of any length, token buckets and
-    a bound on concurrent calls. While everything is refused, single calls probe the server at growing intervals.
-    Afterwards calls are spread evenly at the rate, which grows until the next refusal.
+    A cycle is the time from the first accepted call to the end of the refusals that follow. The calls accepted in a
+    cycle, divided by its length, are the rate; this fits windows of any length, token buckets and limits on concurrent
+    calls. While everything is refused, single calls probe the server at growing intervals. Afterwards calls are spread
+    evenly at the rate, which grows until the next refusal.
     """
 
     def __init__(self) -> None:
         self.per_second: float | None = None
-        """The rate that is kept to; None while nothing was refused."""
+        """The current rate; None while nothing was refused."""
         self.is_closed = False
         """Whether the server refuses everything at the moment."""
         self._next = float("-inf")
         self._cycle_start: float | None = None
         self._accepted = self._accepted_at_cut = 0
         self._undecided: deque[float] = deque()
-        """When calls began that may still be refused."""
+        """Start times of calls that may still be refused."""
         self._cut_at = float("-inf")
         self._grown_at = 0.0
         self._decision_s = MIN_DECISION_S
@@ -76,7 +76,7 @@ class LearnedRate:
         self._probe_wait = FIRST_PROBE_S
 
     def ready_at(self, now: float) -> float:
-        """The earliest time of the next call."""
+        """Return the earliest time of the next call."""
         if self.is_closed and self._probe is not None:
             accepted_at = self._probe + self._decision_s
             if now < accepted_at:
@@ -85,7 +85,7 @@ class LearnedRate:
         return self._next
 
     def holds(self, now: float) -> bool:
-        """Whether the rate, and nothing else, holds the calls back."""
+        """Return whether the rate is what limits the calls."""
         return self.is_closed or (self.per_second is not None and now - self._next <= BURST_S)
 
     def begun(self, now: float) -> None:
@@ -125,14 +125,14 @@ class LearnedRate:
         self._cut_at, self._accepted_at_cut = now, self._accepted
 
     def _settle(self, now: float) -> None:
-        """Count as accepted the calls that began long enough ago."""
+        """Count calls that began long enough ago as accepted."""
         undecided = self._undecided
         while undecided and undecided[0] <= now - self._decision_s:
             undecided.popleft()
             self._accepted += 1
 
     def _open(self, now: float) -> None:
-        """The probe was accepted: the cycle is over, and what it allowed is the rate."""
+        """Handle an accepted probe: the cycle ends, and its accepted calls set the rate."""
         assert self._cycle_start is not None
         assert self._probe is not None
         self._settle(now)

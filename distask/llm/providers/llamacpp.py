@@ -1,6 +1,6 @@
-"""Ask a GGUF model in this process, by llama.cpp's own server code (xllamacpp): the API, without HTTP.
+"""Run a GGUF model in this process with llama.cpp's own server code (xllamacpp): the API, without HTTP.
 
-Weights are loaded with the first request. A call holds a thread while the model works, one for each of its slots.
+Weights are loaded with the first request. A call uses a thread while the model works, one for each slot.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ HANDLERS = {
     "completions": "handle_completions",
     "embeddings": "handle_embeddings",
 }
-"""What answers each route."""
+"""Handlers of the routes."""
 
 
 class LlamaCppProvider:
     """One model file.
 
     Args:
-        model: the GGUF file's path, or where on the Hub it is fetched from.
+        model: the GGUF file's path, or its address on the Hub.
         settings: slots, context, threads.
         schemas: fits the schemas of requests.
     """
@@ -55,7 +55,7 @@ class LlamaCppProvider:
         self._loading: asyncio.Lock | None = None
 
     async def complete(self, request: Request, samples: Sequence[int]) -> list[Completion]:
-        """A completion for each of `samples`, in calls of no more than there are slots. Raises `CallFailed`."""
+        """Return a completion for each of `samples`, at most one per slot in each call. Raises `CallFailed`."""
         loop = asyncio.get_running_loop()
         await self._load(loop)
         found: list[Completion] = []
@@ -65,7 +65,7 @@ class LlamaCppProvider:
         return found
 
     async def close(self) -> None:
-        """Let the model go."""
+        """Release the model."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._server = None
 
@@ -82,10 +82,10 @@ class LlamaCppProvider:
         if n > 1 and request.route != "embeddings":
             asked["n"] = n
         if request.route not in HANDLERS:
-            raise CallFailed(Failure("bad_request", "llama.cpp makes no images", "run"))
+            raise CallFailed(Failure("bad_request", "llama.cpp can't generate images", "run"))
         try:
             answer = getattr(self._server, HANDLERS[request.route])(asked)
-        except (ValueError, TypeError, RuntimeError) as error:  # a schema or a template that it can't take
+        except (ValueError, TypeError, RuntimeError) as error:  # a schema or a template that it does not support
             answer = {"error": {"code": 400, "message": str(error), "type": "invalid_request_error"}}
         refused = answer.get("error")
         status = int(refused.get("code") or 500) if isinstance(refused, dict) else 200
@@ -111,11 +111,11 @@ def _serve(model: str, settings: LlamaCpp) -> Any:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
     if settings.gpu_layers is not None:
         params.n_gpu_layers = settings.gpu_layers
-    params.fit_params = False  # it would change the context behind the user's back
+    params.fit_params = False  # it would silently change the context
     params.verbosity = 0
     params.port = 0
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
-        mend = "is it a whole GGUF file, and is there memory for it? fewer `slots` or less `context` need less"
+        mend = "check that the GGUF file is complete and fits in memory; fewer `slots` or less `context` need less"
         raise CallFailed(Failure("model", f"llama.cpp can't load {model}: {error}", "run", mend=mend)) from None

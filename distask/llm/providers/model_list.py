@@ -1,4 +1,4 @@
-"""Ask a server which models it has, and find the servers of this machine."""
+"""List the models of a server, and find the servers on this machine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PROBE_SECONDS = 0.3
 LARGEST_LIST = 8 << 20
 
 LOCAL_PORTS: dict[str, int] = {"Ollama": 11434, "LM Studio": 1234, "vLLM": 8000, "llama-server": 8080}
-"""Local servers in the order they are looked for."""
+"""Local servers, in search order."""
 SLOTS = {"vLLM": 256}
-"""Calls that a local server works on at a time; the others queue what is beyond a few."""
+"""Calls that a local server processes at once; the others queue everything beyond a few."""
 FEW_SLOTS = 8
 
 
 class Found(Struct, frozen=True):
-    """A server of this machine."""
+    """A server on this machine."""
 
     name: str
     base_url: str
@@ -33,7 +33,7 @@ class Found(Struct, frozen=True):
 
 
 def discover(ports: Mapping[str, int] | None = None) -> Found | None:
-    """The first local server that lists a model."""
+    """Return the first local server that lists a model."""
     for name, port in (LOCAL_PORTS if ports is None else ports).items():
         base_url = f"http://127.0.0.1:{port}/v1"
         models = listed(base_url, timeout=PROBE_SECONDS)
@@ -43,7 +43,7 @@ def discover(ports: Mapping[str, int] | None = None) -> Found | None:
 
 
 def listed(base_url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 5) -> list[str]:
-    """The names that `GET /models` gives; none where the server does not answer, or not that."""
+    """Return the names from `GET /models`; empty if the server does not respond with a list."""
     import urllib.request
     from http.client import HTTPException
 

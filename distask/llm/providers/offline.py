@@ -1,4 +1,4 @@
-"""A provider without a model: it answers from the task itself, so that a whole run can be rehearsed with no key."""
+"""Simulate replies from the task itself, so that a complete run can be tested without a model or a key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 MODEL = "offline"
 REPLY = "This is an offline reply."
-"""Where the request brings no example."""
+"""The reply to a request without an example."""
 
 
 class OfflineProvider:
-    """Answers with `Request.example`: the same reply for the same row, seed and sample."""
+    """Replies with `Request.example`: the same reply for the same row, seed and sample."""
 
     async def complete(self, request: Request, samples: Sequence[int]) -> list[Completion]:
-        """A completion for each of `samples`; tokens are an estimate."""
+        """Return a completion for each of `samples`; token counts are estimates."""
         asked = estimate_tokens(request.messages)
         completions = []
         for place, sample in enumerate(samples):
@@ -33,7 +33,7 @@ class OfflineProvider:
         return completions
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
     @staticmethod
     def _reply(request: Request, sample: int) -> str:
@@ -42,5 +42,5 @@ class OfflineProvider:
         try:
             return request.example(sample)
         except RowError as error:
-            failure = Failure("no_example", f"no reply can be made up for this row: {error.message}", "row")
+            failure = Failure("no_example", f"can't simulate a reply for this row: {error.message}", "row")
             raise CallFailed(failure) from None

@@ -1,6 +1,6 @@
-"""Ask a server that speaks OpenAI's chat completions: OpenAI, Azure, vLLM, Ollama, llama.cpp, OpenRouter and others.
+"""Send chat completions to OpenAI-compatible servers: OpenAI, Azure, vLLM, Ollama, llama.cpp, OpenRouter and others.
 
-One call is one HTTP exchange; trying again is the client's business, and what an answer says is `answer`'s.
+One call is one HTTP exchange; `Client` retries, and `responses` parses.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 
 MODELS_TIMEOUT_S = 5.0
 NOT_SENT = ("stream", "stream_options", "n", "model", "messages", "prompt", "input")
-"""Keys that `extra_body` can't set: a reply is read whole, and the others are distask's own."""
+"""Keys that `extra_body` can't set: replies are not streamed, and distask sets the others."""
 
 
 class Endpoint(Struct, frozen=True):
-    """Whom to ask."""
+    """The server that requests go to."""
 
     base_url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent with every call, the key among them."""
+    """Sent with every call, including the key."""
     secrets: tuple[str, ...] = ()
-    """What no message may show."""
+    """Texts that no message may show."""
     key_env: str | None = None
-    """The variable that the key came from."""
+    """The environment variable of the key."""
     azure_version: str | None = None
     """The api-version of Azure's older addresses, which name the model in the path."""
     dialect: Dialect | None = None
-    """The JSON Schemas that the server takes; None where its list of models is to say."""
+    """The JSON Schemas that the server accepts; None to detect them from its list of models."""
 
     def __repr__(self) -> str:  # its headers are secrets
         return f"Endpoint({self.base_url})"
 
     def path(self, model: str, route: Route = "chat") -> str:
-        """Where this model is asked."""
+        """Return the URL path for this model."""
         if self.azure_version is None:
             return PATHS[route]
         return f"/openai/deployments/{quote(model, safe='')}{PATHS[route]}?api-version={self.azure_version}"
@@ -63,10 +63,10 @@ class OpenAIProvider:
     """One endpoint; see `Endpoint`.
 
     Args:
-        endpoint: whom to ask.
-        timeout: seconds for a whole call.
-        connections: how many connections are kept alive.
-        notify: called once with each line about what the server is not sent.
+        endpoint: the server.
+        timeout: seconds for a complete call.
+        connections: maximum number of connections to keep alive.
+        notify: called once with each note about what is not sent to the server.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class OpenAIProvider:
         self._first_schema = asyncio.Lock()
 
     async def complete(self, request: Request, samples: Sequence[int]) -> list[Completion]:
-        """One call for `len(samples)` completions; it may bring fewer. Raises `CallFailed`."""
+        """Request `len(samples)` completions in one call; it may return fewer. Raises `CallFailed`."""
         schemas = await self._fitter() if has_schema(request.keywords.get("response_format")) else None
         data = body_of(request, len(samples), schemas)
         try:
@@ -101,11 +101,11 @@ class OpenAIProvider:
         raise CallFailed(failure)
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         await self.http.close()
 
     async def _fitter(self) -> SchemaFitter:
-        """What fits schemas to this server; one of an unknown kind is asked for its models before its first schema."""
+        """Return the schema fitter for this server; an unknown server's models are listed before its first schema."""
         if self._schemas is not None:
             return self._schemas
         async with self._first_schema:
@@ -129,10 +129,10 @@ class OpenAIProvider:
 
 
 def body_of(request: Request, n: int, schemas: SchemaFitter | None = None) -> bytes:
-    """The JSON text that asks for n completions, its schema fitted by `schemas`.
+    """Return the JSON text that requests n completions, with its schema fitted by `schemas`.
 
     Raises:
-        CallFailed: it can't be written.
+        CallFailed: the request can't be written as JSON.
     """
     asked = payload(request) if schemas is None else schemas.fit(payload(request))
     extra = asked.pop("extra_body", None)
@@ -147,7 +147,7 @@ def body_of(request: Request, n: int, schemas: SchemaFitter | None = None) -> by
 
 
 def _odd_body(payload: dict[str, Any]) -> bytes:
-    """What orjson does not take: integers beyond 64 bits; halves of surrogate pairs, which become U+FFFD."""
+    """Encode what orjson rejects: integers of more than 64 bits, and lone surrogates, which become U+FFFD."""
     try:
         return whole(json.dumps(payload, ensure_ascii=False, allow_nan=False)).encode()
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""Find out what an endpoint can do, with one tiny call for each question.
+"""Check what an endpoint supports, with one tiny call for each question.
 
-Does it answer, are the key and the model good, which of n, JSON Schema, logprobs, raw completions, images, tools and
-embeddings does it take?
+Does it respond, are the key and the model valid, and which of n, JSON Schema, logprobs, raw completions, images, tools
+and embeddings does it support?
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     from distask.llm.request import Route
 
 FEW_TOKENS = 16
-"""Of a reply: enough to see that there is one, and the least that some servers take."""
+"""Tokens of a reply: enough to see that there is one, and the minimum of some servers."""
 SIDE = 32
-"""Pixels of the image that is sent."""
+"""Pixels of each side of the test image."""
 SAMPLES = 2
 
 State = Literal["ok", "no", "warning", "skipped"]
 
 FEATURES = ("n", "json_schema", "logprobs", "completions", "images", "tools", "embeddings")
 COMMON = ("n", "json_schema", "logprobs", "completions")
-"""What is looked at where no task says what it needs."""
+"""Features to check when no task names its own."""
 
 _ANSWER = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
 _TOOL = {"type": "function", "function": {"name": "note", "description": "Note a text.", "parameters": _ANSWER}}
 
 
 class Finding(Struct, frozen=True):
-    """What a check found."""
+    """The result of one check."""
 
     name: str
     state: State
@@ -55,7 +55,7 @@ class Finding(Struct, frozen=True):
 
 
 class _Probe(Struct, frozen=True):
-    """One tiny call, and what its completions say."""
+    """One tiny call, and the check of its completions."""
 
     keywords: dict[str, Any]
     judge: Callable[[Sequence[Completion]], Finding]
@@ -67,7 +67,7 @@ class _Probe(Struct, frozen=True):
 
 
 def local_servers(ports: Mapping[str, int] | None = None) -> list[Found]:
-    """The servers of this machine that list a model, all of them."""
+    """Return all servers on this machine that list a model."""
     found = []
     for name, port in (LOCAL_PORTS if ports is None else ports).items():
         base_url = f"http://127.0.0.1:{port}/v1"
@@ -78,11 +78,11 @@ def local_servers(ports: Mapping[str, int] | None = None) -> list[Found]:
 
 
 def probe(resolved: Resolved, features: Sequence[str] = COMMON, *, system: bool = True) -> list[Finding]:
-    """Find out what an endpoint can do; where the first call fails for good, nothing more is sent.
+    """Check what an endpoint supports; if the first call fails for good, send nothing more.
 
     Args:
         resolved: the endpoint, and the generation keywords that a run would send.
-        features: what to look at; see `FEATURES`.
+        features: what to check; see `FEATURES`.
         system: whether the first call has a system message.
     """
 
@@ -121,7 +121,7 @@ async def _found(client: Client, resolved: Resolved, features: Sequence[str], *,
 
 
 def _adaptations(client: Client) -> list[Finding]:
-    """What the model refuses of the task's defaults: a run does without it."""
+    """Return the task defaults that the model refuses; a run sends requests without them."""
     return [
         Finding("system" if used["action"] == "merge_system" else "parameters", "warning", used["message"])
         for used in client.adapter.used
@@ -133,16 +133,16 @@ def _basics(
 ) -> list[Finding]:
     config = resolved.config
     where, key, model = config.base_url or "this process", config.api_key_env, config.model or ""
-    endpoint = Finding("endpoint", "ok", f"{where} answers, in {seconds:.1f} s")
-    taken = Finding("key", "ok", f"the one in {key} is taken") if key else Finding("key", "ok", "none is needed")
+    endpoint = Finding("endpoint", "ok", f"{where} responds, in {seconds:.1f} s")
+    taken = Finding("key", "ok", f"the key in {key} is accepted") if key else Finding("key", "ok", "no key is needed")
     if failure is None:
         served = completions[0].model
-        named = f", which answers as {served}" if served and served != model else ""
+        named = f", which responds as {served}" if served and served != model else ""
         return [endpoint, taken, Finding("model", "ok", f"{model}{named}")]
     told, kind = failure.message, failure.kind
     if kind == "rate_limit":
         limited = Finding(
-            "limits", "warning", f"it limits the rate now: {told}", "wait, or lower --concurrency for a run"
+            "limits", "warning", f"it is limiting the rate: {told}", "wait, or lower --concurrency for a run"
         )
         return [endpoint, taken, limited]
     if kind in ("connection", "tls", "timeout", "redirect", "not_found"):
@@ -151,7 +151,7 @@ def _basics(
         return [endpoint, Finding("key", "no", told, failure.mend)]
     if kind == "model_not_found":
         return [endpoint, taken, Finding("model", "no", told, _other_models(resolved) or failure.mend)]
-    return [endpoint, Finding("request", "no", told, failure.mend or "is there a generation keyword that it refuses?")]
+    return [endpoint, Finding("request", "no", told, failure.mend or "check whether it refuses a generation keyword")]
 
 
 def _other_models(resolved: Resolved) -> str | None:
@@ -170,7 +170,7 @@ async def _feature(client: Client, resolved: Resolved, name: str, limit: str) ->
     if failure is None:
         return asked.judge(completions)
     if failure.kind == "rate_limit":
-        return Finding(name, "warning", "not known: it limits the rate now", "run check again in a minute")
+        return Finding(name, "warning", "unknown: it is limiting the rate", "run check again in a minute")
     return Finding(name, "warning" if name == "n" else "no", failure.message, asked.mend)
 
 
@@ -193,13 +193,13 @@ async def _call(client: Client, request: Request, samples: int) -> tuple[list[Co
         return [], error.failure
 
 
-# What the completions say
+# Checks of the completions
 
 
 def _n(completions: Sequence[Completion]) -> Finding:
     if len(completions) >= SAMPLES:
         return Finding("n", "ok", f"{SAMPLES} replies in one call")
-    return Finding("n", "warning", "one reply a call", "a run with -n above 1 asks for the replies one by one")
+    return Finding("n", "warning", "one reply per call", "a run with -n above 1 requests the replies one by one")
 
 
 def _json_schema(completions: Sequence[Completion]) -> Finding:
@@ -208,20 +208,20 @@ def _json_schema(completions: Sequence[Completion]) -> Finding:
     except (ValueError, AttributeError):
         held = False
     if held:
-        return Finding("json_schema", "ok", "replies are held to a schema")
-    return Finding("json_schema", "no", "a schema is taken, and not held to", PROBES["json_schema"].mend)
+        return Finding("json_schema", "ok", "replies follow a schema")
+    return Finding("json_schema", "no", "a schema is accepted but not followed", PROBES["json_schema"].mend)
 
 
 def _logprobs(completions: Sequence[Completion]) -> Finding:
     if completions[0].logprobs:
-        return Finding("logprobs", "ok", "tokens come with their log probabilities")
-    return Finding("logprobs", "no", "they are asked for, and left out", PROBES["logprobs"].mend)
+        return Finding("logprobs", "ok", "replies include log probabilities")
+    return Finding("logprobs", "no", "they were requested but not returned", PROBES["logprobs"].mend)
 
 
 def _tools(completions: Sequence[Completion]) -> Finding:
     if completions[0].tool_calls:
         return Finding("tools", "ok", "it calls tools")
-    return Finding("tools", "warning", "it takes tools, and called none when it was told to", PROBES["tools"].mend)
+    return Finding("tools", "warning", "it accepts tools but did not call the requested one", PROBES["tools"].mend)
 
 
 def _any(name: str, message: str) -> Callable[[Sequence[Completion]], Finding]:
@@ -229,12 +229,12 @@ def _any(name: str, message: str) -> Callable[[Sequence[Completion]], Finding]:
 
 
 def _embeddings(completions: Sequence[Completion]) -> Finding:
-    return Finding("embeddings", "ok", f"{len(json.loads(completions[0].text or '[]')):,} numbers for a text")
+    return Finding("embeddings", "ok", f"{len(json.loads(completions[0].text or '[]')):,} numbers for each text")
 
 
 PROBES: dict[str, _Probe] = {
-    "chat": _Probe({}, _any("chat", "it answers"), ""),
-    "n": _Probe({}, _n, "a run with -n above 1 asks for the replies one by one", samples=SAMPLES),
+    "chat": _Probe({}, _any("chat", "it responds"), ""),
+    "n": _Probe({}, _n, "a run with -n above 1 requests the replies one by one", samples=SAMPLES),
     "json_schema": _Probe(
         {
             "response_format": {
@@ -243,36 +243,36 @@ PROBES: dict[str, _Probe] = {
             }
         },
         _json_schema,
-        "leave `structured_output` out, and ask for JSON in the chat: the json parser reads it out of prose",
+        "remove `structured_output` and ask for JSON in the prompt: the json parser finds it in prose",
         'Reply with {"ok": true}.',
     ),
     "logprobs": _Probe(
         {"logprobs": True, "top_logprobs": 2},
         _logprobs,
-        "the logprobs parser needs another model or server; vLLM and llama-server have them",
+        "the logprobs parser needs another model or server; vLLM and llama-server return them",
     ),
     "completions": _Probe(
         {},
-        _any("completions", "it goes on from raw text"),
-        "tasks with `completion` need another server; vLLM, llama-server and Ollama take raw completions",
+        _any("completions", "it continues raw text"),
+        "tasks with `completion` need another server; vLLM, llama-server and Ollama support raw completions",
         "1, 2, 3,",
         route="completions",
     ),
     "images": _Probe(
-        {}, _any("images", "it takes an image"), "the task sends images: name a model that sees", image=True
+        {}, _any("images", "it accepts an image"), "the task sends images: use a vision model", image=True
     ),
     "tools": _Probe(
         {"tools": [_TOOL], "tool_choice": "required"},
         _tools,
-        "name a model that calls tools, or leave `tools` out",
+        "use a model that supports tools, or remove `tools`",
         "Call the tool `note` with ok = true.",
     ),
-    "embeddings": _Probe({}, _embeddings, "name a model that embeds", "OK", route="embeddings"),
+    "embeddings": _Probe({}, _embeddings, "use an embedding model", "OK", route="embeddings"),
 }
 
 
 def _image() -> str:
-    """A grey square, as a data URL."""
+    """Return a grey square as a data URL."""
     rows = b"".join(b"\0" + b"\x80\x80\x80" * SIDE for _ in range(SIDE))
     header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]

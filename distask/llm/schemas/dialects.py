@@ -1,8 +1,8 @@
-"""Which JSON Schemas each kind of server takes, and which kind a config asks.
+"""Define which JSON Schemas each kind of server accepts, and detect the kind of server.
 
-The tables follow the servers' documentation, and the messages with which they refuse a schema, as of October 2026:
-OpenAI's and Azure's guides to structured outputs, Gemini's reference of `responseJsonSchema`, Anthropic's limits of
-structured outputs, vLLM's checks before xgrammar, and llama.cpp's converter of schemas to grammars.
+The tables follow the servers' documentation and their error messages for refused schemas, as of October 2026: OpenAI's
+and Azure's guides to structured outputs, Gemini's reference of `responseJsonSchema`, Anthropic's limits of structured
+outputs, vLLM's checks before xgrammar, and llama.cpp's converter of schemas to grammars.
 """
 
 from __future__ import annotations
@@ -31,55 +31,55 @@ _FORMATS = frozenset(
 
 
 class Limits(Struct, frozen=True):
-    """How large a strict schema may be."""
+    """Size limits of a strict schema."""
 
     properties: int
     depth: int
-    """Objects in each other."""
+    """Maximum nesting of objects."""
     enum_values: int
     characters: int
-    """Of all names of properties and definitions, and all values of enums and consts."""
+    """Maximum characters of all property and definition names, and all values of enums and consts."""
     long_enum_characters: int
-    """Of the values of one enum that has more than 250."""
+    """Maximum characters of the values of one enum with more than 250 values."""
 
 
 class Dialect(Struct, frozen=True):
-    """What one kind of server takes."""
+    """What one kind of server accepts."""
 
     title: str
-    """What messages call the server."""
+    """The server's name in messages."""
     keywords: frozenset[str]
-    """Those that it takes; it refuses others, or gives them another meaning."""
+    """Supported keywords; the server refuses others, or gives them another meaning."""
     formats: frozenset[str] = _FORMATS
-    """Values of `format` that it takes."""
+    """Supported values of `format`."""
     pattern: str | None = None
-    """A regular expression that finds what a `pattern` must not hold."""
+    """A regular expression that finds unsupported parts of a `pattern`."""
     anchored: bool = False
-    """Whether a `pattern` must match a whole text: begin with `^` and end with `$`."""
+    """Whether a `pattern` must match the complete text: begin with `^` and end with `$`."""
     closed: bool = False
     """Whether every object must be closed (`additionalProperties: false`), and every value must have a type."""
     all_required: bool = False
-    """Whether every property must be required; an optional one is then made nullable."""
+    """Whether every property must be required; optional ones are then made nullable."""
     object_root: bool = False
-    """Whether the whole must be an object."""
+    """Whether the root must be an object."""
     recursive: bool = True
     typed: bool = False
-    """Whether types are written out where they follow from other keywords."""
+    """Whether types are added where they follow from other keywords."""
     one_min_item: bool = False
     """Whether `minItems` may only be 0 or 1."""
     most_repeats: int | None = None
-    """The largest count of characters or items that it takes."""
+    """Maximum count of characters or items."""
     any_as_types: bool = False
-    """Whether "any value" must be written out as its types, and a tuple must end with its last entry."""
+    """Whether "any value" must list its types, and a tuple must end with its last entry."""
     plain_enums: bool = False
-    """Whether an `enum` may hold texts and numbers only."""
+    """Whether an `enum` may only contain strings and numbers."""
     length_or_pattern: bool = False
-    """Whether lengths are taken only where there is no `pattern` or `format`."""
+    """Whether lengths are accepted only without a `pattern` or `format`."""
     limits: Limits | None = None
     most_optional: int | None = None
-    """Optional properties that a schema may have."""
+    """Maximum number of optional properties."""
     as_written: bool = False
-    """Whether schemas are sent as they are."""
+    """Whether schemas are sent unchanged."""
 
 
 _LOOKAROUND = r"\(\?<?[=!]"
@@ -106,7 +106,7 @@ AZURE = Dialect(
     limits=Limits(100, 5, 500, 15_000, 7_500),
 )
 COMMON = Dialect(
-    "a server of an unknown kind",
+    "an unknown server",
     _SHAPE,
     closed=True,
     all_required=True,
@@ -114,7 +114,7 @@ COMMON = Dialect(
     typed=True,
     limits=OPENAI.limits,
 )
-"""What all that hold a reply to a strict schema take: for gateways, and for servers that don't say what they are."""
+"""What all servers with strict schemas accept: for gateways and unknown servers."""
 OPENROUTER = Dialect(
     "OpenRouter",
     COMMON.keywords,
@@ -170,7 +170,7 @@ DIALECTS: dict[str, Dialect] = {
     "common": COMMON,
     "as-written": AS_WRITTEN,
 }
-"""What `schema_dialect` of a config may say."""
+"""Values of `schema_dialect` in a config."""
 
 _HOSTS: dict[str, Dialect] = {
     "openai.com": OPENAI,
@@ -182,15 +182,15 @@ _HOSTS: dict[str, Dialect] = {
     "aiplatform.googleapis.com": GEMINI,
     "openrouter.ai": OPENROUTER,
 }
-"""Hosts, those below them included."""
+"""Hosts, including their subdomains."""
 _PORTS: dict[int, Dialect] = {8000: VLLM, 30000: VLLM, 8080: LLAMA_CPP, 11434: LLAMA_CPP, 1234: LLAMA_CPP}
 """The usual ports of vLLM, SGLang, llama-server, Ollama and LM Studio."""
 _OWNERS: dict[str, Dialect] = {"vllm": VLLM, "sglang": VLLM, "llamacpp": LLAMA_CPP, "library": LLAMA_CPP}
-"""What vLLM, SGLang, llama-server and Ollama name as the owner of their models."""
+"""Model owners in the model lists of vLLM, SGLang, llama-server and Ollama."""
 
 
 def known_dialect(config: LLMConfig) -> Dialect | None:
-    """The dialect that a config's own words, its provider or its host settle; None where only the server knows."""
+    """Return the dialect given by a config's setting, provider or host; None if the server must be asked."""
     if config.schema_dialect is not None:
         return DIALECTS[config.schema_dialect]
     if config.provider == "azure":
@@ -204,12 +204,12 @@ def known_dialect(config: LLMConfig) -> Dialect | None:
 
 
 def likely_dialect(base_url: str) -> Dialect:
-    """The dialect of a server that was not asked what it is: by its port, else what most servers take."""
+    """Return the likely dialect of an unknown server: by its port, else what most servers accept."""
     return _PORTS.get(urlsplit(base_url).port or 0, COMMON)
 
 
 def dialect_of_models(listed: Any) -> Dialect | None:
-    """What the answer to `GET /models` says of the server; None where it says nothing."""
+    """Return the dialect shown by the response to `GET /models`; None if it does not show one."""
     models = listed.get("data") if isinstance(listed, dict) else None
     owners = [model.get("owned_by") for model in models if isinstance(model, dict)] if isinstance(models, list) else []
     return next((_OWNERS[owner] for owner in owners if isinstance(owner, str) and owner in _OWNERS), None)

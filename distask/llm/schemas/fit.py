@@ -1,8 +1,8 @@
-"""Fit the JSON Schema of a request to what its server takes.
+"""Fit the JSON Schema of a request to what its server accepts.
 
-What is left out only makes the schema wider: replies are still checked against the original. A strict server gets every
-object closed and every property required; an optional property is then nullable, and a null that the original does not
-allow is read as if the property were absent (`distask.task.reply.reply_schema`).
+Removing parts only makes the schema wider: replies are still checked against the original. For a strict server, every
+object is closed and every property required; an optional property becomes nullable, and a null that the original does
+not allow is treated as an absent property (`distask.task.reply.reply_schema`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from distask.llm.schemas.dialects import Dialect, Limits
 
 WRAPPER = "value"
-"""The only property of the object that a list, a string or an alternative is sent in where a server wants an object."""
+"""The only property of the object that wraps a list, a string or an alternative for servers that require an object."""
 _LONG_ENUM = 250
 _ANY = ["object", "array", "string", "number", "boolean", "null"]
 _NULL: Schema = {"type": "null"}
@@ -41,7 +41,7 @@ _ABOUT = {
     **dict.fromkeys(ARRAY_KEYWORDS, "array"),
     **dict.fromkeys(OBJECT_KEYWORDS, "object"),
 }
-"""Keyword to the type of the values that it says something about."""
+"""Keyword to the type of the values that it constrains."""
 _NO_CONSTRAINT: tuple[tuple[str, Any], ...] = (
     ("uniqueItems", False),
     ("minItems", 0),
@@ -62,19 +62,19 @@ class Fitted(Struct, frozen=True):
 
     schema: Schema
     strict: bool | None = None
-    """What `strict` says; None where the server does not care."""
+    """The value of `strict`; None if the server does not need it."""
     left_out: tuple[str, ...] = ()
-    """Keywords that narrow values down and are not sent."""
+    """Constraints that are not sent."""
     loose: str | None = None
-    """Why the server can't be strict about it."""
+    """Why the schema can't be strict."""
 
 
-class _Loose(Exception):  # noqa: N818 - the schema is right, and cannot be strict
-    """Raised with the reason where no strict schema means the same."""
+class _Loose(Exception):  # noqa: N818 - the schema is valid but can't be strict
+    """Raised with the reason if no strict schema means the same."""
 
 
 def fit_schema(schema: Schema, dialect: Dialect) -> Fitted:
-    """The schema that is sent to a server of this dialect; the given one is not changed."""
+    """Return the schema to send to a server of this dialect; the given one is not changed."""
     if dialect.as_written:
         return Fitted(schema)
     work = _Fit(schema, dialect)
@@ -85,8 +85,8 @@ def fit_schema(schema: Schema, dialect: Dialect) -> Fitted:
         return _as_it_is(schema, dialect, str(error))
     except RecursionError:
         return _as_it_is(schema, dialect, "it is nested too deep")
-    except (TypeError, AttributeError, LookupError):  # `properties: 3`: whoever reads it says what is wrong
-        return _as_it_is(schema, dialect, "it is no JSON Schema")
+    except (TypeError, AttributeError, LookupError):  # `properties: 3`: the server reports what is wrong
+        return _as_it_is(schema, dialect, "it is not a valid JSON Schema")
     return Fitted(made, True if dialect.closed else None, tuple(sorted(work.left_out)))
 
 
@@ -114,7 +114,7 @@ class _Fit:
         self._nodes = 0
 
     def whole(self) -> Schema:
-        """The fitted schema; raises `_Loose`."""
+        """Return the fitted schema; raises `_Loose`."""
         made = self._node(_without_definitions(self._root), "")
         if self._dialect.object_root:
             if "$ref" in made:
@@ -147,7 +147,7 @@ class _Fit:
                 raise _Loose(f"{_at(path)} combines schemas with `allOf`")
         return self._plain(dict(node), path)
 
-    # References, and schemas that are combined
+    # References and combined schemas
 
     def _reference(self, node: Schema, path: str) -> Any:
         pointer = node["$ref"]
@@ -172,7 +172,7 @@ class _Fit:
         return {"$ref": f"#/$defs/{self._names[pointer]}"}
 
     def _followed(self, pointers: list[Any], node: Any, path: str) -> Any:
-        """Fit what references lead to: one of the same references in it is not put in its place again."""
+        """Fit the targets of references; the same reference inside them is not expanded again."""
         before = len(self._open)
         self._open += pointers
         try:
@@ -186,9 +186,9 @@ class _Fit:
         return next(name for name in names if name not in self._definitions)
 
     def _merged(self, node: Schema, inlined: list[Any], depth: int = 0) -> Schema | None:
-        """A node with the schemas of its `allOf` put into it; None where they overlap, or refer to themselves.
+        """Merge a node with the schemas of its `allOf`; None if they overlap, or refer to themselves.
 
-        `inlined` is given the references that were put in.
+        The expanded references are added to `inlined`.
         """
         parts: list[Schema] = []
         for part in [{key: value for key, value in node.items() if key != "allOf"}, *_list(node.get("allOf"))]:
@@ -212,7 +212,7 @@ class _Fit:
         return made
 
     def _part(self, part: Any, inlined: list[Any], depth: int) -> Schema | None:
-        """One schema of an `allOf` without references and `allOf`s of its own."""
+        """Return one schema of an `allOf` without references or nested `allOf`s."""
         self._nodes += 1
         if depth > _MAX_MERGED or self._nodes > _MAX_NODES:
             return None
@@ -227,10 +227,10 @@ class _Fit:
             return None
         return self._merged(part, inlined, depth + 1) if "allOf" in part else part
 
-    # One schema
+    # Single schemas
 
     def _plain(self, node: Schema, path: str) -> Schema:
-        """A node without references."""
+        """Fit a node without references."""
         dialect = self._dialect
         self._rename(node)
         types = types_of(node)
@@ -255,18 +255,18 @@ class _Fit:
         return made
 
     def _rename(self, node: Schema) -> None:
-        """Say with this dialect's keywords what others say."""
+        """Replace keywords with this dialect's equivalents."""
         if "oneOf" in node and "anyOf" not in node:
             node["anyOf"] = node.pop("oneOf")
         if "const" in node and "const" not in self._dialect.keywords:
             node["enum"] = [node.pop("const")]
-        if isinstance(node.get("items"), list):  # tuples, as drafts before 2020 have them
+        if isinstance(node.get("items"), list):  # tuples, as in drafts before 2020
             node["prefixItems"] = node.pop("items")
             if "additionalItems" in node:
                 node["items"] = node.pop("additionalItems")
 
     def _refuse_open(self, node: Schema, types: list[str], path: str) -> None:
-        """Raise `_Loose` where a strict schema can't say what a node says."""
+        """Raise `_Loose` if a strict schema can't express a node."""
         if "anyOf" not in node and not types:
             raise _Loose(f"{_at(path)} may be anything")
         if "array" in types and "items" not in node and "prefixItems" not in node and "enum" not in node:
@@ -284,7 +284,7 @@ class _Fit:
             raise _Loose(f"`{absent[0]}` of {_at(path)} is required, and has no schema")
 
     def _close(self, node: Schema, made: Schema) -> None:
-        """Close an object, and require all of its properties where the server wants that."""
+        """Close an object, and require all of its properties if the server needs that."""
         properties = node.get("properties") or {}
         required = _list(node.get("required"))
         optional = [name for name in properties if name not in required]
@@ -300,7 +300,7 @@ class _Fit:
                     made["properties"][name] = _nullable(made["properties"][name])
 
     def _tuple(self, node: Schema) -> None:
-        """Say a tuple as this dialect takes it: as it is, else as a list of any of its entries' schemas."""
+        """Express a tuple in this dialect: unchanged, or as a list of any of its entries' schemas."""
         first, rest = _list(node["prefixItems"]), node.get("items", True)
         most = node.get("maxItems")
         ends = rest is False or (isinstance(most, int) and most <= len(first))
@@ -318,7 +318,7 @@ class _Fit:
         node["items"] = options[0] if len(options) == 1 else {"anyOf": options} if options else {"type": "null"}
 
     def _plain_enum(self, node: Schema) -> Schema:
-        """An enum of texts and numbers only: null becomes an alternative, others are left out."""
+        """Reduce an enum to strings and numbers: null becomes an alternative, other values are removed."""
         values = [value for value in _list(node["enum"]) if isinstance(value, str | int | float) and value is not True]
         values = [value for value in values if value is not False]
         rest = {key: value for key, value in node.items() if key not in ("enum", "type")}
@@ -344,10 +344,10 @@ class _Fit:
         return value
 
     def _takes(self, key: str, value: Any, node: Schema, types: list[str]) -> bool:
-        """Whether the server is sent a keyword; if not, and it is one that narrows values down, that is noted."""
+        """Return whether a keyword is sent to the server; a constraint that is not sent is recorded."""
         kinds = {"number" if kind == "integer" else kind for kind in types}
         if kinds and _ABOUT.get(key, "") and _ABOUT[key] not in kinds:
-            return False  # it says nothing about values of these types
+            return False  # it does not constrain these types
         if key in self._dialect.keywords and self._takes_value(key, value, node):
             return True
         if key in OPTIONAL_CONSTRAINTS | {"enum", "oneOf", "allOf"} and (key, value) not in _NO_CONSTRAINT:
@@ -362,7 +362,7 @@ class _Fit:
             return not beyond and (anchored or not dialect.anchored)
         if key == "format":
             return value in dialect.formats
-        if key in ("exclusiveMinimum", "exclusiveMaximum"):  # drafts before 6 have booleans there
+        if key in ("exclusiveMinimum", "exclusiveMaximum"):  # drafts before 6 use booleans here
             return not isinstance(value, bool)
         if key == "additionalProperties":
             return not node.get("patternProperties")
@@ -379,9 +379,9 @@ _FORMS = ("pattern", "format")
 _NOTES = ("title", "description", "default", "examples", "$comment", "$defs", "definitions")
 """Keywords that constrain nothing."""
 _MAX_NODES = 20_000
-"""Parts that are fitted, each counted as often as it is put in the place of a reference."""
+"""Maximum number of parts to fit, with every expanded reference counted."""
 _MAX_MERGED = 20
-"""References and `allOf`s in each other that are put together."""
+"""Maximum nesting of references and `allOf`s that are merged."""
 
 
 def _list(value: Any) -> list[Any]:
@@ -403,13 +403,13 @@ def _without_definitions(node: Any) -> Any:
 
 
 def _constraints(node: Schema, but: str) -> Schema:
-    """What a node says besides one keyword, without what constrains nothing."""
+    """Return a node's constraints except one keyword."""
     known = _ABOUT.keys() | {"type", "enum", "const", "anyOf", "oneOf", "allOf", "not", "if", "then", "else"}
     return {key: value for key, value in node.items() if key in known and key != but}
 
 
 def _of_type(node: Schema, kind: str) -> Schema:
-    """A node of several types, as it is for values of one of them."""
+    """Return a node of several types, reduced to one of them."""
     made = {**node, "type": kind}
     if isinstance(node.get("enum"), list):
         made["enum"] = [value for value in node["enum"] if json_type(value) == kind]
@@ -427,7 +427,7 @@ def _object_of(node: Schema) -> Schema:
 
 
 def _wrapped(schema: Schema) -> Schema:
-    """A schema that is no object's, as that of an object which holds it; its references lead to the same places."""
+    """Wrap a schema whose root is not an object into an object; its references keep their targets."""
     top = target(schema, schema["$ref"]) if "$ref" in schema else schema
     types = types_of(top) if isinstance(top, dict) else []
     if types == ["object"] or not (types or {"anyOf", "oneOf"} & schema.keys()):
@@ -438,7 +438,7 @@ def _wrapped(schema: Schema) -> Schema:
 
 
 def _moved(node: Any) -> Any:
-    """A part of a schema whose references lead to where the whole is put."""
+    """Adjust references in a part of a schema to its new place."""
     if isinstance(node, list):
         return [_moved(each) for each in node]
     if not isinstance(node, dict):
@@ -452,7 +452,7 @@ def _moved(node: Any) -> Any:
 
 
 def _check_limits(schema: Schema, dialect: Dialect) -> None:
-    """Raise `_Loose` where a schema is larger than a strict one may be."""
+    """Raise `_Loose` if a schema exceeds the limits of a strict one."""
     if dialect.limits is None:
         return
     limits: Limits = dialect.limits

@@ -1,4 +1,4 @@
-"""Look into JSON Schemas: what a reference names, which schemas a schema holds, and whether null is allowed."""
+"""Inspect JSON Schemas: resolve references, find subschemas, and check whether null is allowed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONAL_CONSTRAINTS = (
     | (OBJECT_KEYWORDS - {"properties", "required", "additionalProperties"})
     | {"not", "if", "then", "else"}
 )
-"""Keywords that narrow a value down without shaping it: a server may leave them to whoever reads the reply."""
+"""Keywords that constrain a value without shaping it: they can be checked in the reply instead."""
 
 _HOLD_ONE = frozenset(
     {
@@ -43,7 +43,7 @@ Schema = dict[str, Any]
 
 
 def target(root: Any, reference: Any) -> Any:
-    """What a reference within the schema (`#`, `#/$defs/a`) names; None where it names nothing."""
+    """Resolve a reference within the schema (`#`, `#/$defs/a`); None if there is no target."""
     if not isinstance(reference, str) or (reference != "#" and not reference.startswith("#/")):
         return None
     node = root
@@ -59,7 +59,7 @@ def target(root: Any, reference: Any) -> Any:
 
 
 def map_subschemas(node: Schema, change: Callable[[Any], Any]) -> Schema:
-    """The same schema with each schema that it holds directly replaced by what `change` makes of it."""
+    """Return the schema with each of its direct subschemas replaced by the result of `change`."""
     made: Schema = {}
     for key, value in node.items():
         if key in _HOLD_MAP and isinstance(value, dict):
@@ -74,7 +74,7 @@ def map_subschemas(node: Schema, change: Callable[[Any], Any]) -> Schema:
 
 
 def json_type(value: Any) -> str:
-    """The JSON Schema type of a value."""
+    """Return the JSON Schema type of a value."""
     if value is None:
         return "null"
     for kind, name in ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (list, "array")):
@@ -84,7 +84,7 @@ def json_type(value: Any) -> str:
 
 
 def types_of(node: Schema) -> list[str]:
-    """The types that a schema allows: those it names, else those that its other keywords are about; none if unknown."""
+    """Return the types that a schema allows: those it names, else those implied by other keywords; empty if unknown."""
     named = node.get("type")
     if isinstance(named, str):
         return [named]
@@ -103,7 +103,7 @@ def types_of(node: Schema) -> list[str]:
 
 
 def allows_null(root: Any, node: Any, known: dict[Any, bool] | None = None) -> bool:
-    """Whether null fits a schema, as far as its types, values and alternatives say; `known` remembers references."""
+    """Return whether a schema's types, values and alternatives allow null; `known` caches references."""
     if not isinstance(node, dict):
         return node is not False
     known = {} if known is None else known
@@ -129,6 +129,6 @@ def _reference_allows_null(root: Any, reference: Any, known: dict[Any, bool]) ->
     if not isinstance(reference, str):
         return True
     if reference not in known:
-        known[reference] = True  # of a reference that leads to itself
+        known[reference] = True  # for a reference to itself
         known[reference] = allows_null(root, target(root, reference) or {}, known)
     return known[reference]

@@ -1,4 +1,4 @@
-"""Fit the schemas of requests to one server, each once, and report what that changes."""
+"""Fit each schema in requests to one server once, and report the changes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from distask.llm.schemas.nodes import Schema
 
 _REMEMBERED = 512
-"""Schemas whose fitted forms are kept."""
+"""Number of schemas whose fitted forms are cached."""
 
 
 class SchemaFitter:
-    """Fits the `response_format` of requests to one server, and reports once what that changes.
+    """Fits the `response_format` of requests to one server, and reports each change once.
 
     Args:
-        dialect: what the server takes.
-        notify: called with one line for each thing that the user should know.
+        dialect: what the server accepts.
+        notify: called with one line for each note to the user.
     """
 
     def __init__(self, dialect: Dialect, notify: Callable[[str], None] | None = None) -> None:
@@ -34,11 +34,11 @@ class SchemaFitter:
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def fit(self, keywords: Mapping[str, Any]) -> dict[str, Any]:
-        """A request's keywords as they are sent."""
+        """Return a request's keywords as they are sent."""
         wanted = keywords.get("response_format")
         if not has_schema(wanted) or self.dialect.as_written:
             return dict(keywords)
-        known = self._known.get(id(wanted))  # a task whose schema is the same for every row gives the same object
+        known = self._known.get(id(wanted))  # a task with one schema for all rows passes the same object
         if known is None or known[0] is not wanted:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
@@ -56,25 +56,25 @@ class SchemaFitter:
 
 
 def has_schema(response_format: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether a `response_format` holds a JSON Schema."""
+    """Return whether a `response_format` contains a JSON Schema."""
     held = response_format.get("json_schema") if isinstance(response_format, dict) else None
     return isinstance(held, dict) and isinstance(held.get("schema"), dict)
 
 
 def notes(fitted: Fitted, dialect: Dialect, reported: set[str]) -> Iterator[str]:
-    """What the user should know of a fitted schema, without what is in `reported`, which grows."""
+    """Yield notes for the user about a fitted schema, without those in `reported`, which is extended."""
     new = [name for name in fitted.left_out if name not in reported]
     reported.update(new)
     if new:
         yield (
-            f"a JSON Schema is sent to {dialect.title} without {_listed(new)}: distask checks the replies for "
+            f"a JSON Schema is sent to {dialect.title} without {_listed(new)}: distask checks replies for "
             f"{'that' if len(new) == 1 else 'those'}"
         )
     if fitted.loose is not None and "" not in reported:
         reported.add("")
         yield (
             f"a JSON Schema can't be strict for {dialect.title} ({fitted.loose}), and is sent with `strict: false`: "
-            "replies may not follow it, and are checked as they come"
+            "replies may not follow it; distask checks them"
         )
 
 
@@ -86,7 +86,7 @@ def _listed(names: list[str]) -> str:
 def _remembered(schema: Schema, dialect: Dialect) -> Fitted:
     try:
         return _fit_text(orjson.dumps(schema), dialect)
-    except TypeError:  # an integer beyond 64 bits, half of a surrogate pair
+    except TypeError:  # an integer of more than 64 bits, a lone surrogate
         return fit_schema(schema, dialect)
 
 

@@ -16,14 +16,14 @@ _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)
 
 
 def canonical(value: Any) -> str:
-    """A text that is the same for equal values."""
+    """Return a text that is the same for equal values."""
     return _ENCODER.encode(value)
 
 
 class AgreementTally:
-    """One column over groups of replies.
+    """Count one column over groups of replies.
 
-    A failed reply says nothing. Two replies at least must have a value for a group to count.
+    Failed replies do not count. A group counts if at least two replies have a value.
     """
 
     def __init__(self, name: str) -> None:
@@ -37,7 +37,7 @@ class AgreementTally:
         self._ranged = 0
 
     def add(self, values: Sequence[Any], first: int, rows: int) -> None:
-        """Count a group, of which so many rows are on the page, from the `first` on."""
+        """Count a group with `rows` rows on the page, starting at row `first`."""
         self._shares.extend([None] * (first - len(self._shares)))
         given = [value for value in values if value is not None]
         if len(given) < 2:
@@ -58,7 +58,7 @@ class AgreementTally:
             self._range_sum += max(numbers) - min(numbers)
 
     def facts(self) -> dict[str, Any] | None:
-        """What is told of it; None where no group had two replies with a value."""
+        """Return the statistics; None if no group had two replies with a value."""
         if not self._groups:
             return None
         return {
@@ -72,7 +72,7 @@ class AgreementTally:
         }
 
     def of_rows(self, rows: int) -> list[float | None]:
-        """The share of each row on the page."""
+        """Return the share for each row on the page."""
         return [*self._shares, *[None] * (rows - len(self._shares))]
 
 

@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 SAME, CHANGED, BETTER, WORSE, GAINED, LOST = "same", "changed", "better", "worse", "gained", "lost"
 WAYS = (SAME, CHANGED, BETTER, WORSE, GAINED, LOST)
-"""What a value can do from one result to the other; `gained`: it was null, or not there."""
+"""How a value can change from one result to the other; `gained` means it was null or absent."""
 _SAME, _CHANGED, _BETTER, _WORSE, _GAINED, _LOST = range(len(WAYS))
 ARROW = " → "
 MOST_TRANSITIONS = 400
 MATRIX = 12
-"""Labels of a table of transitions; with more of them the table says nothing at a glance."""
+"""Maximum number of labels in a table of transitions; more would be unreadable."""
 _COMPARED_DIRECTLY = {str, int, bool}
-"""Types of which equal values have the same canonical text; so do lists of one of them."""
+"""Types whose equal values have the same canonical text; lists of one of them also do."""
 
 
 class ChangeTally:
-    """One output column in both results. Pairs are counted in batches: `add` them, then `flush`.
+    """Count one output column in both results. Pairs are counted in batches: `add` them, then `flush`.
 
     Args:
         name: the column.
-        file: where values are stored that are too many for memory.
-        lower_is_better: whether a lower number is the better one.
+        file: where values that do not fit in memory are stored.
+        lower_is_better: whether a lower number is better.
     """
 
     def __init__(self, name: str, file: SpillFile | None = None, *, lower_is_better: bool = False) -> None:
@@ -49,31 +49,31 @@ class ChangeTally:
         self._differences = Distribution("d", file)
         self._whole = True
         self._transitions: dict[tuple[str, str], int] | None = {}
-        """Each with its place in the order in which they came; None where there are too many, or labels are lists."""
+        """Each with its place in order of appearance; None if there are too many, or labels are lists."""
         self._transition_counts: list[int] = []
         self._way_of = array("b")
         self._difference_of = array("d")
         self._transition_of = array("h")
-        """Of each pair on the page: its way's place in `WAYS`, the difference, and the place of its transition."""
+        """For each pair on the page: its place in `WAYS`, the difference, and the place of its transition."""
 
     def skip(self, on_page: int) -> None:
-        """Count pairs on the page that were before the column was first seen."""
+        """Count pairs on the page that came before the column was first seen."""
         self._way_of.extend(repeat(NOTHING, on_page))
         self._difference_of.extend(repeat(math.nan, on_page))
         self._transition_of.extend(repeat(NOTHING, on_page))
 
     def add_alone(self) -> None:
-        """Add a row that has no match, or neither side of which has the column."""
+        """Add a row without a match, or a pair in which neither side has the column."""
         self._pending.append(None)
 
     def add(self, before: Any, after: Any, *, grouped: bool = False) -> None:
-        """Add a pair's values; where rows are grouped, they are lists with an item for each reply."""
+        """Add a pair's values; for grouped rows, they are lists with an item for each reply."""
         self.sides[0].add(before)
         self.sides[1].add(after)
         self._pending.append((before, after, grouped))
 
     def flush(self, on_page: Sequence[bool] | None = None) -> None:
-        """Count the pairs that were added since the last time; `on_page` as in `ColumnTally.flush`."""
+        """Count the pairs added since the last flush; `on_page` is as in `ColumnTally.flush`."""
         for tally in self.sides:
             tally.flush()
         differences = []
@@ -111,11 +111,11 @@ class ChangeTally:
         return _CHANGED
 
     def _transition(self, before: Any, after: Any, *, grouped: bool) -> int:
-        """The place of the pair's transition, which is counted."""
+        """Count the pair's transition and return its place."""
         if self._transitions is None:
             return NOTHING
         if not grouped and (isinstance(before, list) or isinstance(after, list)):
-            self._transitions = None  # lists have no one label
+            self._transitions = None  # lists have no single label
             return NOTHING
         was, now = _label(before), _label(after)
         if was is None or now is None:
@@ -133,7 +133,7 @@ class ChangeTally:
 
     @property
     def kind(self) -> str:
-        """`number`, `label`, or `text` for all that can only be the same or not."""
+        """`number`, `label`, or `text` for anything that can only be equal or not."""
         self.flush()
         kinds = {tally.kind for tally in self.sides} - {"empty"}
         if kinds == {"number"}:
@@ -141,7 +141,7 @@ class ChangeTally:
         return "label" if kinds and kinds <= {"label", "boolean"} and self._transitions is not None else "text"
 
     def facts(self) -> dict[str, Any]:
-        """What is told of the column."""
+        """Return the statistics of the column."""
         kind = self.kind
         made: dict[str, Any] = {
             "name": self.name,
@@ -163,7 +163,7 @@ class ChangeTally:
         return made
 
     def index(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the page sorts and filters by: the change itself, and which way it went. See `ColumnTally.index`."""
+        """Return what the page sorts and filters by: the change itself, and its direction. See `ColumnTally.index`."""
         kind = self.kind
         ways = coded([None if way == NOTHING else WAYS[way] for way in self._way_of])
         if kind == "number":
@@ -175,7 +175,7 @@ class ChangeTally:
 
 
 def coded(words: Sequence[str | None]) -> dict[str, Any]:
-    """One label a row, as an index has them."""
+    """Return one label for each row, in the form of an index."""
     labels = {word: code for code, word in enumerate(sorted({word for word in words if word is not None}))}
     return {"each": 1, "values": [None if word is None else labels[word] for word in words], "labels": list(labels)}
 
@@ -200,15 +200,15 @@ def _is_same(before: Any, after: Any) -> bool:
 
 
 def _difference(before: Any, after: Any) -> float:
-    """By how much the number of a value grew; NaN where one of them has none."""
-    if type(before) is int and type(after) is int:  # exact, where a float64 does not tell them apart
+    """Return by how much the number of a value grew; NaN if one value has no number."""
+    if type(before) is int and type(after) is int:  # exact, even if their float64 values are equal
         return drawn(after - before)
     was, now = _number(before), _number(after)
     return math.nan if was is None or now is None else now - was
 
 
 def _number(value: Any) -> float | None:
-    """The number of a value; of a list, its mean."""
+    """Return the number of a value; for a list, its mean."""
     if value is None or type(value) is str or type(value) is bool:
         return None
     numbers = [drawn(v) for v in leaves(value) if isinstance(v, int | float) and not isinstance(v, bool)]
@@ -217,7 +217,7 @@ def _number(value: Any) -> float | None:
 
 
 def _label(value: Any) -> str | None:
-    """A value as a label: a short text, true or false; of a list, the most common."""
+    """Return a value as a label: a short text, true or false; for a list, the most common one."""
     if type(value) is str:
         return value if len(value) <= LONGEST_LABEL else None
     if type(value) is bool:

@@ -1,4 +1,4 @@
-"""The page about two results: row by row, what changed and which way."""
+"""Write the page about two results: the changes row by row, and their direction."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ FATES = {
     (False, True): "failure lost",
     (False, False): "failed in both",
 }
-"""Whether a pair's rows are good, to what that is called."""
+"""Names for whether each row of a pair succeeded."""
 
 
 class ComparisonTally:
-    """All that is counted of two results."""
+    """All counts of two results."""
 
     def __init__(self, first: Result, second: Result, lower_is_better: Sequence[str] = ()) -> None:
         self.results = (first, second)
@@ -47,11 +47,11 @@ class ComparisonTally:
         self.rows = 0
         """Pairs, and rows without a match."""
         self.fates: Counter[str] = Counter()
-        """What became of the pairs."""
+        """How the pairs ended."""
         self._fate_of: list[str] = []
-        """The same of each pair on the page."""
+        """The same for each pair on the page."""
         self.kinds: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
-        """The failures of matched rows, of each side."""
+        """The failures of matched rows, for each side."""
         self.spending = (Spending(first.record), Spending(second.record))
         self.replies = [0, 0]
         self.kept: list[int] | None = None
@@ -62,7 +62,7 @@ class ComparisonTally:
         self._batch_bytes = 0
 
     def count(self, matched: Iterator[Pair], blocks: Blocks, most_rows: int) -> None:
-        """Go through all pairs."""
+        """Count all pairs."""
         total = max(result.count() for result in self.results)
         if total > most_rows:
             self.step, self.kept = -(-total // most_rows), []
@@ -136,7 +136,7 @@ class ComparisonTally:
                     self.kinds[side][reply.kind] += 1
 
     def facts(self) -> dict[str, Any]:
-        """All that is told of the two."""
+        """Return all statistics of the two results."""
         alone = [self.fates[only] for only in ONLY]
         return {
             "rows": self.rows,
@@ -152,7 +152,7 @@ class ComparisonTally:
         }
 
     def index(self) -> dict[str, Any]:
-        """What the page sorts and filters by, a row for each pair: see `ColumnTally.index`."""
+        """Return what the page sorts and filters by, a row for each pair: see `ColumnTally.index`."""
         made = [tally.index() for tally in self.columns.values()]
         ways = {f"way {name}": way for name, (_, way) in zip(self.columns, made, strict=True)}
         return {
@@ -172,19 +172,19 @@ def write_comparison(
     lower_is_better: Sequence[str] = (),
     most_rows: int = MOST_ROWS,
 ) -> dict[str, Any]:
-    """Write the page about two outputs; gives what was counted, with the page's `size` in bytes.
+    """Write the page about two outputs and return the statistics, with the page's `size` in bytes.
 
     Args:
-        first: an output, what was before.
-        second: another, what came after.
+        first: the earlier output.
+        second: the later output.
         path: the page.
-        by: the columns that rows are matched by, instead of those of the input.
-        lower_is_better: columns whose lower numbers are the better ones.
-        most_rows: rows that the page's table holds at the most; counts are of all.
+        by: the columns to match rows by, instead of the input columns.
+        lower_is_better: columns for which lower numbers are better.
+        most_rows: maximum rows in the page's table; counts cover all rows.
 
     Raises:
-        InputError: an output can't be read, or has nothing in common with the other.
-        UsageError: there is no column to match rows by, or none of a name that was given.
+        InputError: an output can't be read, or has no row in common with the other.
+        UsageError: there is no column to match rows by, or a named column does not exist.
         OutputError: the page can't be written.
     """
     results = Result(first), Result(second)
@@ -194,13 +194,15 @@ def write_comparison(
         facts = tally.facts()
         if not facts["matched"]:
             raise InputError(
-                f"no row of {first} has its like in {second}; were they made of the same input? "
-                "--by names the columns that rows are matched by"
+                f"no row of {first} matches a row of {second}. If the input is the same, use "
+                "--by to name the columns to match rows by"
             )
         for name in lower_is_better:
             if name not in tally.columns:
                 close = did_you_mean(name, tally.columns)
-                raise UsageError(f"there is no column `{name}` that both results made; {close or 'look at the page'}")
+                raise UsageError(
+                    f"no column `{name}` was made by both results; {close or 'the page lists the columns'}"
+                )
         size = write_page(path, "comparison.html", _page(tally, facts, blocks), tally.index(), blocks)
     return {**facts, "size": size}
 
@@ -238,7 +240,7 @@ def _page(tally: ComparisonTally, facts: dict[str, Any], blocks: Blocks) -> dict
 
 
 def _names(first: Result, second: Result) -> list[str]:
-    """What the two are called on the page: their files' names, with a folder where those are the same."""
+    """Return the names of the two results on the page: their file names, or their paths if the file names are equal."""
     if first.name != second.name:
         return [first.name, second.name]
     return [result.source for result in (first, second)]
@@ -255,7 +257,7 @@ def _tiles(tally: ComparisonTally) -> Iterator[dict[str, str]]:
     for name, part in (("Cached tokens", "cached_tokens"), ("Reasoning tokens", "reasoning_tokens")):
         was, now = (getattr(spending, part) for spending in tally.spending)
         if was or now:
-            yield {"name": name, "was": amount(was), "now": amount(now), "told": "of the tokens in all rows"}
+            yield {"name": name, "was": amount(was), "now": amount(now), "told": "in all rows"}
     if all(c.get("cost_usd") is not None for c in counts):
         yield {
             "name": "Cost",
@@ -265,23 +267,23 @@ def _tiles(tally: ComparisonTally) -> Iterator[dict[str, str]]:
         }
     waits: list[Any] = [(c.get("latency_seconds") or {}).get("p50") for c in counts]
     if None not in waits:
-        yield {"name": "Latency", "was": brief(waits[0]), "now": brief(waits[1]), "told": "half of the calls"}
+        yield {"name": "Latency", "was": brief(waits[0]), "now": brief(waits[1]), "told": "median"}
 
 
 def _notices(tally: ComparisonTally, facts: dict[str, Any], blocks: Blocks) -> Iterator[str]:
     for result in tally.results:
         if result.partial:
-            yield f"{result.name} is not at its end: only the rows that were written so far are compared."
+            yield f"{result.name} is not complete: only the rows written so far are compared."
     for side, count in enumerate(facts["alone"]):
         if count:
             other = tally.results[1 - side].name
             has = "has" if count == 1 else "have"
-            said = f"{several(count, 'row')} of {tally.results[side].name} {has} no like in {other}"
-            yield f"{said}; the changes leave {'it' if count == 1 else 'them'} out."
+            said = f"{several(count, 'row')} of {tally.results[side].name} {has} no match in {other}"
+            yield f"{said}; the changes do not include {'it' if count == 1 else 'them'}."
     if tally.kept is not None:
-        yield f"All counts are of {facts['rows']:,} rows; the table holds {len(tally.kept):,} of them."
+        yield f"All counts cover {facts['rows']:,} rows; the table holds {len(tally.kept):,} of them."
     if blocks.cut_rows or blocks.short_from is not None:
-        yield "In some rows the table holds only the beginnings of long texts, to keep this page small."
+        yield "In some rows the table shows only the start of long texts, to keep this page small."
 
 
 def _fate(pair: Pair) -> str:

@@ -1,4 +1,4 @@
-"""Match the rows of two results: by their input columns, and by the sample where a row has several."""
+"""Match the rows of two results by their input columns, and by sample if a row has several."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Pair(Struct, frozen=True):
-    """A row of each result; None on one side where the other has no row like it."""
+    """A row of each result; None on one side if the other has no matching row."""
 
     first: ResultRow | None
     second: ResultRow | None
 
     @property
     def line(self) -> bytes:
-        """Both rows as one JSON list."""
+        """Return both rows as one JSON list."""
         sides = (b"null" if side is None else side.line for side in (self.first, self.second))
         return b"[" + b",".join(sides) + b"]"
 
@@ -39,14 +39,14 @@ class Pair(Struct, frozen=True):
 
 
 def pairs(first: Result, second: Result, by: Sequence[str] = ()) -> Iterator[Pair]:
-    """The rows of both, matched; those without a match come last.
+    """Yield the matched rows of both results; rows without a match come last.
 
     The results are read side by side. A row whose match has not come yet waits, in bounded memory.
 
     Args:
         first: a result.
         second: another.
-        by: the columns that rows are matched by; none takes those that both results had as input.
+        by: the columns to match rows by; empty for the columns that both results had as input.
 
     Raises:
         UsageError: there is no column to match by.
@@ -93,8 +93,8 @@ def _columns(
     )  # fmt: skip
     if not found and all(known):
         raise UsageError(
-            f"no column is known as an input of both {first.name} and {second.name}, so that rows can't be matched; "
-            "name those that tell rows apart, as in --by id"
+            f"{first.name} and {second.name} have no known input column in common, so rows can't be matched; "
+            "name the columns that identify a row, such as --by id"
         )
     return found
 

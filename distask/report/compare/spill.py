@@ -27,13 +27,13 @@ class Span(Struct, frozen=True):
 
     typecode: str
     start: int
-    """In bytes."""
+    """Offset in bytes."""
     count: int
-    """Of numbers."""
+    """How many numbers."""
 
 
 def cannot_spill(error: Exception) -> OutputError:
-    """The error for a temporary file that can't be written."""
+    """Return the error for a temporary file that can't be written."""
     reason = getattr(error, "strerror", None) or error
     return OutputError(
         f"temporary files in {tempfile.gettempdir()} can't be written: {reason}; "
@@ -49,7 +49,7 @@ class SpillFile:
         self._end = 0
 
     def append(self, numbers: array[Any]) -> Span:
-        """Store an array; returns where it is."""
+        """Store an array and return where it is."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="distask-report-", buffering=0)  # noqa: SIM115 - see next line
             weakref.finalize(self, self._file.close)
@@ -65,7 +65,7 @@ class SpillFile:
         return span
 
     def read(self, span: Span, start: int, count: int) -> array[Any]:
-        """Some numbers of a stored array, from `start` on."""
+        """Read some numbers of a stored array, from `start`."""
         numbers = array(span.typecode)
         if self._file is not None:
             self._file.seek(span.start + start * numbers.itemsize)
@@ -73,7 +73,7 @@ class SpillFile:
         return numbers
 
     def blocks(self, span: Span, size: int = READ_NUMBERS) -> Iterator[list[Any]]:
-        """A stored array, block by block."""
+        """Yield a stored array, block by block."""
         for start in range(0, span.count, size):
             yield self.read(span, start, size).tolist()
 
@@ -95,11 +95,11 @@ class SortedRuns:
         return bool(self._runs)
 
     def add(self, ordered: list[Any]) -> None:
-        """Store a run; its numbers must be in order."""
+        """Store a run of sorted numbers."""
         self._runs.append(self._file.append(array(self._typecode, ordered)))
 
     def merged(self) -> Iterator[list[Any]]:
-        """All numbers in order, in sorted lists. Equal numbers share a list if each run has them only once."""
+        """Yield all numbers in sorted lists. Equal numbers share a list if each run has them only once."""
         size = max(MIN_BLOCK_NUMBERS, MERGE_NUMBERS // max(1, len(self._runs)))
         sources = [self._file.blocks(run, size) for run in self._runs]
         heads = {place: next(source) for place, source in enumerate(sources)}

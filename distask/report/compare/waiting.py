@@ -1,4 +1,4 @@
-"""Rows of one result that wait for their match in the other: the latest in memory, older ones on disk."""
+"""Keep rows of one result until their match in the other comes: the latest in memory, older ones on disk."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 4096
 MAX_BYTES = 8 << 20
-"""Rows, and bytes of their lines, that wait in memory, before the older half of them is moved to disk."""
+"""Rows, and bytes of their lines, kept in memory before the older half is moved to disk."""
 _CACHE_KIB = 2048
 
 
 class WaitingRows:
-    """Rows by key; those with the same key are taken in the order in which they came.
+    """Rows by key; rows with the same key are returned in the order they were added.
 
     On disk, rows are in a database without a name, which SQLite puts into a temporary file and deletes.
     """
@@ -43,7 +43,7 @@ class WaitingRows:
             self._database.close()
 
     def add(self, key: bytes, row: ResultRow) -> None:
-        """Let a row wait."""
+        """Add a row."""
         found = self._recent.get(key)
         if found is None:
             found = self._recent[key] = deque()
@@ -55,7 +55,7 @@ class WaitingRows:
             self._store(self._rows // 2)
 
     def take(self, key: bytes) -> ResultRow | None:
-        """The row that has waited longest under a key; None if there is none."""
+        """Remove and return the oldest row with a key; None if there is none."""
         if self._stored:
             row = self._take_stored(key)
             if row is not None:
@@ -71,7 +71,7 @@ class WaitingRows:
         return row
 
     def rest(self) -> Iterator[ResultRow]:
-        """The rows that still wait, in the order in which they came."""
+        """Yield the rows that are still waiting, in the order they were added."""
         if self._stored:
             self._store(0)
             for (data,) in self._open().execute("SELECT row FROM waiting ORDER BY number"):
@@ -83,7 +83,7 @@ class WaitingRows:
                 yield row
 
     def _store(self, keep: int) -> None:
-        """Move the oldest rows to disk, until so many are left in memory."""
+        """Move the oldest rows to disk, until this many are left in memory."""
         moved = []
         while self._rows > keep:
             key, found = self._recent.popitem(last=False)

@@ -107,7 +107,7 @@ const shownColumns = () => [...columns.values()].filter((column) => visible.has(
 
 /** What rows can be sorted by. */
 function fillSort() {
-  const options = [el("option", { value: "", text: "order of the output" })];
+  const options = [el("option", { value: "", text: "output order" })];
   for (const column of columns.values()) {
     if (column.kind === "empty" || column.place === "measures/finish_reason") continue;
     if (column.kind === "text" && column.place.startsWith("columns/")) {

@@ -69,7 +69,7 @@ function histogram(box, { edges, counts, open = false, single = false }, { unit 
   );
   box.append(tip);
   box.setAttribute("role", "img");
-  box.setAttribute("aria-label", `Histogram of ${count(counts.reduce((a, b) => a + b, 0))} ${unit}, from ${figure(edges[0])} to ${figure(edges[bins])}; its numbers are in the table below.`);
+  box.setAttribute("aria-label", `Histogram of ${count(counts.reduce((a, b) => a + b, 0))} ${unit}, from ${figure(edges[0])} to ${figure(edges[bins])}; the numbers are in the table below.`);
   if (pick) {
     let from = 0;
     plot.over.addEventListener("mousedown", (event) => (from = event.clientX));

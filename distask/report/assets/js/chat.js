@@ -33,7 +33,7 @@ function chatPane(metadata, title = "Chat") {
     pane.append(...messages.map(messageBox));
     if (chats.length > 1 && typeof reply === "string") pane.append(messageBox({ role: "assistant", content: reply }));
   }
-  if (!chats.length) pane.append(el("p", { class: "muted", text: "The chat was not kept." }));
+  if (!chats.length) pane.append(el("p", { class: "muted", text: "The chat was not stored." }));
   return pane;
 }
 
@@ -52,7 +52,7 @@ function messageBox(message) {
   return box;
 }
 
-/** A part of a message; an image or a sound is told of, never fetched or drawn. */
+/** A part of a message; an image or a sound is only named, never fetched or drawn. */
 function partBox(part) {
   const sought = state.query.toLowerCase();
   if (typeof part === "string") return whole(part, sought);
@@ -78,7 +78,7 @@ function replyPane(metadata, title = "Raw reply") {
     if (texts.length > 1) pane.append(el("h4", { text: task }));
     pane.append(text === "" ? el("p", { class: "muted", text: "The reply is empty." }) : el("div", { class: "raw" }, whole(text, sought)));
   }
-  if (!texts.length) pane.append(el("p", { class: "muted", text: "There is no reply, or it was not kept." }));
+  if (!texts.length) pane.append(el("p", { class: "muted", text: "There is no reply, or it was not stored." }));
   for (const part of ["reasoning", "refusal", "tool_calls"]) {
     for (const [, value] of partsOf(metadata, `${part}_`)) {
       pane.append(el("details", { class: "part", open: part === "refusal" }, el("summary", { text: part.replace("_", " ") }), whole(value, sought)));
@@ -97,7 +97,7 @@ function figuresOf(metadata) {
   const sum = (name) => spent.reduce((all, part) => (part?.[name] === undefined || part[name] === null ? all : (all ?? 0) + Number(part[name])), null);
   if (spent.length > 1) told.push(["calls", spent.length]);
   told.push(["tokens in", sum("input_tokens")], ["tokens out", sum("output_tokens")]);
-  told.push(["cached", sum("cached_tokens")], ["written to the cache", sum("cache_write_tokens")], ["reasoning", sum("reasoning_tokens")]);
+  told.push(["cached", sum("cached_tokens")], ["written to cache", sum("cache_write_tokens")], ["reasoning", sum("reasoning_tokens")]);
   const cost = sum("cost_usd");
   told.push(["cost", cost === null ? null : `$${cost.toLocaleString("en", { maximumSignificantDigits: 3 })}`]);
   told.push(["ended", metadata?.finish_reason ?? "stop"], ["served by", metadata?.served_model]);

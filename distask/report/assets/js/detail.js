@@ -92,7 +92,7 @@ const chosenReply = () => [...byId("replies").children].findIndex((button) => bu
 function columnsPane(values, replies) {
   const pane = paneOf("Columns");
   const sought = state.query.toLowerCase();
-  for (const [title, role] of [["", "output"], ["Of the input", "input"]]) {
+  for (const [title, role] of [["", "output"], ["Input", "input"]]) {
     const of = [...columns.values()].filter((column) => column.role === role && Object.hasOwn(values, column.name));
     if (!of.length) continue;
     if (title) pane.append(el("h4", { text: title }));

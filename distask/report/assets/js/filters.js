@@ -82,7 +82,7 @@ function drawChips() {
       apply();
       (byId("chips").querySelector("button") ?? byId("search")).focus();
     };
-    const button = el("button", { type: "button", class: "chip", "aria-label": `Remove the filter: ${words}`, onclick: remove });
+    const button = el("button", { type: "button", class: "chip", "aria-label": `Remove filter: ${words}`, onclick: remove });
     button.append(words, el("span", { "aria-hidden": "true", text: "✕" }));
     return el("li", {}, button);
   });
@@ -100,7 +100,7 @@ function drawChips() {
 
 function fillFilterForm() {
   const choice = byId("filter-column");
-  for (const [title, roles] of [["Made by the run", ["output"]], ["Of the input", ["input"]], ["Of each reply", ["measure"]]]) {
+  for (const [title, roles] of [["Made by the run", ["output"]], ["Input", ["input"]], ["Each reply", ["measure"]]]) {
     const of = [...columns.values()].filter((column) => roles.includes(column.role) && column.kind !== "empty");
     if (!of.length) continue;
     const group = el("optgroup", { label: title });

@@ -1,6 +1,6 @@
 // The keyboard, the colours, and the parts of the page.
 
-const THEMES = { system: "as the system has them", light: "light", dark: "dark" };
+const THEMES = { system: "system", light: "light", dark: "dark" };
 
 function setTheme(name) {
   if (name === "system") delete document.documentElement.dataset.theme;

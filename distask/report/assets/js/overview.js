@@ -77,11 +77,11 @@ function drawShownNote() {
   if (!note) return;
   note.hidden = !isFiltered();
   if (note.hidden) return;
-  const clear = el("button", { type: "button", class: "link", text: "Clear the filters", onclick: clearFilters });
+  const clear = el("button", { type: "button", class: "link", text: "Clear filters", onclick: clearFilters });
   const see = el("a", { href: addressOf("rows"), text: "See them" });
   note.replaceChildren(
     el("span", { class: "dot", "aria-hidden": "true" }),
-    `In colour: the ${several(state.shown.length, "row")} that your filters let through. `, see, " · ", clear,
+    `In color: the ${several(state.shown.length, "row")} that match your filters. `, see, " · ", clear,
   );
 }
 

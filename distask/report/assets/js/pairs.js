@@ -43,7 +43,7 @@ function drawPair([before, after]) {
     asked.querySelector("h3").textContent = "Chat of B";
     const other = chatPane(first, "Chat of A");
     other.removeAttribute("tabindex");
-    asked.append(el("details", { class: "part" }, el("summary", { text: "Chat of A, which differs" }), other));
+    asked.append(el("details", { class: "part" }, el("summary", { text: "Chat of A (different)" }), other));
   }
   byId("panes").replaceChildren(pairPane(before, after), replyPane(first, "Reply in A"), replyPane(second, "Reply in B"), asked);
 }
@@ -65,7 +65,7 @@ function pairPane(before, after) {
   );
   const input = Object.entries(after ?? before).filter(([name]) => ![PAGE.metadata_column, "model_name"].includes(name) && !PAGE.columns.some((column) => column.name === name));
   if (input.length) {
-    pane.append(el("h4", { text: "Of the input" }));
+    pane.append(el("h4", { text: "Input" }));
     pane.append(el("dl", { class: "values" }, ...input.flatMap(([name, value]) => [el("dt", { text: name }), el("dd", {}, whole(value, sought))])));
   }
   return pane;

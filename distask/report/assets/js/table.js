@@ -166,7 +166,7 @@ function mountTable() {
     const row = rowOf(Number(byId("go-to-row").value.replace(/[,\s]/g, "")));
     const at = shownAt(row);
     if (at >= 0) markRow(at);
-    else announce("That row is not among those that are shown");
+    else announce("That row does not match the filters");
     byId("go-to-row").setAttribute("aria-invalid", at < 0);
   });
   byId("sort-by").addEventListener("change", () => {
@@ -190,7 +190,7 @@ function mountTable() {
 listeners.push(() => {
   marker = Math.max(0, shownAt(state.open));
   byId("sort-by").value = state.sort ?? "";
-  byId("sort-way").setAttribute("aria-label", state.down ? "Sort: downwards" : "Sort: upwards");
+  byId("sort-way").setAttribute("aria-label", state.down ? "Sort: descending" : "Sort: ascending");
   byId("sort-way").firstElementChild.textContent = state.down ? "↓" : "↑";
   if (byId("search").value.trim() !== state.query) byId("search").value = state.query;
   byId("table-box").scrollTop = 0;
