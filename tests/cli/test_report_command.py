@@ -48,15 +48,9 @@ def test_of_many_rows_it_says_that_the_table_holds_some(shell):
     ("arguments", "sentence"),
     [
         (["answer.jsonl"], "there is no such file; did you mean answers.jsonl?"),
-<<<<<<< HEAD
-        (["answers.jsonl", "-o", "in.jsonl"], "is there already, and is no report"),
+        (["answers.jsonl", "-o", "in.jsonl"], "exists and is not a distask report"),
         (["answers.jsonl", "-o", "no/page.html"], "the folder no does not exist"),
         (["answers.jsonl", "--by", "id"], "add the second one after the first"),
-=======
-        (["answers.jsonl", "-o", "in.jsonl"], "exists and is not a distask report"),
-        (["answers.jsonl", "-o", "no/page.html"], "there is no folder no"),
-        (["answers.jsonl", "--by", "id"], "name the second one behind the first"),
->>>>>>> w-llm
         (["answers.jsonl", "answers.jsonl", "--by", "instuction"], "did you mean `instruction`?"),
         (["task.yaml"], "unknown format `.yaml`"),
     ],
