@@ -173,7 +173,7 @@ def test_exported_requests_are_the_bodies_of_a_plain_run(shell, server):
     said = exported(shell)
 
     lines = shell.lines("asked.jsonl")
-    assert "5 requests, in asked.jsonl" in said.out
+    assert "5 requests to asked.jsonl" in said.out
     assert sorted(map(json.dumps, (line["body"] for line in lines))) == sorted(map(json.dumps, server.requests))
     assert {(line["method"], line["url"]) for line in lines} == {("POST", "/v1/chat/completions")}
 

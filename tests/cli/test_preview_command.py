@@ -76,7 +76,7 @@ def test_a_second_look_at_replies_that_were_asked_for_again_costs_nothing_either
     said = scores("preview", "rate.yaml", *ASKED, "--set", "price.input=1000", "--set", "price.output=1000")
 
     assert "── in.jsonl:2  from the store · 4 tokens in, 6 out\n" in said.out
-    assert "asked    0 replies, 5 from the store" in said.out
+    assert "received 0 replies, 5 from the store" in said.out
 
 
 def test_ctrl_c_keeps_the_replies_that_came(scores):
