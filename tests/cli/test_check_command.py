@@ -131,7 +131,7 @@ def test_no_message_holds_the_key(shell):
     said = shell("check", *ASKED, "--set", "llm.api_key_env=MY_KEY")
 
     assert said.code == 1
-    assert "is the key in MY_KEY right" in said.out
+    assert "check that the key in MY_KEY is right" in said.out
     assert "canary" not in said.out + said.err
 
 

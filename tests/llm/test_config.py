@@ -266,7 +266,7 @@ def test_all_faults_of_a_file_come_at_once_with_their_places(tmp_path):
         ("limits: {concurrency: 0}", "concurrency"),
         ("limits: 3", "limits"),
         ("price: {input: 1}", "price.output"),
-        ("generation: {model: m}", "beside"),
+        ("generation: {model: m}", "next to `generation`"),
     ],
 )
 def test_a_file_that_is_wrong_is_a_config_error(tmp_path, text, words):
