@@ -173,13 +173,13 @@ def test_embeddings_go_in_batches_of_their_own_path(desk):
     assert [batch["endpoint"] for batch in desk.server.batches.values()] == ["/v1/embeddings"]
 
 
-def test_requests_are_split_at_the_most_that_a_batch_holds(desk):
+def test_requests_are_split_at_most_that_a_batch_holds(desk):
     desk.run(limits={"batch_requests": 2})
 
     assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [2, 2, 1]
 
 
-def test_requests_are_split_at_the_most_that_a_file_holds(desk):
+def test_requests_are_split_at_most_that_a_file_holds(desk):
     desk.rows({"instruction": "x" * 1000} for _ in range(5))
 
     desk.run(limits={"batch_megabytes": 0.0025})
@@ -218,7 +218,7 @@ def test_replies_of_a_batch_serve_a_plain_run(desk):
     assert desk.server.requests == []
 
 
-def test_an_invalid_reply_is_asked_for_again_in_the_next_batch(desk):
+def test_an_invalid_reply_is_requested_again_in_the_next_batch(desk):
     desk.spec(RATE)
     desk.server.reply = lambda body: "Score: 4" if len(body["messages"]) > 1 or "3" in echo(body) else "Score: 9"
     expected = desk.plain()
@@ -230,7 +230,7 @@ def test_an_invalid_reply_is_asked_for_again_in_the_next_batch(desk):
     assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 4]
 
 
-def test_a_refused_request_is_its_rows_failure_as_in_a_plain_run_and_is_asked_again_by_the_next(desk):
+def test_a_refused_request_is_its_rows_failure_as_in_a_plain_run_and_is_requested_again_by_the_next(desk):
     refusal = Reply(400, body={"error": {"message": "too long", "code": "context_length_exceeded"}})
     desk.server.reply = lambda body: refusal if "question 2" in echo(body) else None
     expected = desk.plain()
@@ -510,7 +510,7 @@ def test_costs_that_a_batch_sends_are_known_without_a_price(desk):
     assert desk.result.stats.cost_usd == pytest.approx(5 * 0.125)
 
 
-def test_max_cost_submits_what_it_leaves_and_goes_on_with_what_that_did_not_cost(desk):
+def test_max_cost_submits_what_it_leaves_and_continues_with_what_that_did_not_cost(desk):
     """A request may cost 10 (its reply's limit); three fit in 30. What they cost, 1 each, leaves room for more."""
     price = {"price": {"input": 0, "output": 1_000_000}, "generation": {"max_tokens": 10}}
     desk.server.reply = lambda body: "one"

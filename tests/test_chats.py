@@ -210,7 +210,7 @@ def test_judges_and_steps_read_the_same_shapes(bench, spec, row):
     assert {name: out[name] for name in row} == row
 
 
-def test_an_answer_beside_the_chat_is_judged_but_not_continued(bench):
+def test_an_answer_next_to_the_chat_is_judged_but_not_continued(bench):
     """Alpaca's `output` is a message for a template that reads the chat."""
     bench.run(JUDGE, [{"instruction": "Say hi.", "input": "", "output": "Hi"}])
 
@@ -321,7 +321,7 @@ def test_dropped_reasoning_is_in_the_metadata(bench, task, said):
     assert len(bench.sent) == 1
 
 
-def test_reasoning_that_the_server_sends_stays_beside_it(bench):
+def test_reasoning_that_the_server_sends_stays_next_to_it(bench):
     bench.server.reply = lambda body: {
         **bench.server.completion(body, "4"),
         "choices": [

@@ -196,7 +196,7 @@ def test_ultrafeedback_adds_its_two_columns_of_types_for_two_aspects_only():
 
 @pytest.mark.parametrize("heading", ["#### Output for Text 2", "**Text 2**", "Text 2:", "---", "Output for Text 2", ""])
 @pytest.mark.parametrize("mark", ["", "**", "- ", "### ", "2. "])
-def test_ultrafeedback_tells_blocks_apart_whatever_stands_above_them(heading, mark):
+def test_ultrafeedback_reports_blocks_apart_whatever_stands_above_them(heading, mark):
     """A heading is no part of the rationale before it, and markup around a label hides no block."""
     task = Task.load("ultrafeedback")
     close = mark if mark == "**" else ""

@@ -82,7 +82,7 @@ def test_a_function_runs_only_where_that_is_allowed(spec):
     assert not (spec.parent / "imported").exists()
 
 
-def test_functions_of_items_go_on_beside_each_other(spec):
+def test_functions_of_items_continue_next_to_each_other(spec):
     """A function in a loop gives lists, in the items' order."""
     spec.write_text(
         """
@@ -109,7 +109,7 @@ steps:
         ("{python: 'm:f', outputs: {a: A.}, args: {x: '{{ txt }}'}}", "txt"),
     ],
 )
-def test_what_is_wrong_with_it_is_told_before_it_runs(tmp_path, step, told):
+def test_what_is_wrong_with_it_is_reported_before_it_runs(tmp_path, step, told):
     text = f"inputs: {{text: A text.}}\nsteps:\n  - {step}\n"
 
     with pytest.raises(SpecError, match=told):

@@ -98,7 +98,7 @@ def test_a_conversation_may_begin_with_the_turn_that_is_left_open(tmp_path):
     assert chat == [{"role": "prompt", "content": "<|im_start|>user\n"}]
 
 
-def test_a_family_that_there_is_not_is_told_before_any_call(tmp_path):
+def test_a_family_that_there_is_not_is_reported_before_any_call(tmp_path):
     (tmp_path / "task.yaml").write_text(PROMPT)
 
     with pytest.raises(UsageError, match="did you mean `llama3`"):
@@ -114,7 +114,7 @@ def test_log_probabilities_are_asked_of_raw_completions_as_they_take_them(ask, s
     assert {k: v for k, v in bodies[0].items() if k not in ("model", "prompt")} == {"logprobs": 3, "max_tokens": 4}
 
 
-def test_a_prefilled_message_is_gone_on_from(ask, server):
+def test_a_prefilled_message_is_continued_from(ask, server):
     text = """
 name: prefilled
 inputs: {question: What is asked.}
@@ -198,7 +198,7 @@ def test_an_embedding_is_asked_once_and_kept(ask, server):
         ("returns: image\non_invalid: {feedback: true}", "needs a chat"),
     ],
 )
-def test_what_does_not_go_together_is_told(tmp_path, change, words):
+def test_what_does_not_go_together_is_reported(tmp_path, change, words):
     (tmp_path / "task.yaml").write_text(EMBED.replace("returns: embedding", change))
 
     with pytest.raises(SpecError, match=words):

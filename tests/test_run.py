@@ -261,7 +261,7 @@ def test_a_rating_outside_the_scale_is_null_and_says_why(bench):
     assert bench.result.failures[0].place.endswith("in.jsonl:3")
 
 
-def test_an_invalid_reply_is_asked_again_and_the_answer_is_not_paid_twice(bench):
+def test_an_invalid_reply_is_requested_again_and_the_answer_is_not_paid_twice(bench):
     bench.spec(RATE, on_invalid={"retry": 2, "feedback": True})
     bench.rows([{"instruction": "rate me"}])
     replies = iter(["no score", "still none", "Score: 2"])
@@ -436,7 +436,7 @@ def test_one_bad_row_never_ends_the_run(bench):
         ([{"instruction": "a", "generation": "b"}], r"already has a column `generation`.*output_mappings"),
     ],
 )
-def test_data_that_does_not_fit_is_told_before_any_call(bench, rows, words):
+def test_data_that_does_not_fit_is_reported_before_any_call(bench, rows, words):
     bench.rows(rows)
 
     with pytest.raises(InputError, match=words):
@@ -556,7 +556,7 @@ def test_a_seed_does_not_make_every_reply_the_same(bench):
     assert {(r["messages"][0]["content"], r["seed"]) for r in bench.server.requests} == set(first)
 
 
-def test_an_invalid_reply_is_asked_for_again_with_another_seed(bench):
+def test_an_invalid_reply_is_requested_again_with_another_seed(bench):
     """The same seed would bring the same reply."""
     bench.spec(RATE, llm={"seed": 7}, on_invalid={"retry": 2})
     bench.rows([{"instruction": "a"}])

@@ -99,7 +99,7 @@ def test_steps_over_grouped_generations_keep_what_was_said_of_each(bench):
     assert "raw_output_rate" in row["distask_metadata"]
 
 
-def test_a_loop_goes_on_from_what_its_last_turn_left(bench):
+def test_a_loop_continues_from_what_its_last_turn_left(bench):
     bench.spec({**EVOLVE, "collect": {"history": "instruction"}})
 
     rows = bench.run()
@@ -164,7 +164,7 @@ def test_a_loop_ends_where_until_holds_and_begins_no_turn_where_while_does_not(b
 
 
 @pytest.mark.parametrize("killed_at", [1, 5, 11])
-def test_a_run_that_is_killed_in_a_row_s_loop_goes_on_there(bench, killed_at):
+def test_a_run_that_is_killed_in_a_row_s_loop_continues_there(bench, killed_at):
     """kill -9, one call in flight: of all calls only the one without an answer is made twice."""
     bench.spec(EVOLVE, asked("answer"))
     reached, go_on = threading.Event(), threading.Event()
@@ -192,7 +192,7 @@ def test_a_run_that_is_killed_in_a_row_s_loop_goes_on_there(bench, killed_at):
     assert rows[3]["reply"] == "ANSWER EVOLVE EVOLVE EVOLVE Q3"
 
 
-def test_equal_requests_are_told_apart_whichever_row_is_done_first(bench):
+def test_equal_requests_are_reported_apart_whichever_row_is_done_first(bench):
     """Every evolved text is the same, so the answers' requests are equal: each row keeps its own, in any order."""
     bench.spec(asked("evolve", output_mappings={"reply": "instruction"}), asked("answer"))
     bench.rows([{"instruction": f"q{i}"} for i in range(6)])
@@ -436,7 +436,7 @@ def test_generations_of_a_whole_pipeline_are_rows_or_lists(bench):
     assert [r["reply"] for r in grouped] == [[rows[2 * i]["reply"], rows[2 * i + 1]["reply"]] for i in range(4)]
 
 
-def test_a_step_asks_whom_it_names(bench):
+def test_a_step_asks_which_model_it_names(bench):
     """Another model of the same endpoint, one that the row or a param names, and another config."""
     bench.server.models = ["m", "a", "b"]
     bench.spec(
@@ -461,7 +461,7 @@ def test_a_step_asks_whom_it_names(bench):
     assert bench.calls == 12
 
 
-def test_a_config_without_its_key_is_told_before_the_first_call(bench, monkeypatch):
+def test_a_config_without_its_key_is_reported_before_the_first_call(bench, monkeypatch):
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     bench.spec(asked("one"), asked("two", "b", llm="anthropic"))
 
@@ -548,7 +548,7 @@ def test_what_a_task_says_of_a_reply_that_can_t_be_used_holds_in_steps(bench):
     assert bench.result.stats.dropped == 1
 
 
-def test_max_cost_ends_a_run_of_steps_and_the_same_command_goes_on(bench):
+def test_max_cost_ends_a_run_of_steps_and_the_same_command_continues(bench):
     """What a step's model costs is reckoned with that model's price; a model without one is told at once."""
     bench.rows([{"instruction": "q"}])
     bench.spec(EVOLVE, asked("answer"))

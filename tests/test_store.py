@@ -127,7 +127,7 @@ def test_many_puts_at_once_are_all_kept(store):
     assert store.get(b"%016d" % 499) == Completion("499")
 
 
-def test_a_commit_of_another_process_is_waited_for_beside_the_loop(tmp_path):
+def test_a_commit_of_another_process_is_waited_for_next_to_the_loop(tmp_path):
     """The loop goes on meanwhile, and commits by itself again after it."""
 
     async def write_while_another_does(store, other):
@@ -218,7 +218,7 @@ def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path):
     assert path.read_text().startswith("this is a diary")
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StoreError, match="can't be used"):

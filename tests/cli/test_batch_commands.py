@@ -62,7 +62,7 @@ def results(shell, server, name="results.jsonl", change=lambda result: result):
     shell.write(name, "".join(json.dumps(line) + "\n" for line in made if line))
 
 
-def test_a_batch_that_is_waited_for_is_told_of_and_the_summary_is_a_plain_runs(shell):
+def test_a_batch_that_is_waited_for_is_reported_of_and_the_summary_is_a_plain_runs(shell):
     said = batch_run(shell)
 
     assert said.code == 0
@@ -90,7 +90,7 @@ def test_no_wait_without_batch_is_misuse(shell):
     assert "--batch" in said.err
 
 
-def test_another_process_tells_of_a_batch_fetches_it_and_the_run_writes_its_rows(left, server):
+def test_another_process_reports_of_a_batch_fetches_it_and_the_run_writes_its_rows(left, server):
     looks = [left("batch", "status") for _ in range(2)]
     fetched = [left("batch", "fetch") for _ in range(2)]
     done = batch_run(left)
@@ -269,7 +269,7 @@ def test_an_export_needs_a_server_and_a_model(shell, more, words):
     assert words in said.err
 
 
-def test_a_server_that_refuses_all_alike_is_told_by_its_words(shell, server):
+def test_a_server_that_refuses_all_alike_is_reported_by_its_words(shell, server):
     server.reply = lambda body: Reply(
         404, body={"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}
     )

@@ -52,7 +52,7 @@ def test_an_able_server_gets_a_yes_for_each_question_in_one_tiny_call(shell):
     assert all(body["max_tokens"] <= 64 for body in shell.server.requests)
 
 
-def test_each_no_has_its_mend_and_is_no_error_where_no_task_needs_it(shell):
+def test_each_no_has_its_hint_and_is_no_error_where_no_task_needs_it(shell):
     def plain(body):
         if "response_format" in body:
             return refused(400, "response_format is not supported")
@@ -117,7 +117,7 @@ def test_a_rate_limit_is_a_warning(shell):
     assert states(said)["json_schema"] == "warn"
 
 
-def test_nobody_there_is_told_with_the_mend(shell):
+def test_nobody_there_is_reported_with_the_hint(shell):
     said = shell("check", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
 
     assert said.code == 1

@@ -187,7 +187,7 @@ def test_counts_and_times_are_said_as_people_say_them():
     assert [several(1, "row"), several(2, "reply")] == ["1 row", "2 replies"]
 
 
-def test_a_bug_is_told_without_the_values_of_variables(monkeypatch):
+def test_a_bug_is_reported_without_the_values_of_variables(monkeypatch):
     screen = terminal()
     monkeypatch.setattr(console, "err", lambda: screen)
 

@@ -124,7 +124,7 @@ def test_it_names_the_column_that_a_chat_is_read_from(shell):
     assert len(shell.server.requests) == 5
 
 
-def test_it_tells_programs_the_same_as_json(shell):
+def test_it_reports_programs_the_same_as_json(shell):
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "offline", "--json", "--limit", "1")
 
     made = json.loads(said.out)
@@ -168,7 +168,7 @@ def test_a_cached_chat_costs_least_and_one_that_is_written_to_the_cache_most(she
     assert made["price"]["cached_input"] == 100.0
 
 
-def test_without_a_limit_the_most_is_not_made_up(shell):
+def test_without_a_limit_the_most_is_not_simulated(shell):
     made = priced(shell)
 
     assert (made["tokens"]["output_limit"], made["cost_usd"]["most"]) == (None, None)
@@ -203,7 +203,7 @@ def test_a_known_model_at_its_own_endpoint_needs_no_price(shell):
     assert "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, from genai-prices" in said.out
 
 
-def test_a_chat_that_is_longer_than_the_context_is_told(shell):
+def test_a_chat_that_is_longer_than_the_context_is_reported(shell):
     shell.rows([{"instruction": "short"}, {"instruction": "word " * 150_000}])
 
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4o")

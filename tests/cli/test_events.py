@@ -17,7 +17,7 @@ ASKED = ["-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
 
 
 @pytest.mark.parametrize("name", [*get_command(app).commands])
-def test_every_command_can_tell_programs(name):
+def test_every_command_can_report_programs(name):
     command = get_command(app).commands[name]
 
     assert any("--json" in param.opts for param in command.params)
@@ -80,7 +80,7 @@ def test_an_error_is_the_last_event_and_nothing_is_said_in_words(shell, argument
     assert (shell.events[-1]["event"], shell.events[-1]["kind"]) == ("error", kind)
 
 
-def test_a_wrong_spec_is_told_with_the_place_of_each_fault(shell):
+def test_a_wrong_spec_is_reported_with_the_place_of_each_fault(shell):
     shell.write("task.yaml", "inputs: {text: A}\nformat_input: [{role: user, content: '{{ txt }}'}]\noutputs: {r: R}\n")
 
     shell("run", "task.yaml", "-i", "in.jsonl", "-c", "offline", "--json")
@@ -88,7 +88,7 @@ def test_a_wrong_spec_is_told_with_the_place_of_each_fault(shell):
     assert {(d["line"], d["hint"]) for d in shell.events[-1]["diagnostics"]} >= {(2, "did you mean `text`?")}
 
 
-def test_a_run_that_ends_early_tells_its_counts_and_how_to_go_on(shell):
+def test_a_run_that_ends_early_reports_its_counts_and_how_to_continue(shell):
     replies = iter(["fine", "fine", Reply(401, body={"error": {"message": "no"}})])
     shell.server.reply = lambda body: next(replies)
 
@@ -100,7 +100,7 @@ def test_a_run_that_ends_early_tells_its_counts_and_how_to_go_on(shell):
     assert error["partial"] == "answer.in.jsonl.partial"
 
 
-def test_a_run_tells_once_a_second_how_far_it_is():
+def test_a_run_reports_once_a_second_how_far_it_is():
     told, now = io.StringIO(), [0.0]
     observe = Events("run", told).progress(clock=lambda: now[0])
 

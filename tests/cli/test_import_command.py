@@ -161,7 +161,7 @@ def test_a_node_of_a_flow_reads_the_flows_inputs_and_its_constants(folder):
     ],
     ids=lambda a: str(a[0]),
 )  # fmt: skip
-def test_what_can_not_be_carried_over_is_told_and_never_dropped(folder, source, told):
+def test_what_can_not_be_carried_over_is_reported_and_never_dropped(folder, source, told):
     said = folder("import", *source)
 
     assert [words for words in told if words not in said.err] == []
@@ -183,7 +183,7 @@ def test_what_can_not_be_carried_over_is_told_and_never_dropped(folder, source, 
     ],
     ids=lambda a: " ".join(a) if isinstance(a, list) else "",
 )
-def test_what_is_no_prompt_is_told_and_nothing_is_written(folder, source, sentence):
+def test_what_is_no_prompt_is_reported_and_nothing_is_written(folder, source, sentence):
     folder.write("section.prompty", "---\nname: x\n---\nuser:\n{{#each x}}a{{/each}}\n")
     folder.write("broken.prompty", "---\nname: [\n---\nuser:\nx\n")
     folder.write("bare.prompty", "user:\nx\n")

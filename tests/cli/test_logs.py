@@ -30,7 +30,7 @@ def logged(said):
     return [line.split(" ", 1)[1] for line in said.err.splitlines() if line[2:3] == ":"]
 
 
-def test_v_tells_what_was_tried_again_and_vv_each_call(busy):
+def test_v_reports_what_was_tried_again_and_vv_each_call(busy):
     one = busy.run("-v", "-q", "-j", "1")
     busy.rows([{"instruction": "another"}])
     two = busy.run("-vv", "-q", "-j", "1", "--overwrite")
@@ -41,7 +41,7 @@ def test_v_tells_what_was_tried_again_and_vv_each_call(busy):
     assert [line.split(" in ")[0] for line in logged(two)] == ["DEBUG m: 1 of 1 replies"]
 
 
-def test_vv_tells_what_the_store_had(busy):
+def test_vv_reports_what_the_store_had(busy):
     busy.run()
 
     assert logged(busy.run("-vv", "-q")) == ["DEBUG row 0: 1 of 1 replies from the store"]
@@ -59,7 +59,7 @@ def test_without_v_nothing_is_logged(busy):
     assert busy.run("-q").err == ""
 
 
-def test_the_log_goes_beside_the_events_of_programs(busy):
+def test_the_log_goes_next_to_the_events_of_programs(busy):
     said = busy.run("-v", "--json")
 
     assert {e["event"] for e in busy.events} >= {"started", "result"}

@@ -37,7 +37,7 @@ def test_it_never_passes_the_limit_and_uses_what_fits(twenty, concurrency):
     )
 
 
-def test_the_same_command_goes_on_and_pays_for_nothing_twice(twenty):
+def test_the_same_command_continues_and_pays_for_nothing_twice(twenty):
     for _ in range(4):
         said = twenty.run(*RATES, "--max-cost", "0.5")
 
@@ -54,7 +54,7 @@ def test_a_limit_that_no_call_fits_in_asks_nothing_and_says_so(twenty):
     assert "to resume, run the same command with a higher --max-cost" in said.err
 
 
-def test_a_request_without_max_tokens_is_reckoned_with_a_long_reply_and_that_is_said(twenty):
+def test_a_request_without_max_tokens_is_estimated_with_a_long_reply_and_that_is_said(twenty):
     """A tenth of a dollar would do for a reply; nothing says how long one may be."""
     said = twenty.run(*RATES[:4], "--max-cost", "1")
 
@@ -92,7 +92,7 @@ def test_a_run_whose_price_nobody_knows_says_nothing_of_cost(twenty):
     assert json.loads((twenty.folder / "answer.in.jsonl.run.json").read_text())["counts"]["cost_usd"] is None
 
 
-def test_rows_longer_than_the_context_are_told_before_the_run(shell):
+def test_rows_longer_than_the_context_are_reported_before_the_run(shell):
     """The context of a model in this process is in its config; this one is no model, so that nothing more happens."""
     shell.rows([{"instruction": "short"}, {"instruction": "word " * 100}])
     shell.write("none.gguf", "GGUF and nothing more")

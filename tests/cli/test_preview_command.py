@@ -69,7 +69,7 @@ def test_a_second_look_asks_nothing(scores):
     assert len(scores.server.requests) == 3
 
 
-def test_a_second_look_at_replies_that_were_asked_for_again_costs_nothing_either(scores):
+def test_a_second_look_at_replies_that_were_requested_again_costs_nothing_either(scores):
     scores.write("rate.yaml", SPEC + "on_invalid: {retry: 1}\n")
     scores("preview", "rate.yaml", *ASKED)
 
@@ -142,7 +142,7 @@ def test_a_row_that_can_not_be_rendered_is_shown_with_its_reason(shell):
     assert said.out.startswith("── in.jsonl:1  not requested\ncan't be used: the column `instruction` is null")
 
 
-def test_an_endpoint_that_refuses_ends_with_1_and_the_mend(shell):
+def test_an_endpoint_that_refuses_ends_with_1_and_the_hint(shell):
     said = shell("preview", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
 
     assert (said.code, said.out) == (1, "")

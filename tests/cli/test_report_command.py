@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-def test_a_page_is_written_beside_the_output(shell):
+def test_a_page_is_written_next_to_the_output(shell):
     shell.run("-o", "answers.jsonl")
 
     said = shell("report", "answers.jsonl")
@@ -55,7 +55,7 @@ def test_of_many_rows_it_says_that_the_table_holds_some(shell):
         (["task.yaml"], "unknown format `.yaml`"),
     ],
 )
-def test_a_mistake_is_told_and_writes_nothing(shell, arguments, sentence):
+def test_a_mistake_is_reported_and_writes_nothing(shell, arguments, sentence):
     shell.run("-o", "answers.jsonl")
     before = sorted(shell.folder.iterdir())
 

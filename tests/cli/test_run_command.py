@@ -104,7 +104,7 @@ def test_a_reader_that_has_had_enough_is_no_traceback(shell):
     assert b"Exception ignored" not in said.stderr
 
 
-def test_ctrl_c_prints_the_command_that_goes_on_and_it_does(shell):
+def test_ctrl_c_prints_the_command_that_continues_and_it_does(shell):
     """What came before the interrupt is not asked for again, and the output is as if nothing had happened."""
     shell.rows([{"instruction": f"it's question {i}"} for i in range(40)])
     arguments = [
@@ -161,7 +161,7 @@ def test_a_bad_key_ends_with_1_and_what_the_server_said(shell):
     assert "\x1b" not in said.err
 
 
-def test_a_missing_key_is_told_before_any_call(shell):
+def test_a_missing_key_is_reported_before_any_call(shell):
     said = shell("run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
 
     assert said.code == 2

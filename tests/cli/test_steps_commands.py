@@ -86,7 +86,7 @@ def test_the_summary_says_what_each_step_did(steps):
 
 
 @pytest.mark.parametrize("turns", ["-1", "two", "2000", "1.5"])
-def test_a_loop_s_turns_that_are_no_number_are_told_before_any_call(steps, turns):
+def test_a_loop_s_turns_that_are_no_number_are_reported_before_any_call(steps, turns):
     said = steps("run", "-o", "out.jsonl", "-p", f"turns={turns}")
 
     assert said.code == 2

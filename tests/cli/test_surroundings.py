@@ -86,7 +86,7 @@ def on_a_terminal(shell, arguments, **environment):
 COLOUR = re.compile(r"\x1b\[(?!0m)[0-9;]*m")
 
 
-def test_a_terminal_gets_colour_unless_it_is_dumb_or_told_not_to_be(foreign):
+def test_a_terminal_gets_colour_unless_it_is_dumb_or_reported_not_to_be(foreign):
     arguments = ["test", "bad.yaml"]
 
     assert COLOUR.search(on_a_terminal(foreign, arguments))
@@ -94,7 +94,7 @@ def test_a_terminal_gets_colour_unless_it_is_dumb_or_told_not_to_be(foreign):
     assert "\x1b" not in on_a_terminal(foreign, arguments, TERM="dumb")
 
 
-def test_a_pipe_gets_no_colour_unless_it_is_told_to(foreign):
+def test_a_pipe_gets_no_colour_unless_it_is_reported_to(foreign):
     assert "\x1b" not in foreign("test", "bad.yaml").out
     foreign.env["FORCE_COLOR"] = "1"
     assert COLOUR.search(foreign("test", "bad.yaml").out)

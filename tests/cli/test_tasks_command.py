@@ -57,7 +57,7 @@ def test_show_prints_the_file_as_it_is_into_a_pipe(capsys):
 
 
 @pytest.mark.parametrize("name", sorted(gallery()))
-def test_show_on_a_terminal_tells_source_columns_params_and_an_example(name):
+def test_show_on_a_terminal_reports_source_columns_params_and_an_example(name):
     console = Terminal(force_terminal=True, width=250, record=True, color_system=None, file=io.StringIO())
 
     _show(name, console)
@@ -79,7 +79,7 @@ def test_long_lines_of_a_spec_wrap_and_are_not_cut():
     assert "[^\\n]*)'" in console.export_text()
 
 
-def test_a_task_that_there_is_not_is_told_with_the_nearest(capsys):
+def test_a_task_that_there_is_not_is_reported_with_the_nearest(capsys):
     assert main(["tasks", "show", "text-generatio"]) == 2
     assert "did you mean `text-generation`?" in capsys.readouterr().err
 

@@ -42,7 +42,7 @@ def test_cases_that_hold_end_with_0_and_ask_nobody(shell):
     assert shell.server.requests == []
 
 
-def test_a_spec_that_is_wrong_is_told_beside_the_others_and_ends_with_2(spec):
+def test_a_spec_that_is_wrong_is_reported_next_to_the_others_and_ends_with_2(spec):
     spec.write("bad.yaml", "inputs: {a: A}\n")
 
     said = spec("test", "bad.yaml", "task.yaml")

@@ -48,7 +48,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=lambda m: " ".join(m) if isinstance(m, list) else "")
-def test_a_mistake_is_told_in_a_sentence_and_ends_with_2(shell, monkeypatch, capsys, arguments, sentence):
+def test_a_mistake_is_reported_in_a_sentence_and_ends_with_2(shell, monkeypatch, capsys, arguments, sentence):
     """No traceback, nothing on stdout, no call, no file."""
     shell.write(
         "none.yaml", "format_input: [{role: user, content: Hi}]\noutputs: {r: R}\nformat_output: {parser: text}\n"
@@ -67,7 +67,7 @@ def test_a_mistake_is_told_in_a_sentence_and_ends_with_2(shell, monkeypatch, cap
     assert sorted(p.name for p in shell.folder.iterdir() if p.name != ".distask") == before
 
 
-def test_an_unknown_command_is_told(capsys):
+def test_an_unknown_command_is_reported(capsys):
     assert main(["rnu"]) == 2
     assert "there is no command `rnu`\ndid you mean `distask run`?" in capsys.readouterr().err
 
@@ -171,7 +171,7 @@ _HEAVY = (
         ["dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"],
     ],
 )
-def test_what_asks_nobody_loads_nothing_that_asks(shell, words):
+def test_what_sends_no_requests_loads_nothing_that_asks(shell, words):
     """An event loop, a client, the store and what draws on a terminal are loaded by a run."""
     shell.write(
         "probe.py",

@@ -47,7 +47,7 @@ def test_a_good_spec_ends_with_0(validate, tmp_path):
     assert validate("a.yaml") == (0, "a.yaml: no errors\n")
 
 
-def test_every_error_of_every_file_is_told(validate, tmp_path):
+def test_every_error_of_every_file_is_reported(validate, tmp_path):
     """A file that is wrong does not hide the next one."""
     (tmp_path / "a.yaml").write_text(GOOD.replace("{{ question }}", "{{ quesion }}") + "temperature: 0\n")
     (tmp_path / "b.yaml").write_text(GOOD)
@@ -71,7 +71,7 @@ a.yaml:6:18: error: the template reads `quesion`, which is not an input, a param
     assert told.endswith("4 errors in 3 of 4 specs\n")
 
 
-def test_a_case_that_fails_is_told_at_its_place(validate, tmp_path):
+def test_a_case_that_fails_is_reported_at_its_place(validate, tmp_path):
     """A golden case is held against the parser, with no model."""
     (tmp_path / "a.yaml").write_text(GOOD.replace('expect: {answer: "2"}', 'expect: {answer: "3"}'))
 

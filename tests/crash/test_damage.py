@@ -151,7 +151,7 @@ def test_what_was_left_behind_a_store_or_its_log_harms_nothing(bench, files, tai
     assert bench.found(database + tail, b"") in (COUNT // 2, None)
 
 
-def test_a_damaged_reply_is_asked_for_again_and_said(tmp_path, forks, server):
+def test_a_damaged_reply_is_requested_again_and_said(tmp_path, forks, server):
     """The others are not; and the run after that has it again."""
     (tmp_path / "task.yaml").write_text(
         'name: t\ninputs: {q: Q.}\nformat_input: [{role: user, content: "{{ q }}"}]\noutputs: {a: A.}\nformat_output: {parser: text}\n'

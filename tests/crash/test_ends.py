@@ -93,7 +93,7 @@ class Gate:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_goes_on(
+def test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_continues(
     folder, forks, server, number
 ):
     """The command is run in a shell, just as it was printed; the names in it need quotes."""
@@ -308,7 +308,7 @@ def test_a_file_that_may_not_grow_is_like_a_disk_that_is_full(folder, forks, ser
         assert answers(folder / "out.jsonl") == ALL
 
 
-def test_a_disk_that_can_only_be_read_is_told_before_any_call(folder, disk, forks, server):
+def test_a_disk_that_can_only_be_read_is_reported_before_any_call(folder, disk, forks, server):
     remount(disk, "ro")
 
     for asks in (command(server, out="disk/out.jsonl"), command(server, "--store", "disk/s.db")):
@@ -356,7 +356,7 @@ def test_runs_that_begin_at_once_on_a_new_store_are_all_right(folder, forks, ser
     assert stored(folder) == 3 * ROWS
 
 
-def test_a_store_that_another_process_holds_is_waited_for_and_then_told(folder, forks, server):
+def test_a_store_that_another_process_holds_is_waited_for_and_then_reported(folder, forks, server):
     values = {"distask.store:BUSY_SECONDS": 0.3}
     code, _ = forks.run(folder, *command(server, "--limit", 1))
     assert code == 0
@@ -371,7 +371,7 @@ def test_a_store_that_another_process_holds_is_waited_for_and_then_told(folder, 
     assert forks.run(folder, *command(server))[0] == 0
 
 
-def test_an_input_that_changes_while_it_is_read_is_told(folder, forks, server):
+def test_an_input_that_changes_while_it_is_read_is_reported(folder, forks, server):
     """Rows were checked as they were; those that are there now are the next run's."""
     write_rows(folder / "in.jsonl", 20_000)
     gate = Gate(server, 50, Reply(delay=0.3))
@@ -401,7 +401,7 @@ def test_an_input_that_is_cut_while_it_is_read_ends_the_run_as_a_crash_does(fold
     assert stored(folder) == len(server.requests)
 
 
-def test_an_endpoint_that_is_not_there_is_told_and_costs_nothing(folder, forks, server):
+def test_an_endpoint_that_is_not_there_is_reported_and_costs_nothing(folder, forks, server):
     code, said = forks.run(folder, *command(server, "--base-url", "http://127.0.0.1:9/v1"))
 
     assert code == 1

@@ -48,7 +48,7 @@ class Bench:
 
 
 @pytest.mark.parametrize("out", ["out.jsonl", "out.csv"])
-def test_a_kill_at_any_line_of_the_end_leaves_the_old_output_or_the_new_one_and_the_same_command_goes_on(
+def test_a_kill_at_any_line_of_the_end_leaves_the_old_output_or_the_new_one_and_the_same_command_continues(
     tmp_path, forks, server, out
 ):
     """No output is torn, none becomes a stranger's file that only --overwrite would replace, nothing is asked again."""

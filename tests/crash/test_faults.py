@@ -261,7 +261,7 @@ def test_a_wait_that_makes_no_sense_is_overlooked(bench):
     assert bench.run(rows=len(NO_WAITS)) == (0, 2 * len(NO_WAITS))
 
 
-def test_a_500_that_tells_of_its_limits_is_no_reason_to_wait_for_them(bench):
+def test_a_500_that_reports_of_its_limits_is_no_reason_to_wait_for_them(bench):
     """Such headers come with every answer of some servers."""
     bench.once(Reply(500, {"x-ratelimit-reset-requests": "9m", "x-ratelimit-remaining-requests": "0"}))
 

@@ -14,7 +14,7 @@ KILLS = 34
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path, forks, name):
+def test_a_run_that_is_killed_at_any_moment_continues_as_if_it_had_not_been(tmp_path, forks, name):
     """The output is that of an uninterrupted run, byte for byte; a kill costs no more calls than were in flight."""
     torture = Torture(PLANS[name], tmp_path, forks, seed=len(name))
 

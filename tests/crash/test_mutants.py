@@ -92,13 +92,13 @@ PROGRAMS = {
     "a closed terminal is overlooked": (
         "runner/engine/engine.py", '("SIGINT", "SIGTERM", "SIGHUP")', '("SIGINT", "SIGTERM")',
         ends(
-            test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_goes_on, signal.SIGHUP
+            test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_continues, signal.SIGHUP
         ),
     ),
     "what is in flight is dropped when a run is stopped": (
         "runner/engine/engine.py", "until = loop.time() + DRAIN_SECONDS", "return",
         ends(
-            test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_goes_on, signal.SIGINT
+            test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_continues, signal.SIGINT
         ),
     ),
     "a store that is full stops nothing": (

@@ -43,7 +43,7 @@ def read(path, **choice):
         (b'[\n{"a": 1}\n]\n', "1", "JSON array"),
     ],
 )
-def test_a_bad_line_is_told_with_its_place(tmp_path, content, place, words):
+def test_a_bad_line_is_reported_with_its_place(tmp_path, content, place, words):
     path = tmp_path / "in.jsonl"
     path.write_bytes(content)
 
@@ -75,7 +75,7 @@ def test_numbers_of_any_size_and_dates_come_as_they_are(tmp_path):
     assert read(path) == [{"a": 123456789012345678901234567890, "d": "2024-01-01", "s": "x\u2028y"}]
 
 
-def test_all_bad_lines_are_told_at_once_or_skipped(tmp_path):
+def test_all_bad_lines_are_reported_at_once_or_skipped(tmp_path):
     path = tmp_path / "in.jsonl"
     path.write_bytes(GOOD + b"{\n" * 15)
 
@@ -95,7 +95,7 @@ def test_compressed_files_are_known_by_their_bytes(tmp_path, pack):
     assert read(path) == [{"a": 1}] * 3
 
 
-def test_a_compressed_file_that_was_cut_is_told(tmp_path):
+def test_a_compressed_file_that_was_cut_is_reported(tmp_path):
     path = tmp_path / "in.jsonl.gz"
     path.write_bytes(gzip.compress(b"".join(b'{"a": %d}\n' % i for i in range(9999)))[:-500])
 
@@ -111,21 +111,21 @@ def test_a_compressed_file_that_was_cut_is_told(tmp_path):
         (lambda p: (p / "int.jsonl").write_text("{}"), r"no such file; did you mean .*int\.jsonl"),
     ],
 )
-def test_what_is_no_file_of_rows_is_told(tmp_path, make, words):
+def test_what_is_no_file_of_rows_is_reported(tmp_path, make, words):
     make(tmp_path)
 
     with pytest.raises(InputError, match=words):
         read(tmp_path / "in.jsonl")
 
 
-def test_a_format_that_is_not_known_is_told(tmp_path):
+def test_a_format_that_is_not_known_is_reported(tmp_path):
     (tmp_path / "in.xlsx").write_text("x")
 
     with pytest.raises(InputError, match=r"unknown format `\.xlsx`"):
         read(tmp_path / "in.xlsx")
 
 
-def test_a_glob_is_read_in_order_and_one_without_files_is_told(tmp_path):
+def test_a_glob_is_read_in_order_and_one_without_files_is_reported(tmp_path):
     for name in "ba":
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"name": name}) + "\n")
 
@@ -172,7 +172,7 @@ def test_a_fault_far_into_an_array_of_one_line_has_its_column(tmp_path):
     assert line[caret.index("^") :] == "nul}]"
 
 
-def test_csv_values_are_text_and_ragged_rows_are_told(tmp_path):
+def test_csv_values_are_text_and_ragged_rows_are_reported(tmp_path):
     path = tmp_path / "in.csv"
     path.write_text('a,b\n1,"x\ny"\n2024-01-01,\n')
     assert read(path) == [{"a": "1", "b": "x\ny"}, {"a": "2024-01-01", "b": ""}]

@@ -122,13 +122,13 @@ def test_parquet_finds_the_types_over_all_rows_and_says_where_there_are_none(tmp
 @pytest.mark.parametrize(
     ("name", "words"), [("out.xlsx", "unknown format"), ("no/out.jsonl", "does not exist"), ("", "unknown format")]
 )
-def test_an_output_that_can_not_be_is_told(tmp_path, name, words):
+def test_an_output_that_can_not_be_is_reported(tmp_path, name, words):
     with pytest.raises(UsageError, match=words):
         open_output(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("begin", ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_a_text_that_a_spreadsheet_would_run_is_told_and_escaped_where_that_is_asked(tmp_path, begin):
+def test_a_text_that_a_spreadsheet_would_run_is_reported_and_escaped_where_that_is_asked(tmp_path, begin):
     """As it is by default, for what reads CSV and is no spreadsheet; numbers are numbers."""
     for escape, wanted in ((False, begin), (True, f"'{begin}")):
         writer = open_output(str(tmp_path / "out.csv"), escape_formulas=escape)

@@ -156,7 +156,7 @@ def assert_told(said, name, words):
 
 
 @pytest.mark.parametrize(("suffix", "case", "data", "words"), ALL, ids=[f"{s[1:]}: {c}" for s, c, _, _ in ALL])
-def test_data_that_can_not_be_read_is_told_with_its_place(cage, place, server, suffix, case, data, words):
+def test_data_that_can_not_be_read_is_reported_with_its_place(cage, place, server, suffix, case, data, words):
     """By a run, before any call."""
     name = f"in{suffix}"
     (place / name).write_bytes(data)
@@ -235,7 +235,7 @@ def test_a_long_line_within_the_bound_is_read(cage, place):
     (lambda p: (p / "in.jsonl").symlink_to("/dev/zero"), "in.jsonl is not a regular file"),
     (lambda p: (p / "in.jsonl").symlink_to("in.jsonl"), "in.jsonl"),
 ])  # fmt: skip
-def test_what_is_no_file_is_told(cage, place, make, words):
+def test_what_is_no_file_is_reported(cage, place, make, words):
     make(place)
 
     said = cage("dry-run", "t.yaml", "-i", "in.jsonl", cwd=place)

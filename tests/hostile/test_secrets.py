@@ -74,7 +74,7 @@ def assert_silent(said, place, key=KEY):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_no_fault_tells_the_key(cage, place, server, fault):
+def test_no_fault_reports_the_key(cage, place, server, fault):
     """Whatever the server does with it, at the highest verbosity, in the events of a program, and in the run's record."""
     server.reply = FAULTS[fault]
 
@@ -88,7 +88,7 @@ def test_no_fault_tells_the_key(cage, place, server, fault):
 @pytest.mark.parametrize(
     "key", [f"{KEY}\nX-Evil: 1", f"{KEY} tail", f"{KEY}\u00e9\u4e2d", f"{KEY}\r", f"{KEY}\x7f", f" {KEY}\n"]
 )
-def test_no_odd_key_is_told(cage, place, server, key):
+def test_no_odd_key_is_reported(cage, place, server, key):
     """Nor in the words of the libraries, which quote a header that they can't send."""
     said = cage(*RUN, "-v", cwd=place, env={"CANARY": key})
 
@@ -104,7 +104,7 @@ def test_no_odd_key_is_told(cage, place, server, key):
     ["check", "-c", "llm.yaml"],
     ["check", "-c", "llm.yaml", "--json"],
 ])  # fmt: skip
-def test_no_command_tells_the_key(cage, place, server, arguments):
+def test_no_command_reports_the_key(cage, place, server, arguments):
     server.reply = echoed(401)
 
     said = cage(*arguments, cwd=place, env={"CANARY": KEY})

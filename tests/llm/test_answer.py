@@ -64,7 +64,7 @@ def test_the_usage_is_shared_out(usage, shares):
         ({"content": 7}, None, None, None),
     ],
 )  # fmt: skip
-def test_the_parts_of_a_message_are_told_apart(message, text, reasoning, refusal):
+def test_the_parts_of_a_message_are_reported_apart(message, text, reasoning, refusal):
     """Text, reasoning and refusal."""
     (completion,) = read(chat(message))
 

@@ -158,7 +158,7 @@ def test_a_server_that_honours_n_is_asked_once(server):
     assert [len(g) for g in client.groups(range(300))] == [128, 128, 44]
 
 
-def test_a_400_that_names_n_is_asked_again_for_one(server):
+def test_a_400_that_names_n_is_requested_again_for_one(server):
     """As llama.cpp refuses n above its slots."""
     refusal = {"error": {"code": 400, "message": "n_cmpl cannot be greater than the number of slots"}}
     server.reply = lambda body: Reply(400, body=refusal) if body.get("n") else "fine"

@@ -148,7 +148,7 @@ def test_without_anything_a_local_server_is_found(server):
     assert resolved.config.limits.concurrency == 8
 
 
-def test_without_anything_and_no_server_the_ways_to_go_on_are_said():
+def test_without_anything_and_no_server_the_ways_to_continue_are_said():
     """In one screen, the offline one among them."""
     with pytest.raises(ConfigError) as error:
         load(environ={"OPENAI_API_KEY": " "})

@@ -49,6 +49,6 @@ def test_times_beyond_all_buckets_are_counted_at_the_ends():
     assert len(latency.buckets()) == 2 < BUCKETS
 
 
-def test_nothing_is_told_of_no_call():
+def test_nothing_is_reported_of_no_call():
     assert Latency().percentile(0.5) is None
     assert Latency().buckets() == []

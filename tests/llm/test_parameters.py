@@ -315,7 +315,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("status", "message", "kind", "scope"), BODIES)
-def test_the_rules_tell_refusals_and_contexts_from_the_rest(status, message, kind, scope):
+def test_the_rules_report_refusals_and_contexts_from_the_rest(status, message, kind, scope):
     failure = classify(status, {}, json.dumps({"error": {"message": message}}), Situation("http://h/v1", "m"))
 
     assert (failure.kind, failure.scope) == (kind, scope)

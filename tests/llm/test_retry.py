@@ -128,7 +128,7 @@ def test_every_fault_has_a_rule_of_its_own():
         (302, "", "base_url"),
     ],
 )
-def test_what_ends_the_run_says_the_mend(status, body, words):
+def test_what_ends_the_run_says_the_hint(status, body, words):
     """The user reads what to do next."""
     assert words in classify(status, {}, body, ASKED).mend
 

@@ -222,7 +222,7 @@ def test_references_to_anywhere_lead_to_definitions(dialect):
 
 
 @pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.title)
-def test_nothing_stands_beside_a_reference(dialect):
+def test_nothing_stands_next_to_a_reference(dialect):
     schema = an_object(a={"$ref": "#/$defs/t", "description": "D"}, b={"$ref": "#/$defs/t", "enum": ["x"]})
     schema["$defs"] = {"t": TEXT}
 
@@ -306,7 +306,7 @@ def test_gemini_is_sent_values_as_enums_of_texts_and_numbers():
     assert sent({"enum": [True, False]}, GEMINI) == {"type": "boolean"}
 
 
-def test_llama_cpp_is_told_the_types_of_a_value_of_any_type():
+def test_llama_cpp_is_reported_the_types_of_a_value_of_any_type():
     assert set(sent({}, LLAMA_CPP)["type"]) == {"object", "array", "string", "number", "boolean", "null"}
 
 
@@ -559,7 +559,7 @@ def test_what_a_strict_server_may_reply_has_the_shape_that_was_asked_for(schema,
         ({"base_url": "https://api.openai.com/v1", "schema_dialect": "as-written"}, AS_WRITTEN),
     ],
 )
-def test_a_config_says_whom_it_asks(config, dialect):
+def test_a_config_says_which_model_it_asks(config, dialect):
     contents = {"provider": "openai", "model": "m", "api_key_env": None, **config}
     assert known_dialect(load_config(None, contents=contents, environ={}, need_key=False).config) is dialect
 

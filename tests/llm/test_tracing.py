@@ -106,7 +106,7 @@ def test_a_span_covers_all_tries(exporter, ask, server):
     assert len(server.requests) == 2
 
 
-def test_a_failure_is_told_with_its_kind(exporter, ask, server):
+def test_a_failure_is_reported_with_its_kind(exporter, ask, server):
     server.reply = lambda body: Reply(400, body={"error": {"message": "too long", "code": "context_length_exceeded"}})
 
     ask()

@@ -148,7 +148,7 @@ def test_a_dataset_of_the_hub_is_streamed_as_input(desk):
     ]
 
 
-def test_a_push_that_broke_off_goes_on_with_what_is_missing(desk, hub, monkeypatch):
+def test_a_push_that_was_interrupted_continues_with_what_is_missing(desk, hub, monkeypatch):
     """Nothing is asked again, the files that are there are not sent again, and the rows load whole."""
     desk.env["PYTHONPATH"] = f"{desk.folder}:{ROOT}"
     (desk.folder / "sitecustomize.py").write_text("import distask.data.push as push\npush.FILE_BYTES = 60_000\n")

@@ -62,7 +62,7 @@ def test_more_generations_than_slots_all_come(outcome):
     assert len(rows) == 10
 
 
-def test_what_was_answered_is_not_asked_again(outcome):
+def test_what_was_answered_is_not_requested_again(outcome):
     outcome()
 
     result, _ = outcome(rows=9)
@@ -77,7 +77,7 @@ def test_a_chat_longer_than_the_context_is_its_rows_failure(outcome):
     assert rows[0]["distask_metadata"]["error_judge"]["kind"] == "context_length"
 
 
-def test_a_file_that_is_cut_ends_the_run_with_its_mend(outcome, tiny_model, tmp_path):
+def test_a_file_that_is_cut_ends_the_run_with_its_hint(outcome, tiny_model, tmp_path):
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(tiny_model.read_bytes()[:100_000])
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_cut_ends_the_run_with_its_mend(outcome, tiny_model, tmp_
         (__file__, "is not a GGUF file"),
     ],
 )
-def test_a_model_that_is_none_is_told_before_the_run(model, message):
+def test_a_model_that_is_none_is_reported_before_the_run(model, message):
     with pytest.raises(ConfigError, match=message):
         load_config(contents={"provider": "llamacpp"}, model=model, environ={})
 

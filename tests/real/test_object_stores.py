@@ -115,7 +115,7 @@ def test_the_same_command_sends_again_and_asks_nothing(bucket, server):
         ("s3://rows-bucket/in.jsonl", "s3://rows-bucket/out.txt", UsageError, "is not known"),
     ],
 )
-def test_what_is_not_there_is_told_before_any_call(bucket, server, source, output, kind, message):
+def test_what_is_not_there_is_reported_before_any_call(bucket, server, source, output, kind, message):
     bucket.pipe("rows-bucket/in.jsonl", lines(0))
     bucket.pipe("rows-bucket/taken.jsonl", b"mine")
 

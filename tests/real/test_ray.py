@@ -132,7 +132,7 @@ def test_the_rows_over_a_cluster_are_those_of_a_local_run_and_another_run_asks_n
     assert manifest["counts"]["generations"] == 2 * ROWS
 
 
-def test_a_row_that_is_wrong_anywhere_is_told_before_any_call(bench):
+def test_a_row_that_is_wrong_anywhere_is_reported_before_any_call(bench):
     lines = (bench.folder / "in.jsonl").read_text().splitlines()
     lines[700] = lines[700][:-1]
     (bench.folder / "in.jsonl").write_text("\n".join(lines) + "\n")
@@ -172,7 +172,7 @@ def test_a_lost_worker_and_a_lost_node_cost_what_was_in_flight(bench, cluster):
 
 
 @pytest.mark.skipif(not ALL, reason="a nightly test: DISTASK_BATTERY=2")
-def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(bench):
+def test_ctrl_c_ends_in_order_and_the_same_command_continues(bench):
     run = bench.start("-o", "out", "--engine", "ray", "--workers", "2")
     bench.wait_for(ROWS // 3)
     run.send_signal(signal.SIGINT)

@@ -24,7 +24,7 @@ llm: {max_tokens: 12, temperature: 0, logprobs: true, top_logprobs: 5}
 
 
 @pytest.mark.parametrize("where", ["over HTTP", "in this process"])
-def test_a_text_is_gone_on_from_with_its_log_probabilities(tmp_path, tiny_model, llama_server, where):
+def test_a_text_is_continued_from_with_its_log_probabilities(tmp_path, tiny_model, llama_server, where):
     (tmp_path / "task.yaml").write_text(SPEC)
     llm = {"model": "tiny", "base_url": llama_server, "api_key_env": None}
     if where == "in this process":

@@ -95,7 +95,7 @@ def test_grouped_rows_are_compared_by_their_means_and_most_common_labels(bench, 
     assert change(facts, "verdict")["kind"] == "label"
 
 
-def test_columns_that_tell_rows_apart_can_be_named(two, tmp_path):
+def test_columns_that_report_rows_apart_can_be_named(two, tmp_path):
     for output in two:
         output.with_name(f"{output.name}.run.json").unlink()
 

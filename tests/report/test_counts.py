@@ -132,7 +132,7 @@ outputs: {answer: It., score: {type: integer}}
 """
 
 
-def test_of_a_task_made_of_tasks_every_reply_counts_and_every_step_is_told(bench):
+def test_of_a_task_made_of_tasks_every_reply_counts_and_every_step_is_reported(bench):
     """In a loop each turn's; a row goes no further after a failure."""
     bench.task = STEPS
     output = bench.result(count=6, reply=lambda body: "9" if "5 grade" in body["messages"][-1]["content"] else "4")

@@ -83,7 +83,7 @@ def test_every_name_of_the_contract_is_known(template):
         ("{{ 2 ** 9999 }}", "2 : an exponent can't exceed 64"),
     ],
 )
-def test_a_template_that_can_not_work_is_told_at_the_character(template, found):
+def test_a_template_that_can_not_work_is_reported_at_the_character(template, found):
     """The caret stands under what is wrong, and under nothing else."""
     assert told(messages(f'{{role: user, content:      "{template}"}}')) == [found]
 
@@ -109,7 +109,7 @@ format_input:
     assert [(d.line, d.column) for d in caught.value.diagnostics] == [(11, 28), (13, 10)]
 
 
-def test_a_name_that_is_wrong_many_times_is_told_once():
+def test_a_name_that_is_wrong_many_times_is_reported_once():
     """One slip is one fault, at its first place."""
     assert len(told(messages('{role: user, content: "{{ x }} {{ x }} {% if x %}{{ x }}{% endif %}"}'))) == 1
 
@@ -404,7 +404,7 @@ def test_a_file_that_is_not_there_names_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"x" * (2 << 20)])
-def test_a_file_that_is_no_prompt_is_told(data, tmp_path):
+def test_a_file_that_is_no_prompt_is_reported(data, tmp_path):
     """Not UTF-8, or larger than any prompt."""
     (tmp_path / "a.md").write_bytes(data)
 

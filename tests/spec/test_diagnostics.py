@@ -5,7 +5,7 @@ from __future__ import annotations
 from distask.diagnostics import Diagnostic, did_you_mean, nearest
 
 
-def test_a_fault_shows_the_line_a_caret_and_the_mend():
+def test_a_fault_shows_the_line_a_caret_and_the_hint():
     """The form is the one that compilers have made familiar."""
     told = str(
         Diagnostic("tasks/rate.yaml", 12, 10, "no such name", "did you mean `question`?", "      {{ quesion }}", 7)

@@ -52,7 +52,7 @@ def test_quotes_make_text_of_anything():
     assert Document.parse("['4', \"true\", !!str 5]", "f.yaml").data == ["4", "true", "5"]
 
 
-def test_a_duplicate_key_is_told_with_the_line_of_the_first():
+def test_a_duplicate_key_is_reported_with_the_line_of_the_first():
     """The last one does not silently win."""
     (found,) = refused("a: 1\nb: 2\na: 3\n")
 
@@ -60,7 +60,7 @@ def test_a_duplicate_key_is_told_with_the_line_of_the_first():
     assert "line 1" in found.hint
 
 
-def test_all_duplicate_keys_are_told_at_once():
+def test_all_duplicate_keys_are_reported_at_once():
     """Two slips are two faults of one reading."""
     assert [d.line for d in refused("a: 1\na: 2\nb: {c: 1, c: 2}\n")] == [2, 3]
 
@@ -136,7 +136,7 @@ def test_a_fault_of_syntax_has_its_place(text, place):
     assert found.message.startswith("invalid YAML")
 
 
-def test_an_unquoted_template_gets_the_mend():
+def test_an_unquoted_template_gets_the_hint():
     """The commonest slip of all: braces without quotes."""
     (found,) = refused("content: {{ x }}\n")
 

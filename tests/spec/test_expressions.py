@@ -119,7 +119,7 @@ def test_braces_around_an_expression_are_taken_off(expression, inner):
     assert read_expression(expression).error is None
 
 
-def test_text_around_an_expression_is_told_with_the_mend():
+def test_text_around_an_expression_is_reported_with_the_hint():
     """An expression gives a value, a template gives text."""
     (fault,) = read_expression("{{ a }} - {{ b }}").faults
 

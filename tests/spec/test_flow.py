@@ -83,7 +83,7 @@ def test_a_spec_of_steps_is_loaded_with_the_tasks_of_its_steps(spec):
         ("  - filter: 'loop_index > 1'", "loop_index", "not a column", ""),
     ],
 )  # fmt: skip
-def test_a_fault_is_told_where_it_stands_with_its_mend(spec, steps, at, words, mend):
+def test_a_fault_is_reported_where_it_stands_with_its_hint(spec, steps, at, words, mend):
     (found,) = told(spec, steps)
 
     assert found[0] == at
@@ -119,13 +119,13 @@ def test_a_spec_that_does_not_say_what_it_reads_may_read_any_column(spec):
     spec("  - filter: anything > 3\n  - sort: whatever", inputs={})
 
 
-def test_an_output_that_no_step_makes_is_told(spec):
+def test_an_output_that_no_step_makes_is_reported(spec):
     (found,) = told(spec, ASK, outputs={"reply": "R.", "score": "S."})
 
     assert found[:2] == ('"score"', "no step makes the output `score`")
 
 
-def test_faults_of_a_step_s_task_are_told_at_their_own_place_and_at_the_step(spec):
+def test_faults_of_a_step_s_task_are_reported_at_their_own_place_and_at_the_step(spec):
     inner = "format_input: [{role: user, content: '{{ x }}'}]\noutputs: {a: A.}\nformat_output: {parser: text}\n"
 
     found = told(spec, "  - {task: inner.yaml}", {"inner.yaml": inner})
@@ -134,7 +134,7 @@ def test_faults_of_a_step_s_task_are_told_at_their_own_place_and_at_the_step(spe
     assert "the task `inner.yaml` has errors" in found[1][1]
 
 
-def test_a_fault_in_a_task_that_is_written_out_is_told_in_its_line(spec):
+def test_a_fault_in_a_task_that_is_written_out_is_reported_in_its_line(spec):
     found = told(
         spec, ASK.replace("{{ instruction }}", "{{ instruction | upcase }}").replace("{parser: text}", "{parser: txt}")
     )
@@ -142,7 +142,7 @@ def test_a_fault_in_a_task_that_is_written_out_is_told_in_its_line(spec):
     assert [f[0] for f in found] == ["upcase", "txt"]
 
 
-def test_a_name_that_a_task_written_out_reads_is_told_at_the_name(spec):
+def test_a_name_that_a_task_written_out_reads_is_reported_at_the_name(spec):
     (found,) = told(spec, ASK.replace("{{ instruction }}", "First {{ instructions }}"))
 
     assert found[0] == "instructions"

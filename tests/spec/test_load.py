@@ -64,7 +64,7 @@ def test_the_name_is_the_files_where_it_is_left_out(file, name):
     assert load_text(GOOD, Path(file)).spec.name == name
 
 
-def test_every_fault_is_told_at_once():
+def test_every_fault_is_reported_at_once():
     """One reading is enough to mend a file."""
     found = faults(
         """\
@@ -124,7 +124,7 @@ checks: ["rating > minimm"]
         ("true: 3", 1, 'put quotes around it: "true"'),
     ],
 )
-def test_a_stray_key_gets_its_mend(slip, line, hint):
+def test_a_stray_key_gets_its_hint(slip, line, hint):
     """A slip of a letter, a key of another place, a key that is no text."""
     with pytest.raises(SpecError) as caught:
         load_text(f"{slip}\n{GOOD}", Path("task.yaml"))
@@ -203,7 +203,7 @@ def test_one_mistake_is_one_fault(good, bad):
         ("cases: [{input: {}, reply: 4}]", "expected text or a mapping, got the number 4", None),
     ],
 )
-def test_a_wrong_value_is_told_in_plain_words(line, message, hint):
+def test_a_wrong_value_is_reported_in_plain_words(line, message, hint):
     """Unions, bounds and literals are one sentence each, and none of it is the validator's own."""
     with pytest.raises(SpecError) as caught:
         load_text(GOOD + line + "\n", Path("task.yaml"))
@@ -231,7 +231,7 @@ def test_faults_of_yaml_and_of_the_language_come_together():
         ("{}", "missing"),
     ],
 )
-def test_what_is_no_spec_is_told(text, words):
+def test_what_is_no_spec_is_reported(text, words):
     """An empty file, a list, a text."""
     assert words in faults(text)[0][2]
 
@@ -247,13 +247,13 @@ def test_a_file_that_is_not_there_names_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize("source", [".", "\0", "a" * 5000, "/dev/null", "nope/nope.yaml", ""])
-def test_what_is_no_file_is_told(source):
+def test_what_is_no_file_is_reported(source):
     """A folder, a device, a name that no system takes."""
     with pytest.raises(SpecError):
         load_spec(source)
 
 
-def test_a_file_that_is_not_utf8_is_told_with_the_place(tmp_path):
+def test_a_file_that_is_not_utf8_is_reported_with_the_place(tmp_path):
     """The byte, its line and its column."""
     path = tmp_path / "a.yaml"
     path.write_bytes(b"a: 1\nb: caf\xe9\n")

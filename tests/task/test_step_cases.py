@@ -76,13 +76,13 @@ def test_a_completion_is_a_reply_too(told):
         (["b", "4", "5"], '`reply`: expected "a", got "b"'),
     ],
 )
-def test_what_does_not_hold_is_told(told, replies, words):
+def test_what_does_not_hold_is_reported(told, replies, words):
     (message,) = told(replies=replies, expect={"reply": "a"})
 
     assert words in message
 
 
-def test_an_error_that_is_expected_stands_beside_what_comes_out(told):
+def test_an_error_that_is_expected_stands_next_to_what_comes_out(told):
     case = {"replies": ["a", "9"], "expect": {"scores": [None]}}
 
     assert told(**case, error="rate: type: score: 9") == []

@@ -127,7 +127,7 @@ def test_params_have_defaults_and_are_set_by_the_run(make_task):
         ({"must": None}, "must"),
     ],
 )
-def test_a_param_that_is_wrong_is_told_before_any_call(make_task, params, words):
+def test_a_param_that_is_wrong_is_reported_before_any_call(make_task, params, words):
     """With the mend."""
     with pytest.raises(UsageError, match=words):
         make_task(PARAMS, params)
@@ -505,7 +505,7 @@ def test_an_example_is_read_back_and_is_always_the_same(make_task, text):
 # Loading
 
 
-def test_a_spec_that_is_wrong_is_told_with_its_place(make_task):
+def test_a_spec_that_is_wrong_is_reported_with_its_place(make_task):
     """Line and column are those of the file."""
     with pytest.raises(SpecError, match=r"task.yaml:\d+:\d+: error"):
         make_task('format_input: [{role: user, content: "{{ quesion }}"}]')

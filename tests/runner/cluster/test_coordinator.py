@@ -78,7 +78,7 @@ def test_a_member_that_is_lost_gives_its_share_back_after_its_lease():
     assert shares.beat("a", LEASE_SECONDS + 3) == 1.0
 
 
-def test_an_engine_begins_nothing_before_it_was_told_its_share():
+def test_an_engine_begins_nothing_before_it_was_reported_its_share():
     clock, line, client = Clock(), Line(), Client()
     shared = Shared(Stats())
     shared.know(client)

@@ -53,7 +53,7 @@ def test_it_is_found_in_fences_and_prose(read, reply):
         ("[',']", [","]),
     ],
 )
-def test_what_can_mean_one_thing_only_is_mended(written, value):
+def test_what_can_mean_one_thing_only_is_repaired(written, value):
     """Quotes, Python's words, keys without quotes, commas too many, comments, line ends."""
     assert first_json(f"So: {written} Done.") == value
 
@@ -85,7 +85,7 @@ def test_what_can_mean_one_thing_only_is_mended(written, value):
         ('{"score": [4]}', "score: [4] is not an integer"),
     ],
 )
-def test_nothing_is_made_up(read, reply, words):
+def test_nothing_is_simulated(read, reply, words):
     """What is cut, or lacks a value or a comma, is invalid, with the reason."""
     said = read(SPEC, reply)
 

@@ -128,7 +128,7 @@ def test_a_marker_that_is_missing_says_so(make_task):
         make_task(RATE % ', after: "Score:"').format_output(reply(entry("4")), {})
 
 
-def test_a_spec_that_does_not_ask_for_them_is_told(make_task):
+def test_a_spec_that_does_not_ask_for_them_is_reported(make_task):
     with pytest.raises(SpecError, match="logprobs: true"):
         make_task("outputs: {score: {type: number}}\nformat_output: {parser: logprobs, choices: [1, 2]}")
 

@@ -64,7 +64,7 @@ def test_without_leave_nothing_of_it_is_imported(make_task, tmp_path):
 
 
 @pytest.mark.parametrize("function", ["mine:gone", "gone_module:read"])
-def test_a_function_that_is_not_there_is_told(make_task, function):
+def test_a_function_that_is_not_there_is_reported(make_task, function):
     """Before any call."""
     before = set(sys.modules)
 

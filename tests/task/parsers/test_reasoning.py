@@ -65,7 +65,7 @@ PIECES = [*TAGS, *TAGS.values(), "`", "```\n", "\n", "a", " ", "'", "<|channel|>
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
-def test_no_text_is_made_up(reply):
+def test_no_text_is_simulated(reply):
     """Reasoning and answer hold no more than the reply."""
     split = split_reasoning(reply)
 
