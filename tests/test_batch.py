@@ -276,7 +276,7 @@ def test_a_request_that_fails_in_three_batches_is_its_rows_failure(desk):
 
     assert rows[3]["distask_metadata"]["error_answer"] == {
         "kind": "expired",
-        "message": "the batch's time ended before this request's turn (tried in 3 batches)",
+        "message": "the batch expired before this request was processed (tried in 3 batches)",
     }
     assert [batch["request_counts"]["total"] for batch in desk.server.batches.values()] == [5, 1, 1]
 
@@ -528,7 +528,7 @@ def test_a_server_without_batches_is_said_to_have_none(desk, tmp_path):
 
     with ScriptedServer() as plain:
         desk.server = plain
-        with pytest.raises(EndpointError, match="without --batch"):
+        with pytest.raises(EndpointError, match="omit --batch"):
             desk.run()
 
 

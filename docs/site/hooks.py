@@ -14,8 +14,8 @@ HOME = "README.md"
 FOLDERS = ("tasks", "configs", "examples")
 BLOCK = re.compile(r"^```(\w+) file=(\S+)$", re.MULTILINE)
 """A file of the reader's folder; its name becomes the block's title."""
-CODE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:distask|tests)/[^)]*\)")
-"""A link to a source file, which the site does not have."""
+CODE = re.compile(r"\[([^\]]+)\]\((?:(?:\.\./)+(?:distask|tests)/[^)]*|CONTRIBUTING\.md)\)")
+"""A link to a file that the site does not have."""
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)\s#]+)")
 
 

@@ -294,7 +294,7 @@ def test_a_dry_run_reckons_with_the_price_of_batches(shell):
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--model", "m", "--base-url", "{url}", *price, "--batch")
 
     assert costs[1]["least"] == pytest.approx(costs[0]["least"] / 2)
-    assert "$500.00 in, $0.00 out for a million tokens in batches, from the config" in said.out
+    assert "$500.00 in, $0.00 out per million tokens in batches, from the config" in said.out
 
 
 def test_the_price_library_knows_what_openais_batches_cost(shell):
@@ -303,5 +303,5 @@ def test_the_price_library_knows_what_openais_batches_cost(shell):
         for more in ((), ("--batch",))
     ]
 
-    assert "$0.40 in ($0.10 cached), $1.60 out for a million tokens, from genai-prices" in said[0]
-    assert "$0.20 in ($0.10 cached), $0.80 out for a million tokens in batches, from genai-prices" in said[1]
+    assert "$0.40 in ($0.10 cached), $1.60 out per million tokens, from genai-prices" in said[0]
+    assert "$0.20 in ($0.10 cached), $0.80 out per million tokens in batches, from genai-prices" in said[1]

@@ -35,7 +35,7 @@ def test_it_shows_chats_and_counts_and_needs_no_key(shell):
         "replies  12: 0 in the store, 12 to request\n"
         "tokens   about 64 in; out: about 300 (half of max_tokens), 600 at most\n"
         "cost     $0.000026 at least, $0.00051 expected, $0.0010 at most\n"
-        "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, from genai-prices; `price` in the config overrides it\n"
+        "price    $0.40 in ($0.10 cached), $1.60 out per million tokens, from genai-prices; `price` in the config overrides it\n"
         "so far   no requests were sent; distask preview runs a few rows, distask run runs all\n"
     )
 
@@ -200,7 +200,7 @@ def test_what_the_store_has_costs_nothing_and_says_how_long_replies_are(shell):
 def test_a_known_model_at_its_own_endpoint_needs_no_price(shell):
     said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4.1-mini")
 
-    assert "price    $0.40 in ($0.10 cached), $1.60 out for a million tokens, from genai-prices" in said.out
+    assert "price    $0.40 in ($0.10 cached), $1.60 out per million tokens, from genai-prices" in said.out
 
 
 def test_a_chat_that_is_longer_than_the_context_is_reported(shell):

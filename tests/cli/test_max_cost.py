@@ -82,7 +82,7 @@ def test_without_a_price_it_is_refused_before_any_call(twenty):
 def test_the_summary_and_the_record_say_what_was_spent(twenty):
     said = twenty.run(*RATES)
 
-    assert "cost        $1.64 ($1,000.00 in, $10,000.00 out for a million tokens, from the config)" in said.err
+    assert "cost        $1.64 ($1,000.00 in, $10,000.00 out per million tokens, from the config)" in said.err
     record = json.loads((twenty.folder / "answer.in.jsonl.run.json").read_text())
     assert record["counts"]["cost_usd"] == 1.64
 

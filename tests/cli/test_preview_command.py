@@ -146,7 +146,7 @@ def test_an_endpoint_that_refuses_ends_with_1_and_the_hint(shell):
     said = shell("preview", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
 
     assert (said.code, said.out) == (1, "")
-    assert "is the server up" in said.err
+    assert "check that the server is running" in said.err
 
 
 def test_no_text_of_a_model_moves_the_terminal(shell):

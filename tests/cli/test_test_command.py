@@ -141,7 +141,7 @@ def test_an_endpoint_that_refuses_ends_with_1(spec):
     said = spec("test", "task.yaml", "--live", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
 
     assert said.code == 1
-    assert "is the server up" in said.err
+    assert "check that the server is running" in said.err
 
 
 def test_a_model_without_live_is_a_mistake(shell):

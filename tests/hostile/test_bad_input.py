@@ -59,7 +59,7 @@ LINES = [
     ("a tail of NUL", GOOD + b'{"q": "a\0\0\0', f"2:9: {NUL}"),
     ("a missing column", GOOD + b'{"z": 1}\n' * 3, "2: column `q` is missing here and in 2 more rows; the task t needs it"),
     ("another column", b'{"qu": "x"}\n', "1: column `q` is missing; the task t needs it (is it `qu`?"),
-    ("a column that is added", b'{"q": "a", "a": 1}\n', ": the data has a column `a` already, which the task t would add; give it another name"),
+    ("a column that is added", b'{"q": "a", "a": 1}\n', ": the data already has a column `a`, which the task t adds; rename the output"),
     ("a number", GOOD + b"5\n", "2:1: the line is a number, expected an object"),
     ("a text", GOOD + b'"x"\n', "2:1: the line is a string, expected an object"),
     ("null", GOOD + b"null\n", "2:1: the line is null, expected an object"),

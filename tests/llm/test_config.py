@@ -262,7 +262,7 @@ def test_all_faults_of_a_file_come_at_once_with_their_places(tmp_path):
         ("", "empty"),
         ("- a", "mapping"),
         ("a: [", "YAML"),
-        ("model: m\nmodel: n\n", "twice"),
+        ("model: m\nmodel: n\n", "duplicate key"),
         ("limits: {concurrency: 0}", "concurrency"),
         ("limits: 3", "limits"),
         ("price: {input: 1}", "price.output"),

@@ -90,7 +90,7 @@ def test_a_file_that_is_cut_ends_the_run_with_its_hint(outcome, tiny_model, tmp_
     [
         (None, "needs a model"),
         ("none.gguf", "can't be read: No such file"),
-        ("hf://owner/file.gguf", "names no file"),
+        ("hf://owner/file.gguf", "does not name a file"),
         (__file__, "is not a GGUF file"),
     ],
 )

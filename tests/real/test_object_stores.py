@@ -109,10 +109,15 @@ def test_the_same_command_sends_again_and_asks_nothing(bucket, server):
             "s3://rows-bucket/in.jsonl",
             "s3://no-such-bucket/out.jsonl",
             UsageError,
-            "the bucket no-such-bucket does not exist",
+            "the bucket s3://no-such-bucket/ does not exist",
         ),
-        ("s3://rows-bucket/in.jsonl", "s3://rows-bucket/taken.jsonl", UsageError, "is there already"),
-        ("s3://rows-bucket/in.jsonl", "s3://rows-bucket/out.txt", UsageError, "is not known"),
+        (
+            "s3://rows-bucket/in.jsonl",
+            "s3://rows-bucket/taken.jsonl",
+            UsageError,
+            "exists, and was not sent from this folder",
+        ),
+        ("s3://rows-bucket/in.jsonl", "s3://rows-bucket/out.txt", UsageError, "unknown format"),
     ],
 )
 def test_what_is_not_there_is_reported_before_any_call(bucket, server, source, output, kind, message):

@@ -43,7 +43,7 @@ def test_the_overview_leads_to_the_rows_that_failed(made, look):
         i for i, r in enumerate(lines(output)) if r["distask_metadata"].get("error_judge", {}).get("kind") == "invalid"
     ]
     assert numbers(tab) == failed[: len(tab.rows())]
-    tab.page.get_by_role("button", name="Remove the filter: Failure is “invalid”").click()
+    tab.page.get_by_role("button", name="Remove filter: Failure is “invalid”").click()
     tab.counted("300 rows")
 
 
@@ -174,7 +174,7 @@ def test_a_click_on_a_label_and_on_a_bin_shows_their_rows_and_the_charts_say_wha
     tab.page.get_by_role("button", name="fair").click()
     tab.counted(f"{kept['fair']} of 300 rows")
     tab.page.keyboard.press("o")
-    tab.page.get_by_text(f"In colour: the {kept['fair']} rows").wait_for()
+    tab.page.get_by_text(f"In color: the {kept['fair']} rows").wait_for()
     card = tab.page.get_by_role("article", name="score", exact=True)
     card.get_by_text("As a table").click()
     card.get_by_role("button", name="3", exact=True).click()

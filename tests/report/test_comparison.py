@@ -51,7 +51,7 @@ def test_each_pair_counts_once_and_the_way_it_went(two, tmp_path):
     }  # fmt: skip
     assert change(facts, "reason")["ways"]["changed"] == 1
     words = text_of(page)
-    assert "Failed rows 1 → 1 1 mended, 1 new" in words
+    assert "Failed rows 1 → 1 1 fixed, 1 new" in words
     assert "score 66.7% changed 1 better 1 worse 2 the same 1 null only in A 1 null only in B" in words
 
 
