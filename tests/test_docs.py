@@ -119,3 +119,6 @@ if __name__ == "__main__":
         (ROOT / "docs" / "gallery" / name).write_text(text, encoding="utf-8")
     for written in PAGES:
         written.write_text(outputs(written))
+    from picture import picture
+
+    (ROOT / "docs" / "run.svg").write_text(picture(), encoding="utf-8")
