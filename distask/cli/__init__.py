@@ -120,8 +120,8 @@ def _interrupted(given: Sequence[str]) -> int:
     from distask.cli.events import emit
 
     with contextlib.suppress(OSError):
-        if (told := emit.wanted(given)) is not None:
-            told.error("interrupted", "interrupted", 130)
+        if (events := emit.wanted(given)) is not None:
+            events.error("interrupted", "interrupted", 130)
         else:
             sys.stderr.write("\ninterrupted\n")
     return 130
@@ -135,12 +135,12 @@ def _told(error: Exception, given: Sequence[str]) -> int:
     from distask.errors import DistaskError
 
     error = _explained(error)
-    told = emit.wanted(given)
+    events = emit.wanted(given)
     if isinstance(error, DistaskError):
-        return console.report_error(error) if told is None else told.failed(error)
+        return console.report_error(error) if events is None else events.failed(error)
     if isinstance(error, _MISUSE):
-        return usage_errors.report_usage_error(error) if told is None else usage_errors.as_event(error, told)
-    return console.report_bug(error) if told is None else told.bug(error)
+        return usage_errors.report_usage_error(error) if events is None else usage_errors.as_event(error, events)
+    return console.report_bug(error) if events is None else events.bug(error)
 
 
 def _explained(error: Exception) -> Exception:

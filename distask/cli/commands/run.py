@@ -63,8 +63,8 @@ def _run(choice: o.Choice, typed: Sequence[str], *, quiet: bool, verbose: bool) 
     """
     job = job_of(choice)
     try:
-        if (told := emit.wanted(typed)) is not None:
-            return _run_with_events(job, told)
+        if (events := emit.wanted(typed)) is not None:
+            return _run_with_events(job, events)
         return _run_in_words(job, quiet=quiet, verbose=verbose)
     except RunError as error:
         error.add_note(summary.way_on(job, error, typed))
@@ -84,10 +84,10 @@ def _run_in_words(job: Job, *, quiet: bool, verbose: bool) -> int:
     return result.exit_code
 
 
-def _run_with_events(job: Job, told: Events) -> int:
-    told.tell("started", task=job.task.name, model=job.llm.config.model, output=job.output)
-    result = run_job(job, told.progress(), lambda sentence: told.tell("note", message=sentence))
-    told.result(result.exit_code, **summary.as_json(job, result))
+def _run_with_events(job: Job, events: Events) -> int:
+    events.tell("started", task=job.task.name, model=job.llm.config.model, output=job.output)
+    result = run_job(job, events.progress(), lambda sentence: events.tell("note", message=sentence))
+    events.result(result.exit_code, **summary.as_json(job, result))
     return result.exit_code
 
 

@@ -40,9 +40,9 @@ def command(
     job = job_of(choice, asks=False, reads=True)
     bring = partial(take_in, files=results)
     if json_:
-        told = Events("import-batch", sys.stderr if choice.output == "-" else sys.stdout)
-        result = run_here(job, told.progress(), lambda sentence: told.tell("note", message=sentence), bring)
-        told.result(result.exit_code, **summary.as_json(job, result))
+        events = Events("import-batch", sys.stderr if choice.output == "-" else sys.stdout)
+        result = run_here(job, events.progress(), lambda sentence: events.tell("note", message=sentence), bring)
+        events.result(result.exit_code, **summary.as_json(job, result))
         raise typer.Exit(result.exit_code)
     console = err()
     with Progress(console, quiet=quiet) as progress:
