@@ -8,7 +8,7 @@ from itertools import takewhile
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
-from distask.cli.commands.tasks import Entry, entries
+from distask.cli.commands.specs.tasks import Entry, entries
 from distask.cli.display.chats import lines
 from distask.errors import DistaskError
 from distask.spec.gallery import gallery

@@ -9,8 +9,8 @@ import typer.main
 from pydantic import BaseModel
 
 from distask.cli import app
+from distask.cli.commands.specs.schema import EVENTS
 from distask.cli.events import models, other_results, run_results
-from distask.cli.events.schema import EVENTS
 from distask.llm.pacing.failure_rules import RULES
 from distask.spec.check.expressions import FILTERS as OWN_FILTERS
 from distask.spec.language import model, steps

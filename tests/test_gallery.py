@@ -12,9 +12,9 @@ import pytest
 from distask import load, run
 from distask.errors import RowError
 from distask.spec.load import load_spec
+from distask.task.load import run_cases
 from distask.task.steps.rehearsal import rehearse
 from distask.task.task import Task
-from distask.task.try_cases import run_cases
 
 ROOT = Path(__file__).parents[1]
 TASKS = sorted((ROOT / "tasks").glob("*.yaml"))

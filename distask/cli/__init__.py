@@ -27,24 +27,24 @@ Get started:
 """
 
 COMMANDS = {
-    "init": "Write a starter task.",
-    "import": "Convert another tool's prompt to a task.",
+    "specs.init": "Write a starter task.",
+    "specs.import_": "Convert another tool's prompt to a task.",
     "run": "Run a task over rows.",
-    "dry-run": "Show what a run would send.",
+    "dry_run": "Show what a run would send.",
     "merge": "Merge the outputs of shards.",
-    "batch": "Show, fetch or cancel batches.",
-    "export-batch": "Write a run's requests to a batch file.",
-    "import-batch": "Write rows from the results of a batch file.",
+    "batch.batch": "Show, fetch or cancel batches.",
+    "batch.export_batch": "Write a run's requests to a batch file.",
+    "batch.import_batch": "Write rows from the results of a batch file.",
     "check": "Check the endpoint, the key and the model.",
     "preview": "Run a few rows and show chats, replies and columns.",
-    "test": "Run the test cases in task specs.",
-    "validate": "Check task specs and report every error.",
-    "tasks": "List the built-in tasks, or show one.",
+    "specs.test": "Run the test cases in task specs.",
+    "specs.validate": "Check task specs and report every error.",
+    "specs.tasks": "List the built-in tasks, or show one.",
     "report": "Write an HTML page about a result, or compare two.",
-    "schema": "Print the JSON Schema of a task, for editors.",
+    "specs.schema": "Print the JSON Schema of a task, for editors.",
     "completion": "Print a completion script for your shell.",
 }
-"""Line in the help for each command; the command is the function `command` in the module of its name."""
+"""Module in `cli.commands` whose function `command` is the command, and its line in the help."""
 
 app = typer.Typer(
     name="distask",

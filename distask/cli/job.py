@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from distask.task.pipeline import Pipeline
     from distask.task.task import Task
 
+
 _MAPPINGS = {"input_mappings": "inputs", "output_mappings": "outputs"}
 """Task keys that `--set` can set, and the columns that they map."""
 
@@ -76,9 +77,7 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
 def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Task | Pipeline, Resolved]:
     """Return the task with its params and mappings, and the LLM config."""
     if asks:
-        from distask.cli import telemetry
-
-        telemetry.begin()
+        begin()
     given, of_llm = _split(pairs(choice.set_ or [], "--set"))
     loaded = _mapped(load_spec(choice.spec), given)
     if not (asks or reads):
@@ -251,3 +250,33 @@ def _shard(written: str | None) -> tuple[int, int] | None:
 
 def _s(several: Sequence[Any]) -> str:
     return "" if len(several) == 1 else "s"
+
+
+ADDRESSES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def begin() -> None:
+    """Set up OpenTelemetry if the environment names an endpoint; remaining spans are sent when the process ends."""
+    named = next((name for name in ADDRESSES if os.environ.get(name)), None)
+    unwanted = (
+        os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    )
+    if named is None or unwanted:
+        return
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        import logging
+
+        logging.getLogger(__name__).warning(
+            "%s is set, but no spans are sent; to send them, run pip install 'distask[otel]'", named
+        )
+        return
+    name = os.environ.get("OTEL_SERVICE_NAME", "distask")
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)

@@ -338,7 +338,7 @@ ShowConfig = Annotated[
 def read_options(on_nan: OnNaN, delimiter: str | None) -> ReadOptions:
     """Build the read options from `--on-nan` and `--delimiter`; raises `UsageError` for a wrong delimiter."""
     from distask.data.readers import ReadOptions
-    from distask.data.readers.delimiter import parse_delimiter
+    from distask.data.readers.csv import parse_delimiter
 
     return ReadOptions(on_nan.value, None if delimiter is None else parse_delimiter(delimiter))
 

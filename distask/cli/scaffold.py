@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from distask.data.readers import DEFAULT_OPTIONS
 from distask.errors import InputError
 from distask.spec.load import find_spec, load_text, read_text
-from distask.task.try_cases import run_cases
+from distask.task.load import run_cases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

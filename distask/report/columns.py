@@ -12,9 +12,8 @@ from collections import Counter
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any
 
-from distask.report.bins import histogram, spread
 from distask.report.compare.spill import SpillFile
-from distask.report.distribution import DistinctTexts, Distribution
+from distask.report.distribution import DistinctTexts, Distribution, histogram, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

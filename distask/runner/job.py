@@ -16,14 +16,15 @@ from distask.data.destination import destination
 from distask.data.input import open_input, rows_input
 from distask.data.objects import is_object
 from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
-from distask.errors import UsageError
+from distask.data.readers.csv import delimiter_hint
+from distask.diagnostics import nearest
+from distask.errors import InputError, RowError, UsageError
 from distask.llm.config.resolve import Resolved, load_config
-from distask.runner.column_checks import check_columns
-from distask.runner.generations import Shape
+from distask.runner.generations import MODEL_COLUMN, Shape
 from distask.task.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from distask.data.destination import Destination
     from distask.data.input import Input
@@ -250,3 +251,59 @@ def shape_of(task: Task | Pipeline, num_generations: int | None, grouped: bool |
         spec.group_generations if grouped is None else grouped,
         metadata_column,
     )
+
+
+FAULTY_ROWS = 20
+"""Maximum number of rows with wrong types to report."""
+
+
+def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> None:
+    """Raise `InputError` if the data lacks a column that the task needs, or already has one that it adds."""
+    faults = [
+        f"{place}: column `{name}` is missing{_elsewhere(count)}; "
+        f"the task {task.name} needs it{_did_you_mean(name, rows, place)}"
+        for name, (count, place) in rows.missing.items()
+    ]
+    faults += [
+        f"{rows.name}: the data already has a column `{name}`, which the task {task.name} adds; {_way(task, name)}"
+        for name in task.added_columns
+        if name in (rows.columns or ())
+    ]
+    if metadata_column in task.added_columns or MODEL_COLUMN in task.added_columns:
+        faults.append(f"the task {task.name} has an output with the name of the metadata column; rename one of them")
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _way(task: Task | Pipeline, name: str) -> str:
+    if isinstance(task, Task) or name in task.output_columns:
+        return f"rename the output: --set output_mappings.{name}=NEW"
+    return f"rename the output in its step: `output_mappings: {{{name}: new_{name}}}`"
+
+
+def _elsewhere(count: int) -> str:
+    return f" here and in {count - 1:,} more rows" if count > 1 else ""
+
+
+def _did_you_mean(name: str, rows: Input, place: str) -> str:
+    known = [c for c in rows.columns or () if c != name]
+    names = ", ".join(f"`{c}`" for c in known)
+    if (hint := delimiter_hint(place.rpartition(":")[0], known)) is not None:
+        return f" (the data has {names}; {hint})"
+    close = nearest(name, known)
+    if close is not None:
+        return f" (is it `{close}`? --set input_mappings.{name}={close})"
+    return f" (the data has {names})" if known else ""
+
+
+def faulty_rows(task: Task, rows: Iterable[Row]) -> list[tuple[Row, str]]:
+    """Return the first rows that the task can't render, with the reasons."""
+    found: list[tuple[Row, str]] = []
+    for row in rows:
+        try:
+            task.format_input(row.values, row.index)
+        except RowError as error:
+            found.append((row, error.message))
+            if len(found) == FAULTY_ROWS:
+                break
+    return found

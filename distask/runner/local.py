@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from distask.batch_ledger import Ledger
 from distask.data.writers import open_output
-from distask.errors import RunError, UsageError
+from distask.errors import RowError, RunError, UsageError
 from distask.formatting import several
 from distask.llm.prices import known_of
+from distask.llm.tokens import estimate_tokens
 from distask.llm.tracing import run_span
 from distask.runner.batch.collect import BatchContext, gather, refuse_to_ask_twice
 from distask.runner.batch.deferred import NullWriter
 from distask.runner.engine.calls import Calls
 from distask.runner.engine.engine import Engine
-from distask.runner.engine.long_rows import LongRows
 from distask.runner.engine.loop import run_loop
 from distask.runner.engine.one_task import OneTask
 from distask.runner.engine.segments import run_pipeline
@@ -39,6 +39,51 @@ if TYPE_CHECKING:
     from distask.runner.engine.shared import Failed
     from distask.runner.job import Job
     from distask.store import Store
+    from distask.task.task import Task
+
+
+PLACES_KEPT = 3
+CHARACTERS_PER_TOKEN = 2
+"""Rows with fewer characters than this per context token are not rendered, since they are almost never too long."""
+
+
+class LongRows:
+    """Counts rows that are too long; `context` is the model's context in tokens, None if unknown."""
+
+    def __init__(self, task: Task, context: int | None) -> None:
+        self.context = context
+        self.count = 0
+        self._task = task
+        self._places: list[str] = []
+
+    def look(self, row: Row) -> None:
+        """Count the row if its chat is too long."""
+        assert self.context is not None
+        if _characters(row) < self.context * CHARACTERS_PER_TOKEN:
+            return
+        try:
+            tokens = estimate_tokens(self._task.format_input(row.values, row.index))
+        except RowError:
+            return
+        if tokens > self.context:
+            self.count += 1
+            if len(self._places) < PLACES_KEPT:
+                self._places.append(f"{row.place} (about {tokens:,} tokens)")
+
+    def told(self) -> str:
+        """Return the warning for the user."""
+        more = f" and {self.count - len(self._places):,} more" if self.count > len(self._places) else ""
+        rows = "1 row is" if self.count == 1 else f"{self.count:,} rows are"
+        return (
+            f"{rows} longer than the model's context of {self.context:,} tokens, and will probably fail: "
+            f"{', '.join(self._places)}{more}"
+        )
+
+
+def _characters(row: Row) -> int:
+    if row.raw is not None:
+        return len(row.raw)
+    return sum(len(value) for value in row.values.values() if isinstance(value, str))
 
 
 class ReplySource(Protocol):

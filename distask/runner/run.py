@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distask.data.readers import ReadOptions
-from distask.data.readers.delimiter import parse_delimiter
+from distask.data.readers.csv import parse_delimiter
 from distask.runner.generations import METADATA_COLUMN
 from distask.runner.job import Job, Result, Selection, resolve, shape_of
 from distask.task.load import load

@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from distask.cli.events.schema import event_schema
+from distask.cli.commands.specs.schema import event_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 

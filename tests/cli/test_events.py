@@ -129,7 +129,7 @@ def test_a_value_that_json_has_no_word_for_is_null():
 
 
 def test_a_bug_is_an_event_too(shell, monkeypatch, capsys):
-    monkeypatch.setattr("distask.cli.commands.tasks.entries", lambda: 1 / 0)
+    monkeypatch.setattr("distask.cli.commands.specs.tasks.entries", lambda: 1 / 0)
 
     assert main(["tasks", "--json"]) == 1
     event = json.loads(capsys.readouterr().out)

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from distask.cli import main
-from distask.cli.commands.tasks import _show, entries
+from distask.cli.commands.specs.tasks import _show, entries
 from distask.cli.display.console import Terminal
 from distask.spec.gallery import gallery
 

@@ -81,7 +81,7 @@ def test_what_no_one_foresaw_is_called_a_bug(monkeypatch, capsys):
     def broken(*_):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(import_module("distask.cli.commands.tasks"), "_print_list", broken)
+    monkeypatch.setattr(import_module("distask.cli.commands.specs.tasks"), "_print_list", broken)
 
     assert main(["tasks"]) == 1
     said = capsys.readouterr().err
@@ -93,7 +93,7 @@ def test_ctrl_c_before_the_run_ends_with_130(monkeypatch, capsys):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("distask.cli.commands.tasks"), "_print_list", stopped)
+    monkeypatch.setattr(import_module("distask.cli.commands.specs.tasks"), "_print_list", stopped)
 
     assert main(["tasks"]) == 130
     assert capsys.readouterr().err.strip() == "interrupted"
@@ -134,13 +134,13 @@ def test_a_command_is_imported_only_when_it_is_called(shell):
     shell.write(
         "probe.py",
         "import sys\nfrom distask.cli import main\nmain(['schema', '--help'])\n"
-        "print('\\n', [m for m in ('run', 'dry_run', 'validate', 'tasks', 'schema') if f'distask.cli.commands.{m}' in sys.modules])\n",
+        "print('\\n', [m for m in ('run', 'dry_run', 'specs.validate', 'specs.tasks', 'specs.schema') if f'distask.cli.commands.{m}' in sys.modules])\n",
     )
     done = subprocess.run(
         [sys.executable, "probe.py"], cwd=shell.folder, env=shell.env, capture_output=True, check=True
     )
 
-    assert done.stdout.decode().splitlines()[-1].strip() == "['schema']"
+    assert done.stdout.decode().splitlines()[-1].strip() == "['specs.schema']"
 
 
 def test_help_imports_nothing_heavy(shell):

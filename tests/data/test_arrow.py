@@ -203,7 +203,7 @@ def test_files_whose_types_have_nothing_in_common_are_written_as_json_has_them(t
 
 def test_a_type_that_parquet_lacks_becomes_one_that_it_has(tmp_path):
     batch = pa.record_batch({"e": pa.array([{}, None], pa.struct([])), "k": pa.array([1, 2])})
-    from distask.data.readers.arrow import rows_of
+    from distask.data.readers.parquet import rows_of
 
     made, _ = written(tmp_path / "out.parquet", [(row, {}) for row in rows_of([batch], batch.schema, "f")])
 

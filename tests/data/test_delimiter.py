@@ -9,7 +9,7 @@ import pytest
 from distask.data.input import open_input
 from distask.data.parts import count, cut, placed
 from distask.data.readers import ReadOptions
-from distask.data.readers.delimiter import parse_delimiter
+from distask.data.readers.csv import parse_delimiter
 from distask.errors import InputError, UsageError
 
 FOUND = {

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from distask.report.bins import histogram, quantile
 from distask.report.columns import GREATEST, LONG_LIST, ColumnTally
 from distask.report.compare.agreement import AgreementTally
+from distask.report.distribution import histogram, quantile
 from distask.report.single import write_report
 from tests.report.conftest import judged, text_of
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from distask.errors import OutputError
 from distask.report import distribution
-from distask.report.compare import waiting
+from distask.report.compare import pairs
 from distask.report.compare.comparison import write_comparison
+from distask.report.compare.pairs import WaitingRows
 from distask.report.compare.spill import SpillFile
-from distask.report.compare.waiting import WaitingRows
 from distask.report.distribution import DistinctTexts, Distribution
 from distask.report.result import ResultRow
 from distask.report.single import write_report
@@ -30,11 +30,11 @@ MOST_GROWTH_MIB = 16
 MEASURED = """
 import re, sys
 from pathlib import Path
-from distask.report.compare import waiting
+from distask.report.compare import pairs
 from distask.report.compare.comparison import write_comparison
 from distask.report.single import write_report
 
-waiting.MAX_ROWS = 500  # full with few rows too
+pairs.MAX_ROWS = 500  # full with few rows too
 *results, page, most_rows = sys.argv[1:]
 (write_report if len(results) == 1 else write_comparison)(*results, Path(page), most_rows=int(most_rows))
 print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) >> 10)
@@ -94,7 +94,7 @@ def test_a_comparison_on_disk_is_the_same_as_in_memory(tmp_path, monkeypatch):
     facts = write_comparison(str(first), str(second), page)
     made = page.read_bytes()
 
-    monkeypatch.setattr(waiting, "MAX_ROWS", 10)
+    monkeypatch.setattr(pairs, "MAX_ROWS", 10)
     monkeypatch.setattr(distribution, "MAX_IN_MEMORY", 10)
 
     assert write_comparison(str(first), str(second), page) == facts
@@ -155,7 +155,7 @@ def test_rows_that_wait_are_taken_in_their_order_wherever_they_are(most, steps):
     """Held against deques in memory."""
     expected = defaultdict(deque)
     with pytest.MonkeyPatch.context() as patch, WaitingRows() as rows:
-        patch.setattr(waiting, "MAX_ROWS", most)
+        patch.setattr(pairs, "MAX_ROWS", most)
         for number, (is_added, key) in enumerate(steps):
             if is_added:
                 rows.add(b"%d" % key, row_of(number))
@@ -180,7 +180,7 @@ def test_a_full_disk_is_an_error_that_names_the_folder(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_an_error_where_rows_wait_too(monkeypatch):
-    monkeypatch.setattr(waiting, "MAX_ROWS", 10)
+    monkeypatch.setattr(pairs, "MAX_ROWS", 10)
     with WaitingRows() as rows:
         rows._open().execute("PRAGMA max_page_count = 8")
 

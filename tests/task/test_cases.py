@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distask.task.cases import same
-from distask.task.try_cases import run_cases
+from distask.task.load import run_cases
 
 
 def found(make_spec, cases, rest=""):

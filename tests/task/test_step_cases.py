@@ -7,7 +7,7 @@ import json
 import pytest
 
 from distask.spec.load import load_spec
-from distask.task.try_cases import run_cases
+from distask.task.load import run_cases
 
 STEPS = [
     {

@@ -9,7 +9,7 @@ import typer
 
 from distask.cli import options as o
 from distask.cli.display import chats
-from distask.cli.display.lines import say
+from distask.cli.display.console import say
 from distask.cli.events.emit import Events
 from distask.cli.job import job_of
 from distask.formatting import amount, money, several
@@ -20,7 +20,7 @@ from distask.task.task import Task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distask.runner.plan.cost_estimate import CostEstimate
+    from distask.runner.plan.task_plan import CostEstimate
 
 LONGEST_KEYWORD = 400
 """Maximum number of characters shown of a keyword's value (a schema, tools)."""

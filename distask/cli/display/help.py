@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
-from keyword import iskeyword
 from typing import Any, Self
 
 import typer
@@ -34,33 +33,28 @@ class Command(TyperCommand):
                 formatter.write_dl(lines, col_max=min(28, formatter.width // 2))
 
 
-def module_of(command: str) -> str:
-    """Return the module of a command in `cli.commands`; batch commands share a package, and `import` gets a `_`."""
-    name = command.replace("-", "_")
-    if name.endswith("batch"):
-        return "batch.manage" if name == "batch" else f"batch.{name}"
-    return f"{name}_" if iskeyword(name) else name
+def name_of(module: str) -> str:
+    """Return the command of a module in `cli.commands`: `dry-run` of `dry_run`, `import` of `specs.import_`."""
+    return module.rpartition(".")[2].rstrip("_").replace("_", "-")
 
 
 class Commands(Mapping[str, Any]):
     """The commands by name; each is imported and built only when it is looked up."""
 
-    def __init__(self, lines: Mapping[str, str]) -> None:
-        self.lines = lines
+    def __init__(self, modules: Iterable[str]) -> None:
+        self._modules = {name_of(module): module for module in modules}
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.lines:
-            raise KeyError(name)
-        function = import_module(f"distask.cli.commands.{module_of(name)}").command
+        function = import_module(f"distask.cli.commands.{self._modules[name]}").command
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name, cls=Command)(function)
         return get_command(alone)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.lines)
+        return iter(self._modules)
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self._modules)
 
 
 class Group(TyperGroup):
@@ -70,7 +64,7 @@ class Group(TyperGroup):
 
     @classmethod
     def of(cls, lines: Mapping[str, str]) -> type[Self]:
-        """Return the group of these commands; `lines` maps a name to its line in the help."""
+        """Return the group of these commands; `lines` maps a module to its line in the help."""
         return type("Distask", (cls,), {"lines": lines})
 
     def __init__(self, **settings: Any) -> None:
@@ -80,7 +74,7 @@ class Group(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the group's interface
         """Write a line for each command."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(self.lines.items()))
+            formatter.write_dl([(name_of(module), line) for module, line in self.lines.items()])
 
 
 def help_width() -> int:

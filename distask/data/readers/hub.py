@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.data.readers.arrow import rows_of
+from distask.data.readers.parquet import rows_of
 from distask.data.row import Row, plain
 from distask.errors import InputError
 

@@ -9,11 +9,10 @@ from itertools import repeat
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from distask.report.bins import histogram, spread
 from distask.report.columns import LONGEST_LABEL, NOTHING, ColumnTally, drawn, leaves
 from distask.report.compare.agreement import canonical
 from distask.report.compare.spill import SpillFile
-from distask.report.distribution import Distribution
+from distask.report.distribution import Distribution, histogram, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

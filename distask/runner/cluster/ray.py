@@ -23,8 +23,7 @@ from msgspec.structs import replace
 from distask.data.parts import Part, count, cut, placed
 from distask.errors import DistaskError, OutputBusy, RunError, UsageError
 from distask.runner.cluster.coordinator import Coordinator, Governor, Stopped, Told, summed
-from distask.runner.cluster.outcome import Outcome, marked, whole
-from distask.runner.cluster.outputs import Outputs
+from distask.runner.cluster.outputs import Outcome, Outputs, marked, whole
 from distask.runner.engine.engine import Interrupted
 from distask.runner.engine.shared import FAILURES_KEPT
 from distask.runner.job import Result, is_remote

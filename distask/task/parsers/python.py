@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply, UsageError
 from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
 from distask.task.reply.reasoning import MODEL_TAGS
-from distask.task.user_code import function_of
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
+    from pathlib import Path
 
     from distask.llm.request import Completion
     from distask.spec.language.model import PythonParser as Options
+
+
+def function_of(name: str, folder: Path) -> Callable[..., Any]:
+    """Load `module:function` from a module next to the spec or an installed one; raises `UsageError`."""
+    module_name, _, function = name.partition(":")
+    file = folder.joinpath(*module_name.split(".")).with_suffix(".py")
+    try:
+        if file.is_file():
+            spec = importlib.util.spec_from_file_location(f"distask_user_{module_name}", file)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(module_name)
+        found: Callable[..., Any] = getattr(module, function)
+    except Exception as error:
+        raise UsageError(f"{name} can't be loaded: {type(error).__name__}: {error}") from error
+    return found
 
 
 class PythonParser(Parser):

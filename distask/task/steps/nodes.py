@@ -15,12 +15,12 @@ from distask.spec.language.model import LLM
 from distask.spec.language.steps import StepLLM, kind_of
 from distask.spec.load import LoadedPipeline, LoadedSpec
 from distask.task.column_types import ColumnType
+from distask.task.parsers.python import function_of
 from distask.task.steps import barriers
 from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Columns, Compute, Explode, Filter, Set, When
-from distask.task.user_code import function_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,10 +6,14 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
+from distask.cli.events import other_results, run_results
 from distask.cli.events.emit import Events
+from distask.cli.events.models import Error, Model, Note, Progress, Result, Started
 from distask.errors import UsageError
+from distask.spec.language.json_schema import SCHEMA_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +46,6 @@ def _spec_schema() -> dict[str, Any]:
 
 
 def _event_schema() -> dict[str, Any]:
-    from distask.cli.events.schema import event_schema
-
     return event_schema()
 
 
@@ -52,3 +54,21 @@ def _config_schema() -> dict[str, Any]:
     from distask.spec.language.json_schema import SCHEMA_ID
 
     return {"$schema": SCHEMA_ID, **LLMConfig.model_json_schema(by_alias=True), "title": "A distask LLM config"}
+
+
+_RESULTS = [
+    model
+    for module in (run_results, other_results)
+    for model in vars(module).values()
+    if isinstance(model, type) and issubclass(model, Result) and model is not Result
+]
+EVENTS: list[type[Model]] = [Started, Progress, Note, *_RESULTS, Error]
+
+
+def event_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a line."""
+    union: Any = EVENTS[0]
+    for model in EVENTS[1:]:
+        union |= model
+    made = TypeAdapter(union).json_schema()
+    return {"$schema": SCHEMA_ID, "title": "An event of `distask … --json`", **made}

@@ -9,8 +9,8 @@ import typer
 from rich.text import Text
 
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
-from distask.cli.commands.init import SCHEMA, next_steps, task_path, write
-from distask.cli.commands.schema import schema_text
+from distask.cli.commands.specs.init import SCHEMA, next_steps, task_path, write
+from distask.cli.commands.specs.schema import schema_text
 from distask.cli.display.console import err, out, plain
 from distask.cli.events.emit import Events
 from distask.cli.scaffold import EDITOR
@@ -18,7 +18,7 @@ from distask.errors import SpecError, UsageError
 from distask.spec.check.faults import slugified
 from distask.spec.foreign import read_foreign
 from distask.spec.load import load_text
-from distask.task.try_cases import run_cases
+from distask.task.load import run_cases
 
 
 def command(

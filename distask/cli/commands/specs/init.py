@@ -12,7 +12,7 @@ from rich.text import Text
 
 from distask.cli import candidates
 from distask.cli import options as o
-from distask.cli.commands.schema import schema_text
+from distask.cli.commands.specs.schema import schema_text
 from distask.cli.display.console import err, out, plain
 from distask.cli.events.emit import Events
 from distask.cli.scaffold import Start, from_columns, from_nothing, from_task

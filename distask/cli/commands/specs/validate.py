@@ -76,7 +76,7 @@ def check(source: str, data: Data | None = None, params: dict[str, Any] | None =
         loaded = load_spec(source)
     except SpecError as error:
         return list(error.diagnostics)
-    from distask.task.try_cases import run_cases
+    from distask.task.load import run_cases
 
     found = run_cases(loaded)
     if params:
@@ -220,7 +220,7 @@ class _Columns:
         return found
 
     def _mend(self, name: str, column: str, columns: dict[str, None]) -> str | None:
-        from distask.data.readers.delimiter import delimiter_hint
+        from distask.data.readers.csv import delimiter_hint
 
         if (hint := delimiter_hint(self._source, columns)) is not None:
             return hint
