@@ -480,7 +480,7 @@ def explained(path: Path, error: Exception) -> str:
 def join(into: Path, other: Path) -> int:
     """Copy the completions that a store lacks from another store; returns how many were copied."""
     if not other.is_file():
-        raise StoreError(f"{other}: no such store")
+        raise StoreError(f"{other}: store not found")
     with Store(other), Store(into), closing(connect(into)) as connection:
         try:
             connection.execute("ATTACH DATABASE ? AS other", (str(other),))

@@ -130,7 +130,7 @@ FAULTS = {
     "a mapping of other keys": ({"text": "a"}, "`messages` is a mapping with the key `text`; a message needs `role`"),
     "no content": ([{"from": "human"}], "`messages[0]` has the key `from`; a message needs"),
     "null content": ([{"from": "human", "value": None}], "`messages[0]` has content that is null"),
-    "another role": ([{"from": "narrator", "value": "a"}], "`messages[0]` has the role 'narrator', which is none of system"),
+    "another role": ([{"from": "narrator", "value": "a"}], "`messages[0]` has the role 'narrator', which is not one of system"),
     "another role in ChatML": ("<|im_start|>root\na<|im_end|>", "`messages` is ChatML with the role `root`"),
     "text around ChatML": ("<|im_start|>user\na<|im_end|>\nb", "`messages` is ChatML with text outside its turns"),
     "ChatML that was cut": ("<|im_start|>user\na<|im_start|>user\nb", "`messages` is ChatML with text outside its turns"),

@@ -108,7 +108,7 @@ def from_columns(
             raise row.error
         rows.append(row.values)
     if not rows:
-        raise InputError(f"{source}: there are no rows; add at least one")
+        raise InputError(f"{source}: the input has no rows; add at least one")
     columns, left_out = _columns(rows)
     if not columns:
         raise InputError(

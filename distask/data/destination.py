@@ -77,7 +77,9 @@ class DatasetFolder(Struct, frozen=True):
         if self.folder.is_file():
             raise UsageError(f"{self.folder} is a file; remove the trailing slash, or name a folder")
         if not self.folder.parent.is_dir():
-            raise UsageError(f"{self.folder}: the folder {self.folder.parent} does not exist")
+            raise UsageError(
+                f"{self.folder}: the folder {self.folder.parent} does not exist; create it or choose another"
+            )
         is_ours = (self.folder / RECORD).is_file()
         if self.folder.is_dir() and any(self.folder.iterdir()) and not is_ours and not overwrite:
             raise UsageError(

@@ -133,7 +133,7 @@ class Input:
             more = [f"and {bad - len(faults):,} more lines that can't be read"] if bad > len(faults) else []
             raise InputError("\n".join([*faults, *more]))
         if not count:
-            raise InputError(f"{self.name}: there are no rows")
+            raise InputError(f"{self.name}: the input has no rows")
         self.columns = list(columns)
         if self._sample is not None and self._sample < count:
             self._chosen = set(random.Random(self._seed).sample(range(count), self._sample))  # noqa: S311
@@ -245,7 +245,7 @@ def _files(source: str) -> list[Path]:
         return found
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = nearest(path.name, beside)
-    raise InputError(f"{source}: there is no such file" + (f"; did you mean {path.parent / close}?" if close else ""))
+    raise InputError(f"{source}: file not found" + (f"; did you mean {path.parent / close}?" if close else ""))
 
 
 def _reader(file: Path, options: ReadOptions, notify: Callable[[str], None]) -> Callable[[Path, str], Iterator[Row]]:

@@ -34,7 +34,7 @@ def object_files(source: str) -> list[Path]:
     except Exception as error:  # noqa: BLE001 - each store's client has its own errors
         raise InputError(f"{source}: can't be read: {_words(error)}") from None
     if not found:
-        raise InputError(f"{source}: there is no such object")
+        raise InputError(f"{source}: object not found")
     return found
 
 

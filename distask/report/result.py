@@ -89,7 +89,7 @@ class Result:
 
     def _partial_input(self, path: Path) -> Input:
         if not path.is_file():
-            raise InputError(f"{path}: there is no such file")
+            raise InputError(f"{path}: file not found")
         return Input(str(path), lambda: read_jsonl(path, str(path)))
 
     @property

@@ -39,7 +39,7 @@ def write_report(source: str, path: Path, *, most_rows: int = MOST_ROWS) -> dict
     with Blocks() as blocks:
         tally.count(blocks)
         if not tally.rows:
-            raise InputError(f"{source}: there are no rows")
+            raise InputError(f"{source}: the input has no rows")
         facts = tally.facts()
         page = _page(result, tally, facts, blocks)
         size = write_page(path, "result.html", page, tally.index(), blocks)

@@ -93,7 +93,7 @@ def merge(output: Path, paths: Sequence[Path], *, overwrite: bool = False) -> di
 
 def _shard(path: Path) -> Shard:
     if not path.is_file():
-        raise UsageError(f"{path}: no such file")
+        raise UsageError(f"{path}: file not found")
     try:
         record: dict[str, Any] = orjson.loads(record_path(path).read_bytes())
         shard = record["identity"]["shard"]

@@ -115,7 +115,7 @@ def test_a_file_that_is_there_is_never_replaced(shell):
     [
         ([], "the task name is missing; run distask init NAME"),
         (["--from", "ultrafedback"], "did you mean `ultrafeedback`?"),
-        (["a", "-i", "nope.csv"], "nope.csv: there is no such file"),
+        (["a", "-i", "nope.csv"], "nope.csv: file not found"),
         (["a", "-i", "in.jsonl", "--from", "clair"], "remove one of them"),
         (["..."], "is not a valid task name"),
     ],

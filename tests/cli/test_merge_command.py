@@ -143,7 +143,7 @@ def test_what_is_no_shard_is_refused(shell, shards):
     assert [s.code for s in said] == [2, 2, 2]
     assert "not a shard" in said[0].err
     assert "its record stranger.jsonl.run.json is missing" in said[1].err
-    assert "no such file" in said[2].err
+    assert "file not found" in said[2].err
 
 
 def test_an_output_of_another_run_is_not_replaced(shell, shards):

@@ -47,7 +47,7 @@ def test_of_many_rows_it_says_that_the_table_holds_some(shell):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["answer.jsonl"], "there is no such file; did you mean answers.jsonl?"),
+        (["answer.jsonl"], "file not found; did you mean answers.jsonl?"),
         (["answers.jsonl", "-o", "in.jsonl"], "exists and is not a distask report"),
         (["answers.jsonl", "-o", "no/page.html"], "the folder no does not exist"),
         (["answers.jsonl", "--by", "id"], "add the second one after the first"),

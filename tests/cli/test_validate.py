@@ -126,7 +126,7 @@ def test_an_unknown_format_is_wrong_usage(validate, tmp_path):
         (['{"question": "a", "score": "many"}'], 'd.jsonl:1:1: error: `score`: "many" is not an integer'),
         (['{"question": "a", "answer": "b"}'], "a.yaml:8:3: error: the data (d.jsonl) already has a column `answer`"),
         (['{"question": "a"', "{}"], "d.jsonl:1:"),
-        ([], "there are no rows"),
+        ([], "the input has no rows"),
     ],
 )
 def test_data_is_held_against_the_inputs(validate, tmp_path, rows, words):

@@ -79,7 +79,7 @@ def test_other_faults_of_a_line_stay_faults(tmp_path):
     (tmp_path / "in.jsonl").write_text('{"a": NaN, "a": 1}\n{"a": nan}\n{"a": NaN\n{"a": +Infinity}\n')
     source = open_input(str(tmp_path / "in.jsonl"), NULL, on_bad_row="skip")
 
-    with pytest.raises(InputError, match="there are no rows"):
+    with pytest.raises(InputError, match="the input has no rows"):
         source.scan()
     assert source.skipped == 4
 

@@ -108,7 +108,7 @@ def test_a_compressed_file_that_was_cut_is_reported(tmp_path):
     [
         (lambda p: (p / "in.jsonl").write_text(""), "no rows"),
         (lambda p: (p / "in.jsonl").mkdir(), r"is a folder; did you mean .*\*\.jsonl"),
-        (lambda p: (p / "int.jsonl").write_text("{}"), r"no such file; did you mean .*int\.jsonl"),
+        (lambda p: (p / "int.jsonl").write_text("{}"), r"file not found; did you mean .*int\.jsonl"),
     ],
 )
 def test_what_is_no_file_of_rows_is_reported(tmp_path, make, words):

@@ -71,8 +71,8 @@ LINES = [
     ("Python", b"{'q': None}\n", "1:2: this is not JSON: expecting property name enclosed in double quotes"),
     ("a control character", b'{"q": "a\tb"}\n', "1:9: this is not JSON: invalid control character at"),
     ("a wrong escape", b'{"q": "\\x41"}\n', "1:8: this is not JSON: invalid \\escape"),
-    ("nothing", b"", ": there are no rows"),
-    ("blank lines only", b"\n \n", ": there are no rows"),
+    ("nothing", b"", ": the input has no rows"),
+    ("blank lines only", b"\n \n", ": the input has no rows"),
     ("a .gz that was cut", gzip.compress(MANY)[:-300], ": the compressed file is truncated"),
     ("a .gz of a few bytes", gzip.compress(GOOD)[:9], "1: the compressed file is truncated"),
     ("a .gz with another checksum", gzip.compress(GOOD)[:-8] + b"12345678", "1: the compressed file is damaged: CRC check failed"),
@@ -89,8 +89,8 @@ LINES = [
     ("Parquet", b"PAR1" + b"\0" * 9, "1: this is not text: it is Parquet; rename it to .parquet"),
 ]  # fmt: skip
 ARRAYS = [
-    ("nothing", b" \n", ": there are no rows"),
-    ("an empty array", b"[]", ": there are no rows"),
+    ("nothing", b" \n", ": the input has no rows"),
+    ("an empty array", b"[]", ": the input has no rows"),
     ("no comma", b'[{"q": "a"}\n{"q": "b"}]', "2:1: this is not JSON: expected `,` between two objects"),
     ("a comma at the end", b'[{"q": "a"},]', "1:12: there is no value after the last `,`"),
     ("two commas", b'[{"q": "a"},,{"q": "b"}]', "1:13: this is not JSON: expecting value"),
@@ -112,8 +112,8 @@ ARRAYS = [
     ("a byte that is no UTF-8", b'[\n{"q": "\xe9"}]', "2:8: the file is not UTF-8: found the byte 0xe9"),
 ]
 TABLES = [
-    ("nothing", b"", ": there are no rows"),
-    ("a header only", b"q,b\n", ": there are no rows"),
+    ("nothing", b"", ": the input has no rows"),
+    ("a header only", b"q,b\n", ": the input has no rows"),
     ("a short row", b"q,b\n1,2\n3\n", "3: there is 1 value, but the header has 2 columns"),
     ("a long row", b"q,b\n1,2,3\n", "2: there are 3 values, but the header has 2 columns"),
     ("a column twice", b"q,q\n1,2\n", "1: the column `q` appears twice"),
@@ -230,7 +230,7 @@ def test_a_long_line_within_the_bound_is_read(cage, place):
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda p: (p / "in.jsonl").mkdir(), "in.jsonl is a folder; did you mean in.jsonl/*.jsonl?"),
-    (lambda p: (p / "int.jsonl").touch(), "in.jsonl: there is no such file; did you mean int.jsonl?"),
+    (lambda p: (p / "int.jsonl").touch(), "in.jsonl: file not found; did you mean int.jsonl?"),
     (lambda p: os.mkfifo(p / "in.jsonl"), "in.jsonl is not a regular file; pass its rows on stdin: --input -"),
     (lambda p: (p / "in.jsonl").symlink_to("/dev/zero"), "in.jsonl is not a regular file"),
     (lambda p: (p / "in.jsonl").symlink_to("in.jsonl"), "in.jsonl"),

@@ -103,8 +103,8 @@ def test_the_same_command_sends_again_and_asks_nothing(bucket, server):
 @pytest.mark.parametrize(
     ("source", "output", "kind", "message"),
     [
-        ("s3://rows-bucket/none.jsonl", "out.jsonl", InputError, "there is no such object"),
-        ("s3://rows-bucket/*.csv", "out.jsonl", InputError, "there is no such object"),
+        ("s3://rows-bucket/none.jsonl", "out.jsonl", InputError, "object not found"),
+        ("s3://rows-bucket/*.csv", "out.jsonl", InputError, "object not found"),
         (
             "s3://rows-bucket/in.jsonl",
             "s3://no-such-bucket/out.jsonl",

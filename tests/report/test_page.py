@@ -144,7 +144,7 @@ def test_an_output_that_can_not_be_read_leaves_no_page(tmp_path):
 def test_an_empty_output_is_an_error(tmp_path):
     (tmp_path / "out.jsonl").write_text("")
 
-    with pytest.raises(InputError, match="there are no rows"):
+    with pytest.raises(InputError, match="the input has no rows"):
         write_report(str(tmp_path / "out.jsonl"), tmp_path / "page.html")
 
 

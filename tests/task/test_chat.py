@@ -184,7 +184,7 @@ def test_what_parquet_fills_up_with_null_is_not_part_of_a_message(make_task):
     [
         ("text", 'needs a list of messages, got the text "text"'),
         ([1], r"`chat\[0\]` must be .* not a number"),
-        ([{"role": "root", "content": "q"}], "the role 'root', which is none of system"),
+        ([{"role": "root", "content": "q"}], "the role 'root', which is not one of system"),
         ([{"content": "q"}], "has the key `content`; a message needs `role` and `content`"),
         ([{"role": None, "content": "q"}], "the role None"),
         ([{"role": ["user"], "content": "q"}], "role"),

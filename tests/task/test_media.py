@@ -97,7 +97,7 @@ def test_a_pillow_image_is_saved_in_its_own_format_or_as_png(media, picture, kin
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("gone.png", "there is no such image"),
+        ("gone.png", "image not found"),
         ("../secret.png", "outside the folders .* --allow-path"),
         ("link.png", "outside"),
         ("/etc/passwd", "outside"),

@@ -55,7 +55,9 @@ class PartialFile:
         if self.path.is_dir():
             raise UsageError(f"{path} is a folder; name a file")
         if not self.path.parent.is_dir():
-            raise UsageError(f"{path}: the folder {self.path.parent} does not exist")
+            raise UsageError(
+                f"{path}: the folder {self.path.parent} does not exist; create it or choose another with --output"
+            )
         folder = self.path.parent / ".distask"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -64,12 +66,12 @@ class PartialFile:
         except Timeout:
             raise OutputBusy(f"{path}: another run is writing this file; wait for it, or name another file") from None
         except OSError as error:
-            raise UsageError(f"{path}: can't write the file: {error.strerror}") from None
+            raise UsageError(f"{path}: can't be written: {error.strerror}") from None
         try:
             self._file = self.partial.open("wb", buffering=1 << 18)
         except OSError as error:
             self._lock.release()
-            raise UsageError(f"{path}: can't write the file: {error.strerror}") from None
+            raise UsageError(f"{path}: can't be written: {error.strerror}") from None
         self._hash = hashlib.sha256()
         self.size = 0
         """Bytes written so far."""
@@ -138,7 +140,7 @@ def unwritable(name: str, error: OSError) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         mend = "the disk is full. Free some space, then run the same command to resume; no paid reply is lost"
         return OutputError(f"{name}: {mend}")
-    return OutputError(f"{name}: can't write the file: {error.strerror or error}")
+    return OutputError(f"{name}: can't be written: {error.strerror or error}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -104,7 +104,7 @@ def take_in(
     check_exchange(job)
     for path in files:
         if not path.is_file():
-            raise InputError(f"{path}: no such file")
+            raise InputError(f"{path}: file not found")
     ledger, results = desk.ledger, Results(desk.store, desk.ledger, desk.stats)
     with submitting(desk.store.path):
         for record in ledger.records(open_only=True):

@@ -320,7 +320,7 @@ def _parts(ray: Any, job: Job) -> list[_CountedPart]:
         if rows:
             chosen.append(_CountedPart(part.name, part.number, part.spans, part.index, rows))
     if not chosen:
-        raise UsageError(f"{job.source}: there are no rows")
+        raise UsageError(f"{job.source}: the input has no rows")
     return chosen
 
 

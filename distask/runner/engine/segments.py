@@ -1,14 +1,16 @@
 """Run a pipeline segment by segment, with a temporary file for the rows between segments.
 
-Rows wait only at a barrier, which needs all of them. Waiting rows are on disk; the barrier keeps one key per row.
+Rows wait only at a barrier, which needs all of them. Waiting rows and their keys are on disk.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
+import sqlite3
+import struct
 import tempfile
-from array import array
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from distask.store import Store
     from distask.task.pipeline import Pipeline
     from distask.task.steps.barriers import Barrier
+
+_OFFSET = struct.Struct("=Q")
 
 
 async def run_pipeline(
@@ -85,7 +89,7 @@ async def run_pipeline(
 
 
 class Spool:
-    """Stores rows that wait for a barrier in a private temporary file, which is deleted at the end."""
+    """Stores rows that wait for a barrier in private temporary files, which are deleted at the end."""
 
     partial: Path | None = None
     sha256: str | None = None
@@ -93,8 +97,9 @@ class Spool:
     def __init__(self, barrier: Barrier) -> None:
         self.notes: list[str] = []
         self._barrier = barrier
-        self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
-        self._offsets = array("Q")
+        self._rows = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
+        self._ends = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
+        """The end of each row in `_rows`, 8 bytes each."""
         self._schemas: list[Any] = []
         """Arrow schemas of the sources, each stored once because it may be as large as a row."""
 
@@ -102,36 +107,50 @@ class Spool:
         """Store a row and pass it to the barrier."""
         assert isinstance(row, CarriedRow)
         assert row.item is not None
-        try:
-            self._offsets.append(self._file.tell())
+        with self._explaining_errors():
             packed = self._packed(row.cells)
-            pickle.dump((replace(row, cells=None), packed), self._file, protocol=pickle.HIGHEST_PROTOCOL)
-        except OSError as error:
-            folder = tempfile.gettempdir()
-            told = f"can't write rows for the step {self._barrier.count.name} to {folder}: {error.strerror}"
-            raise OutputError(f"{told}; free some space or set TMPDIR to another folder") from None
-        self._barrier.count.came += 1
-        self._barrier.look(row.item)
+            pickle.dump((replace(row, cells=None), packed), self._rows, protocol=pickle.HIGHEST_PROTOCOL)
+            self._ends.write(_OFFSET.pack(self._rows.tell()))
+            self._barrier.count.came += 1
+            self._barrier.look(row.item)
 
     def rows(self) -> Iterator[Row]:
         """Return the rows that pass the barrier, in its order."""
-        for numbers in self._barrier.order():
-            several = [self._read(number) for number in numbers]
-            items = [row.item for row in several if row.item is not None]
-            self._barrier.count.went += 1
-            yield replace(several[0], item=self._barrier.joined(items))
+        with self._explaining_errors():
+            self._rows.flush()
+            self._ends.flush()
+            for numbers in self._barrier.order():
+                several = [self._read(number) for number in numbers]
+                items = [row.item for row in several if row.item is not None]
+                self._barrier.count.went += 1
+                yield replace(several[0], item=self._barrier.joined(items))
 
     def commit(self) -> None:
         """Do nothing."""
 
     def abort(self) -> None:
-        """Close and delete the file."""
-        self._file.close()
+        """Close and delete the files."""
+        self._rows.close()
+        self._ends.close()
+        self._barrier.close()
+
+    @contextmanager
+    def _explaining_errors(self) -> Iterator[None]:
+        """Raise `OutputError` if the rows or their keys can't be written."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            folder = tempfile.gettempdir()
+            told = f"can't write rows for the step {self._barrier.count.name} to {folder}: "
+            told += getattr(error, "strerror", None) or str(error)
+            raise OutputError(f"{told}; free some space or set TMPDIR to another folder") from None
 
     def _read(self, number: int) -> CarriedRow:
-        self._file.seek(self._offsets[number])
+        first = max(0, number - 1) * _OFFSET.size
+        bounds = os.pread(self._ends.fileno(), (number + 1) * _OFFSET.size - first, first)
+        start, end = (0 if number == 0 else _OFFSET.unpack_from(bounds)[0]), _OFFSET.unpack(bounds[-_OFFSET.size :])[0]
         row: CarriedRow
-        row, packed = pickle.load(self._file)  # noqa: S301 - written by this process
+        row, packed = pickle.loads(os.pread(self._rows.fileno(), end - start, start))  # noqa: S301 - written by this process
         if packed is not None:
             schema, data = packed
             row.cells = Cells.unpacked(self._schemas[schema], data)

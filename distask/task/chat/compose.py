@@ -179,7 +179,7 @@ class Chat:
             raise RowError("splice", f"{place} has a key `{min(map(str, unknown))}`, which messages do not have")
         role, calls = made.get("role"), made.get("tool_calls")
         if role not in ROLES:
-            raise RowError("splice", f"{place} has the role {role!r}, which is none of {', '.join(ROLES)}")
+            raise RowError("splice", f"{place} has the role {role!r}, which is not one of {', '.join(ROLES)}")
         if calls is not None and not (isinstance(calls, list) and all(isinstance(call, Mapping) for call in calls)):
             raise RowError("splice", f"{place} has `tool_calls` that are not a list of calls")
         for key in ("name", "tool_call_id"):

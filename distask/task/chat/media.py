@@ -159,7 +159,7 @@ class Media:
             raise _fault(
                 f"{shown}: the file is outside the folders that rows may read; allow one with --allow-path FOLDER"
             )
-        raise _fault(f"{shown}: there is no such {what}")
+        raise _fault(f"{shown}: {what} not found")
 
 
 def _fault(message: str) -> RowError:

@@ -270,7 +270,7 @@ def _chatml(text: str, name: str) -> list[dict[str, Any]]:
         if role not in ROLES:
             raise RowError(
                 "splice",
-                f"`{name}` is ChatML with the role `{match[1][:_LONGEST_SHOWN]}`, which is none of {', '.join(ROLES)}",
+                f"`{name}` is ChatML with the role `{match[1][:_LONGEST_SHOWN]}`, not one of {', '.join(ROLES)}",
             )
         end, following = text.find(_END, match.end()), text.find(_BEGIN, match.end())
         if following >= 0 and not 0 <= end < following:

@@ -1,17 +1,20 @@
 """Steps that wait for all rows: group, dedup, sort, sample, limit.
 
-A barrier looks at each row once and keeps only what it needs (a key, a digest, a number). Then it decides which rows
-continue, and in which order. The caller stores the rows.
+A barrier looks at each row once and keeps only what it needs (a key, a digest, a signature), on disk where there is
+one for each row. Then it decides which rows continue, and in which order. The caller stores the rows.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
+import re
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import groupby
+from operator import eq, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
@@ -20,6 +23,7 @@ from distask.task.steps.item import Item, side_by_side
 if TYPE_CHECKING:
     from distask.spec.language.steps import Dedup
     from distask.task.steps.flow import Count
+    from distask.task.steps.key_table import KeyTable
 
 SIMILAR_TEXTS = 0.8
 SIMILAR_VECTORS = 0.95
@@ -46,24 +50,54 @@ class Barrier(ABC):
         """Merge rows into one; most barriers pass single rows unchanged."""
         return items[0]
 
+    def close(self) -> None:  # noqa: B027 - most keep nothing
+        """Delete what was kept."""
 
-class Group(Barrier):
+
+class KeyedBarrier(Barrier):
+    """A barrier that keeps a few values for each row in a table on disk."""
+
+    columns: tuple[str, ...] = ("key",)
+
+    def __init__(self, count: Count) -> None:
+        super().__init__(count)
+        self._opened: KeyTable | None = None
+
+    @property
+    def _table(self) -> KeyTable:
+        if self._opened is None:
+            from distask.task.steps.key_table import KeyTable
+
+            self._opened = KeyTable(*self.columns)
+        return self._opened
+
+    def keep(self, *values: bytes | int | None) -> None:
+        """Store the values of the next row."""
+        self._table.add(self.seen, *values)
+        self.seen += 1
+
+    def close(self) -> None:
+        """Delete the table."""
+        if self._opened is not None:
+            self._opened.close()
+
+
+class Group(KeyedBarrier):
     """Merges rows with equal values in some columns, in the order in which the groups first appear."""
 
     def __init__(self, count: Count, by: Sequence[str]) -> None:
         super().__init__(count)
         self._by = by
-        self._groups: dict[bytes, array[int]] = {}
 
     def look(self, item: Item) -> None:
         """Record the group of the row."""
-        key = digest([item.values.get(name) for name in self._by])
-        self._groups.setdefault(key, array("Q")).append(self.seen)
-        self.seen += 1
+        self.keep(digest([item.values.get(name) for name in self._by]))
 
     def order(self) -> Iterator[Sequence[int]]:
         """The groups."""
-        yield from self._groups.values()
+        firsts = "SELECT min(number) OVER (PARTITION BY key) AS first, number FROM seen ORDER BY first, number"
+        for _, members in groupby(self._table.select(firsts), key=itemgetter(0)):
+            yield array("Q", map(itemgetter(1), members))
 
     def joined(self, items: Sequence[Item]) -> Item:
         """The columns that are grouped by, and a list for each other column."""
@@ -78,73 +112,103 @@ class Group(Barrier):
         return first
 
 
-class Exact(Barrier):
+class Exact(KeyedBarrier):
     """Keeps the first of rows with equal values; rows that lack a value are always kept."""
 
     def __init__(self, count: Count, by: Sequence[str]) -> None:
         super().__init__(count)
         self._by = by
-        self._known: set[bytes] = set()
-        self._kept = array("Q")
 
     def look(self, item: Item) -> None:
-        """Keep the row unless an equal one came before."""
+        """Record the values of the row."""
         values = [item.values.get(name) for name in self._by]
-        key = digest(values)
-        if key not in self._known or any(value is None for value in values):
-            self._known.add(key)
-            self._kept.append(self.seen)
-        self.seen += 1
+        self.keep(None if any(value is None for value in values) else digest(values))
 
     def order(self) -> Iterator[Sequence[int]]:
         """The rows that are kept."""
-        for number in self._kept:
-            yield (number,)
+        return self._table.select(
+            "SELECT min(number) FROM seen WHERE key NOTNULL GROUP BY key "
+            "UNION ALL SELECT number FROM seen WHERE key ISNULL ORDER BY 1"
+        )
 
 
-class MinHash(Barrier):
-    """Keeps the first of texts that share most of their word sequences, estimated by MinHash with LSH."""
+class MinHash(KeyedBarrier):
+    """Keeps the first of texts that share most of their word sequences, estimated by MinHash with LSH.
+
+    A text's signature is cut into bands (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3).
+    Only texts that share a band with another text are compared, and only their signatures are read again.
+    """
+
+    columns = ("signature",)
 
     def __init__(self, count: Count, dedup: Dedup, threshold: float | None) -> None:
-        from rensa import RMinHashLSH
-
         super().__init__(count)
         self._by = dedup.by
         self._words = dedup.words
         self._permutations = dedup.permutations
         self._threshold = SIMILAR_TEXTS if threshold is None else threshold
-        self._index = RMinHashLSH(self._threshold, self._permutations, bands(self._threshold, self._permutations))
-        self._hashes: dict[int, Any] = {}
-        self._kept = array("Q")
+        self._bands = bands(self._threshold, self._permutations)
 
     def look(self, item: Item) -> None:
-        """Keep the row unless a similar text was kept before."""
+        """Record the signature of the row's text."""
         from rensa import RMinHash
 
         values = [item.values.get(name) for name in self._by]
-        number = self.seen
-        self.seen += 1
         if any(value is None for value in values):
-            self._kept.append(number)
+            self.keep(None)
             return
         text = "\n".join(value if isinstance(value, str) else json.dumps(value, default=str) for value in values)
         hashed = RMinHash(self._permutations, MINHASH_SEED)
         hashed.update(shingles(text, self._words))
-        if any(self._hashes[near].jaccard(hashed) >= self._threshold for near in self._index.query(hashed)):
-            return
-        self._index.insert(number, hashed)
-        self._hashes[number] = hashed
-        self._kept.append(number)
+        self.keep(array("I", hashed.digest()).tobytes())
 
     def order(self) -> Iterator[Sequence[int]]:
-        """The rows that are kept."""
-        for number in self._kept:
-            yield (number,)
+        """The rows that are kept: each candidate is compared with the kept ones that share a band with it."""
+        table = self._table
+        table.execute("CREATE TEMP TABLE bands (hash INTEGER, number INTEGER)")
+        signed = "SELECT number, signature FROM seen WHERE signature NOTNULL ORDER BY number"
+        table.insert("bands", 2, ((h, n) for n, signature in table.select(signed) for h in self._hashes(signature)))
+        table.execute(
+            "CREATE TEMP TABLE shared AS SELECT DISTINCT number FROM bands "
+            "WHERE hash IN (SELECT hash FROM bands GROUP BY hash HAVING count(*) > 1)"
+        )
+        table.execute("CREATE TEMP TABLE kept (hash INTEGER, number INTEGER, PRIMARY KEY (hash, number)) WITHOUT ROWID")
+        numbers = "SELECT seen.number, shared.number ISNULL FROM seen LEFT JOIN shared USING (number) ORDER BY 1"
+        for number, alone in table.select(numbers):
+            if alone or self._is_new(number):
+                yield (number,)
+
+    def _is_new(self, number: int) -> bool:
+        """Whether no kept text is similar; keeps this one if so."""
+        table = self._table
+        ((signature,),) = table.select("SELECT signature FROM seen WHERE number = ?", (number,))
+        hashes = self._hashes(signature)
+        marks = ", ".join("?" * len(hashes))
+        near = f"SELECT signature FROM seen WHERE number IN (SELECT number FROM kept WHERE hash IN ({marks}))"  # noqa: S608 - question marks only
+        own = array("I", signature)
+        for (other,) in table.select(near, tuple(hashes)):
+            if sum(map(eq, own, array("I", other))) >= self._threshold * self._permutations:
+                return False
+        table.insert("kept", 2, ((each, number) for each in set(hashes)))
+        return True
+
+    def _hashes(self, signature: bytes) -> list[int]:
+        """A hash of each band of a signature, and of the band's place."""
+        size = len(signature) // self._bands
+        return [
+            int.from_bytes(blake2b(signature[at : at + size], digest_size=8, salt=at.to_bytes(4)).digest(), signed=True)
+            for at in range(0, len(signature), size)
+        ]
+
+
+_NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 
 
 def shingles(text: str, words: int) -> list[str]:
     """All sequences of `words` words; the complete text if it is shorter. Ignores case and punctuation."""
-    tokens = "".join(c.lower() if c.isalnum() else " " for c in text).split()
+    letters = _NOT_ALPHANUMERIC.sub(" ", text)
+    by_letter = "Σ" in letters  # its lower case depends on its neighbours
+    tokens = ("".join(map(str.lower, letters)) if by_letter else letters.lower()).split()
     if len(tokens) <= words:
         return [" ".join(tokens)]
     return list(dict.fromkeys(" ".join(tokens[i : i + words]) for i in range(len(tokens) - words + 1)))
@@ -203,45 +267,26 @@ class Cosine(Barrier):
             yield (number,)
 
 
-class Sort(Barrier):
+class Sort(KeyedBarrier):
     """Sorts rows, stably: numbers, then texts, then other values, then rows without a value."""
 
     def __init__(self, count: Count, by: Sequence[str], *, descending: bool) -> None:
         super().__init__(count)
         self._by = by
         self._descending = descending
-        self._keys: list[tuple[Any, ...]] = []
+        self.columns = tuple(f"key{place}" for place in range(len(by)))
 
     def look(self, item: Item) -> None:
         """Record the row's values."""
-        self._keys.append(tuple(_ranked(item.values.get(name)) for name in self._by))
-        self.seen += 1
+        from distask.task.steps.key_table import sort_key
+
+        self.keep(*(sort_key(item.values.get(name)) for name in self._by))
 
     def order(self) -> Iterator[Sequence[int]]:
         """All rows, in order."""
-        numbers = list(range(self.seen))
-        for place in reversed(range(len(self._by))):
-            keys = [key[place] for key in self._keys]
-            numbers.sort(key=keys.__getitem__, reverse=self._descending)
-            numbers.sort(key=[rank == _NOTHING for rank, _ in keys].__getitem__)
-        for number in numbers:
-            yield (number,)
-
-
-_NOTHING = 9
-
-
-def _ranked(value: Any) -> tuple[int, Any]:
-    """A sort key for values of all types."""
-    if value is None:
-        return _NOTHING, 0
-    if isinstance(value, bool | int | float):
-        return (_NOTHING, 0) if value != value else (0, value)  # noqa: PLR0124 - NaN
-    if isinstance(value, str):
-        return 1, value
-    if isinstance(value, list):
-        return 2, [_ranked(each) for each in value]
-    return 3, json.dumps(value, sort_keys=True, default=str)
+        way = "DESC" if self._descending else "ASC"
+        keys = ", ".join(f"{key} ISNULL, {key} {way}" for key in self.columns)
+        return self._table.select(f"SELECT number FROM seen ORDER BY {keys}, number")  # noqa: S608 - our own names
 
 
 class Sample(Barrier):
@@ -284,17 +329,18 @@ class Limit(Barrier):
 def digest(values: Sequence[Any] | Mapping[str, Any]) -> bytes:
     """A 16-byte hash of values: 1 and 1.0 are equal, 1 and true are not."""
     try:
-        told = json.dumps(_told(values), sort_keys=True, default=repr)
+        texts = isinstance(values, list) and all(type(value) is str for value in values)
+        told = json.dumps(values if texts else _told(values), sort_keys=True, default=repr)
     except (TypeError, ValueError) as error:
         raise RowError("wrong_type", f"a value can't be compared: {error}") from None
-    return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest()
+    return blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def _told(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, bytes | bytearray):
-        return hashlib.blake2b(value).hexdigest()
+        return blake2b(value).hexdigest()
     if isinstance(value, Mapping):
         return {str(key): _told(each) for key, each in value.items()}
     return [_told(each) for each in value] if isinstance(value, list | tuple) else value

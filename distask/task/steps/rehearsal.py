@@ -37,6 +37,7 @@ def rehearse(
                 barrier.look(item)
             items = [barrier.joined([items[n] for n in numbers]) for numbers in barrier.order()]
             barrier.count.went += len(items)
+            barrier.close()
     return items
 
 
