@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.cage import Cage
 from tests.server import ScriptedServer
 
 settings.register_profile("distask", deadline=None, derandomize="CI" in os.environ)
@@ -19,6 +20,13 @@ def server():
     """A model's endpoint that answers from a script; see `tests.server`."""
     with ScriptedServer() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def cage():
+    """Runs commands in processes that start at once; see `tests.cage`."""
+    with Cage() as made:
+        yield made
 
 
 BATTERIES = ("crash", "hostile", "real", "differential")

@@ -60,9 +60,9 @@ class Forks:
     def __enter__(self):
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "FORCE_COLOR"))}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.forks"],
+            [sys.executable, "-P", __file__],  # an installed package may be called `tests`
             cwd=self._program,
-            env=environment | {"NO_COLOR": "1", "COLUMNS": "200", "PYTHONPATH": f"{self._program}:{ROOT}"},
+            env=environment | {"NO_COLOR": "1", "COLUMNS": "200", "PYTHONPATH": str(self._program)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

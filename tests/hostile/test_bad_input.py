@@ -13,7 +13,7 @@ import zipfile
 import pytest
 import zstandard
 
-from tests.hostile.cage import Cage
+from tests.cage import Cage
 
 GOOD = b'{"q": "a"}\n'
 SPEC = (

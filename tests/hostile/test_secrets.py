@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.hostile.cage import Cage
+from tests.cage import Cage
 from tests.server import Reply
 
 KEY = "sk-canary-7f3a9c51e0b84d2e"

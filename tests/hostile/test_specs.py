@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.hostile.cage import Cage
+from tests.cage import Cage
 from tests.hostile.conftest import COMMANDS, Folder, assert_harmless, assert_told
 
 MILLIONS = {"n": 8_000_000, "g": 10**9, "l": ["abc"] * 2_000}

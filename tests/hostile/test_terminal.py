@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.hostile.cage import Cage
+from tests.cage import Cage
 from tests.server import Reply
 
 PAYLOADS = {
