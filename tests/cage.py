@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -143,9 +144,11 @@ def import_all() -> None:
     for module in pkgutil.walk_packages(distask.__path__, "distask."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for library in ("filelock", "rich.live", "rich.progress", "uvloop"):
+    for library in ("filelock", "genai_prices", "openai", "rich.live", "rich.progress", "uvloop"):
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
+    gc.collect()
+    gc.freeze()  # the collector of a child leaves the memory that it shares with its parent alone
 
 
 def _answer(answers: TextIO, main: Callable[[list[str]], int]) -> None:

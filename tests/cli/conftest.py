@@ -64,7 +64,13 @@ class Shell:
             said = Said(done.code, done.out.decode(), done.err.decode())
         else:
             done = subprocess.run(
-                command, cwd=self.folder, env=self.env, input=stdin.encode(), capture_output=True, check=False, timeout=60
+                command,
+                cwd=self.folder,
+                env=self.env,
+                input=stdin.encode(),
+                capture_output=True,
+                check=False,
+                timeout=60,
             )
             said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
         if "--json" in arguments:
