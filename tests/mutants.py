@@ -309,7 +309,10 @@ def _index() -> dict[str, list[str]]:
 
 
 def _definitions(owner: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, Spot]]:
-    """Qualified name, and where it is, of the functions, classes, methods and constants of a module."""
+    """Qualified name, and where it is, of the functions, classes, methods and constants of a module.
+
+    Methods of a protocol are left out: they do nothing.
+    """
     for index, node in enumerate(owner.body):
         spot = Spot(owner, "body", index)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -317,7 +320,7 @@ def _definitions(owner: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator
         for target in _targets(node):
             if isinstance(target, ast.Name):
                 yield prefix + target.id, spot
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) and not any(_ends_with(base, "Protocol") for base in node.bases):
             yield from _definitions(node, f"{prefix}{node.name}.")
 
 

@@ -167,10 +167,7 @@ def outage():
 
 
 def bad_replies():
-    """A server whose every reply is paid for and can't be used: 20 requests, and what is in flight."""
-    server = test_simulation.Unusable()
-    assert test_simulation.ends_of(server, 200) == {"run": 200}
-    assert server.calls <= 20 + 16
+    test_simulation.test_replies_that_can_not_be_used_end_a_run_within_twenty_and_what_is_in_flight()
 
 
 PACES = {
