@@ -80,6 +80,9 @@ class Cage:
             env=clean_environment() | {"COLUMNS": "200", "PYTHONPATH": str(self._program)},
             cwd=self._program,
         )
+        if self._parent.stdout.readline() != b"ready\n":
+            self.__exit__()
+            raise OSError(f"distask in {self._program} can't be imported; what Python reports is above")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,6 +134,8 @@ def serve() -> None:
 
     import_all()
     with os.fdopen(os.dup(1), "w") as answers:
+        answers.write("ready\n")
+        answers.flush()
         _answer(answers, main)
 
 

@@ -66,6 +66,8 @@ class Forks:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        if self._process.stdout.readline() != b'"ready"\n':
+            raise OSError(f"distask in {self._program} can't be imported; what Python reports is above")
         self._begun, self._children, self._new = threading.Semaphore(0), {}, []
         self._listener = threading.Thread(target=self._listen, name="forks", daemon=True)
         self._listener.start()
@@ -119,6 +121,7 @@ def main():
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
     buffer, running = b"", set()
+    _tell("ready")
     while True:
         ready, _, _ = select.select([0, woken], [], [])
         if woken in ready:

@@ -139,6 +139,14 @@ def test_a_battery_sees_what_is_taken_out_of_the_program(tmp_path_factory, serve
         check(tmp_path_factory.mktemp("work"), forks, server)
 
 
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_sees_a_mutant_passes_on_the_program_itself(tmp_path, forks, server, name):
+    """A check that fails anyway would see every mutant."""
+    *_, check = PROGRAMS[name]
+
+    check(tmp_path, forks, server)
+
+
 def seeds():
     for seed in range(60):
         Simulation(seed).check()
