@@ -70,6 +70,7 @@ def references() -> dict[Path, str]:
     return {ROOT / "docs" / name: made() for name, made in REFERENCES.items()}
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_the_commands_of_a_page_print_what_it_shows(page):
     assert outputs(page) == page.read_text()

@@ -69,6 +69,7 @@ def shuffled(rows):
     return order
 
 
+@pytest.mark.battery
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /proc")
 @pytest.mark.parametrize("case", ["one result", "two results", "two results in another order"])
 def test_peak_memory_does_not_grow_with_the_rows(tmp_path, case):
