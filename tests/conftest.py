@@ -30,7 +30,7 @@ def cage():
 
 
 BATTERIES = ("crash", "hostile", "real", "differential")
-"""Folders whose tests take minutes."""
+"""Folders whose tests are all slow; elsewhere, a marker at the test or the module says so."""
 
 
 def pytest_collection_modifyitems(items):

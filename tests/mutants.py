@@ -272,7 +272,7 @@ def _files(where: str, change: Change) -> list[str]:
         return [file_of(where)]
     found = [file for file in _sources() if change.finds(ast.parse((ROOT / file).read_text(encoding="utf-8")))]
     if not found:
-        raise PlaceError(f"distask has no {change.what}")
+        raise PlaceError(f"nothing in distask is {change.what}")
     return found
 
 
@@ -285,7 +285,7 @@ def _plant(tree: ast.Module, where: str, change: Change) -> None:
     found = change.finds(ast.Module([definition.node], []))
     if len(found) != 1:
         lines = "".join(f"\n  line {getattr(spot.node, 'lineno', '?')}: {ast.unparse(spot.node)}" for spot in found)
-        raise PlaceError(f"{where} has {len(found) or 'no'} places with {change.what}, not one{lines}")
+        raise PlaceError(f"{where} has {len(found)} places with {change.what}, not one{lines}")
     spot = found[0]
     new = change.makes(spot.node)
     if isinstance(spot.parent, ast.Module):  # the definition itself

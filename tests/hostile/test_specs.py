@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.hostile.conftest import COMMANDS, Folder, assert_harmless, assert_told
+from tests.hostile.conftest import COMMANDS, assert_harmless, assert_told
 from tests.hostile.mutants import cage_without, cage_without_re2
 
 MILLIONS = {"n": 8_000_000, "g": 10**9, "l": ["abc"] * 2_000}
@@ -513,19 +513,29 @@ ATTACKS = {
 }
 
 
-@pytest.mark.parametrize("lock", ATTACKS)
-def test_the_battery_fails_when_a_lock_is_taken_off(tmp_path, lock):
-    """Each lock holds something that nothing else holds."""
-    folder = Folder(tmp_path)
+@pytest.fixture
+def attacked(folder, lock):
+    """The folder with the spec that attacks what a lock protects."""
     folder.write("evil.py", "open('PWNED', 'w').close()\ndef run(reply, row): return {'a': reply}\n")
     made = ATTACKS[lock]
     if isinstance(made, str):
         folder.write("t.yaml", made + VALID.decode())
     else:
         folder.task(**made)
+    return folder
 
+
+@pytest.mark.parametrize("lock", ATTACKS)
+def test_the_battery_fails_when_a_lock_is_taken_off(attacked, lock):
+    """Each lock holds something that nothing else holds."""
     with cage_without(lock) as cage, pytest.raises((AssertionError, RuntimeError)):
-        attack(cage, folder, ["validate", "run"], seconds=6)
+        attack(cage, attacked, ["validate", "run"], seconds=6)
+
+
+@pytest.mark.parametrize("lock", ATTACKS)
+def test_the_battery_passes_while_the_lock_is_on(cage, attacked, lock):
+    """A battery that fails anyway would see every lock that is taken off."""
+    attack(cage, attacked, ["validate", "run"])
 
 
 @pytest.mark.parametrize(
