@@ -83,6 +83,7 @@ def test_the_references_are_made_from_the_code(monkeypatch):
         assert page.read_text() == text
 
 
+@pytest.mark.battery
 def test_the_readmes_picture_shows_what_is_printed_today(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     from picture import picture
