@@ -16,6 +16,7 @@ from tests.mutants import (
     drop_assignment,
     drop_call,
     drop_element,
+    file_of,
     planted,
     program,
     rename_call,
@@ -43,7 +44,7 @@ def right_order(tmp_path, forks, server):
 def last_lines(tmp_path, forks, server):
     bench = test_failpoints.Bench(tmp_path, forks, server, "out.jsonl")
     line, rows = 1, 3
-    while bench.die_at(("runner/record.py",), line, rows):
+    while bench.die_at([file_of("write_record")], line, rows):
         bench.made(rows)
         line, rows = line + 2, 7 - rows
 
