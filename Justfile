@@ -3,11 +3,11 @@
 default:
     @just --list
 
-# All tests but the batteries, or those that are named
+# The fast tests, or those of them that are named; CI also runs the slow ones, marked `battery`
 test *names:
     python -m pytest -m "not battery" {{names}}
 
-# Every test
+# Every test, also the slow ones
 all:
     python -m pytest
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.cage import Cage
 from tests.server import ScriptedServer
 
 settings.register_profile("distask", deadline=None, derandomize="CI" in os.environ)
@@ -21,8 +22,15 @@ def server():
         yield running
 
 
+@pytest.fixture(scope="session")
+def cage():
+    """Runs commands in processes that start at once; see `tests.cage`."""
+    with Cage() as made:
+        yield made
+
+
 BATTERIES = ("crash", "hostile", "real", "differential")
-"""Folders whose tests take minutes."""
+"""Folders whose tests are all slow; elsewhere, a marker at the test or the module says so."""
 
 
 def pytest_collection_modifyitems(items):

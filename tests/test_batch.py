@@ -383,6 +383,7 @@ def test_a_plain_run_refuses_to_pay_for_what_is_in_a_batch(desk):
     assert desk.server.requests == []
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize(("stalls", "files"), [("early", 1), ("late", 0)])
 def test_a_process_killed_while_a_batch_is_made_pays_once(desk, stalls, files):
     """Before the provider had the batch, its file is left over; after, the batch is known by its mark."""

@@ -70,6 +70,7 @@ def references() -> dict[Path, str]:
     return {ROOT / "docs" / name: made() for name, made in REFERENCES.items()}
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_the_commands_of_a_page_print_what_it_shows(page):
     assert outputs(page) == page.read_text()
@@ -82,6 +83,7 @@ def test_the_references_are_made_from_the_code(monkeypatch):
         assert page.read_text() == text
 
 
+@pytest.mark.battery
 def test_the_readmes_picture_shows_what_is_printed_today(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     from picture import picture

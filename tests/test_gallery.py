@@ -144,6 +144,7 @@ def test_its_example_rows_render(name, params):
         assert "{%" not in told
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize(("name", "params"), SETTINGS, ids=ids)
 def test_it_reads_the_replies_that_it_makes_up(name, params):
     """A rehearsal with no model gives columns for every row: 20 samples of the first, one of each other."""
@@ -155,6 +156,7 @@ def test_it_reads_the_replies_that_it_makes_up(name, params):
         assert tuple(columns) == task.output_columns
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("path", CALLS, ids=ids)
 def test_prompts_differ_by_every_choice_of_a_param(path):
     """No choice that a run may set is forgotten by the prompt."""
@@ -212,6 +214,7 @@ def params_of(path):
     return list({json.dumps(case.params): case.params for case in load_spec(path).spec.cases}.values())
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("path", STEPS, ids=ids)
 def test_a_task_of_steps_is_rehearsed_to_its_end_with_replies_that_it_makes_up(path):
     """A whole run with no model, for all params that a case has: every step reads what is made up for it."""
@@ -226,6 +229,7 @@ def test_a_task_of_steps_is_rehearsed_to_its_end_with_replies_that_it_makes_up(p
         assert result.stats.failures.keys() <= {"check"}  # a made-up reply may have too many characters
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("path", STEPS, ids=ids)
 def test_what_stands_in_a_row_never_ends_the_tag_that_it_stands_in_or_becomes_a_message(path):
     """Each chat of each step, with rows that close every tag and begin a heading."""

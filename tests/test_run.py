@@ -390,6 +390,7 @@ def test_rows_come_out_in_the_order_they_went_in(bench):
     assert [r["instruction"] for r in bench.run()] == [str(i) for i in range(60)]
 
 
+@pytest.mark.battery
 def test_large_rows_are_few_at_a_time(bench, monkeypatch):
     """What rows hold together has a bound in bytes, whatever may be in flight."""
     monkeypatch.setattr(engine, "MOST_BYTES", 8 << 20)
@@ -402,6 +403,7 @@ def test_large_rows_are_few_at_a_time(bench, monkeypatch):
     assert 2 <= bench.server.most_in_flight <= 12  # each holds a megabyte; a breath of four may come on top
 
 
+@pytest.mark.battery
 def test_large_replies_that_wait_for_an_earlier_row_are_few(bench, monkeypatch):
     """A row that takes long does not let the others fill the memory."""
     monkeypatch.setattr(engine, "MOST_BYTES", 8 << 20)

@@ -163,6 +163,7 @@ def test_a_loop_ends_where_until_holds_and_begins_no_turn_where_while_does_not(b
     assert bench.calls == 3
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("killed_at", [1, 5, 11])
 def test_a_run_that_is_killed_in_a_row_s_loop_continues_there(bench, killed_at):
     """kill -9, one call in flight: of all calls only the one without an answer is made twice."""

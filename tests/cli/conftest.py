@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jsonschema_rs
 import pytest
 
 from distask.cli.commands.specs.schema import event_schema
+from tests.cage import clean_environment
 
-ROOT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPEC = """\
 name: answer
@@ -38,12 +39,10 @@ class Said:
 class Shell:
     """A folder with a task and rows, and `distask` in it."""
 
-    def __init__(self, folder: Path, server):
+    def __init__(self, folder: Path, server, cage):
         self.folder, self.server = folder, server
-        self.env = {
-            k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "AZURE", "FORCE_COLOR", "COLUMNS"))
-        }
-        self.env |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80", "PYTHONWARNINGS": "error"}
+        self._cage = cage
+        self.env = clean_environment() | {"COLUMNS": "80"}
         self.write("task.yaml", SPEC)
         self.rows([{"instruction": f"question {i}"} for i in range(5)])
 
@@ -58,11 +57,22 @@ class Shell:
         return [sys.executable, "-m", "distask", *(a.replace("{url}", self.server.url) for a in arguments)]
 
     def __call__(self, *arguments, stdin=""):
-        done = subprocess.run(
-            self.command(*arguments), cwd=self.folder, env=self.env, input=stdin.encode(), capture_output=True, check=False,
-            timeout=60,
-        )  # fmt: skip
-        said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+        """Run a command to its end: in a fork, unless the interpreter itself has to start differently."""
+        _, _, _, *words = command = self.command(*arguments)
+        if self._cage is not None and _interpreter(self.env) == _interpreter(clean_environment()):
+            done = self._cage(*words, cwd=self.folder, stdin=stdin.encode(), whole_env=self.env, memory=None)
+            said = Said(done.code, done.out.decode(), done.err.decode())
+        else:
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=self.env,
+                input=stdin.encode(),
+                capture_output=True,
+                check=False,
+                timeout=60,
+            )
+            said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
         if "--json" in arguments:
             self.events = held_events(said, on_stderr="-o" in arguments and "-" in arguments)
         return said
@@ -73,6 +83,11 @@ class Shell:
 
     def lines(self, name):
         return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+
+
+def _interpreter(env):
+    """The environment variables that Python reads when it starts."""
+    return {k: v for k, v in env.items() if k.startswith("PYTHON")}
 
 
 EVENT = jsonschema_rs.validator_for(event_schema())
@@ -89,5 +104,7 @@ def held_events(said, *, on_stderr=False):
 
 
 @pytest.fixture
-def shell(tmp_path, server):
-    return Shell(tmp_path, server)
+def shell(tmp_path, server, request):
+    """A folder to run commands in; see `Shell`."""
+    cage = request.getfixturevalue("cage") if sys.platform == "linux" else None
+    return Shell(tmp_path, server, cage)

@@ -56,11 +56,13 @@ def tab(shell):
     return offered
 
 
+@pytest.mark.battery
 def test_commands_and_options_are_offered(tab):
     assert tab("distask", "va") == ["validate"]
     assert tab("distask", "run", "--max") == ["--max-cost"]
 
 
+@pytest.mark.battery
 def test_tasks_are_built_in_ones_and_files(tab, shell):
     shell.write("ultra.yaml", "name: ultra\n")
     (shell.folder / "mine").mkdir()
@@ -71,6 +73,7 @@ def test_tasks_are_built_in_ones_and_files(tab, shell):
     assert tab("distask", "init", "--from", "ultraf") == ["ultrafeedback"]
 
 
+@pytest.mark.battery
 def test_params_are_those_of_the_task_on_the_line_and_then_their_choices(tab):
     """Bash takes `aspect=hon` for three words and replaces the last one."""
     assert tab("distask", "run", "ultrafeedback", "-p", "asp") == ["nospace", "aspect="]
@@ -78,6 +81,7 @@ def test_params_are_those_of_the_task_on_the_line_and_then_their_choices(tab):
     assert tab("distask", "run", "ultrafeedback", "--param", "aspect", "=") != []
 
 
+@pytest.mark.battery
 def test_configs_and_settings_are_offered(tab):
     assert tab("distask", "run", "task.yaml", "-c", "off") == ["offline"]
     assert tab("distask", "run", "task.yaml", "--set", "output_m") == [
@@ -88,6 +92,7 @@ def test_configs_and_settings_are_offered(tab):
     assert tab("distask", "run", "task.yaml", "--on-bad-row", "s") == ["stop", "skip"]
 
 
+@pytest.mark.battery
 def test_a_spec_that_is_wrong_offers_nothing_and_says_nothing(tab, shell):
     shell.write("bad.yaml", "nonsense: [")
 

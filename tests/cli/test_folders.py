@@ -10,7 +10,10 @@ import sys
 import pytest
 
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux drops root's capabilities")
+pytestmark = [
+    pytest.mark.battery,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux drops root's capabilities"),
+]
 
 
 @pytest.fixture(params=["locked", "gone"])

@@ -38,6 +38,7 @@ def test_a_new_task_validates_holds_its_case_and_runs(shell):
     assert shell("run", "judge.yaml", "-i", "in.jsonl", "-c", "offline").code == 0
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("name", sorted(gallery()))
 def test_every_built_in_task_can_be_the_beginning_of_another(name, tmp_path, monkeypatch):
     from distask.cli import main
@@ -69,6 +70,7 @@ def test_the_columns_of_data_become_inputs_and_its_first_row_the_case(shell):
     assert shell("run", "new/sum-up.yaml", "-i", "in.jsonl", "-c", "offline").code == 0
 
 
+@pytest.mark.battery
 @settings(max_examples=60)
 @given(st.lists(st.dictionaries(NAMES, VALUES, min_size=1, max_size=4), min_size=1, max_size=3))
 def test_any_data_makes_a_task_that_validates_and_reads_it(tmp_path_factory, rows):

@@ -56,6 +56,7 @@ def test_show_prints_the_file_as_it_is_into_a_pipe(capsys):
     assert capsys.readouterr().out == gallery()["text-generation"].read_text()
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("name", sorted(gallery()))
 def test_show_on_a_terminal_reports_source_columns_params_and_an_example(name):
     console = Terminal(force_terminal=True, width=250, record=True, color_system=None, file=io.StringIO())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pkgutil
 import resource
 import select
 import signal
@@ -19,11 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = (
-    "cli.commands.run", "cli.job", "cli.display.progress", "cli.display.summary", "cli.display.console", "runner.job", "runner.record", "store", "data.input",
-    "data.readers.jsonl", "data.writers", "llm.providers.openai", "llm.http.direct", "llm.prices", "llm.config.file", "spec.load", "task.parsers",
-)  # fmt: skip
-"""What a run imports sooner or later."""
 
 
 @dataclass
@@ -60,12 +56,14 @@ class Forks:
     def __enter__(self):
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "FORCE_COLOR"))}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.forks"],
+            [sys.executable, "-P", __file__],  # an installed package may be called `tests`
             cwd=self._program,
-            env=environment | {"NO_COLOR": "1", "COLUMNS": "200", "PYTHONPATH": f"{self._program}:{ROOT}"},
+            env=environment | {"NO_COLOR": "1", "COLUMNS": "200", "PYTHONPATH": str(self._program)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        if self._process.stdout.readline() != b'"ready"\n':
+            raise OSError(f"distask in {self._program} can't be imported; what Python reports is above")
         self._begun, self._children, self._new = threading.Semaphore(0), {}, []
         self._listener = threading.Thread(target=self._listen, name="forks", daemon=True)
         self._listener.start()
@@ -110,8 +108,11 @@ class Forks:
 
 def main():
     """Fork a child for each line of stdin, until it ends."""
-    for name in NEEDED:
-        importlib.import_module(f"distask.{name}")
+    import distask
+
+    for module in pkgutil.walk_packages(distask.__path__, "distask."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     importlib.import_module("filelock")
     woken, wake = os.pipe()
     for end in (woken, wake):
@@ -119,6 +120,7 @@ def main():
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
     buffer, running = b"", set()
+    _tell("ready")
     while True:
         ready, _, _ = select.select([0, woken], [], [])
         if woken in ready:
@@ -153,8 +155,8 @@ def _child(folder, arguments, said, largest=None, die=None, values=None, ignored
     """Be the command.
 
     `largest`: bytes that a file may have, as on a disk that is full. `die`: (names of files of distask, k): be killed before the
-    k-th line of code in them that is run for the first time. `values`: "module:NAME" to what it is instead, for waits that would be
-    too long for a test. `ignored`: signals that are, as nohup does.
+    k-th line of code in them that is run for the first time. `values`: names of constants of distask to what they are instead, for
+    waits that would be too long for a test. `ignored`: signals that are, as nohup does.
     """
     code = 70
     try:
@@ -170,8 +172,10 @@ def _child(folder, arguments, said, largest=None, die=None, values=None, ignored
 
         sys.argv = ["distask", *arguments]
         for name, value in (values or {}).items():
-            module, _, constant = name.partition(":")
-            setattr(importlib.import_module(module), constant, value)
+            found = [m for n, m in sys.modules.items() if n.startswith("distask.") and hasattr(m, name)]
+            assert found, f"distask has no {name}"
+            for module in found:
+                setattr(module, name, value)
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
         if die is not None:

@@ -113,9 +113,7 @@ class Endpoint:
 class Simulation:
     """How a simulated run ended."""
 
-    def __init__(
-        self, seed: int, client_class: type[Client] = Client, pace_class: type[Pace] = Pace, rows: int = 120
-    ) -> None:
+    def __init__(self, seed: int, rows: int = 120) -> None:
         random = Random(seed)
         self.seed, self.rows = seed, rows
         self.concurrency = random.choice([1, 4, 16, 64])
@@ -124,12 +122,11 @@ class Simulation:
         self.requests_per_minute = random.choice([None, None, 90, 900])
         self.tokens_per_minute = random.choice([None, None, 60_000])
         self.ends: list[str] = []
-        self.client_class, self.pace_class = client_class, pace_class
         virtual.run(self._run())
 
     async def _run(self):
-        pace = self.pace_class(self.concurrency, self.requests_per_minute, self.tokens_per_minute)
-        self.endpoint.client = self.client = self.client_class(self.endpoint, pace, random=Random(self.seed))
+        pace = Pace(self.concurrency, self.requests_per_minute, self.tokens_per_minute)
+        self.endpoint.client = self.client = Client(self.endpoint, pace, random=Random(self.seed))
         rows, begun = iter(range(self.rows)), []
 
         async def worker():

@@ -120,7 +120,7 @@ def test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_th
 def test_a_second_interrupt_ends_it_at_once(folder, forks, server):
     """Nobody waits for a server that hangs, nor for the seconds that a first one allows."""
     gate = Gate(server, 12, Reply(delay=600))
-    child = forks.begin(folder, *command(server), values={"distask.runner.engine.engine:DRAIN_SECONDS": 600})
+    child = forks.begin(folder, *command(server), values={"DRAIN_SECONDS": 600})
     assert gate.reached.wait(60)
     child.kill(signal.SIGINT)
     while "draining" not in child.text:  # the first one is seen
@@ -158,7 +158,7 @@ def test_a_second_interrupt_waits_for_no_table(folder, forks, server):
 
 def test_a_first_interrupt_waits_no_longer_than_it_says(folder, forks, server):
     gate = Gate(server, 12, Reply(delay=600))
-    child = forks.begin(folder, *command(server), values={"distask.runner.engine.engine:DRAIN_SECONDS": 0.2})
+    child = forks.begin(folder, *command(server), values={"DRAIN_SECONDS": 0.2})
     assert gate.reached.wait(60)
     child.kill(signal.SIGINT)
 
@@ -357,7 +357,7 @@ def test_runs_that_begin_at_once_on_a_new_store_are_all_right(folder, forks, ser
 
 
 def test_a_store_that_another_process_holds_is_waited_for_and_then_reported(folder, forks, server):
-    values = {"distask.store:BUSY_SECONDS": 0.3}
+    values = {"BUSY_SECONDS": 0.3}
     code, _ = forks.run(folder, *command(server, "--limit", 1))
     assert code == 0
     with closing(sqlite3.connect(folder / ".distask" / "store.db", isolation_level=None)) as db:

@@ -8,8 +8,9 @@ import pytest
 
 from tests.crash.scale import SCALE
 from tests.crash.torture import ANSWER
+from tests.mutants import file_of
 
-ENDING = ("data/writers/base.py", "data/writers/jsonl.py", "data/writers/tables.py", "runner/record.py")
+ENDING = sorted({file_of(name) for name in ("PartialFile", "JsonlWriter", "CsvWriter", "write_record")})
 STEP = 9 if SCALE < 4 else 1
 """Each line in a longer battery, each ninth in a usual one."""
 MOST = 400
@@ -72,7 +73,7 @@ def test_a_kill_at_any_line_of_making_a_store_leaves_one_that_works(tmp_path, fo
     while True:
         for file in store.parent.glob("store.db*"):
             file.unlink()
-        code, _ = bench.run(4, die=(("distask/store.py",), line))
+        code, _ = bench.run(4, die=([file_of("Store")], line))
         if code != -9:
             break
         assert bench.made(4) == bench.wholes[4]

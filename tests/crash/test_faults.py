@@ -13,9 +13,9 @@ from tests.llm.test_retry import MATRIX
 from tests.server import Reply
 
 PLACES = 2
-QUICK = {"distask.llm.pacing.backoff:BACKOFF_BASE": 0.001, "distask.llm.pacing.pace:LONGEST_REST": 0.01}
+QUICK = {"BACKOFF_BASE": 0.001, "LONGEST_REST": 0.01}
 """Waits that are too long for a test: that before another try, that of an endpoint in trouble."""
-NO_HOUR = QUICK | {"distask.llm.client:LONGEST_LIMITED": 0.05}
+NO_HOUR = QUICK | {"LONGEST_LIMITED": 0.05}
 """And the hour that 429 may last."""
 
 
@@ -317,7 +317,7 @@ def test_a_reply_of_ten_megabytes_is_a_reply(bench):
 def test_a_reply_larger_than_any_may_be_is_its_rows_failure(bench):
     bench.always("x" * 200_000)
 
-    assert bench.run(values=QUICK | {"distask.llm.http.transport:MAX_REPLY_BYTES": 100_000}) == (3, 3)
+    assert bench.run(values=QUICK | {"MAX_REPLY_BYTES": 100_000}) == (3, 3)
     assert bench.kinds() == ["oversize"] * 3
 
 

@@ -6,12 +6,26 @@ import signal
 
 import pytest
 
+from distask.store import Store
 from tests.crash import test_damage, test_ends, test_failpoints, test_faults, test_kill, test_model, test_simulation
 from tests.crash.forks import Forks
-from tests.crash.mutants import module, program
 from tests.crash.simulation import Simulation
 from tests.crash.torture import PLANS, Torture
 from tests.llm import test_congestion
+from tests.mutants import (
+    drop_assignment,
+    drop_call,
+    drop_element,
+    file_of,
+    planted,
+    program,
+    rename_call,
+    set_argument,
+    set_branch,
+    set_condition,
+    set_operand,
+    set_value,
+)
 
 FAILS = AssertionError
 
@@ -30,7 +44,7 @@ def right_order(tmp_path, forks, server):
 def last_lines(tmp_path, forks, server):
     bench = test_failpoints.Bench(tmp_path, forks, server, "out.jsonl")
     line, rows = 1, 3
-    while bench.die_at(("runner/record.py",), line, rows):
+    while bench.die_at([file_of("write_record")], line, rows):
         bench.made(rows)
         line, rows = line + 2, 7 - rows
 
@@ -72,153 +86,131 @@ def story(*changes):
 AUTH = next(case for case in test_faults.OVER_HTTP if case[0].status == 401)
 A_THOUSAND = (test_faults.answer(400, {"error": {"message": "no"}}), 20 + test_faults.PLACES, "no")
 
+RESUMES = test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_continues
+A_WAIT = test_faults.test_a_wait_that_the_server_asks_for_holds_the_whole_endpoint
+
 PROGRAMS = {
-    "replies are not kept": (
-        "runner/engine/calls.py", "await self._store.put(kept, asked.request.max_tokens)", "pass", kills("one reply"),
-    ),
-    "what is at hand is not committed": ("store.py", "_commit(self._connection, group)", "pass", kills("one reply")),
-    "equal rows have the same key": (
-        "runner/engine/requests.py", "sample_key(self.fingerprint, self.occurrence,", "sample_key(self.fingerprint, 0,", kills("one reply"),
-    ),
+    "replies are not kept": ("Calls._keep", drop_call("put"), kills("one reply")),
+    "what is at hand is not committed": ("Store._commit_at_hand", drop_call("_commit"), kills("one reply")),
+    "equal rows have the same key": ("RowRequest.key", set_argument("sample_key", "occurrence", "0"), kills("one reply")),
     "samples have the same key": (
-        "runner/engine/requests.py", "self.occurrence, sample, attempt)", "self.occurrence, 0, attempt)", kills("two replies of a call"),
+        "RowRequest.key", set_argument("sample_key", "sample", "0"), kills("two replies of a call"),
     ),
-    "rows are written when they are done": ("runner/engine/engine.py", "slot = window.popleft()", "slot = window.pop()", right_order),
-    "an output is not claimed": ("data/writers/base.py", "if self._on_whole is not None:", "if False:", last_lines),
+    "rows are written when they are done": ("Engine._flush", rename_call("popleft", "pop"), right_order),
+    "an output is not claimed": ("PartialFile.commit", set_condition("_on_whole", False), last_lines),
     "an output is not locked": (
-        "data/writers/base.py", "self._lock.acquire(timeout=0)", "pass",
+        "PartialFile.__init__", drop_call("acquire"),
         ends(test_ends.test_a_second_run_of_the_same_output_is_refused_before_any_call),
     ),
-    "a closed terminal is overlooked": (
-        "runner/engine/engine.py", '("SIGINT", "SIGTERM", "SIGHUP")', '("SIGINT", "SIGTERM")',
-        ends(
-            test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_continues, signal.SIGHUP
-        ),
-    ),
-    "what is in flight is dropped when a run is stopped": (
-        "runner/engine/engine.py", "until = loop.time() + DRAIN_SECONDS", "return",
-        ends(
-            test_ends.test_a_run_that_is_stopped_keeps_what_is_in_flight_and_prints_the_command_that_continues, signal.SIGINT
-        ),
-    ),
+    "a closed terminal is overlooked": ("STOPS", drop_element("SIGHUP"), ends(RESUMES, signal.SIGHUP)),
+    "what is in flight is dropped when a run is stopped": ("DRAIN_SECONDS", set_value("0.0"), ends(RESUMES, signal.SIGINT)),
     "a store that is full stops nothing": (
-        "runner/engine/calls.py", "self._shared.halt(error)\n\n    def _read", "pass\n\n    def _read",
-        ends(test_ends.test_a_file_that_may_not_grow_is_like_a_disk_that_is_full, "store"),
+        "Calls._keep", drop_call("halt"), ends(test_ends.test_a_file_that_may_not_grow_is_like_a_disk_that_is_full, "store"),
     ),
     "the breaker never breaks": (
-        "llm/pacing/circuit_breaker.py", "if self._failed < most:", "if True:",
+        "Breaker._count", set_condition("_failed", True),
         fault(test_faults.test_a_thousand_rows_that_all_fail_the_same_way_cost_little, *A_THOUSAND),
     ),
     "a bad key is the row's failure": (
-        "llm/pacing/failure_rules.py", 'Rule("401", "auth", "run",', 'Rule("401", "auth", "row",',
+        "RULES", set_argument("Rule", "scope", "'row'", among="401"),
         fault(test_faults.test_a_fault_that_is_the_runs_ends_it_with_the_calls_in_flight, AUTH),
     ),
     "a wait holds its row, not the endpoint": (
-        "llm/client.py", "self.pace.pause(failure.retry_after)", "pass",
-        fault(test_faults.test_a_wait_that_the_server_asks_for_holds_the_whole_endpoint, test_faults.in_milliseconds, 0.69),
+        "Client._slow_down", drop_call("pause"), fault(A_WAIT, test_faults.in_milliseconds, 0.69),
     ),
     "a reply may be of any size": (
-        "llm/http/direct.py", "if self._size > transport.MAX_REPLY_BYTES:", "if False:",
+        "_Connection.on_body", set_condition("MAX_REPLY_BYTES", False),
         fault(test_faults.test_a_reply_larger_than_any_may_be_is_its_rows_failure),
     ),
-    "keywords are not in the key": (
-        "llm/request.py", "told = [self.endpoint, self.model, self.messages, keywords]",
-        "told = [self.endpoint, self.model, self.messages, {}]", story(("heat", 0)),
-    ),
+    "keywords are not in the key": ("Request.canonical", set_value("{}", "keywords"), story(("heat", 0))),
     "what was cut serves a higher limit": (
-        "store.py", "return asked == limit or (asked is not None and limit is not None and limit <= asked)", "return True",
+        "_serves", set_branch("length", "return True"),
         story(("limit", test_model.WHOLE - 3), ("words", "tell"), ("limit", test_model.WHOLE)),
     ),
 }  # fmt: skip
-"""What is wrong to (file, what stands there, what stands there then, the check that must fail)."""
+"""What is wrong to (where, the change, the check that must fail)."""
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_battery_sees_what_is_taken_out_of_the_program(tmp_path_factory, server, name):
-    file, old, new, check = PROGRAMS[name]
-    copy = program(tmp_path_factory.mktemp("program"), file, old, new)
+    where, change, check = PROGRAMS[name]
+    copy = program(tmp_path_factory.mktemp("program"), (where, change))
 
     with Forks(copy) as forks, pytest.raises(FAILS):
         check(tmp_path_factory.mktemp("work"), forks, server)
 
 
-def seeds(client, pace):
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_sees_a_mutant_passes_on_the_program_itself(tmp_path, forks, server, name):
+    """A check that fails anyway would see every mutant."""
+    *_, check = PROGRAMS[name]
+
+    check(tmp_path, forks, server)
+
+
+def seeds():
     for seed in range(60):
-        Simulation(seed, client, pace).check()
+        Simulation(seed).check()
 
 
-def burst(client, pace):
-    heights = test_simulation.ceilings(test_simulation.Burst(2.5, 3.5), 3000, client, pace)
+def burst():
+    heights = test_simulation.ceilings(test_simulation.Burst(2.5, 3.5), 3000)
     assert min(heights) == 128
     assert heights[-1] == 256
 
 
-def patience(client, pace):
-    assert test_simulation.ends_of(test_simulation.Burst(0, 3000), 300, client, pace) == {"done": 300}
+def patience():
+    assert test_simulation.ends_of(test_simulation.Burst(0, 3000), 300) == {"done": 300}
 
 
-def limit(client, pace):
+def limit():
     test_congestion.test_a_limit_per_second_is_learned_from_refusals(20, 1, 0.05, 800, slides=False)
 
 
-def late(client, pace):
+def late():
     test_congestion.test_the_level_follows_a_server_whose_capacity_changes()
 
 
-def outage(client, pace):
+def outage():
     test_congestion.test_a_burst_of_time_outs_halves_the_level_once()
 
 
-def bad_replies(client, pace):
-    """A server whose every reply is paid for and can't be used: 20 requests, and what is in flight."""
-    server = test_simulation.Unusable()
-    assert test_simulation.ends_of(server, 200, client, pace) == {"run": 200}
-    assert server.calls <= 20 + 16
+def bad_replies():
+    test_simulation.test_replies_that_can_not_be_used_end_a_run_within_twenty_and_what_is_in_flight()
 
 
 PACES = {
-    "no rest is held": ("llm/pacing/pace.py", "self._paused_until = max(", "_ = max(", seeds),
+    "no rest is held": ("Pace.pause", [drop_assignment("_paused_until")], seeds),
     "more may be in flight than is allowed": (
-        "llm/pacing/pace.py", "if self._waiting or not self.concurrency.has_room(self.in_flight, now) or", "if", seeds,
+        "Pace.enter_at_once", [set_operand("_waiting", False), set_operand("has_room", False)], seeds,
     ),
-    "a limit is not learned": ("llm/pacing/pace.py", "self.rate.refused(begun, now)", "pass", limit),
-    "a place is not given back": ("llm/pacing/pace.py", "        self.in_flight -= 1\n        if self._waiting:", "        if self._waiting:", seeds),
-    "each time-out of a burst cuts": ("llm/pacing/concurrency.py", "if begun > self._cut_at and is_crowd:", "if is_crowd:", outage),
-    "what was cut never grows back": (
-        "llm/pacing/concurrency.py", "self._set(self._bounded(max(self._level + 1, step * self._level), self._known[1]), self.reason)", "pass", burst,
+    "a limit is not learned": ("Pace.limited", [drop_call("refused")], limit),
+    "a place is not given back": ("Pace.leave", [drop_assignment("in_flight")], seeds),
+    "each time-out of a burst cuts": ("Concurrency.timed_out", [set_operand("_cut_at", True)], outage),
+    "what was cut never grows back": ("Concurrency._raise", [drop_call("_set")], burst),
+    "a level need not bring anything": ("Concurrency._end_epoch", [set_condition("PROFIT", True)], late),
+    "a queue is never emptied": ("Concurrency._settle", [set_condition("stretch", False)], late),
+    "what ends the run stops nobody": ("Client.stop", [drop_assignment("_fatal")], seeds),
+    "a 429 uses up tries": ("_Tries.wait", [set_condition("rate_limit", False)], patience),
+    "what was paid for and retried does not count": (
+        "Breaker.failure", [set_operand("_counts_at_once", False)], bad_replies,
     ),
-    "a level need not bring anything": ("llm/pacing/concurrency.py", "if rate >= known_rate * (level / known) ** PROFIT:", "if True:", late),
-    "a queue is never emptied": ("llm/pacing/concurrency.py", "if stretch > 1 and self._level > 1:", "if False:", late),
-    "what ends the run stops nobody": ("llm/client.py", "            self._fatal = failure\n", "", seeds),
-    "a 429 uses up tries": (
-        "llm/client.py", 'if failure.kind == "rate_limit":\n            self._limited', "if False:\n            self._limited", patience,
-    ),
-    "what was paid for and retried does not count": ("llm/pacing/circuit_breaker.py", "if is_final or _counts_at_once(failure)", "if is_final", bad_replies),
 }  # fmt: skip
-"""What is wrong with the pace of calls, as above; the check is given a client and a pace that may be the mutant's."""
-USED_BY = {
-    "Concurrency": "distask.llm.pacing.pace",
-    "Breaker": "distask.llm.client",
-    "Pace": "tests.llm.servers",
-    "Client": "tests.llm.servers",
-}
+"""What is wrong with the pace of calls to (where, the changes, the check that must fail)."""
 
 
 @pytest.mark.parametrize("name", PACES)
-def test_the_simulation_sees_what_is_taken_out_of_the_client(name, monkeypatch):
-    file, old, new, check = PACES[name]
-    changed = module(file, old, new)
-    for part, user in USED_BY.items():
-        if getattr(changed, part, None) is not None and getattr(changed, part).__module__ == changed.__name__:
-            monkeypatch.setattr(f"{user}.{part}", getattr(changed, part))
+def test_the_simulation_sees_what_is_taken_out_of_the_client(name):
+    where, changes, check = PACES[name]
 
-    with pytest.raises(FAILS):
-        check(getattr(changed, "Client", test_simulation.Client), getattr(changed, "Pace", test_simulation.Pace))
+    check()
+    with planted(where, *changes), pytest.raises(FAILS):
+        check()
 
 
 def test_the_damage_sees_that_checksums_are_not_looked_at(tmp_path, tmp_path_factory):
-    mutant = module("store.py", "if checksum is None or checksum != _checksum(key, limit, data, model):", "if False:")
     files = test_damage.files.__wrapped__(tmp_path_factory)
+    bench = test_damage.Bench(tmp_path)
 
-    with pytest.raises((FAILS, ValueError, TypeError)):
-        test_damage.turn_bits(test_damage.Bench(tmp_path), files, 1, mutant.Store, times=800)
+    with planted("Store.get", set_condition("_checksum", False)), pytest.raises((FAILS, ValueError, TypeError)):
+        test_damage.turn_bits(bench, files, 1, Store, times=800)

@@ -55,11 +55,11 @@ class Burst:
         pass
 
 
-def ceilings(server, rows, client_class=Client, pace_class=Pace):
+def ceilings(server, rows):
     """The ceiling's heights, one after another, over a run."""
 
     async def run():
-        server.client = client = client_class(server, pace_class(256))
+        server.client = client = Client(server, Pace(256))
         requests = [Request("http://h", "m", [{"role": "user", "content": str(i)}]) for i in range(rows)]
         await asyncio.gather(*(client.ask(r, [0]) for r in requests))
         server.ceilings.append(client.ceiling)
@@ -92,11 +92,11 @@ class Unusable:
         pass
 
 
-def ends_of(server, rows, client_class=Client, pace_class=Pace):
+def ends_of(server, rows):
     """How so many rows end: done, or the scope of their failure."""
 
     async def run():
-        server.client = client = client_class(server, pace_class(256))
+        server.client = client = Client(server, Pace(256))
         requests = [Request("http://h", "m", [{"role": "user", "content": str(i)}]) for i in range(rows)]
         results = await asyncio.gather(*(client.ask(r, [0]) for r in requests), return_exceptions=True)
         return Counter(e.failure.scope if isinstance(e, CallFailed) else "done" for e in results)

@@ -92,6 +92,7 @@ def is_same(one, other):
     return one.equals(other)
 
 
+@pytest.mark.battery
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -327,6 +328,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.battery
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(st.sampled_from("ab"), VALUES), min_size=1, max_size=5), st.booleans())
 def test_any_json_becomes_a_table(tmp_path_factory, rows, typed):

@@ -103,6 +103,7 @@ def nulled(value):
     return [nulled(v) for v in value] if isinstance(value, list) else value
 
 
+@pytest.mark.battery
 @settings(max_examples=300, derandomize=True)
 @given(st.dictionaries(st.text(max_size=4), JSON, max_size=4), st.booleans())
 def test_what_python_writes_is_read_with_null_for_each(values, ascii_only):

@@ -4,6 +4,7 @@ import gzip
 import json
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -38,6 +39,7 @@ def test_json_lines_are_cut_at_the_ends_of_lines_and_keep_their_numbers(tmp_path
     assert told(read_apart(source)) == told(open_input(source))
 
 
+@pytest.mark.battery
 def test_parquet_is_cut_between_rows_also_inside_of_a_row_group(tmp_path):
     rows = [{"i": i, "text": f"{i * 7919 % 104729:0400d}"} for i in range(20_000)]
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet", row_group_size=7_000, compression="none")
@@ -47,6 +49,7 @@ def test_parquet_is_cut_between_rows_also_inside_of_a_row_group(tmp_path):
     assert told(read_apart(source)) == told(open_input(source))
 
 
+@pytest.mark.battery
 def test_what_has_no_middle_to_enter_is_whole_and_small_files_are_joined(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(gzip.compress("\n".join(lines(20_000, 3000)).encode(), 0))
     (tmp_path / "b.csv").write_text("i,text\n" + "".join(f"{i},{'y' * 50}\n" for i in range(5_000)))

@@ -141,6 +141,7 @@ def test_json_arrays_are_rows(tmp_path):
     assert read(path) == [{"a": 1, "b": "x\ny"}, {"a": 2}]
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("indent", [None, 1])
 def test_an_array_of_any_length_is_read_a_part_at_a_time(tmp_path, indent):
     """Texts, numbers and signs that the end of a part cuts are whole; the memory holds a part, not the file."""
@@ -159,6 +160,7 @@ def test_an_array_of_any_length_is_read_a_part_at_a_time(tmp_path, indent):
     assert [row.values for row in source] == rows
 
 
+@pytest.mark.battery
 def test_a_fault_far_into_an_array_of_one_line_has_its_column(tmp_path):
     path = tmp_path / "in.json"
     before = "[" + '{"a": "0123456789"}, ' * 40_000

@@ -8,20 +8,12 @@ import re
 
 import pytest
 
-from tests.hostile.cage import Cage
-
 OUTSIDE = "OUTSIDE-OF-THE-FOLDER"
 ROW = b'{"x": [3, 4], "q": "a", "big": 123456789012345678901234567890, "f": 1.0}'
 CHANGED = "987654321"
 """What a template puts into a row, where it can."""
 LARGEST = 330
 """MiB that a command may take beside what its imports take."""
-
-
-@pytest.fixture(scope="session")
-def cage():
-    with Cage() as made:
-        yield made
 
 
 class Folder:

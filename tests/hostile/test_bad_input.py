@@ -13,7 +13,7 @@ import zipfile
 import pytest
 import zstandard
 
-from tests.hostile.cage import Cage
+from tests.hostile.mutants import cage_without
 
 GOOD = b'{"q": "a"}\n'
 SPEC = (
@@ -247,7 +247,7 @@ def test_what_is_no_file_is_reported(cage, place, make, words):
 def test_the_battery_fails_when_a_line_has_no_bound(place):
     (place / "in.jsonl").write_bytes(b'{"q": "' + b"x" * (66 << 20) + b'"}\n')
 
-    with Cage("lines_have_no_bound") as cage:
+    with cage_without("lines_have_no_bound") as cage:
         said = cage("dry-run", "t.yaml", "-i", "in.jsonl", cwd=place)
 
     assert b"longer than 64 MiB" not in said.err

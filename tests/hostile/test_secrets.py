@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.hostile.cage import Cage
+from tests.hostile.mutants import cage_without
 from tests.server import Reply
 
 KEY = "sk-canary-7f3a9c51e0b84d2e"
@@ -185,7 +185,7 @@ def test_what_is_kept_is_its_owners_only(cage, place, server):
 def test_the_battery_fails_when_nothing_is_redacted(place, server):
     server.reply = echoed(401)
 
-    with Cage("keys_are_told") as cage:
+    with cage_without("keys_are_passed_on") as cage:
         said = cage(*RUN, "-v", cwd=place, env={"CANARY": KEY})
 
     with pytest.raises(AssertionError):

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from tests.hostile.cage import Cage
-from tests.hostile.conftest import COMMANDS, Folder, assert_harmless, assert_told
+from tests.hostile.conftest import COMMANDS, assert_harmless, assert_told
+from tests.hostile.mutants import cage_without, cage_without_re2
 
 MILLIONS = {"n": 8_000_000, "g": 10**9, "l": ["abc"] * 2_000}
 """Numbers that a template reads from `vars`, where `validate` can't see them."""
@@ -319,23 +319,23 @@ def test_no_pattern_explodes(cage, folder, pattern):
 
 
 @pytest.fixture(scope="module")
-def cage_without_re2():
-    with Cage("re2_is_missing") as made:
+def without_re2():
+    with cage_without_re2() as made:
         yield made
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_no_pattern_explodes_without_re2(cage_without_re2, folder, pattern):
+def test_no_pattern_explodes_without_re2(without_re2, folder, pattern):
     """The engine that is left has a clock."""
     folder.task(
         format_output={"parser": "regex", "pattern": pattern},
         cases=[{"input": {"x": 1, "q": "a"}, "reply": LONG, "expect": {"a": "hi"}}],
     )
 
-    attack(cage_without_re2, folder, ["validate"])
+    attack(without_re2, folder, ["validate"])
 
 
-def test_a_pattern_that_skips_lines_has_one_bound_for_all_of_them(cage_without_re2, folder):
+def test_a_pattern_that_skips_lines_has_one_bound_for_all_of_them(without_re2, folder):
     """Each line has a clock of its own; together they take no longer than one pattern may."""
     folder.task(
         format_output={"parser": "list", "column": "a", "skip": "^(a|aa)+$"},
@@ -343,19 +343,19 @@ def test_a_pattern_that_skips_lines_has_one_bound_for_all_of_them(cage_without_r
         cases=[{"input": {"x": 1, "q": "a"}, "reply": ("a" * 60 + "b\n") * 300, "error": "took too long"}],
     )
 
-    said = cage_without_re2("validate", "t.yaml", cwd=folder.path)
+    said = without_re2("validate", "t.yaml", cwd=folder.path)
 
     assert said.code == 0, said.text
 
 
-def test_all_commands_run_without_re2(cage_without_re2, folder):
+def test_all_commands_run_without_re2(without_re2, folder):
     folder.task(
         format_output={"parser": "regex", "find": "last", "pattern": r"(?P<a>\w+)"},
         cases=[{"input": {"x": [3, 4], "q": "a"}, "reply": "oh hi!", "expect": {"a": "hi"}}],
     )
 
     for command in COMMANDS.values():
-        said = cage_without_re2(*command, cwd=folder.path)
+        said = without_re2(*command, cwd=folder.path)
         assert said.code == 0, said.text
 
 
@@ -427,7 +427,7 @@ def test_the_server_would_see_a_schema_that_asks(folder, server):
         cases=[{"input": {"x": 1, "q": "a"}, "reply": '{"a": 1}', "error": "a"}],
     )
 
-    with Cage("schemas_may_read") as cage:
+    with cage_without("schemas_may_read") as cage:
         cage(*COMMANDS["test"], cwd=folder.path)
 
     assert server.connections > 0
@@ -513,19 +513,29 @@ ATTACKS = {
 }
 
 
-@pytest.mark.parametrize("lock", ATTACKS)
-def test_the_battery_fails_when_a_lock_is_taken_off(tmp_path, lock):
-    """Each lock holds something that nothing else holds."""
-    folder = Folder(tmp_path)
+@pytest.fixture
+def attacked(folder, lock):
+    """The folder with the spec that attacks what a lock protects."""
     folder.write("evil.py", "open('PWNED', 'w').close()\ndef run(reply, row): return {'a': reply}\n")
     made = ATTACKS[lock]
     if isinstance(made, str):
         folder.write("t.yaml", made + VALID.decode())
     else:
         folder.task(**made)
+    return folder
 
-    with Cage(lock) as cage, pytest.raises((AssertionError, RuntimeError)):
-        attack(cage, folder, ["validate", "run"], seconds=6)
+
+@pytest.mark.parametrize("lock", ATTACKS)
+def test_the_battery_fails_when_a_lock_is_taken_off(attacked, lock):
+    """Each lock holds something that nothing else holds."""
+    with cage_without(lock) as cage, pytest.raises((AssertionError, RuntimeError)):
+        attack(cage, attacked, ["validate", "run"], seconds=6)
+
+
+@pytest.mark.parametrize("lock", ATTACKS)
+def test_the_battery_passes_while_the_lock_is_on(cage, attacked, lock):
+    """A battery that fails anyway would see every lock that is taken off."""
+    attack(cage, attacked, ["validate", "run"])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.hostile.cage import Cage
+from tests.hostile.mutants import cage_without
 from tests.server import Reply
 
 PAYLOADS = {
@@ -178,7 +178,7 @@ def test_bad_data_drives_nothing(cage, place):
 def test_the_battery_fails_when_texts_reach_the_terminal_as_they_are(place, server):
     server.reply = lambda _: ALL
 
-    with Cage("texts_reach_the_terminal") as cage:
+    with cage_without("texts_reach_the_terminal") as cage:
         said = cage(*COMMANDS["dry-run"], *model(server), cwd=place)
         with pytest.raises(AssertionError):
             assert_tame(said)

@@ -135,6 +135,7 @@ def test_what_can_not_be_read_says_why(body, note):
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["choices", "message", "content", "text", "index", "usage", "tool_calls", "finish_reason", "error", "type", "thinking", "model", "id", "prompt_tokens", "logprobs"]), inner), max_leaves=30)  # fmt: skip
 
 
+@pytest.mark.battery
 @given(JSON.map(lambda choice: {"choices": [choice]}) | st.fixed_dictionaries({"choices": st.lists(st.fixed_dictionaries({"message": JSON, "index": JSON})), "usage": JSON}) | JSON)  # fmt: skip
 def test_no_body_raises(data):
     """Whatever JSON a server sends, it is completions or a note."""

@@ -11,6 +11,8 @@ import pytest
 from tests.llm import virtual
 from tests.llm.servers import Queue, Window, send_rows
 
+pytestmark = pytest.mark.battery
+
 SERVERS = 240
 PARTS = 8
 

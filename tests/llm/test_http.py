@@ -235,6 +235,7 @@ def test_each_call_has_its_own_deadline():
     assert asyncio.run(work()) == ("timeout", b"ok")
 
 
+@pytest.mark.battery
 def test_two_thousand_calls_at_once_keep_two_thousand_connections():
     count = 2_000
 

@@ -26,6 +26,7 @@ async def calls(pace, count, seconds=1.0, tokens=0):
     return begun
 
 
+@pytest.mark.battery
 def test_the_whole_limit_is_used_within_a_second():
     """16 calls of 100 ms begin at first and soon 256: 20,000 of them take little longer than the limit allows."""
 
@@ -202,6 +203,7 @@ def test_the_end_lets_everyone_through():
     assert run(work()) < 2
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("seed", range(20))
 def test_a_server_with_a_limit_of_its_own_is_kept_busy_and_little_refused(seed):
     """A server that takes 40 at a time: the ceiling settles around it, whatever the order of things."""

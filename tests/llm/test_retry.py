@@ -207,6 +207,7 @@ def test_no_retry_after_raises_or_leaves_its_bounds(headers):
     assert seconds is None or 0 <= seconds <= 3600
 
 
+@pytest.mark.battery
 @given(st.sampled_from([200, 400, 401, 404, 429, 500]), st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["error", "message", "code", "type", "detail", "innererror", "metadata", "param"]), inner)
 ))  # fmt: skip

@@ -488,6 +488,7 @@ SCHEMAS = st.builds(
 )
 
 
+@pytest.mark.battery
 @settings(max_examples=400, deadline=None)
 @given(SCHEMAS)
 def test_whatever_is_strict_for_openai_keeps_its_rules(schema):
@@ -522,6 +523,7 @@ def _keywords(node: Any) -> set[str]:
     return found.union(*map(_keywords, inner))
 
 
+@pytest.mark.battery
 @settings(max_examples=150, deadline=None)
 @given(SCHEMAS, st.integers())
 def test_what_a_strict_server_may_reply_has_the_shape_that_was_asked_for(schema, seed):

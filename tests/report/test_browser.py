@@ -14,6 +14,8 @@ from tests.report.conftest import Bench
 from tests.report.test_counts import STEPS
 from tests.server import ScriptedServer
 
+pytestmark = pytest.mark.battery
+
 
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]

@@ -12,6 +12,8 @@ from distask.report.compare.comparison import write_comparison
 from tests.report.conftest import Bench
 from tests.server import ScriptedServer
 
+pytestmark = pytest.mark.battery
+
 PAYLOADS = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",

@@ -351,6 +351,7 @@ JUNK = st.sampled_from(
 )
 
 
+@pytest.mark.battery
 @settings(max_examples=400, deadline=None)
 @given(
     st.lists(

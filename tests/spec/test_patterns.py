@@ -63,6 +63,7 @@ def matches(pattern, text):
         return "timeout"
 
 
+@pytest.mark.battery
 @settings(max_examples=600, derandomize=True, deadline=None)
 @given(PATTERNS, FLAGS, TEXTS)
 def test_a_pattern_matches_the_same_without_re2(pattern, flags, text):

@@ -41,6 +41,7 @@ def test_a_value_in_a_list_is_its_own_occurrence():
     assert found.at == len("9 then ")
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("options", [o for o, *_ in CASES])
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_no_reply_and_no_message_breaks_it(options, reply, message):

@@ -229,6 +229,7 @@ def test_a_format_of_an_output_is_checked(tmp_path):
         task.format_output('{"day": "tomorrow"}', {"text": "x"})
 
 
+@pytest.mark.battery
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.sampled_from(["object", "a", "#"]),

@@ -378,6 +378,7 @@ HANGS = r"""
 """.strip().splitlines()
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize("source", HANGS)
 def test_no_template_fills_the_memory_or_hangs(tmp_path, source):
     """Each ends with an error after a short while, whatever thread it is rendered in."""

@@ -145,6 +145,7 @@ plain = st.text(st.sampled_from("ab1 \n\r\tTnrtu{}_^$[]()\"'\\/:.,é")).filter(
 )
 
 
+@pytest.mark.battery
 @given(st.dictionaries(plain, plain | st.lists(plain), max_size=4), st.booleans())
 @settings(max_examples=300)
 def test_text_without_a_command_is_read_as_a_strict_parser_reads_it(value, ascii_only):

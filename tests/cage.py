@@ -1,14 +1,18 @@
-"""Commands of distask in children with little memory, forked from one process that has imported everything.
+"""Run commands of distask in child processes that start in milliseconds, forked from one process that has imported everything.
 
-So each of some hundred commands is the real one, with a process, files and descriptors of its own, and costs milliseconds to start.
-A child that takes more memory than it may fails by itself; one that does not end is killed, and says so.
+Each command is the real one: it has a process, files and descriptors of its own. A child can have a limit on its memory, and
+one that does not end is killed.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import signal
 import subprocess
@@ -23,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 600
-"""MiB that a child may take beside what its parent has."""
+"""MiB that a child may take in addition to what its parent has."""
 SECONDS = 60
 """When a child is taken to hang; the bound for the real thing is far below."""
 
@@ -39,7 +43,7 @@ class Said:
     out: bytes
     err: bytes
     grown: float
-    """MiB of memory that it took at the most, beside its parent's."""
+    """MiB of memory that it took at most, in addition to its parent's."""
     cpu: float
     """Seconds of the processor that it took."""
 
@@ -49,24 +53,36 @@ class Said:
         return (self.out + self.err).decode()
 
 
-class Cage:
-    """A context; call it with a command's arguments."""
+def clean_environment() -> dict[str, str]:
+    """The environment variables of this process, without those that change what a command does or prints."""
+    unwanted = ("OPENAI", "AZURE", "FORCE_COLOR", "COLUMNS")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
+    return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
-    def __init__(self, mutant: str | None = None) -> None:
-        self._mutant = mutant
+
+class Cage:
+    """A context in which commands can be run; call it with a command's arguments.
+
+    Args:
+        program: a folder that holds another copy of the package `distask`.
+    """
+
+    def __init__(self, program: Path = ROOT) -> None:
+        self._program = program
         self._number = 0
 
     def __enter__(self) -> Self:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "AZURE", "FORCE_COLOR"))}
-        environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONWARNINGS": "error"}
         self._folder = tempfile.TemporaryDirectory(prefix="cage-")
         self._parent = subprocess.Popen(
-            [sys.executable, "-m", "tests.hostile.cage", *([self._mutant] if self._mutant else [])],
+            [sys.executable, "-P", __file__],  # an installed package may be called `tests`
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
-            cwd=ROOT,
+            env=clean_environment() | {"COLUMNS": "200", "PYTHONPATH": str(self._program)},
+            cwd=self._program,
         )
+        if self._parent.stdout.readline() != b"ready\n":
+            self.__exit__()
+            raise OSError(f"distask in {self._program} can't be imported; what Python reports is above")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,16 +97,30 @@ class Cage:
         cwd: Path,
         stdin: bytes = b"",
         env: dict[str, str] | None = None,
-        memory: int = MEMORY,
+        whole_env: dict[str, str] | None = None,
+        memory: int | None = MEMORY,
         seconds: int = SECONDS,
     ) -> Said:
-        """Run a command in a folder."""
+        """Run a command in a folder.
+
+        Args:
+            arguments: those of `distask`.
+            cwd: the current folder.
+            stdin: what it reads.
+            env: environment variables to set.
+            whole_env: all environment variables, instead of those of this process.
+            memory: MiB that it may take in addition to the imports; None for no limit.
+            seconds: when it is killed.
+        """
         self._number += 1
         at = Path(self._folder.name) / str(self._number)
         at.mkdir()
         (at / "in").write_bytes(stdin)
-        order = {"arguments": arguments, "cwd": str(cwd), "at": str(at), "env": env or {}, "memory": memory}
-        self._parent.stdin.write(json.dumps({**order, "seconds": seconds}).encode() + b"\n")
+        order = {
+            "arguments": arguments, "cwd": str(cwd), "at": str(at), "env": env or {}, "whole_env": whole_env,
+            "memory": memory, "seconds": seconds,
+        }  # fmt: skip
+        self._parent.stdin.write(json.dumps(order).encode() + b"\n")
         self._parent.stdin.flush()
         answer = self._parent.stdout.readline()
         if not answer:
@@ -102,13 +132,28 @@ def serve() -> None:
     """Fork a child for each order on stdin; the answer says how it ended."""
     from distask.cli import main
 
-    _import_all()
-    if len(sys.argv) > 1:
-        from tests.hostile.mutants import MUTANTS
-
-        MUTANTS[sys.argv[1]]()
+    import_all()
     with os.fdopen(os.dup(1), "w") as answers:
+        answers.write("ready\n")
+        answers.flush()
         _answer(answers, main)
+
+
+def import_all() -> None:
+    """Import all modules of distask, and the libraries that its commands import when they need them."""
+    from distask.cli import process
+
+    process.begin()
+    import distask
+
+    for module in pkgutil.walk_packages(distask.__path__, "distask."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for library in ("filelock", "genai_prices", "openai", "rich.live", "rich.progress", "uvloop"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)
+    gc.collect()
+    gc.freeze()  # the collector of a child leaves the memory that it shares with its parent alone
 
 
 def _answer(answers: TextIO, main: Callable[[list[str]], int]) -> None:
@@ -124,20 +169,6 @@ def _answer(answers: TextIO, main: Callable[[list[str]], int]) -> None:
         answers.flush()
 
 
-def _import_all() -> None:
-    import importlib
-    import pkgutil
-
-    import distask.cli
-
-    for module in pkgutil.walk_packages(distask.cli.__path__, "distask.cli."):
-        importlib.import_module(module.name)
-    import distask.llm.client
-    import distask.llm.http.direct
-    import distask.runner.engine.engine
-    import distask.task.cases
-
-
 def _become(main: Callable[[list[str]], int], order: dict) -> None:
     """Be the command."""
     code = 70
@@ -149,14 +180,19 @@ def _become(main: Callable[[list[str]], int], order: dict) -> None:
             os.dup2(opened, number)
             os.close(opened)
         os.chdir(order["cwd"])
+        if order["whole_env"] is not None:
+            os.environ.clear()
+            os.environ.update(order["whole_env"])
         os.environ.update(order["env"])
-        limit = _virtual() + (order["memory"] << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if order["memory"] is not None:
+            limit = _virtual() + (order["memory"] << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.argv = ["distask", *order["arguments"]]
         code = main(order["arguments"])
-    except BaseException:  # noqa: BLE001 - what should not be is told, as a command's end is
+        atexit._run_exitfuncs()
+    except BaseException:  # noqa: BLE001 - reported as Python does
         import traceback
 
         traceback.print_exc()
