@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
     from distask.data.input import Input
     from distask.data.row import Row
+    from distask.runner.generations import Shape
     from distask.task.pipeline import Pipeline
 
 FAULTY_ROWS = 20
 """Maximum number of rows with wrong types to report."""
 
 
-def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> None:
+def check_columns(task: Task | Pipeline, rows: Input, shape: Shape) -> None:
     """Raise `InputError` if the data lacks a column that the task needs, or already has one that it adds."""
     faults = [
         f"{place}: column `{name}` is missing{_elsewhere(count)}; "
@@ -31,9 +32,9 @@ def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> N
     faults += [
         f"{rows.name}: the data already has a column `{name}`, which the task {task.name} adds; {_way(task, name)}"
         for name in task.added_columns
-        if name in (rows.columns or ())
+        if name in (rows.columns or ()) and not shape.only_outputs
     ]
-    if metadata_column in task.added_columns or MODEL_COLUMN in task.added_columns:
+    if shape.metadata_column in task.added_columns or MODEL_COLUMN in task.added_columns:
         faults.append(f"the task {task.name} has an output with the name of the metadata column; rename one of them")
     if faults:
         raise InputError("\n".join(faults))

@@ -25,7 +25,7 @@ def lines(counts: Sequence[Count]) -> Iterator[tuple[str, str]]:
 
 def _is_quiet(count: Count) -> bool:
     """Whether a step only changed the columns of every row."""
-    return count.kind in ("set", "keep", "drop", "rename") and count.came == count.went and not count.failed
+    return count.kind in ("check", "set", "keep", "drop", "rename") and count.came == count.went and not count.failed
 
 
 def _did(count: Count) -> str:

@@ -17,6 +17,7 @@ from distask.spec.language.model import TaskSpec
 from distask.spec.language.steps import (
     BARRIERS,
     MAX_TURNS,
+    CheckStep,
     DedupStep,
     DropStep,
     ExplodeStep,
@@ -166,7 +167,7 @@ class _Flow(Checker):
             column = self.spec.output_mappings.get(name, name)
             mapped = name in self.spec.output_mappings
             place: Place = ("output_mappings", name) if mapped else ("outputs", name)
-            if column in read:
+            if column in read and not self.spec.only_outputs:
                 told = f"the output `{column}` has the same name as an input column"
                 self._tell(place, told, f"rename it: `rename: {{{name}: new_{name}}}`", key=not mapped)
             elif column in OWN_COLUMNS:
@@ -373,6 +374,12 @@ class _Flow(Checker):
         self._expression((*place, "filter"), step.filter, self._seen(columns, loops))
         return columns
 
+    def _check(self, step: CheckStep, place: Place, columns: Columns, loops: int) -> Columns:
+        self._expression((*place, "check"), step.check, self._seen(columns, loops))
+        if step.error is not None:
+            self._template((*place, "error"), step.error, self._seen(columns, loops))
+        return columns
+
     def _set(self, step: SetStep, place: Place, columns: Columns, loops: int) -> Columns:
         for name, value in step.set.items():
             self._new((*place, "set", name), name)
@@ -469,6 +476,7 @@ class _Flow(Checker):
         RepeatStep: _repeat,
         ForEachStep: _for_each,
         FilterStep: _filter,
+        CheckStep: _check,
         SetStep: _set,
         PythonStep: _python,
         ExplodeStep: _explode,

@@ -86,6 +86,13 @@ class FilterStep(Step):
     filter: str = Field(description="An expression over the row")
 
 
+class CheckStep(Step):
+    """Fail the rows for which an expression is false; their outputs are null."""
+
+    check: str = Field(description="An expression over the row that must be true")
+    error: str | None = Field(None, description="A template for the reason; defaults to the expression")
+
+
 class SetStep(Step):
     """Compute columns."""
 
@@ -229,6 +236,7 @@ STEPS: dict[str, type[Step]] = {
     "repeat": RepeatStep,
     "for_each": ForEachStep,
     "filter": FilterStep,
+    "check": CheckStep,
     "set": SetStep,
     "python": PythonStep,
     "explode": ExplodeStep,
@@ -263,6 +271,7 @@ AnyStep = Annotated[
     | Annotated[RepeatStep, Tag("repeat step")]
     | Annotated[ForEachStep, Tag("for_each step")]
     | Annotated[FilterStep, Tag("filter step")]
+    | Annotated[CheckStep, Tag("check step")]
     | Annotated[SetStep, Tag("set step")]
     | Annotated[PythonStep, Tag("python step")]
     | Annotated[ExplodeStep, Tag("explode step")]
@@ -288,6 +297,7 @@ class PipelineCase(Model):
     params: dict[str, Any] | None = Field(None, description="Params for the case")
     seed: int = Field(0, description="Random seed")
     replies: Reply | list[Reply] | dict[str, Reply | list[Reply]] = Field(
+        [],
         description="The replies in the order of the requests; or step name to its reply or replies; or one text for "
         "all requests"
     )

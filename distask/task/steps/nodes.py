@@ -19,7 +19,7 @@ from distask.task.steps import barriers
 from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
-from distask.task.steps.rows import Columns, Compute, Explode, Filter, Set, When
+from distask.task.steps.rows import Check, Columns, Compute, Explode, Filter, Set, When
 from distask.task.user_code import function_of
 
 if TYPE_CHECKING:
@@ -178,6 +178,8 @@ class StepMaker:
         match step:
             case language.FilterStep():
                 return Filter(count, scope.expression(step.filter, (*place, "filter")))
+            case language.CheckStep():
+                return self._check(step, place, count)
             case language.SetStep():
                 return Set(count, {n: scope.value(v, (*place, "set", n)) for n, v in step.set.items()})
             case language.PythonStep():
@@ -204,6 +206,11 @@ class StepMaker:
             case language.LimitStep():
                 return barriers.Limit(count, self._whole(step.limit, (*place, "limit"), "limit"))
         raise AssertionError(step)
+
+    def _check(self, step: language.CheckStep, place: Place, count: Count) -> Node:
+        told = f"`{step.check}` is not true"
+        reason = (lambda _: told) if step.error is None else self._scope.text(step.error, (*place, "error"))
+        return Check(count, self._scope.expression(step.check, (*place, "check")), reason)
 
     def _compute(self, step: language.PythonStep, place: Place, count: Count) -> Node:
         path = self._loaded.path
