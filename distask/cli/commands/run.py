@@ -75,13 +75,18 @@ def _run_in_words(job: Job, *, quiet: bool, verbose: bool) -> int:
     console = err()
     logs.through(console)
     if not quiet:
-        console.print(plain(f"{job.task.name} · {job.llm.config.model} · {job.output}", "dim"))
+        console.print(plain(f"{job.task.name} · {_model_of(job)} · {job.output}", "dim"))
     if verbose:
         _print_config(_config(job.llm), console)
     with Progress(console, quiet=quiet, live=False if _rows_are_seen(job) else None) as progress:
         result = run_job(job, progress, None if quiet else lambda sentence: console.print(plain(sentence, "yellow")))
     summary.tell(job, result, console, quiet=quiet, verbose=verbose)
     return result.exit_code
+
+
+def _model_of(job: Job) -> str | None:
+    """The model of a run, as its first line shows it."""
+    return job.llm.config.model if job.task.calls_model else "no model"
 
 
 def _run_with_events(job: Job, events: Events) -> int:
