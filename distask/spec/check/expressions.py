@@ -36,8 +36,8 @@ FILTERS = frozenset(
     {
         *("tojson", "fromjson", "numbered", "tagged", "truncate_tokens", "strip_tags", "sha256"),
         *("mean", "median", "majority", "std", "agreement"),
-        *("messages", "chat_problem", "sharegpt", "tool_arguments", "call_ids"),
-        *("image_parts", "image_sources", "image_tags"),
+        *("messages", "answered", "chat_problem", "sharegpt", "tool_arguments", "call_ids"),
+        *("image_parts", "image_sources", "image_tags", "image_urls"),
     }
 )
 """Filters added to Jinja's own."""

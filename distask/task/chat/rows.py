@@ -39,6 +39,18 @@ def chat_of(value: Any, *, answer: bool = True, weights: bool = False) -> list[d
     return [_tidy(message, f"message {number}", weights=weights) for number, message in enumerate(found, 1)]
 
 
+def answered(messages: Sequence[Mapping[str, Any]], answer: Any) -> list[dict[str, Any]]:
+    """A chat with an answer added: a text, or the last message of a chat. An answer that is null adds nothing.
+
+    Raises:
+        RowError: the answer is in no known format.
+    """
+    if answer is None:
+        return [dict(message) for message in messages]
+    last = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else chat_of(answer)[-1:]
+    return [*map(dict, messages), *last]
+
+
 def _is_row(value: Any) -> bool:
     names = (*CHAT_COLUMNS, *QUESTIONS, *ANSWERS, *SYSTEMS, "input")
     return isinstance(value, Mapping) and not {"role", "from"} & value.keys() and any(name in value for name in names)

@@ -42,7 +42,7 @@ def chat_problem(messages: Any, *, prompt: bool = False) -> str | None:
         if role not in ROLES:
             return f"message {number} has the role {_shown(role)}, which is none of {', '.join(ROLES)}"
         named = f"message {number} ({role})"
-        problem = _order_problem(role, before, waiting) or _content_problem(message)
+        problem = _order_problem(role, before, waiting) or _content_problem(message) or _result_problem(message, waiting)
         if problem is not None:
             return f"{named} {problem}"
         before = role
@@ -87,6 +87,13 @@ def _content_problem(message: Mapping[str, Any]) -> str | None:
     if content is None:
         return None if calls else "is empty"
     return f"has content that is {kind_of(content)}, not text"
+
+
+def _result_problem(message: Mapping[str, Any], waiting: Sequence[Any]) -> str | None:
+    answers = message.get("tool_call_id")
+    if message["role"] != "tool" or answers is None or None in waiting or answers in waiting:
+        return None
+    return f"has the `tool_call_id` {_shown(answers)}, which no tool call before it has"
 
 
 def _is_call(call: Any) -> bool:
@@ -207,6 +214,26 @@ def image_parts(messages: Iterable[Mapping[str, Any]], images: int = 0) -> list[
         if waiting and message.get("role") == "user":
             parts = [*({"type": "image"} for _ in range(waiting)), *parts]
             waiting = 0
+        made.append({**message, "content": parts})
+    return made
+
+
+def image_urls(messages: Iterable[Mapping[str, Any]], images: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """A chat with its images as `image_url` parts, as OpenAI's fine-tuning needs; contents without images stay text.
+
+    If the chat shows no images, those in `images` come first in the first message of the user.
+    """
+    listed = list(messages)
+    sources = iter(image_sources(listed) or images)
+    made = []
+    for message, marked in zip(listed, image_parts(listed, len(images)), strict=True):
+        if not any(map(_is_image, marked["content"])):
+            made.append(dict(message))
+            continue
+        parts = [
+            {"type": "image_url", "image_url": {"url": next(sources, "")}} if _is_image(part) else part
+            for part in marked["content"]
+        ]
         made.append({**message, "content": parts})
     return made
 

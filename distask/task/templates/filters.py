@@ -20,7 +20,7 @@ from markupsafe import escape
 
 from distask.task.aggregate import agreement, majority, mean, median, std
 from distask.task.chat import training
-from distask.task.chat.rows import chat_of
+from distask.task.chat.rows import answered, chat_of
 from distask.task.templates.limits import METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
 
 if TYPE_CHECKING:
@@ -363,6 +363,7 @@ _KEPT = (
 
 _OWN: dict[str, Callable[..., Any]] = {
     "agreement": _reducer(agreement),
+    "answered": answered,
     "batch": _batch,
     "call_ids": training.call_ids,
     "center": _center,
@@ -374,6 +375,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "image_parts": training.image_parts,
     "image_sources": training.image_sources,
     "image_tags": training.image_tags,
+    "image_urls": training.image_urls,
     "indent": _indent,
     "join": _join,
     "majority": _reducer(majority),
