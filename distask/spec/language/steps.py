@@ -299,7 +299,7 @@ class PipelineCase(Model):
     replies: Reply | list[Reply] | dict[str, Reply | list[Reply]] = Field(
         [],
         description="The replies in the order of the requests; or step name to its reply or replies; or one text for "
-        "all requests"
+        "all requests",
     )
     expect: dict[str, Any] | list[dict[str, Any]] | None = Field(
         None, description="The expected columns of the output row, or of each output row"

@@ -19,7 +19,9 @@ ANSWERS_TO_CHATS = ("generation", "completion")
 """Columns with the answer to a chat, whose other columns may hold anything."""
 SYSTEMS = ("system_prompt", "system")
 _KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
-_NOT_MESSAGES = "the row has no chat: it needs `messages`, `conversations` or another list of messages, or `instruction`"
+_NOT_MESSAGES = (
+    "the row has no chat: it needs `messages`, `conversations` or another list of messages, or `instruction`"
+)
 
 
 def chat_of(value: Any, *, answer: bool = True, weights: bool = False) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Check chats as a trainer does, and write them in the formats of trainers: ShareGPT turns, image tags, tool arguments."""
+"""Check chats as a trainer does, and convert them for trainers: ShareGPT turns, image tags, arguments of tool calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHARE_GPT = {"system": "system", "developer": "system", "user": "human", "assis
 
 
 def chat_problem(messages: Any, *, prompt: bool = False) -> str | None:
-    """The first reason why a trainer would refuse a chat, or train on something else than intended; None if all is well.
+    """The first reason why a trainer would refuse a chat, or learn something else than intended; null if there is none.
 
     The chat must have an optional system message, then turns of the user and the assistant that alternate. Tool results
     follow the assistant's tool calls, one for each. No turn is empty, and the last one is the assistant's.
@@ -42,7 +42,9 @@ def chat_problem(messages: Any, *, prompt: bool = False) -> str | None:
         if role not in ROLES:
             return f"message {number} has the role {_shown(role)}, which is none of {', '.join(ROLES)}"
         named = f"message {number} ({role})"
-        problem = _order_problem(role, before, waiting) or _content_problem(message) or _result_problem(message, waiting)
+        problem = (
+            _order_problem(role, before, waiting) or _content_problem(message) or _result_problem(message, waiting)
+        )
         if problem is not None:
             return f"{named} {problem}"
         before = role
@@ -222,16 +224,23 @@ def image_urls(messages: Iterable[Mapping[str, Any]], images: Sequence[str] = ()
     """A chat with its images as `image_url` parts, as OpenAI's fine-tuning needs; contents without images stay text.
 
     If the chat shows no images, those in `images` come first in the first message of the user.
+
+    Raises:
+        RowError: an image is a file, which a server can't read.
     """
     listed = list(messages)
-    sources = iter(image_sources(listed) or images)
+    given = image_sources(listed) or images
+    for source in given:
+        if not (isinstance(source, str) and source.startswith(("https://", "http://", "data:"))):
+            raise RowError("image", f"the image {_shown(source)} is not a URL or a data URL, which a server can read")
+    sources = iter(given)
     made = []
     for message, marked in zip(listed, image_parts(listed, len(images)), strict=True):
         if not any(map(_is_image, marked["content"])):
             made.append(dict(message))
             continue
         parts = [
-            {"type": "image_url", "image_url": {"url": next(sources, "")}} if _is_image(part) else part
+            {"type": "image_url", "image_url": {"url": next(sources)}} if _is_image(part) else part
             for part in marked["content"]
         ]
         made.append({**message, "content": parts})
