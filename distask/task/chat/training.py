@@ -124,7 +124,7 @@ def _shown(value: Any) -> str:
 
 
 def tool_arguments(messages: Iterable[Mapping[str, Any]], form: str = "object") -> list[dict[str, Any]]:
-    """Chats with the arguments of tool calls as objects (`object`) or as JSON text (`text`).
+    """A chat with the arguments of tool calls as objects (`object`) or as JSON text (`text`).
 
     Raises:
         RowError: arguments are not a JSON object.
@@ -142,7 +142,7 @@ def tool_arguments(messages: Iterable[Mapping[str, Any]], form: str = "object") 
 
 
 def call_ids(messages: Iterable[Mapping[str, Any]], length: int = 9) -> list[dict[str, Any]]:
-    """Chats with tool call ids of `length` letters and digits, as Mistral's models need; the same id gives the same one.
+    """A chat whose tool call ids have `length` letters and digits, as Mistral's models need; equal ids stay equal.
 
     Source: https://github.com/mistralai/mistral-finetune#instruct
     """
