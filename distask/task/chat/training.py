@@ -291,11 +291,11 @@ def sharegpt(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     for message in messages:
         role, calls = message["role"], message.get("tool_calls")
         if role not in _SHARE_GPT:
-            raise RowError("template", f"ShareGPT has no role {_shown(role)}")
+            raise RowError("template", f"the role {_shown(role)} can't be written as ShareGPT")
         value = "".join(map(_text, _parts(message)))
         if calls:
             if value.strip():
-                raise RowError("template", "ShareGPT has no turn with both text and tool calls")
+                raise RowError("template", "a turn with both text and tool calls can't be written as ShareGPT")
             functions = [{"name": c["function"]["name"], "arguments": _arguments(c["function"])} for c in calls]
             made.append({"from": "function_call", "value": _json(functions if len(functions) > 1 else functions[0])})
         elif role == "tool" and made and made[-1]["from"] == "observation":
