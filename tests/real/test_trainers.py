@@ -1,13 +1,15 @@
 """The files of the format tasks, read by the trainers themselves: TRL, LLaMA-Factory, and Mistral's own validator.
 
-Each test needs its trainer, `pip install trl mistral-common` and `pip install --no-deps llamafactory`, and is skipped
+Each test needs its trainer, `pip install trl mistral-common` and `pip install --no-deps llamafactory peft`, and is skipped
 without it. None needs a GPU, a model or a network.
 """
 
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -193,10 +195,16 @@ def test_trl_fills_images_in_their_places(trl, tmp_path):
 
 
 @pytest.fixture
-def converted():
-    """Converts a row with LLaMA-Factory's converter for a format and its columns."""
+def converted(monkeypatch):
+    """Converts a row with LLaMA-Factory's converter for a format and its columns.
+
+    The converters are loaded without the rest of their package, which needs everything that training needs.
+    """
     pytest.importorskip("torch")
-    pytest.importorskip("llamafactory")
+    factory = pytest.importorskip("llamafactory")
+    data = ModuleType("llamafactory.data")
+    data.__path__ = [str(Path(factory.__file__).parent / "data")]
+    monkeypatch.setitem(sys.modules, "llamafactory.data", data)
     try:
         from llamafactory.data.converter import get_dataset_converter
         from llamafactory.data.parser import DatasetAttr
