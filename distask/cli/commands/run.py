@@ -90,7 +90,8 @@ def _model_of(job: Job) -> str | None:
 
 
 def _run_with_events(job: Job, events: Events) -> int:
-    events.tell("started", task=job.task.name, model=job.llm.config.model, output=job.output)
+    model = job.llm.config.model if job.task.calls_model else None
+    events.tell("started", task=job.task.name, model=model, output=job.output)
     result = run_job(job, events.progress(), lambda sentence: events.tell("note", message=sentence))
     events.result(result.exit_code, **summary.as_json(job, result))
     return result.exit_code

@@ -188,7 +188,7 @@ def as_json(job: Job, result: Result) -> dict[str, Any]:
     """Return the summary for programs."""
     return {
         "task": job.task.name,
-        "model": job.llm.config.model,
+        "model": job.llm.config.model if job.task.calls_model else None,
         "output": None if result.output is None else str(result.output),
         "address": result.address,
         "counts": result.stats.to_json(),

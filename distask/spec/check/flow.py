@@ -18,6 +18,7 @@ from distask.spec.language.steps import (
     BARRIERS,
     MAX_TURNS,
     CheckStep,
+    CountTokensStep,
     DedupStep,
     DropStep,
     ExplodeStep,
@@ -380,6 +381,12 @@ class _Flow(Checker):
             self._template((*place, "error"), step.error, self._seen(columns, loops))
         return columns
 
+    def _count_tokens(self, step: CountTokensStep, place: Place, columns: Columns, loops: int) -> Columns:
+        self._expression((*place, "count_tokens"), step.count_tokens, self._seen(columns, loops))
+        self._value((*place, "tokenizer"), step.tokenizer, self._fixed)
+        self._new((*place, "into"), step.into)
+        return columns.plus([step.into], place)
+
     def _set(self, step: SetStep, place: Place, columns: Columns, loops: int) -> Columns:
         for name, value in step.set.items():
             self._new((*place, "set", name), name)
@@ -477,6 +484,7 @@ class _Flow(Checker):
         ForEachStep: _for_each,
         FilterStep: _filter,
         CheckStep: _check,
+        CountTokensStep: _count_tokens,
         SetStep: _set,
         PythonStep: _python,
         ExplodeStep: _explode,

@@ -93,6 +93,16 @@ class CheckStep(Step):
     error: str | None = Field(None, description="A template for the reason; defaults to the expression")
 
 
+class CountTokensStep(Step):
+    """Count the tokens of a text or a chat with a model's tokenizer; needs `pip install 'distask[tokenizers]'`."""
+
+    count_tokens: str = Field(description="An expression for the text, or for the messages of a chat")
+    tokenizer: str = Field(
+        description="A `tokenizer.json`, its folder, or a model on the Hub; or a template over params for one"
+    )
+    into: str = Field("tokens", description="The new column; the markers of a chat template are not counted")
+
+
 class SetStep(Step):
     """Compute columns."""
 
@@ -237,6 +247,7 @@ STEPS: dict[str, type[Step]] = {
     "for_each": ForEachStep,
     "filter": FilterStep,
     "check": CheckStep,
+    "count_tokens": CountTokensStep,
     "set": SetStep,
     "python": PythonStep,
     "explode": ExplodeStep,
@@ -272,6 +283,7 @@ AnyStep = Annotated[
     | Annotated[ForEachStep, Tag("for_each step")]
     | Annotated[FilterStep, Tag("filter step")]
     | Annotated[CheckStep, Tag("check step")]
+    | Annotated[CountTokensStep, Tag("count_tokens step")]
     | Annotated[SetStep, Tag("set step")]
     | Annotated[PythonStep, Tag("python step")]
     | Annotated[ExplodeStep, Tag("explode step")]
