@@ -14,7 +14,7 @@ from distask.data.compression import SUFFIXES
 from distask.data.input import Nothing
 from distask.diagnostics import did_you_mean
 from distask.errors import UsageError
-from distask.llm.config.resolve import load_config
+from distask.llm.config.resolve import OFFLINE, load_config
 from distask.runner.job import Job, Selection, shape_of
 from distask.spec.document import scalar
 from distask.spec.language.model import PythonParser, TextParser
@@ -58,7 +58,9 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
         llm=llm,
         source=_source(choice, task),
         output=output,
-        shape=shape_of(task, choice.num_generations, choice.group_generations, choice.metadata_column),
+        shape=shape_of(
+            task, choice.num_generations, choice.group_generations, choice.metadata_column, choice.only_outputs
+        ),
         selection=Selection(choice.limit, choice.offset, choice.sample, shard),
         store=False if choice.no_store else choice.store,
         overwrite=choice.overwrite,
@@ -90,14 +92,14 @@ def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Ta
         seed=choice.seed,
     )
     llm = load_config(
-        choice.config,
+        choice.config if task.calls_model or choice.config is not None else OFFLINE,
         model=choice.model,
         base_url=choice.base_url,
         concurrency=choice.concurrency,
         overrides=of_llm,
         spec_llm=task.spec.llm,
         environ=os.environ,
-        need_key=asks,
+        need_key=asks and task.calls_model,
     )
     return task, llm
 

@@ -170,6 +170,15 @@ MetadataColumn = Annotated[
     ),
 ]
 
+OnlyOutputs = Annotated[
+    bool | None,
+    typer.Option(
+        "--only-outputs/--all-columns",
+        help="Write only the task's outputs: no input columns, no metadata and no failed rows.",
+        rich_help_panel=_OUT,
+    ),
+]
+
 Config = Annotated[
     str | None,
     typer.Option(
@@ -360,6 +369,7 @@ class Choice(Struct, frozen=True):
     private: Private = False
     escape_formulas: EscapeFormulas = False
     metadata_column: MetadataColumn = "distask_metadata"
+    only_outputs: OnlyOutputs = None
     config: Config = None
     model: Model = None
     base_url: BaseUrl = None
@@ -382,7 +392,7 @@ class Choice(Struct, frozen=True):
 
 
 INPUT = ("spec", "source", "delimiter", "on_nan", "rows", "param", "num_generations", "seed")
-OUTPUT = ("group_generations", "output", "overwrite", "private", "escape_formulas", "metadata_column")
+OUTPUT = ("group_generations", "output", "overwrite", "private", "escape_formulas", "metadata_column", "only_outputs")
 LLM = ("config", "model", "base_url", "set_")
 ROWS = ("limit", "offset", "shard", "sample", "on_bad_row")
 STORE = ("store", "no_store")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from distask.llm.request import Usage
 from distask.task.aggregate import aggregated
@@ -16,6 +17,7 @@ from distask.task.aggregate import aggregated
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distask.data.row import Row
     from distask.errors import RowError
     from distask.llm.request import Completion, Message
     from distask.task.pipeline import Pipeline
@@ -50,11 +52,21 @@ class Shape(Struct, frozen=True):
     num_generations: int = 1
     grouped: bool = False
     metadata_column: str = METADATA_COLUMN
+    only_outputs: bool = False
+    """Whether to write only the task's outputs, and no row that failed."""
+
+    def written(self, row: Row, new: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
+        """The row and the new columns to write; nulls are left out of a row that holds only outputs."""
+        if not self.only_outputs:
+            return row, new
+        own = (self.metadata_column, MODEL_COLUMN)
+        kept = {name: value for name, value in new.items() if name not in own and value is not None}
+        return replace(row, values={}, raw=None, cells=None), kept
 
 
 def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Generation]) -> list[dict[str, Any]]:
     """Build the columns added to input row `index`: a dict per output row, or no dict if all were dropped."""
-    drop = task.spec.on_invalid.then == "drop"
+    drop = task.spec.on_invalid.then == "drop" or shape.only_outputs
     kept = [(sample, g) for sample, g in enumerate(generations) if g.error is None or not drop]
     if not kept:
         return []
@@ -121,6 +133,8 @@ def output_schemas(task: Task | Pipeline, shape: Shape) -> dict[str, Any]:
     from distask.task.task import Task
 
     grouped = shape.grouped and (isinstance(task, Task) or shape.num_generations > 1)
+    if shape.only_outputs:
+        return task.output_schemas(grouped=grouped)
     schemas = {**task.output_schemas(grouped=grouped), MODEL_COLUMN: {"type": "string"}}
     if isinstance(task, Task):
         metadata_of_one = _metadata_schema(task, shape)

@@ -19,7 +19,7 @@ from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
 from distask.data.readers.csv import delimiter_hint
 from distask.diagnostics import nearest
 from distask.errors import InputError, RowError, UsageError
-from distask.llm.config.resolve import Resolved, load_config
+from distask.llm.config.resolve import OFFLINE, Resolved, load_config
 from distask.runner.generations import MODEL_COLUMN, Shape
 from distask.task.task import Task
 
@@ -156,11 +156,11 @@ class Job(Struct, frozen=True):
                 stand_in=self.task.stand_in,
             )
         rows.scan(look)
-        check_columns(self.task, rows, self.shape.metadata_column)
+        check_columns(self.task, rows, self.shape)
         return rows
 
     def open_store(self) -> Store | None:
-        """Open the store; None with `--no-store` and for the offline provider."""
+        """Open the store; None with `--no-store`, for the offline provider and for a task that calls no model."""
         path = self._store_path()
         return None if path is None else _opened(path)
 
@@ -177,7 +177,7 @@ class Job(Struct, frozen=True):
         return False if self.store is False else self._store_path()
 
     def _store_path(self) -> Path | StorePlace | None:
-        if self.store is False or self.llm.config.provider == "offline":
+        if self.store is False or self.llm.config.provider == "offline" or not self.task.calls_model:
             return None
         if self.store is not None and not isinstance(self.store, str | Path):
             return self.store
@@ -233,12 +233,20 @@ def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task | 
     """Resolve the `llm` argument of `run` to a config."""
     if isinstance(llm, Resolved):
         return llm
+    if llm is None and not task.calls_model:
+        llm = OFFLINE
     if isinstance(llm, Mapping):
         return load_config(None, contents=dict(llm), spec_llm=task.spec.llm, environ=os.environ, **changes)
     return load_config(None if llm is None else str(llm), spec_llm=task.spec.llm, environ=os.environ, **changes)
 
 
-def shape_of(task: Task | Pipeline, num_generations: int | None, grouped: bool | None, metadata_column: str) -> Shape:
+def shape_of(
+    task: Task | Pipeline,
+    num_generations: int | None,
+    grouped: bool | None,
+    metadata_column: str,
+    only_outputs: bool | None = None,
+) -> Shape:
     """Return how generations become rows; the run's options override the spec."""
     spec = task.spec
     if grouped is False and isinstance(task, Task) and task.aggregates:
@@ -246,10 +254,14 @@ def shape_of(task: Task | Pipeline, num_generations: int | None, grouped: bool |
             f"the task {task.name} needs grouped generations to compute `{task.aggregates[0].column}`; "
             "remove --no-group-generations"
         )
+    only_outputs = spec.only_outputs if only_outputs is None else only_outputs
+    if only_outputs and not task.output_columns:
+        raise UsageError(f"the task {task.name} declares no outputs, so --only-outputs would write nothing; remove it")
     return Shape(
         spec.num_generations if num_generations is None else num_generations,
         spec.group_generations if grouped is None else grouped,
         metadata_column,
+        only_outputs,
     )
 
 
@@ -257,7 +269,7 @@ FAULTY_ROWS = 20
 """Maximum number of rows with wrong types to report."""
 
 
-def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> None:
+def check_columns(task: Task | Pipeline, rows: Input, shape: Shape) -> None:
     """Raise `InputError` if the data lacks a column that the task needs, or already has one that it adds."""
     faults = [
         f"{place}: column `{name}` is missing{_elsewhere(count)}; "
@@ -267,9 +279,9 @@ def check_columns(task: Task | Pipeline, rows: Input, metadata_column: str) -> N
     faults += [
         f"{rows.name}: the data already has a column `{name}`, which the task {task.name} adds; {_way(task, name)}"
         for name in task.added_columns
-        if name in (rows.columns or ())
+        if name in (rows.columns or ()) and not shape.only_outputs
     ]
-    if metadata_column in task.added_columns or MODEL_COLUMN in task.added_columns:
+    if shape.metadata_column in task.added_columns or MODEL_COLUMN in task.added_columns:
         faults.append(f"the task {task.name} has an output with the name of the metadata column; rename one of them")
     if faults:
         raise InputError("\n".join(faults))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from distask.spec.language.model import LLM, Input
     from distask.spec.language.steps import PipelineSpec, StepLLM
+    from distask.spec.load import Loaded
     from distask.task.steps.flow import Count, Flow, Step
     from distask.task.task import Task
     from distask.task.templates.compiler import Compiler
@@ -112,6 +113,11 @@ class Pipeline:
         return made
 
     @property
+    def calls_model(self) -> bool:
+        """Whether any step calls a model."""
+        return _calls_model(self._loaded)
+
+    @property
     def asked(self) -> Sequence[tuple[StepLLM, LLM]]:
         """The models that its steps use, as far as they are known without rows."""
         return tuple(self._builder.asked)
@@ -194,6 +200,10 @@ def _segments(nodes: Sequence[Step | Barrier]) -> tuple[Segment, ...]:
         else:
             steps.append(node)
     return (*made, Segment(tuple(steps), None))
+
+
+def _calls_model(loaded: Loaded) -> bool:
+    return not isinstance(loaded, LoadedPipeline) or any(map(_calls_model, loaded.tasks.values()))
 
 
 def _told(loaded: Any) -> Any:

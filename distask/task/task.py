@@ -88,6 +88,8 @@ class Task:
         needed: the request parameters without which no reply can be used, each with a hint if a model rejects it.
     """
 
+    calls_model = True
+
     @together
     def __init__(
         self,

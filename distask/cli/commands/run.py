@@ -75,7 +75,7 @@ def _run_in_words(job: Job, *, quiet: bool, verbose: bool) -> int:
     console = err()
     logs.through(console)
     if not quiet:
-        console.print(plain(f"{job.task.name} · {job.llm.config.model} · {job.output}", "dim"))
+        console.print(plain(f"{job.task.name} · {_model_of(job)} · {job.output}", "dim"))
     if verbose:
         _print_config(_config(job.llm), console)
     with Progress(console, quiet=quiet, live=False if _rows_are_seen(job) else None) as progress:
@@ -84,8 +84,14 @@ def _run_in_words(job: Job, *, quiet: bool, verbose: bool) -> int:
     return result.exit_code
 
 
+def _model_of(job: Job) -> str | None:
+    """The model of a run, as its first line shows it."""
+    return job.llm.config.model if job.task.calls_model else "no model"
+
+
 def _run_with_events(job: Job, events: Events) -> int:
-    events.tell("started", task=job.task.name, model=job.llm.config.model, output=job.output)
+    model = job.llm.config.model if job.task.calls_model else None
+    events.tell("started", task=job.task.name, model=model, output=job.output)
     result = run_job(job, events.progress(), lambda sentence: events.tell("note", message=sentence))
     events.result(result.exit_code, **summary.as_json(job, result))
     return result.exit_code

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from distask.task.steps.flow import Count
 
 INDENT = "  "
+QUIET = ("check", "count_tokens", "set", "keep", "drop", "rename")
+"""Steps that change only the columns of a row."""
 WAITING = ("group", "dedup", "sort", "sample", "limit")
 """Steps that wait for all rows."""
 
@@ -25,7 +27,11 @@ def lines(counts: Sequence[Count]) -> Iterator[tuple[str, str]]:
 
 def _is_quiet(count: Count) -> bool:
     """Whether a step only changed the columns of every row."""
-    return count.kind in ("set", "keep", "drop", "rename") and count.came == count.went and not count.failed
+    return (
+        count.kind in ("check", "count_tokens", "set", "keep", "drop", "rename")
+        and count.came == count.went
+        and not count.failed
+    )
 
 
 def _did(count: Count) -> str:

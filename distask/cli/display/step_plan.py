@@ -68,7 +68,8 @@ def _step(made: PipelinePlan, count: Count) -> str:
 
 
 def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:
-    yield "model", f"{made.model} at {made.endpoint}"
+    if made.calls_model:
+        yield "model", f"{made.model} at {made.endpoint}"
     each = f", {made.num_generations} times each" if made.num_generations > 1 else ""
     yield "rows", f"{made.rows:,}{each}"
     yield from (("note", note) for note in made.notes)
@@ -76,6 +77,9 @@ def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:
         yield "fail", f"{several(made.failed, 'step')} of all rows will fail, whatever the model replies"
     for kind, count in made.failures.most_common():
         yield "fail", f"{several(count, 'step')} of the first {several(made.rehearsed, 'row')} will fail ({kind})"
+    if not made.calls_model:
+        yield "replies", "none: no step calls a model"
+        return
     most = "depends on the rows" if made.most is None else f"{made.most:,} at most"
     yield (
         "replies",

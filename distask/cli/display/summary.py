@@ -44,7 +44,7 @@ def tell(job: Job, result: Result, console: Console, *, quiet: bool = False, ver
             console.print(plain(f"{_failed(stats)}, in {_where(result)}", "yellow"))
         return
     for name, text in _lines(job, result):
-        style = "yellow" if name == "generations" and stats.failed else ""
+        style = "yellow" if name in ("generations", "failed") and stats.failed else ""
         console.print(Text.assemble((f"{name:<12}", "dim"), plain(text, style)))
     for note in [*_remarks(stats), *result.notes]:
         console.print(plain(note, "yellow"))
@@ -56,6 +56,12 @@ def _lines(job: Job, result: Result) -> Iterator[tuple[str, str]]:
     stats = result.stats
     yield "rows", f"{stats.rows:,} in, {stats.rows_out:,} out"
     yield from step_counts.lines(stats.steps)
+    if not job.task.calls_model:
+        if stats.failed:
+            yield "failed", _failed(stats)
+        yield "time", duration(stats.seconds)
+        yield "output", _where(result)
+        return
     good = stats.generations - stats.failed
     yield "generations", f"{good:,} good" + (f", {_failed(stats)}" if stats.failed else "")
     yield "replies", _replies(job, stats)
@@ -121,9 +127,13 @@ def _tell_failures(job: Job, result: Result, console: Console, most: int) -> Non
         listed = "all" if known == result.stats.failed else f"the first {known}"
         console.print(plain(f"and {more:,} more" + (f" (-v lists {listed})" if known > most else "")))
     column, key = job.shape.metadata_column, f"error_{'STEP' if stats.steps else job.task.name}"
-    console.print(plain(f"each row holds the reason as `{key}` in `{column}`"))
-    for way in _ways_on(job, result.stats):
-        console.print(plain(way))
+    if job.shape.only_outputs:
+        console.print(plain(f"failed rows are left out; --all-columns writes them, with the reason in `{column}`"))
+    else:
+        console.print(plain(f"each row holds the reason as `{key}` in `{column}`"))
+    if job.task.calls_model:
+        for way in _ways_on(job, result.stats):
+            console.print(plain(way))
 
 
 def _place(job: Job, failed: Failed) -> str:
@@ -178,7 +188,7 @@ def as_json(job: Job, result: Result) -> dict[str, Any]:
     """Return the summary for programs."""
     return {
         "task": job.task.name,
-        "model": job.llm.config.model,
+        "model": job.llm.config.model if job.task.calls_model else None,
         "output": None if result.output is None else str(result.output),
         "address": result.address,
         "counts": result.stats.to_json(),

@@ -68,7 +68,7 @@ class OneTask:
         made = output_rows(self._calls.task, shape, row.index, generations)
         if made and (taken := [c for c in (shape.metadata_column, MODEL_COLUMN) if c in row.values]):
             row, made = taken_over(row, made, taken, shape.metadata_column)
-        return [(row, new) for new in made]
+        return [shape.written(row, new) for new in made]
 
 
 def taken_over(

@@ -120,15 +120,20 @@ class Steps:
             return []
         if not self._last:
             return [(_carrying(row, item, sample), {}) for sample, items in made for item in items]
+        if self._shape.only_outputs:
+            made = [(sample, [item for item in items if not item.failed]) for sample, items in made]
         if self._shape.grouped and self._shape.num_generations > 1:
-            return self._grouped(row, made)
-        return [self._out(row, item, sample) for sample, items in made for item in items]
+            return [self._shape.written(*out) for out in self._grouped(row, made)]
+        return [self._shape.written(*self._out(row, item, sample)) for sample, items in made for item in items]
 
     def _out(self, row: Row, item: Item, sample: int) -> OutputRow:
         metadata = item.metadata
         if self._shape.num_generations > 1:
             metadata = {**metadata, "row": row.index, "sample": sample}
-        kept, new = _added(row, item)
+        if self._shape.only_outputs:
+            kept, new = row, {name: item.values.get(name) for name in self._pipeline.output_columns}
+        else:
+            kept, new = _added(row, item)
         return kept, {**new, self._shape.metadata_column: metadata, MODEL_COLUMN: item.model}
 
     def _grouped(self, row: Row, made: Sequence[tuple[int, list[Item]]]) -> list[OutputRow]:
@@ -146,7 +151,7 @@ class Steps:
         self._shared.failed(row.place, 0, error.kind, error.message)
         said = {f"error_{self._pipeline.name}": {"kind": error.kind, "message": error.message}}
         new = {**self._pipeline.null_output(), self._shape.metadata_column: said, MODEL_COLUMN: None}
-        return [(row, new)] if self._last else []
+        return [(row, new)] if self._last and not self._shape.only_outputs else []
 
     # Flows
 

@@ -57,6 +57,7 @@ class PipelinePlan(Struct):
     endpoint: str
     counts: list[Count]
     num_generations: int
+    calls_model: bool = True
     chats: list[tuple[str, Chat]] = field(default_factory=list)
     """The first request of each of the first rows, with its step's name."""
     rows: int = 0
@@ -117,7 +118,13 @@ def plan_steps(job: Job, chats: int = 3) -> PipelinePlan:
     stats = Stats()
     shared = Shared(stats)
     targets = Targets(job.llm, shared, need_key=False)
-    made = PipelinePlan(job.llm.config.model or "", job.llm.endpoint(), pipeline.counts, job.shape.num_generations)
+    made = PipelinePlan(
+        job.llm.config.model or "",
+        job.llm.endpoint(),
+        pipeline.counts,
+        job.shape.num_generations,
+        pipeline.calls_model,
+    )
     with job.open_existing_store() or nullcontext() as store:
         work = Steps(pipeline, 0, StepCalls(targets, store, shared), job.shape, shared)
         rows = job.open_input()

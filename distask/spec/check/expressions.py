@@ -33,7 +33,12 @@ GLOBALS = frozenset({"range", "dict", "namespace", "joiner", "cycler"})
 """Names available in every template."""
 
 FILTERS = frozenset(
-    {"tojson", "numbered", "tagged", "truncate_tokens", "strip_tags", "mean", "median", "majority", "std", "agreement"}
+    {
+        *("tojson", "fromjson", "numbered", "tagged", "truncate_tokens", "strip_tags", "sha256"),
+        *("mean", "median", "majority", "std", "agreement"),
+        *("messages", "answered", "chat_problem", "sharegpt", "tool_arguments", "call_ids"),
+        *("image_parts", "image_sources", "image_tags", "image_urls"),
+    }
 )
 """Filters added to Jinja's own."""
 

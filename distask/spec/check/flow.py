@@ -17,6 +17,8 @@ from distask.spec.language.model import TaskSpec
 from distask.spec.language.steps import (
     BARRIERS,
     MAX_TURNS,
+    CheckStep,
+    CountTokensStep,
     DedupStep,
     DropStep,
     ExplodeStep,
@@ -166,7 +168,7 @@ class _Flow(Checker):
             column = self.spec.output_mappings.get(name, name)
             mapped = name in self.spec.output_mappings
             place: Place = ("output_mappings", name) if mapped else ("outputs", name)
-            if column in read:
+            if column in read and not self.spec.only_outputs:
                 told = f"the output `{column}` has the same name as an input column"
                 self._tell(place, told, f"rename it: `rename: {{{name}: new_{name}}}`", key=not mapped)
             elif column in OWN_COLUMNS:
@@ -373,6 +375,18 @@ class _Flow(Checker):
         self._expression((*place, "filter"), step.filter, self._seen(columns, loops))
         return columns
 
+    def _check(self, step: CheckStep, place: Place, columns: Columns, loops: int) -> Columns:
+        self._expression((*place, "check"), step.check, self._seen(columns, loops))
+        if step.error is not None:
+            self._template((*place, "error"), step.error, self._seen(columns, loops))
+        return columns
+
+    def _count_tokens(self, step: CountTokensStep, place: Place, columns: Columns, loops: int) -> Columns:
+        self._expression((*place, "count_tokens"), step.count_tokens, self._seen(columns, loops))
+        self._value((*place, "tokenizer"), step.tokenizer, self._fixed)
+        self._new((*place, "into"), step.into)
+        return columns.plus([step.into], place)
+
     def _set(self, step: SetStep, place: Place, columns: Columns, loops: int) -> Columns:
         for name, value in step.set.items():
             self._new((*place, "set", name), name)
@@ -469,6 +483,8 @@ class _Flow(Checker):
         RepeatStep: _repeat,
         ForEachStep: _for_each,
         FilterStep: _filter,
+        CheckStep: _check,
+        CountTokensStep: _count_tokens,
         SetStep: _set,
         PythonStep: _python,
         ExplodeStep: _explode,

@@ -438,6 +438,10 @@ class Spec(Model):
     )
     add_raw_input: bool = Field(True, description="Whether to keep the chat in the metadata")
     add_raw_output: bool = Field(True, description="Whether to keep the raw reply in the metadata")
+    only_outputs: bool = Field(
+        False,
+        description="Whether a run writes only the outputs: no input columns, no metadata, and no row that failed",
+    )
     input_mappings: dict[str, str] = Field({}, description="Mapping of task columns to dataset columns")
     output_mappings: dict[str, str] = Field({}, description="Mapping of task columns to dataset columns")
     llm: LLM = Field(LLM.model_construct(), description="Default generation parameters")

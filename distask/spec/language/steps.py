@@ -86,6 +86,23 @@ class FilterStep(Step):
     filter: str = Field(description="An expression over the row")
 
 
+class CheckStep(Step):
+    """Fail the rows for which an expression is false; their outputs are null."""
+
+    check: str = Field(description="An expression over the row that must be true")
+    error: str | None = Field(None, description="A template for the reason; defaults to the expression")
+
+
+class CountTokensStep(Step):
+    """Count the tokens of a text or a chat with a model's tokenizer; needs `pip install 'distask[tokenizers]'`."""
+
+    count_tokens: str = Field(description="An expression for the text, or for the messages of a chat")
+    tokenizer: str = Field(
+        description="A `tokenizer.json`, its folder, or a model on the Hub; or a template over params for one"
+    )
+    into: str = Field("tokens", description="The new column; the markers of a chat template are not counted")
+
+
 class SetStep(Step):
     """Compute columns."""
 
@@ -229,6 +246,8 @@ STEPS: dict[str, type[Step]] = {
     "repeat": RepeatStep,
     "for_each": ForEachStep,
     "filter": FilterStep,
+    "check": CheckStep,
+    "count_tokens": CountTokensStep,
     "set": SetStep,
     "python": PythonStep,
     "explode": ExplodeStep,
@@ -263,6 +282,8 @@ AnyStep = Annotated[
     | Annotated[RepeatStep, Tag("repeat step")]
     | Annotated[ForEachStep, Tag("for_each step")]
     | Annotated[FilterStep, Tag("filter step")]
+    | Annotated[CheckStep, Tag("check step")]
+    | Annotated[CountTokensStep, Tag("count_tokens step")]
     | Annotated[SetStep, Tag("set step")]
     | Annotated[PythonStep, Tag("python step")]
     | Annotated[ExplodeStep, Tag("explode step")]
@@ -288,8 +309,9 @@ class PipelineCase(Model):
     params: dict[str, Any] | None = Field(None, description="Params for the case")
     seed: int = Field(0, description="Random seed")
     replies: Reply | list[Reply] | dict[str, Reply | list[Reply]] = Field(
+        [],
         description="The replies in the order of the requests; or step name to its reply or replies; or one text for "
-        "all requests"
+        "all requests",
     )
     expect: dict[str, Any] | list[dict[str, Any]] | None = Field(
         None, description="The expected columns of the output row, or of each output row"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
+from distask.task.chat.messages import MAX_PARTS
 from distask.task.templates.compiler import too_long
 from distask.task.templates.limits import PROMPT_CHARACTERS
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 << 20
 """Maximum bytes of an image, audio file or document."""
-MAX_PARTS = 10_000
-"""Maximum messages of a chat, including the parts of their contents."""
 MAX_CHAT = 128 << 20
 """Maximum characters of a chat, including media in base64; servers accept less. A higher limit for text raises it."""
 _START = 32

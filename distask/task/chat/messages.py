@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
-from distask.task.chat.media import MAX_PARTS
 
 if TYPE_CHECKING:
     from distask.spec.language.model import Input, TaskSpec
 
+MAX_PARTS = 10_000
+"""Maximum messages of a chat, including the parts of their contents."""
 ROLES = ("system", "developer", "user", "assistant", "tool")
 """The roles of the API."""
 FUNCTION_CALL = "function_call"
@@ -47,12 +48,13 @@ _LONGEST_SHOWN = 60
 _NEEDED = "a message needs `role` and `content`, or `from` and `value`"
 
 
-def messages_of(value: Any, name: str) -> Sequence[Any]:
+def messages_of(value: Any, name: str, *, keep_weights: bool = False) -> Sequence[Any]:
     """Convert a chat to messages of the API; messages already in that format are returned unchanged.
 
     Args:
         value: the chat, in any known format.
         name: its name in error messages.
+        keep_weights: whether messages keep `weight`, a key for training.
 
     Raises:
         RowError: the format is unknown; the message names the keys found.
@@ -60,7 +62,7 @@ def messages_of(value: Any, name: str) -> Sequence[Any]:
     if isinstance(value, str):
         value = _read_text(value, name)
     if isinstance(value, Mapping):
-        return _of_mapping(value, name)
+        return _of_mapping(value, name, keep_weights=keep_weights)
     if not isinstance(value, list | tuple):
         raise RowError("splice", f"`{name}` needs a list of messages, got {kind_of(value)}")
     if all(_is_message(message) for message in value):
@@ -68,7 +70,15 @@ def messages_of(value: Any, name: str) -> Sequence[Any]:
     if len(value) > MAX_PARTS:
         raise RowError("splice", f"`{name}` has more than {MAX_PARTS:,} messages")
     calls = _Calls()
-    return [made for index, turn in enumerate(value) for made in _turn(turn, f"`{name}[{index}]`", calls)]
+    turns = ((turn, _turn(turn, f"`{name}[{index}]`", calls)) for index, turn in enumerate(value))
+    if not keep_weights:
+        return [message for _, made in turns for message in made]
+    return [{**message, **_weight(turn)} for turn, made in turns for message in made]
+
+
+def _weight(turn: Any) -> dict[str, Any]:
+    weight = turn.get("weight")
+    return {} if weight is None else {"weight": weight}
 
 
 def kind_of(value: Any) -> str:
@@ -285,11 +295,11 @@ def _chatml(text: str, name: str) -> list[dict[str, Any]]:
     return made
 
 
-def _of_mapping(value: Mapping[str, Any], name: str) -> Sequence[Any]:
+def _of_mapping(value: Mapping[str, Any], name: str, *, keep_weights: bool) -> Sequence[Any]:
     """The messages in a mapping: a list under a key, columns of roles and contents, or a single message."""
     for key in CHAT_COLUMNS:
         if isinstance(value.get(key), list | tuple):
-            return messages_of(value[key], f"{name}.{key}")
+            return messages_of(value[key], f"{name}.{key}", keep_weights=keep_weights)
     role_key = next((key for key in _ROLE_KEYS if key in value), None)
     if role_key is not None:
         content_key = next((key for key in _contents(role_key) if key in value), None)
@@ -297,9 +307,10 @@ def _of_mapping(value: Mapping[str, Any], name: str) -> Sequence[Any]:
         if role_key in columns and content_key in columns:
             length = len(value[role_key])
             if all(len(value[key]) == length for key in columns):
-                return messages_of([{key: value[key][index] for key in columns} for index in range(length)], name)
+                turns = [{key: value[key][index] for key in columns} for index in range(length)]
+                return messages_of(turns, name, keep_weights=keep_weights)
         if isinstance(value[role_key], str):
-            return messages_of([value], name)
+            return messages_of([value], name, keep_weights=keep_weights)
     raise RowError("splice", f"`{name}` is a mapping with {_keys(value)}; {_NEEDED}, and a chat is a list of messages")
 
 

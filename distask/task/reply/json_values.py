@@ -24,6 +24,11 @@ def plain(value: Any, depth: int = 0) -> Any:
         return value if value.isascii() else whole(value)
     if value is None or isinstance(value, bool):
         return value
+    kind = type(value)
+    if (kind is dict or kind is list) and depth < MAX_DEPTH:  # the common case, without checks of abstract classes
+        if kind is dict:
+            return {_key(key): plain(inner, depth + 1) for key, inner in value.items()}
+        return [plain(inner, depth + 1) for inner in value]
     if isinstance(value, int):
         if not -_LARGEST < value < _LARGEST:
             raise ValueError(f"a number has more than {MAX_DIGITS:,} digits")
@@ -48,4 +53,4 @@ def plain(value: Any, depth: int = 0) -> Any:
 def _key(key: Any) -> str:
     if not isinstance(key, str):
         raise ValueError(f"the key {text_of(key)[:60]} is not text")  # noqa: TRY004 - the value is wrong
-    return whole(key)
+    return key if key.isascii() else whole(key)

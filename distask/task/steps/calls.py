@@ -219,6 +219,7 @@ class Leave:
         self._task.went += 1
         frame, inside = self._frame, item.values
         around = item.frames[-1]
+        rejected = item.rejected == len(item.frames)
         item.frames = item.frames[:-1]
         if frame.outputs is None:
             own = {*frame.drawn, *(n for n in (*frame.mapped, *frame.defaults) if n not in around)}
@@ -226,12 +227,13 @@ class Leave:
             return [item]
         made, wrong = {}, None
         for name, (outside, column) in frame.outputs.items():
-            value = inside.get(name)
+            value = None if rejected else inside.get(name)
             try:
                 made[outside] = None if value is None else column.read(value)
             except ValueError as error:
                 made[outside], wrong = None, RowError("type", str(error))
         item.values = {**around, **made}
+        item.rejected = None if rejected else item.rejected
         if wrong is not None and not item.failed:
             self._task.failed += 1
             return (yield from fail(self._task.name, item, wrong))

@@ -82,6 +82,8 @@ class Item(Struct):
     """The model used last."""
     failed: bool = False
     """Whether a step failed, and no later step recovered."""
+    rejected: int | None = None
+    """The number of enclosing tasks when a `check` failed: the innermost of them has no outputs for the row."""
     frames: tuple[dict[str, Any], ...] = ()
     """The outer columns of each enclosing task, outermost first."""
     turns: tuple[int, ...] = ()

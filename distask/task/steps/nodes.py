@@ -20,7 +20,8 @@ from distask.task.steps import barriers
 from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
-from distask.task.steps.rows import Columns, Compute, Explode, Filter, Set, When
+from distask.task.steps.rows import Check, Columns, Compute, Explode, Filter, Set, When
+from distask.task.steps.tokens import CountTokens, Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -171,6 +172,8 @@ class StepMaker:
             self.new = {n: None for n in self.new if n in before} | dict.fromkeys(collect)
             items = scope.expression(source, (*place, "for_each"))
             return [ForEach(count, name.strip(), items, inner, collect)], tuple(collect)
+        if isinstance(step, language.CountTokensStep):
+            return [self._count_tokens(step, place, count)], (step.into,)
         return [self._simple(step, place, count)], tuple(getattr(step, "set", getattr(step, "outputs", ())))
 
     def _simple(self, step: language.Step, place: Place, count: Count) -> Node:
@@ -178,6 +181,8 @@ class StepMaker:
         match step:
             case language.FilterStep():
                 return Filter(count, scope.expression(step.filter, (*place, "filter")))
+            case language.CheckStep():
+                return self._check(step, place, count)
             case language.SetStep():
                 return Set(count, {n: scope.value(v, (*place, "set", n)) for n, v in step.set.items()})
             case language.PythonStep():
@@ -204,6 +209,20 @@ class StepMaker:
             case language.LimitStep():
                 return barriers.Limit(count, self._whole(step.limit, (*place, "limit"), "limit"))
         raise AssertionError(step)
+
+    def _check(self, step: language.CheckStep, place: Place, count: Count) -> Node:
+        told = f"`{step.check}` is not true"
+        reason = (lambda _: told) if step.error is None else self._scope.text(step.error, (*place, "error"))
+        return Check(count, self._scope.expression(step.check, (*place, "check")), reason)
+
+    def _count_tokens(self, step: language.CountTokensStep, place: Place, count: Count) -> Node:
+        try:
+            tokenizer = self._scope.fixed(step.tokenizer, (*place, "tokenizer"))
+        except RowError as error:
+            raise UsageError(f"{self._loaded.path}: the tokenizer can't be evaluated: {error.message}") from None
+        self._builder.note_schemas({step.into: {"type": "integer"}})
+        value = self._scope.expression(step.count_tokens, (*place, "count_tokens"))
+        return CountTokens(count, value, Tokenizer(str(tokenizer)), step.into)
 
     def _compute(self, step: language.PythonStep, place: Place, count: Count) -> Node:
         path = self._loaded.path

@@ -1,4 +1,4 @@
-"""Steps that work on the columns of a row without a model: filter, set, explode, keep, drop, rename, python."""
+"""Steps that work on the columns of a row without a model: filter, check, set, explode, keep, drop, rename, python."""
 
 from __future__ import annotations
 
@@ -33,6 +33,29 @@ class Filter:
                 self.count.failed += 1
                 yield Fault(self.count.name, item.place, error)
             return []
+
+
+class Check:
+    """Fails the rows whose condition is false."""
+
+    def __init__(self, count: Count, holds: Value, reason: Value) -> None:
+        self.count = count
+        self._holds = holds
+        self._reason = reason
+
+    def flow(self, item: Item) -> Flow:
+        """The row, which has failed if the condition is false or can't be evaluated."""
+        if item.failed:
+            return [item]
+        try:
+            if self._holds(item):
+                return [item]
+            error = RowError("check", self._reason(item))
+        except RowError as wrong:
+            error = wrong
+        self.count.failed += 1
+        item.rejected = len(item.frames)
+        return (yield from fail(self.count.name, item, error))
 
 
 class Set:

@@ -47,6 +47,11 @@ class Scope:
         compiled = self._compiler.expression(source, place)
         return lambda item: _timed(item, lambda: compiled(self.names(item)))
 
+    def text(self, source: str, place: Place) -> Value:
+        """Compile a template over a row."""
+        compiled = self._compiler.template(source, place)
+        return lambda item: _timed(item, lambda: compiled(self.names(item)))
+
     def value(self, written: Any, place: Place) -> Value:
         """Compile a value of any shape, in which texts with braces are templates."""
         made = self._shape(written, place)

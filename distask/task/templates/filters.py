@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import functools
+import hashlib
 import json
 import re
 import uuid
@@ -18,6 +19,8 @@ from jinja2.runtime import Macro
 from markupsafe import escape
 
 from distask.task.aggregate import agreement, majority, mean, median, std
+from distask.task.chat import training
+from distask.task.chat.rows import answered, chat_of
 from distask.task.templates.limits import METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
 
 if TYPE_CHECKING:
@@ -331,6 +334,26 @@ def tagged(value: Any, name: str, /, **attributes: Any) -> str:
     return f"<{free}{told}>\n{text}\n</{free}>"
 
 
+def _messages(value: Any, answer: bool = True, weights: bool = False) -> list[dict[str, Any]]:
+    """The messages in a chat of any common format (ShareGPT, ChatML, JSON text), or in the columns of a `row`."""
+    return chat_of(value, answer=answer, weights=weights)
+
+
+def _fromjson(value: Any) -> Any:
+    """The value of a JSON text; values that are not text stay unchanged."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise TemplateRuntimeError("`fromjson` needs JSON text") from None
+
+
+def _sha256(value: Any) -> str:
+    """The SHA-256 hash of a text, as 64 hexadecimal digits."""
+    return hashlib.sha256(text_of(value).encode(errors="surrogatepass")).hexdigest()
+
+
 _KEPT = (
     *("abs", "attr", "capitalize", "count", "d", "default", "dictsort", "filesizeformat", "first", "float", "groupby"),
     *("int", "items", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse"),
@@ -340,19 +363,30 @@ _KEPT = (
 
 _OWN: dict[str, Callable[..., Any]] = {
     "agreement": _reducer(agreement),
+    "answered": answered,
     "batch": _batch,
+    "call_ids": training.call_ids,
     "center": _center,
+    "chat_problem": training.chat_problem,
     "e": _escape,
     "escape": _escape,
     "format": _format,
+    "fromjson": _fromjson,
+    "image_parts": training.image_parts,
+    "image_sources": training.image_sources,
+    "image_tags": training.image_tags,
+    "image_urls": training.image_urls,
     "indent": _indent,
     "join": _join,
     "majority": _reducer(majority),
     "mean": _reducer(mean),
     "median": _reducer(median),
+    "messages": _messages,
     "numbered": numbered,
     "replace": _replace,
     "round": _round,
+    "sha256": _sha256,
+    "sharegpt": training.sharegpt,
     "slice": _slice,
     "std": _reducer(std),
     "string": text_of,
@@ -361,6 +395,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "sum": _sum,
     "tagged": tagged,
     "tojson": _tojson,
+    "tool_arguments": training.tool_arguments,
     "trim": _trim,
     "safe": text_of,
     "forceescape": _escape,

@@ -1,0 +1,114 @@
+"""Read the chat of a row from the columns that datasets use: messages, ShareGPT, Alpaca, or a question and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from distask.errors import RowError
+from distask.task.chat.messages import CHAT_COLUMNS, kind_of, messages_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+QUESTIONS = ("instruction", "prompt", "question")
+"""Columns with what is asked, if there is no chat; the first with text is used."""
+ANSWERS = ("generation", "output", "completion", "response", "answer")
+"""Columns with the answer; the first with a value is used."""
+ANSWERS_TO_CHATS = ("generation", "completion")
+"""Columns with the answer to a chat, whose other columns may hold anything."""
+SYSTEMS = ("system_prompt", "system")
+_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
+_NOT_MESSAGES = (
+    "the row has no chat: it needs `messages`, `conversations` or another list of messages, or `instruction`"
+)
+
+
+def chat_of(value: Any, *, answer: bool = True, weights: bool = False) -> list[dict[str, Any]]:
+    """The messages in a chat of any known format, or in the columns of a row.
+
+    Args:
+        value: a chat, or a mapping of columns: a chat in one of `CHAT_COLUMNS`, or else a question in one of
+            `QUESTIONS` and `input`, with Alpaca's `history`. A system prompt comes before it, and an answer in one of
+            `ANSWERS` after it (of `ANSWERS_TO_CHATS` if there is a chat).
+        answer: whether to add the answer of a row.
+        weights: whether messages keep `weight`, which says if a trainer learns from them (0 or 1).
+
+    Raises:
+        RowError: there is no chat, or its format is unknown.
+    """
+    found = _of_row(value, answer=answer) if _is_row(value) else messages_of(value, "chat", keep_weights=weights)
+    return [_tidy(message, f"message {number}", weights=weights) for number, message in enumerate(found, 1)]
+
+
+def answered(messages: Sequence[Mapping[str, Any]], answer: Any) -> list[dict[str, Any]]:
+    """A chat with an answer added: a text, or the last message of a chat. An answer that is null adds nothing.
+
+    Raises:
+        RowError: the answer is in no known format.
+    """
+    if answer is None:
+        return [dict(message) for message in messages]
+    last = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else chat_of(answer)[-1:]
+    return [*map(dict, messages), *last]
+
+
+def _is_row(value: Any) -> bool:
+    names = (*CHAT_COLUMNS, *QUESTIONS, *ANSWERS, *SYSTEMS, "input")
+    return isinstance(value, Mapping) and not {"role", "from"} & value.keys() and any(name in value for name in names)
+
+
+def _of_row(row: Mapping[str, Any], *, answer: bool) -> Sequence[Any]:
+    name = next((name for name in CHAT_COLUMNS if row.get(name)), None)
+    if name is None and isinstance(row.get("prompt"), list | tuple):
+        name = "prompt"
+    messages = _asked(row) if name is None else list(messages_of(row[name], name, keep_weights=True))
+    if not messages:
+        raise RowError("splice", _NOT_MESSAGES)
+    system = _text(row, SYSTEMS)
+    if system is not None and _role(messages[0]) not in ("system", "developer"):
+        messages.insert(0, {"role": "system", "content": system})
+    return [*messages, *_answers(row, ANSWERS if name is None else ANSWERS_TO_CHATS)] if answer else messages
+
+
+def _asked(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The messages in the columns of a question, as Alpaca has them."""
+    asked = [text for text in (_text(row, QUESTIONS), _text(row, ("input",))) if text is not None]
+    if not asked:
+        return []
+    made = []
+    history = row.get("history")
+    for exchange in history if isinstance(history, list | tuple) else ():
+        if not (isinstance(exchange, list | tuple) and len(exchange) == 2):
+            raise RowError("splice", f"`history` needs pairs of a question and an answer, got {kind_of(exchange)}")
+        made += [{"role": "user", "content": exchange[0]}, {"role": "assistant", "content": exchange[1]}]
+    return [*made, {"role": "user", "content": "\n\n".join(asked)}]
+
+
+def _answers(row: Mapping[str, Any], names: Sequence[str]) -> Sequence[Any]:
+    name = next((name for name in names if row.get(name) is not None), None)
+    if name is None:
+        return []
+    value = row[name]
+    if isinstance(value, str):
+        return [{"role": "assistant", "content": value}]
+    return messages_of(value, name, keep_weights=True)
+
+
+def _text(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    return next((row[name] for name in names if isinstance(row.get(name), str) and row[name].strip()), None)
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, Mapping) else None
+
+
+def _tidy(message: Any, place: str, *, weights: bool) -> dict[str, Any]:
+    """The message with the API's keys, in the API's order."""
+    if not isinstance(message, Mapping):
+        raise RowError("splice", f"{place} must be {{role, content}}, not {kind_of(message)}")
+    made = {"role": message.get("role"), "content": message.get("content")}
+    made |= {key: message[key] for key in _KEYS[2:] if message.get(key) is not None}
+    if weights and message.get("weight") is not None:
+        made["weight"] = message["weight"]
+    return made

@@ -1,0 +1,228 @@
+"""Tasks that call no model, rows that a `check` fails, and runs that write only the outputs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+ANSWERED = [
+    {"instruction": "2+2?", "generation": "4", "id": 1},
+    {"instruction": "A prime?", "generation": "", "id": 2},
+    {"instruction": "Hi", "generation": "Hello.", "id": 3},
+]
+
+CHECKED = """\
+name: checked
+inputs: {number: {type: integer}}
+steps:
+  - check: number > 0
+    error: "{{ number }} is not positive"
+  - set: {double: "{{ number * 2 }}"}
+outputs: {double: {type: integer}}
+"""
+
+
+@pytest.fixture
+def answered(shell):
+    shell.rows(ANSWERED)
+    return shell
+
+
+def test_a_task_without_a_model_needs_no_key_and_no_server(answered):
+    answered.rows(ANSWERED[:1])
+
+    said = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl")
+
+    assert said.code == 0
+    assert said.err.splitlines()[:2] == ["format-sft · no model · out.jsonl", "rows        1 in, 1 out"]
+    assert "replies" not in said.err
+    assert not (answered.folder / ".distask" / "store.db").exists()
+    assert answered.server.requests == []
+
+
+def test_only_rows_that_a_trainer_accepts_are_written_and_the_others_are_named(answered):
+    said = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl")
+
+    assert said.code == 3
+    assert "in.jsonl:2, step check: message 2 (assistant) is empty" in said.err
+    assert "failed rows are left out; --all-columns writes them" in said.err
+    assert "run again" not in said.err
+    assert [row["messages"][1]["content"] for row in answered.lines("out.jsonl")] == ["4", "Hello."]
+    assert {key for row in answered.lines("out.jsonl") for key in row} == {"messages"}
+
+
+def test_all_columns_keeps_every_row_with_the_reason(answered):
+    answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl", "--all-columns")
+
+    good, bad, _ = answered.lines("out.jsonl")
+    assert good["id"] == 1
+    assert good["messages"][1]["content"] == "4"
+    assert bad["messages"] is None
+    assert bad["distask_metadata"]["error_check"] == {"kind": "check", "message": "message 2 (assistant) is empty"}
+
+
+def test_all_columns_can_not_write_over_a_column_of_the_data(answered):
+    answered.rows([{"messages": [{"role": "user", "content": "Hi"}], "generation": "Hello."}])
+
+    said = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl", "--all-columns")
+
+    assert said.code == 2
+    assert "the data already has a column `messages`, which the task format-sft adds" in said.err
+
+
+def test_a_dry_run_says_that_no_model_is_called(answered):
+    said = answered("dry-run", "format-sft", "-i", "in.jsonl")
+
+    assert "replies  none: no step calls a model" in said.out
+    assert "offline" not in said.out
+
+
+def test_a_table_has_the_columns_of_the_outputs(answered):
+    pq = pytest.importorskip("pyarrow.parquet")
+
+    said = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.parquet")
+
+    table = pq.read_table(answered.folder / "out.parquet")
+    assert said.code == 3
+    assert table.column("messages").to_pylist()[0] == [
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "4"},
+    ]
+    assert "distask_metadata" not in table.column_names
+
+
+def test_only_outputs_of_a_task_that_calls_a_model(shell):
+    shell.server.reply = lambda body: "" if "question 3" in body["messages"][0]["content"] else "ok"
+
+    said = shell.run("-o", "out.jsonl", "--only-outputs")
+
+    assert said.code == 3
+    assert shell.lines("out.jsonl") == [{"generation": "ok"}] * 4
+
+
+def test_only_outputs_of_several_generations(shell):
+    shell(
+        "run",
+        "task.yaml",
+        "-i",
+        "in.jsonl",
+        "-c",
+        "offline",
+        "-o",
+        "out.jsonl",
+        "--only-outputs",
+        "-n",
+        "2",
+        "--group-generations",
+    )
+
+    assert [list(row) for row in shell.lines("out.jsonl")] == [["generation"]] * 5
+    assert all(len(row["generation"]) == 2 for row in shell.lines("out.jsonl"))
+
+
+def test_a_task_without_outputs_can_not_write_only_outputs(shell):
+    shell.write("task.yaml", "name: t\nsteps:\n  - set: {a: 1}\n")
+
+    said = shell("run", "task.yaml", "-i", "in.jsonl", "--only-outputs")
+
+    assert said.code == 2
+    assert "declares no outputs, so --only-outputs would write nothing" in said.err
+
+
+def test_a_check_fails_a_row_with_its_reason_and_without_outputs(shell):
+    shell.write("task.yaml", CHECKED)
+    shell.rows([{"number": 2}, {"number": -1}])
+
+    said = shell("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl")
+
+    assert said.code == 3
+    assert "in.jsonl:2, step check: -1 is not positive" in said.err
+    good, bad = shell.lines("out.jsonl")
+    assert good["double"] == 4
+    assert bad["double"] is None
+    assert bad["distask_metadata"] == {"error_check": {"kind": "check", "message": "-1 is not positive"}}
+
+
+def test_a_check_without_a_reason_shows_its_expression(shell):
+    shell.write("task.yaml", CHECKED.replace('    error: "{{ number }} is not positive"\n', ""))
+    shell.rows([{"number": -1}])
+
+    assert "`number > 0` is not true" in shell("run", "task.yaml", "-i", "in.jsonl").err
+
+
+def test_a_check_in_a_nested_task_leaves_the_columns_around_it(shell):
+    shell.write("inner.yaml", CHECKED.replace("checked", "inner"))
+    shell.write(
+        "task.yaml",
+        "name: outer\ninputs: {number: {type: integer}}\nsteps:\n  - set: {kept: '{{ number }}'}\n  - task: inner.yaml\n"
+        "outputs: {kept: {type: integer}, double: {type: integer, nullable: true}}\n",
+    )
+    shell.rows([{"number": -1}])
+
+    shell("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl")
+
+    row = shell.lines("out.jsonl")[0]
+    assert (row["kept"], row["double"]) == (-1, None)
+    assert "error_check" in row["distask_metadata"]
+
+
+def test_a_check_reads_only_columns_that_exist(shell):
+    shell.write("task.yaml", CHECKED.replace("number > 0", "nomber > 0"))
+
+    said = shell("validate", "task.yaml")
+
+    assert said.code == 2
+    assert "task.yaml:4:12: error" in said.out
+    assert "number" in said.out
+
+
+def test_an_output_may_have_the_name_of_an_input_if_only_outputs_are_written(shell):
+    spec = "name: t\n{}inputs: {{a: It.}}\nsteps:\n  - set: {{a: '{{{{ a ~ 1 }}}}'}}\noutputs: {{a: It.}}\n"
+    shell.rows([{"a": "x"}])
+
+    shell.write("task.yaml", spec.format("only_outputs: true\n"))
+    assert shell("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl").code == 0
+    assert shell.lines("out.jsonl") == [{"a": "x1"}]
+
+    shell.write("task.yaml", spec.format(""))
+    assert "has the same name as an input column" in shell("validate", "task.yaml").out
+
+
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        *(
+            ("format-sft", m)
+            for m in ({}, {"type": "prompt-completion"}, {"format": "standard"}, {"format": "distilabel"})
+        ),
+        *(("format-dpo", m) for m in ({}, {"format": "standard"}, {"format": "distilabel"})),
+        *(("format-kto", m) for m in ({}, {"format": "standard"})),
+        *(("format-reward", m) for m in ({}, {"format": "standard"})),
+        *(("format-prompt-only", m) for m in ({}, {"format": "standard"})),
+        *(("format-sharegpt", m) for m in ({}, {"type": "preference"}, {"type": "kto"})),
+        *(("format-alpaca", m) for m in ({}, {"type": "preference"}, {"type": "kto"})),
+        *(("format-openai-finetune", m) for m in ({}, {"type": "preference"})),
+        ("format-mistral-finetune", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value.values()),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_datasets_loads_every_format(tmp_path, task, more):
+    from datasets import load_dataset
+
+    from distask import load, run
+
+    rows = [
+        {"instruction": "2+2?", "generation": "4", "generations": ["4", "5"], "ratings": [5, 1]},
+        {"instruction": "Hi", "generation": "Hello.", "generations": ["Hello.", "Go."], "ratings": [4, 2]},
+    ]
+    spec = load(task, more)
+    out = tmp_path / "out.jsonl"
+
+    result = run(spec, rows, output=out)
+
+    loaded = load_dataset("json", data_files=str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert result.stats.failed == 0
+    assert loaded.to_list() == [json.loads(line) for line in out.read_text().splitlines()]
+    assert set(loaded.column_names) <= set(spec.output_columns)
