@@ -1,0 +1,224 @@
+"""Read the rows that a person may answer, and what the judge answered, from an input or from the result of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+from msgspec import Struct
+
+from distask.data.compression import kind_of
+from distask.data.input import open_input
+from distask.data.row import untabled
+from distask.errors import InputError, UsageError
+from distask.labeling.labels import final_verdicts, read_verdicts
+from distask.labeling.sampling import Candidate
+from distask.labeling.uncertainty import uncertainty
+from distask.runner.column_checks import missing_columns
+from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
+from distask.runner.record import record_path
+from distask.spec.gallery import gallery
+from distask.task.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distask.data.input import Input
+    from distask.data.readers import ReadOptions
+    from distask.data.row import Row
+    from distask.labeling.questions import Question
+    from distask.task.pipeline import Pipeline
+
+TABLES = (".csv", ".tsv")
+
+
+class Recorded(Struct, frozen=True):
+    """What the record of a run says about its task and its columns."""
+
+    spec: str
+    """The task's file, or its name."""
+    params: dict[str, Any]
+    input_mappings: dict[str, str]
+    output_mappings: dict[str, str]
+    inputs: list[str] | None
+    """The columns of the run's input; None if unknown."""
+    metadata_column: str
+
+
+def read_record(source: str) -> Recorded | None:
+    """Return what `SOURCE.run.json` says; None if the source is not the result of a run."""
+    path = record_path(Path(source))
+    try:
+        record = orjson.loads(path.read_bytes())
+        identity, spec, columns = record["identity"], record["spec"], record["columns"]
+        return Recorded(
+            spec=_spec(identity),
+            params={name: value for name, value in record["params"].items() if value is not None},
+            input_mappings=spec.get("input_mappings") or {},
+            output_mappings=spec.get("output_mappings") or {},
+            inputs=columns["input"],
+            metadata_column=columns["metadata"],
+        )
+    except OSError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: this is not the record of a run ({type(error).__name__}: {error})") from None
+
+
+def _spec(identity: Mapping[str, Any]) -> str:
+    path, name = str(identity["spec"]), str(identity["task"])
+    return name if not Path(path).is_file() and name in gallery() else path
+
+
+class Source:
+    """Rows, each once, with the judge's answers if the rows have them.
+
+    Args:
+        task: the task.
+        questions: what a person is asked.
+        source: a value of `--input`, or the result of a run.
+        reading: how files are read.
+        on_bad_row: what to do with an unreadable row.
+        offset: number of rows to skip.
+        limit: maximum number of rows to read.
+    """
+
+    def __init__(
+        self,
+        task: Task | Pipeline,
+        questions: Sequence[Question],
+        source: str,
+        reading: ReadOptions,
+        *,
+        on_bad_row: Literal["stop", "skip"] = "stop",
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> None:
+        self.name = source
+        self._task = task
+        self._asked = [question.column for question in questions]
+        record = read_record(source)
+        self._inputs = None if record is None else record.inputs
+        self._metadata = METADATA_COLUMN if record is None else record.metadata_column
+        self._hidden = {*task.added_columns, *self._asked, self._metadata, MODEL_COLUMN}
+        self._is_table = kind_of(Path(source)) in TABLES
+        needed = task.missing_columns(())
+        self._rows: Input = open_input(
+            source, reading, offset=offset, limit=limit, on_bad_row=on_bad_row,
+            columns_needed=needed, stand_in=task.stand_in,
+        )  # fmt: skip
+        if "://" not in source and source != "-":
+            task.allow(Path(source).parent)
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes for the user about how the rows were read."""
+        return self._rows.notes
+
+    def scan(self, look: Callable[[Candidate], None]) -> None:
+        """Read all rows once, and pass each to `look`; replies to the same input row are one candidate.
+
+        Raises:
+            InputError: a row can't be read, or lacks a column that the task needs.
+        """
+        waiting: tuple[Any, Candidate] | None = None
+
+        def see(row: Row) -> None:
+            nonlocal waiting
+            number, candidate = self._candidate(row)
+            if waiting is not None and number is not None and waiting[0] == number:
+                waiting[1].answers.extend(candidate.answers)
+                return
+            if waiting is not None:
+                look(self._measured(waiting[1]))
+            waiting = (number, candidate)
+
+        self._rows.scan(see)
+        if self._rows.count is None:  # a remote source is not scanned
+            for row in self._rows:
+                if row.error is not None:
+                    raise row.error
+                see(row)
+        elif faults := missing_columns(self._task, self._rows):
+            raise InputError("\n".join(faults))
+        if waiting is None:
+            raise InputError(f"{self.name}: there are no rows")
+        look(self._measured(waiting[1]))
+
+    def _candidate(self, row: Row) -> tuple[int | None, Candidate]:
+        """Return the number of the input row, if several replies have rows of their own, and the candidate."""
+        values = row.values
+        metadata = values.get(self._metadata)
+        if self._inputs is None:
+            inputs = {name: value for name, value in values.items() if name not in self._hidden}
+        else:
+            inputs = {name: values[name] for name in self._inputs if name in values}
+        candidate = Candidate(row.index + 1, inputs)
+        added = [name for name in self._task.added_columns if name in values and name not in inputs]
+        if not added:
+            return None, candidate
+        if self._is_table:
+            metadata = untabled(metadata)
+        answer = {name: untabled(values[name]) if self._is_table else values[name] for name in added}
+        if isinstance(metadata, list) and len(metadata) > 0:
+            replies = [{name: value[place] for name, value in answer.items() if _has(value, place, len(metadata))}
+                       for place in range(len(metadata))]  # fmt: skip
+            candidate.answers = replies
+            return None, candidate
+        candidate.answers = [answer]
+        number = metadata.get("row") if isinstance(metadata, dict) else None
+        return (number if isinstance(number, int) else None), candidate
+
+    def _measured(self, candidate: Candidate) -> Candidate:
+        if candidate.answers:
+            has_jurors = not isinstance(self._task, Task)
+            candidate.uncertainty = uncertainty(candidate.answers, self._asked, has_jurors=has_jurors)
+        return candidate
+
+
+def _has(value: Any, place: int, count: int) -> bool:
+    """Whether a column holds a list with one entry for each reply; an aggregate does not."""
+    return isinstance(value, list) and len(value) == count and place < count
+
+
+def scan_disagreements(
+    paths: Sequence[Path], questions: Sequence[Question], look: Callable[[Candidate], None]
+) -> int:
+    """Pass the items on which people disagree to `look`, from labels files; returns the number of compared items.
+
+    Only first verdicts count, not those of repeats, and not skipped ones. Two verdicts disagree if they differ in a
+    column that is asked for.
+
+    Args:
+        paths: the labels files.
+        questions: what a person is asked.
+        look: called with each item, in the order of the files.
+
+    Raises:
+        UsageError: no item was answered by two people.
+    """
+    asked = [question.column for question in questions]
+    items: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        for verdict in final_verdicts(read_verdicts(path, asked)).values():
+            item, who, repeat = verdict.key
+            if not repeat and not verdict.is_skipped:
+                items.setdefault(item, {})[who] = verdict
+    shared = {item: verdicts for item, verdicts in items.items() if len(verdicts) > 1}
+    if not shared:
+        names = " and ".join(str(path) for path in paths)
+        raise UsageError(f"no item in {names} was answered by two people; let them label the same rows, with one --seed")
+    for verdicts in shared.values():
+        answers = [{column: verdict.values[column] for column in asked} for verdict in verdicts.values()]
+        if all(answer == answers[0] for answer in answers):
+            continue
+        first = next(iter(verdicts.values()))
+        others = [
+            {"annotator": who, "answers": answer, "comment": verdict.label.get("comment")}
+            for (who, verdict), answer in zip(verdicts.items(), answers, strict=True)
+        ]
+        inputs = {name: value for name, value in first.values.items() if name not in asked}
+        row = first.label.get("row")
+        look(Candidate(row if isinstance(row, int) else 0, inputs, others=others))
+    return len(shared)
