@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +35,8 @@ def build_page(facts: Mapping[str, Any]) -> Page:
     """
     style = _asset("label.css")
     script = '"use strict";\n(() => {\n' + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
-    text = _asset("label.html")
-    for mark, value in (
-        ("{title}", html.escape(str(facts["task"]))),
-        ("{style}", style),
-        ("{facts}", _as_data(facts)),
-        ("{script}", script),
-    ):
-        text = text.replace(mark, value, 1)
+    parts = {"title": html.escape(str(facts["task"])), "style": style, "facts": _as_data(facts), "script": script}
+    text = re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], _asset("label.html"))
     policy = "; ".join(
         [
             "default-src 'none'",

@@ -98,6 +98,7 @@ class LabelServer:
     def stop(self) -> None:
         """Stop to answer requests; an answer that is being saved is completed."""
         self._server.shutdown()
+        self.session.close()
         self._server.server_close()
 
     def finish(self) -> None:
@@ -127,8 +128,7 @@ class LabelServer:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # an answer that is being saved is completed before the process ends
-    block_on_close = False
+    daemon_threads = True
     allow_reuse_address = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -79,6 +79,7 @@ class Session:
         self._sampler, self._labels, self._renderer = sampler, labels, renderer
         self._reveals = reveals
         self._lock = Lock()
+        self._is_closed = False
         self._again = {turn.chosen.place for turn in turns if turn.repeat}
         self._keys: dict[int, str] = {}
         self._done: set[tuple[str, int]] = set()
@@ -92,6 +93,11 @@ class Session:
         self._draft: dict[str, Any] | None = None
         self._shown_at = time.monotonic()
         self._shown: tuple[int, dict[str, Any]] | None = None
+
+    def close(self) -> None:
+        """Complete the answer that is being saved, and take no more."""
+        with self._lock:
+            self._is_closed = True
 
     @property
     def is_done(self) -> bool:
@@ -123,7 +129,7 @@ class Session:
         """
         with self._lock:
             turn = self._queue.current
-            if turn is None or given.get("turn") != self._queue.place:
+            if self._is_closed or turn is None or given.get("turn") != self._queue.place:
                 raise StaleError
             row = self._sampler.row(turn.chosen)
             skipped = given.get("skipped") is True
@@ -146,7 +152,7 @@ class Session:
         """Withdraw the last answer, and return the state with its item; raises `AnswerError` if there is none."""
         with self._lock:
             before = self._queue.place
-            turn = self._queue.back()
+            turn = None if self._is_closed else self._queue.back()
             if turn is None:
                 raise AnswerError("there is no answer to take back")
             key = (self._key(turn), self.annotator, turn.repeat)
