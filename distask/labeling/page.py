@@ -12,12 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from distask.task.task import Task
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from distask.labeling.questions import Question
+    from distask.task.pipeline import Pipeline
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 SCRIPTS = ("dom.js", "blocks.js", "questions.js", "main.js")
 """In page order; they share one scope."""
+
+
+def page_facts(
+    task: Task | Pipeline, questions: Sequence[Question], annotator: str, labels: Path
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the page says about the task, its questions and the labels file."""
+    return {
+        "task": task.name,
+        "description": task.spec.description,
+        "questions": [question.to_json() for question in questions],
+        "annotator": annotator,
+        "file": labels.name,
+        "has_prompt": isinstance(task, Task),
+    }
 
 
 class Page(Struct, frozen=True):

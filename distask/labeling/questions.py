@@ -60,8 +60,8 @@ class Question(Struct, frozen=True):
     def to_json(self) -> dict[str, Any]:
         """Return what the page needs."""
         made: dict[str, Any] = to_builtins(self)
-        del made["schema"]
-        return made
+        schema = made.pop("schema")
+        return made | {"bounds": {name: schema.get(name) for name in ("minimum", "maximum")}}
 
     def read(self, answer: Any, entries: int | None = None) -> Any:
         """Return an answer of the page as the column's value.

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from distask.labeling.questions import Question
     from distask.task.pipeline import Pipeline
 
 LONGEST_MARKDOWN = 60_000
@@ -267,12 +266,3 @@ def _colored(code: str, language: str) -> str:
         return html.escape(code)
     made: str = highlight(code, lexer, HtmlFormatter(nowrap=True))
     return made
-
-
-def guidelines(task: Task | Pipeline, questions: Sequence[Question]) -> dict[str, Any]:
-    """Return what the page says about the task and its questions."""
-    return {
-        "task": task.name,
-        "description": task.spec.description,
-        "questions": [question.to_json() for question in questions],
-    }

@@ -11,6 +11,7 @@ import heapq
 import json
 import pickle
 import random
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ from msgspec import Struct, field
 from distask.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Method = Literal["random", "stratified", "uncertain", "disagreements", "all"]
 
@@ -67,6 +68,9 @@ class _Lowest:
         self._heap: list[tuple[float, int, int, int]] = []
         self.pool = 0
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def wants(self, number: float) -> bool:
         self.pool += 1
         return len(self._heap) < self._size or number < -self._heap[0][0]
@@ -94,36 +98,48 @@ class Sampler:
         self._choice = choice
         self._random = random.Random(choice.seed)  # noqa: S311 - a sample, not a secret
         self._file = tempfile.TemporaryFile(prefix="distask-label-")  # noqa: SIM115 - open as long as the sampler
-        self._strata: dict[str, _Lowest] = {}
+        is_bounded = choice.method not in ("all", "disagreements")
+        self._lowest = _Lowest(choice.size if is_bounded else sys.maxsize)
+        self._strata: dict[str, _Lowest] = {} if choice.method == "stratified" else {"": self._lowest}
         self.pool = 0
         """Rows that were offered."""
         self.certain = 0
         """Rows without any sign of uncertainty, for `uncertain`."""
 
-    def offer(self, candidate: Candidate) -> None:
-        """Consider a row; call it for every row, in order."""
+    def offer(self, values: Mapping[str, Any], make: Callable[[], Candidate]) -> None:
+        """Consider a row; call it for every row, in order.
+
+        Args:
+            values: its columns.
+            make: makes the candidate; called only if the row may be chosen.
+        """
         self.pool += 1
         number = self._random.random()
-        choice = self._choice
-        if choice.method == "uncertain":
+        method, candidate = self._choice.method, None
+        if method == "uncertain":
+            candidate = make()
             if not candidate.uncertainty:
                 self.certain += 1
                 return
-            number = -candidate.uncertainty + number * 1e-9  # the random part orders rows that are equally uncertain
-        elif choice.method in ("all", "disagreements"):
+            number = -candidate.uncertainty + number * 1e-9  # rows that are equally uncertain are in random order
+        elif method in ("all", "disagreements"):
             number = float(self.pool)
-        stratum = self._stratum(candidate.values) if choice.method == "stratified" else ""
-        lowest = self._strata.get(stratum)
+        lowest = self._lowest if method != "stratified" else self._of_stratum(values)
+        if lowest.wants(number):
+            candidate = candidate or make()
+            lowest.add(number, candidate.row, self._keep(candidate))
+
+    def _of_stratum(self, values: Mapping[str, Any]) -> _Lowest:
+        name, choice = self._stratum(values), self._choice
+        lowest = self._strata.get(name)
         if lowest is None:
-            if choice.method == "stratified" and len(self._strata) >= choice.size:
+            if len(self._strata) >= choice.size:
                 raise UsageError(
                     f"--stratify {choice.column}: the column has more than {choice.size:,} different values, and the "
                     f"sample only {choice.size:,} rows; choose a column with few values, or more rows with --sample"
                 )
-            every = choice.method in ("all", "disagreements")
-            lowest = self._strata[stratum] = _Lowest(1 << 62 if every else choice.size)
-        if lowest.wants(number):
-            lowest.add(number, candidate.row, self._keep(candidate))
+            lowest = self._strata[name] = _Lowest(choice.size)
+        return lowest
 
     def _stratum(self, values: Mapping[str, Any]) -> str:
         column = str(self._choice.column)
@@ -151,7 +167,7 @@ class Sampler:
         if choice.method == "stratified":
             sizes = allocated(choice.size, pools)
         else:
-            sizes = {name: min(pool, len(self._strata[name].places())) for name, pool in pools.items()}
+            sizes = {name: len(lowest) for name, lowest in self._strata.items()}
         size = sum(sizes.values())
         made = []
         for name, lowest in self._strata.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from distask.data.row import Row
     from distask.labeling.questions import Question
     from distask.task.pipeline import Pipeline
+
+    Offer = Callable[[Mapping[str, Any], Callable[[], Candidate]], None]
 
 TABLES = (".csv", ".tsv")
 
@@ -116,23 +119,31 @@ class Source:
         """Notes for the user about how the rows were read."""
         return self._rows.notes
 
-    def scan(self, look: Callable[[Candidate], None]) -> None:
-        """Read all rows once, and pass each to `look`; replies to the same input row are one candidate.
+    def scan(self, offer: Offer) -> None:
+        """Read all rows once and offer each; the rows of several replies to one input row are offered once.
+
+        Args:
+            offer: takes the columns of a row, and a function that makes the candidate.
 
         Raises:
             InputError: a row can't be read, or lacks a column that the task needs.
         """
-        waiting: tuple[Any, Candidate] | None = None
+        waiting: list[Row] = []
+        number: int | None = None
 
         def see(row: Row) -> None:
-            nonlocal waiting
-            number, candidate = self._candidate(row)
-            if waiting is not None and number is not None and waiting[0] == number:
-                waiting[1].answers.extend(candidate.answers)
+            nonlocal number
+            if waiting and number is not None and self._number(row) == number:
+                waiting.append(row)
                 return
-            if waiting is not None:
-                look(self._measured(waiting[1]))
-            waiting = (number, candidate)
+            flush()
+            number = self._number(row)
+            waiting.append(row)
+
+        def flush() -> None:
+            if waiting:
+                offer(waiting[0].values, partial(self._candidate, list(waiting)))
+                waiting.clear()
 
         self._rows.scan(see)
         if self._rows.count is None:  # a remote source is not scanned
@@ -142,50 +153,50 @@ class Source:
                 see(row)
         elif faults := missing_columns(self._task, self._rows):
             raise InputError("\n".join(faults))
-        if waiting is None:
+        if not waiting:
             raise InputError(f"{self.name}: there are no rows")
-        look(self._measured(waiting[1]))
+        flush()
 
-    def _candidate(self, row: Row) -> tuple[int | None, Candidate]:
-        """Return the number of the input row, if several replies have rows of their own, and the candidate."""
-        values = row.values
-        metadata = values.get(self._metadata)
-        if self._inputs is None:
-            inputs = {name: value for name, value in values.items() if name not in self._hidden}
-        else:
-            inputs = {name: values[name] for name in self._inputs if name in values}
-        candidate = Candidate(row.index + 1, inputs)
-        added = [name for name in self._task.added_columns if name in values and name not in inputs]
-        if not added:
-            return None, candidate
-        if self._is_table:
+    def _number(self, row: Row) -> int | None:
+        """Return the number of the input row, if several replies to it have rows of their own."""
+        metadata = row.values.get(self._metadata)
+        if isinstance(metadata, str):
             metadata = untabled(metadata)
-        answer = {name: untabled(values[name]) if self._is_table else values[name] for name in added}
-        if isinstance(metadata, list) and len(metadata) > 0:
-            replies = [{name: value[place] for name, value in answer.items() if _has(value, place, len(metadata))}
-                       for place in range(len(metadata))]  # fmt: skip
-            candidate.answers = replies
-            return None, candidate
-        candidate.answers = [answer]
         number = metadata.get("row") if isinstance(metadata, dict) else None
-        return (number if isinstance(number, int) else None), candidate
+        return number if isinstance(number, int) else None
 
-    def _measured(self, candidate: Candidate) -> Candidate:
-        if candidate.answers:
+    def _candidate(self, rows: Sequence[Row]) -> Candidate:
+        values = rows[0].values
+        names = values if self._inputs is None else self._inputs
+        inputs = {name: values[name] for name in names if name in values and (self._inputs or name not in self._hidden)}
+        answers = [answer for row in rows for answer in self._answers(row, inputs)]
+        candidate = Candidate(rows[0].index + 1, inputs, answers)
+        if answers:
             has_jurors = not isinstance(self._task, Task)
-            candidate.uncertainty = uncertainty(candidate.answers, self._asked, has_jurors=has_jurors)
+            candidate.uncertainty = uncertainty(answers, self._asked, has_jurors=has_jurors)
         return candidate
 
-
-def _has(value: Any, place: int, count: int) -> bool:
-    """Whether a column holds a list with one entry for each reply; an aggregate does not."""
-    return isinstance(value, list) and len(value) == count and place < count
+    def _answers(self, row: Row, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the judge's columns, one mapping for each reply; nothing if the row is not from a result."""
+        values = row.values
+        added = {name: values[name] for name in self._task.added_columns if name in values and name not in inputs}
+        if not added:
+            return []
+        metadata = values.get(self._metadata)
+        if self._is_table:
+            added = {name: untabled(value) for name, value in added.items()}
+            metadata = untabled(metadata)
+        if not isinstance(metadata, list):
+            return [added]
+        count = len(metadata)
+        lists = {name: value for name, value in added.items() if isinstance(value, list) and len(value) == count}
+        return [{name: value[place] for name, value in lists.items()} for place in range(count)]
 
 
 def scan_disagreements(
-    paths: Sequence[Path], questions: Sequence[Question], look: Callable[[Candidate], None]
+    paths: Sequence[Path], questions: Sequence[Question], offer: Offer
 ) -> int:
-    """Pass the items on which people disagree to `look`, from labels files; returns the number of compared items.
+    """Offer the items on which people disagree, from labels files; returns the number of compared items.
 
     Only first verdicts count, not those of repeats, and not skipped ones. Two verdicts disagree if they differ in a
     column that is asked for.
@@ -193,7 +204,7 @@ def scan_disagreements(
     Args:
         paths: the labels files.
         questions: what a person is asked.
-        look: called with each item, in the order of the files.
+        offer: takes the columns of an item, and a function that makes the candidate; in the order of the files.
 
     Raises:
         UsageError: no item was answered by two people.
@@ -220,5 +231,6 @@ def scan_disagreements(
         ]
         inputs = {name: value for name, value in first.values.items() if name not in asked}
         row = first.label.get("row")
-        look(Candidate(row if isinstance(row, int) else 0, inputs, others=others))
+        candidate = Candidate(row if isinstance(row, int) else 0, inputs, others=others)
+        offer(inputs, lambda candidate=candidate: candidate)  # type: ignore[misc]
     return len(shared)
