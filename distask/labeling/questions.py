@@ -32,7 +32,9 @@ _DIGITS = "1234567890"
 _TIES = frozenset({"tie", "tied", "draw", "equal", "same", "c", "both", "neither", "none", "no preference", "="})
 _SIDES = (("a", "b"), ("1", "2"), ("first", "second"), ("left", "right"), ("chosen", "rejected"))
 _NOISE = re.compile(r"^(?:answer|response|assistant|model|option|output|generation)[\s_-]*|[\s_-]*(?:is better|wins)$")
-_ENDS_OF_SIDES = re.compile(r"^(?P<stem>.*?)[\s_-]?(?P<side>a|b|1|2|first|second|left|right|chosen|rejected)$", re.I)
+_ENDS_OF_SIDES = re.compile(
+    r"^(?P<stem>.*?)[\s_-]?(?P<side>a|b|1|2|first|second|left|right|chosen|rejected)$", re.IGNORECASE
+)
 
 
 class Option(Struct, frozen=True):
@@ -113,7 +115,9 @@ def questions_of(task: Task | Pipeline, ask: Sequence[str] = ()) -> list[Questio
         raise UsageError(f"{task.path}: the task declares no outputs, so there is nothing to ask; declare `outputs`")
     for column in ask:
         if column not in schemas:
-            raise UsageError(f"--ask {column}: the task {task.name} has no such output; {did_you_mean(column, schemas)}")
+            raise UsageError(
+                f"--ask {column}: the task {task.name} has no such output; {did_you_mean(column, schemas)}"
+            )
     every = [_question(task, column, schemas[column]) for column in (dict.fromkeys(ask) or schemas)]
     if ask:
         return every
@@ -123,9 +127,11 @@ def questions_of(task: Task | Pipeline, ask: Sequence[str] = ()) -> list[Questio
     return closed or every
 
 
-def sides_of(task: Task | Pipeline, question: Question, columns: Sequence[str]) -> tuple[str, str] | str | None:
+def sides_of(
+    task: Task | Pipeline, questions: Sequence[Question], columns: Sequence[str]
+) -> tuple[str, str] | str | None:
     """Return the columns that hold the two answers of a pair, or the column with a list of both; None if unknown."""
-    if question.kind != "pair":
+    if all(question.kind != "pair" for question in questions):
         return None
     inputs = [task.dataset_name(name) for name in task.input_columns]
     lists = [
@@ -229,14 +235,18 @@ def _pair(choices: Sequence[Any]) -> list[Option] | None:
 
 def _scale(task: Task | Pipeline, schema: dict[str, Any], *, is_whole: bool) -> tuple[int, int] | None:
     """Return the ends of a scale that is short enough for keys: the bounds, or the params `minimum` and `maximum`."""
+    low: Any
+    high: Any
     low, high = (schema.get(name, task.params.get(name)) for name in ("minimum", "maximum"))
-    ends = [end for end in (low, high) if isinstance(end, int | float) and not isinstance(end, bool)]
-    if len(ends) < 2 or not all(float(end).is_integer() for end in ends):
+    if not (_is_whole(low) and _is_whole(high)) or "multipleOf" in schema:
         return None
     count = int(high) - int(low) + 1
     least = 2 if is_whole else 3  # a number from 0 to 1 is a probability, not a choice of two
-    fits = least <= count <= MOST_RATINGS and "multipleOf" not in schema
-    return (int(low), int(high)) if fits else None
+    return (int(low), int(high)) if least <= count <= MOST_RATINGS else None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
 
 
 def _ratings(low: int, high: int) -> list[Option]:

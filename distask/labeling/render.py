@@ -194,9 +194,9 @@ def _chat_of(value: Any) -> Sequence[Any] | None:
     if isinstance(value, str):
         if not value.lstrip().startswith(("<|im_start|>", '[{"role"', '[{"from"', '[{"content"')):
             return None
-    elif not (isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value)):
-        return None
-    elif not any(key in value[0] for key in ("role", "from", "speaker")):
+    elif not (isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value)) or not any(
+        key in value[0] for key in ("role", "from", "speaker")
+    ):
         return None
     try:
         return messages_of(value, "chat")
@@ -230,7 +230,9 @@ def _media_columns(tasks: Sequence[Task], kind: str) -> set[str]:
 def _markdown() -> Any:
     from markdown_it import MarkdownIt
 
-    made = MarkdownIt("commonmark", {"html": False, "breaks": True, "highlight": lambda code, name, _: _colored(code, name)})
+    made = MarkdownIt(
+        "commonmark", {"html": False, "breaks": True, "highlight": lambda code, name, _: _colored(code, name)}
+    )
     made.enable(["table", "strikethrough"])
     rules = made.renderer.rules
     rules["image"] = _image_rule

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from distask.labeling.labels import LabelsFile
-    from distask.labeling.queue import Turn
     from distask.labeling.questions import Question
+    from distask.labeling.queue import Turn
     from distask.labeling.render import Renderer
     from distask.labeling.sampling import Candidate, Sampler
 

@@ -193,9 +193,7 @@ class Source:
         return [{name: value[place] for name, value in lists.items()} for place in range(count)]
 
 
-def scan_disagreements(
-    paths: Sequence[Path], questions: Sequence[Question], offer: Offer
-) -> int:
+def scan_disagreements(paths: Sequence[Path], questions: Sequence[Question], offer: Offer) -> int:
     """Offer the items on which people disagree, from labels files; returns the number of compared items.
 
     Only first verdicts count, not those of repeats, and not skipped ones. Two verdicts disagree if they differ in a
@@ -219,7 +217,9 @@ def scan_disagreements(
     shared = {item: verdicts for item, verdicts in items.items() if len(verdicts) > 1}
     if not shared:
         names = " and ".join(str(path) for path in paths)
-        raise UsageError(f"no item in {names} was answered by two people; let them label the same rows, with one --seed")
+        raise UsageError(
+            f"no item in {names} was answered by two people; let them label the same rows, with one --seed"
+        )
     for verdicts in shared.values():
         answers = [{column: verdict.values[column] for column in asked} for verdict in verdicts.values()]
         if all(answer == answers[0] for answer in answers):

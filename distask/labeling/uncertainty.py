@@ -28,9 +28,12 @@ def uncertainty(answers: Sequence[Mapping[str, Any]], columns: Sequence[str], *,
     signs = list(_of_replies(answers, columns))
     for answer in answers:
         for value in answer.values():
-            if isinstance(value, dict) and (sign := _of_likelihoods(value)) is not None:
-                signs.append(sign)
-            elif has_jurors and isinstance(value, list) and (sign := _of_votes(value)) is not None:
+            sign = None
+            if isinstance(value, dict):
+                sign = _of_likelihoods(value)
+            elif isinstance(value, list) and has_jurors:
+                sign = _of_votes(value)
+            if sign is not None:
                 signs.append(sign)
     return max(signs, default=None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,9 @@ DEFAULT_SAMPLE = 100
 _ROWS, _PAGE, _FILES = "Rows", "Page", "Labels"
 
 
-@o.takes("source", "delimiter", "on_nan", "param", "seed", "set_", "limit", "offset", "sample", "on_bad_row", "allow_path")
+@o.takes(
+    "source", "delimiter", "on_nan", "param", "seed", "set_", "limit", "offset", "sample", "on_bad_row", "allow_path"
+)
 def command(
     choice: o.Choice,
     spec_or_result: Annotated[
@@ -326,6 +329,7 @@ def _label(
         console = err()
         console.print(plain(f"{task.name} · {_counts(session.summary())} · {path}", "dim"))
         out().print(plain(server.url), soft_wrap=True)
+        sys.stdout.flush()  # a program that reads the address waits for it
         console.print(plain("Answer on this page. Finish there, or press Ctrl-C; the same command continues.", "dim"))
         if open_:
             typer.launch(server.url)
