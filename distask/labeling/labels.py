@@ -227,7 +227,7 @@ def _start_of_last_line(file: Any) -> int:
     while place:
         begin = max(0, place - (1 << 16))
         file.seek(begin)
-        found = file.read(place - begin).rfind(b"\n")
+        found: int = file.read(place - begin).rfind(b"\n")
         if found >= 0:
             return begin + found + 1
         place = begin

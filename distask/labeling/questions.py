@@ -130,7 +130,7 @@ def questions_of(task: Task | Pipeline, ask: Sequence[str] = ()) -> list[Questio
 def sides_of(
     task: Task | Pipeline, questions: Sequence[Question], columns: Sequence[str]
 ) -> tuple[str, str] | str | None:
-    """Return the columns that hold the two answers of a pair, or the column with a list of both; None if unknown."""
+    """Return where the two answers of a comparison are; None if there is none, or if that is unknown."""
     if all(question.kind != "pair" for question in questions):
         return None
     inputs = [task.dataset_name(name) for name in task.input_columns]

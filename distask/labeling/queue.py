@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -29,15 +30,10 @@ class Turn(Struct, frozen=True):
 
 def parse_repeat(written: str, size: int) -> int:
     """Return how many of `size` items are shown twice, from a share (`5%`) or a number; raises `UsageError`."""
-    number = written.strip().removesuffix("%")
-    try:
-        value = float(number)
-        is_share = written.strip().endswith("%")
-        if not math.isfinite(value) or value < 0 or (is_share and value > 100) or not (is_share or value.is_integer()):
-            raise ValueError
-    except ValueError:
-        raise UsageError(f"--repeat {written}: write a share, such as 5%, or a number of items, such as 10") from None
-    return min(size, math.ceil(value / 100 * size) if is_share else int(value))
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)%|(\d{1,9})", written.strip(), re.ASCII)
+    if found is None or float(found[1] or 0) > 100:
+        raise UsageError(f"--repeat {written}: write a share, such as 5%, or a number of items, such as 10")
+    return min(size, int(found[2]) if found[1] is None else math.ceil(float(found[1]) / 100 * size))
 
 
 def turns_of(chosen: Sequence[Chosen], repeats: int, seed: int) -> list[Turn]:

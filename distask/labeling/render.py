@@ -192,11 +192,11 @@ def _listed(value: Any) -> Any:
 def _chat_of(value: Any) -> Sequence[Any] | None:
     """Return the messages of a chat in a known format; None for any other value."""
     if isinstance(value, str):
-        if not value.lstrip().startswith(("<|im_start|>", '[{"role"', '[{"from"', '[{"content"')):
-            return None
-    elif not (isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value)) or not any(
-        key in value[0] for key in ("role", "from", "speaker")
-    ):
+        looks_like_one = value.lstrip().startswith(("<|im_start|>", '[{"role"', '[{"from"', '[{"content"'))
+    else:
+        is_list = isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
+        looks_like_one = is_list and any(key in value[0] for key in ("role", "from", "speaker"))
+    if not looks_like_one:
         return None
     try:
         return messages_of(value, "chat")
@@ -234,7 +234,7 @@ def _markdown() -> Any:
         "commonmark", {"html": False, "breaks": True, "highlight": lambda code, name, _: _colored(code, name)}
     )
     made.enable(["table", "strikethrough"])
-    rules = made.renderer.rules
+    rules: dict[str, Any] = made.renderer.rules  # type: ignore[attr-defined]
     rules["image"] = _image_rule
     rules["link_open"] = _link_rule
     return made

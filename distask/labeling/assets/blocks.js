@@ -42,9 +42,11 @@ function messageBox(message) {
 }
 
 function columnBox(column, title = column.name) {
+  const [first] = column.blocks;
+  const isShort = column.blocks.length === 1 && first.kind === "plain" && first.text.length <= 40;
   return el(
     "section",
-    { class: "column", "aria-label": title },
+    { class: isShort ? "column short" : "column", "aria-label": title },
     el("h2", {}, title, column.description && title === column.name ? el("span", { class: "muted", text: ` ${column.description}` }) : null),
     ...column.blocks.map(blockBox),
   );

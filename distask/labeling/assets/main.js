@@ -261,6 +261,8 @@ byId("theme").addEventListener("click", () => {
 
 setTheme(THEMES.includes(settings.get("theme")) ? settings.get("theme") : "system");
 byId("who").textContent = FACTS.annotator;
+byId("about").textContent = FACTS.description ?? "";
+byId("about").hidden = !FACTS.description;
 drawRendered();
 drawAnswerKeys();
 ask("/api/state")

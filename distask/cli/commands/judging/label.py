@@ -102,7 +102,7 @@ def command(
         bool,
         typer.Option(
             "--uncertain",
-            help="Use the rows about which the judge is most uncertain: replies or jurors differ, likelihoods are even.",
+            help="Use the rows on which the judge is least sure: replies or jurors differ, likelihoods are even.",
             rich_help_panel=_ROWS,
         ),
     ] = False,
