@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 import orjson
 
 from distask.data.writers.base import json_bytes, unwritable
-from distask.errors import InputError
+from distask.errors import InputError, UsageError
 from distask.labeling.labels import Verdict, item_key, now
 
 if TYPE_CHECKING:
@@ -49,8 +49,13 @@ def write_export(
         The numbers of tasks and of annotations, and the path of the config.
 
     Raises:
+        UsageError: a file exists.
         OutputError: a file can't be written.
     """
+    config = path.with_suffix(".xml")
+    for file in (path, config):
+        if file.exists():
+            raise UsageError(f"{file} exists; delete it, or name another file with --export-label-studio")
     by_item: dict[str, list[Verdict]] = {}
     for verdict in verdicts.values():
         by_item.setdefault(verdict.key[0], []).append(verdict)
@@ -66,7 +71,6 @@ def write_export(
         made = [_annotation(verdict, questions, _target(data)) for verdict in found]
         meta = {META: {"item": item, "row": row.row, "sampling": chosen.sampling}}
         tasks.append({"data": {**data, **shown}, "meta": meta, "annotations": made})
-    config = path.with_suffix(".xml")
     _write(path, orjson.dumps(tasks, option=orjson.OPT_INDENT_2) + b"\n")
     _write(config, labeling_config(task, questions, names).encode())
     return len(tasks), sum(len(made["annotations"]) for made in tasks), config
@@ -168,7 +172,7 @@ def _value(question: Question, answer: Any) -> dict[str, Any] | None:
         return {"choices": [o.label for o in question.options if any(_same(o.value, one) for one in answers)]}
     if question.kind == "list" and question.entries is None and isinstance(answer, list):
         return {"text": [str(item) for item in answer]}
-    return {"text": [answer if isinstance(answer, str) else _text(answer)]}
+    return {"text": [answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)]}
 
 
 def read_export(path: Path, questions: Sequence[Question], annotator: str) -> list[Verdict]:
@@ -265,7 +269,7 @@ def _answers(
     result: Sequence[Mapping[str, Any]], questions: Sequence[Question], place: str
 ) -> dict[str, Any]:  # fmt: skip
     parts = {part.get("from_name"): part for part in result}
-    answers = {}
+    answers: dict[str, Any] = {}
     for question in questions:
         part = parts.get(question.column)
         answer = None if part is None else _read(question, part)
