@@ -13,6 +13,7 @@ import pickle
 import random
 import sys
 import tempfile
+import weakref
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
@@ -98,6 +99,7 @@ class Sampler:
         self._choice = choice
         self._random = random.Random(choice.seed)  # noqa: S311 - a sample, not a secret
         self._file = tempfile.TemporaryFile(prefix="distask-label-")  # noqa: SIM115 - open as long as the sampler
+        weakref.finalize(self, self._file.close)
         is_bounded = choice.method not in ("all", "disagreements")
         self._lowest = _Lowest(choice.size if is_bounded else sys.maxsize)
         self._strata: dict[str, _Lowest] = {} if choice.method == "stratified" else {"": self._lowest}
@@ -178,10 +180,6 @@ class Sampler:
                 sampling["probability"] = sizes[name] / pools[name]
             made += [(n, Chosen(place, row, sampling)) for n, row, place in lowest.places()[: sizes[name]]]
         return [chosen for _, chosen in sorted(made, key=lambda pair: (pair[0], pair[1].row))]
-
-    def close(self) -> None:
-        """Delete the temporary file."""
-        self._file.close()
 
 
 def allocated(size: int, pools: Mapping[str, int]) -> dict[str, int]:
