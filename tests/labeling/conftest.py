@@ -181,4 +181,6 @@ def start(tmp_path):
     for running in started:
         if running.process.poll() is None:
             running.process.kill()
-            running.process.communicate()
+        running.process.wait()
+        running.process.stdout.close()
+        running.process.stderr.close()

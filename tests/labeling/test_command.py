@@ -44,7 +44,7 @@ def reply_of(body):
 def judged(tmp_path, server):
     """Run a task on six rows; gives the output."""
     reply_of.calls = 0
-    server.reply = reply_of
+    server.reply, server.honours_n = reply_of, False
 
     def result(task="task.yaml", output="out.jsonl", **options):
         for name, text in TASKS.items():
