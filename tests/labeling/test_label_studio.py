@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import jsonschema_rs
 import pytest
@@ -157,7 +157,7 @@ def test_the_labeling_config_has_an_object_for_each_column_and_a_control_for_eac
     parts = labelled(tmp_path, EVERY, made, [ANSWERS], list(ANSWERS))
     write_export(tmp_path / "out.json", *parts)
 
-    view = ElementTree.parse(tmp_path / "out.xml").getroot()
+    view = ET.parse(tmp_path / "out.xml").getroot()
     tasks = json.loads((tmp_path / "out.json").read_text())
     shown = {tag.get("name"): tag.get("value").removeprefix("$") for tag in view.iter("Text")}
     controls = {tag.get("name"): tag for tag in view.iter() if tag.get("toName")}

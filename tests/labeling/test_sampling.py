@@ -84,7 +84,7 @@ def test_shares_add_up_and_no_stratum_gives_more_than_it_has(size, pools):
 
 
 def test_a_column_that_is_missing_or_has_too_many_values_is_reported():
-    with pytest.raises(UsageError, match="--stratify lng: the rows have no such column; did you mean `lang`?"):
+    with pytest.raises(UsageError, match=r"--stratify lng: the rows have no such column; did you mean `lang`\?"):
         sampled(made(10, lang=str), "stratified", 5, column="lng")
     with pytest.raises(UsageError, match="--stratify lang: the column has more than 5 different values"):
         sampled(made(10, lang=str), "stratified", 5, column="lang")

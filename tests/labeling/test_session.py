@@ -239,7 +239,7 @@ def test_columns_that_can_not_be_written_are_refused():
     task = task_of(outputs("{label: {choices: [a, b]}}"))
     from distask.labeling.questions import questions_of
 
-    with pytest.raises(UsageError, match="--set output_mappings.label=NEW"):
+    with pytest.raises(UsageError, match=r"--set output_mappings\.label=NEW"):
         check_columns(["question"], questions_of(task))
     with pytest.raises(UsageError, match="rename one of them"):
         check_columns(["label", "input_label"], questions_of(task_of(JUDGE)))
