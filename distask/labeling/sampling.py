@@ -108,6 +108,21 @@ class Sampler:
         self.certain = 0
         """Rows without any sign of uncertainty, for `uncertain`."""
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether the choice does not depend on what is in a row, so that `draw` and `keep` replace `offer`."""
+        return self._choice.method == "random"
+
+    def draw(self) -> float | None:
+        """Return the random number of the next row, with which to `keep` it; None if it is not chosen."""
+        self.pool += 1
+        number = self._random.random()
+        return number if self._lowest.wants(number) else None
+
+    def keep(self, number: float, candidate: Candidate) -> None:
+        """Keep a row that was drawn."""
+        self._lowest.add(number, candidate.row, self._stored(candidate))
+
     def offer(self, values: Mapping[str, Any], make: Callable[[], Candidate]) -> None:
         """Consider a row; call it for every row, in order.
 
@@ -115,21 +130,24 @@ class Sampler:
             values: its columns.
             make: makes the candidate; called only if the row may be chosen.
         """
+        if self.is_blind:
+            if (drawn := self.draw()) is not None:
+                self.keep(drawn, make())
+            return
         self.pool += 1
-        number = self._random.random()
-        method, candidate = self._choice.method, None
-        if method == "uncertain":
+        number, candidate = self._random.random(), None
+        if self._choice.method == "uncertain":
             candidate = make()
             if not candidate.uncertainty:
                 self.certain += 1
                 return
             number = -candidate.uncertainty + number * 1e-9  # rows that are equally uncertain are in random order
-        elif method in ("all", "disagreements"):
+        elif self._choice.method != "stratified":
             number = float(self.pool)
-        lowest = self._lowest if method != "stratified" else self._of_stratum(values)
+        lowest = self._of_stratum(values) if self._choice.method == "stratified" else self._lowest
         if lowest.wants(number):
             candidate = candidate or make()
-            lowest.add(number, candidate.row, self._keep(candidate))
+            lowest.add(number, candidate.row, self._stored(candidate))
 
     def _of_stratum(self, values: Mapping[str, Any]) -> _Lowest:
         name, choice = self._stratum(values), self._choice
@@ -151,7 +169,7 @@ class Sampler:
             raise UsageError(f"--stratify {column}: the rows have no such column; {did_you_mean(column, values)}")
         return json.dumps(values[column], ensure_ascii=False, default=str)
 
-    def _keep(self, candidate: Candidate) -> int:
+    def _stored(self, candidate: Candidate) -> int:
         place = self._file.seek(0, 2)
         pickle.dump(candidate, self._file, protocol=pickle.HIGHEST_PROTOCOL)
         return place

@@ -10,7 +10,8 @@ import orjson
 from msgspec import Struct
 
 from distask.data.compression import kind_of
-from distask.data.input import open_input
+from distask.data.input import Input, open_input
+from distask.data.readers.jsonl import read_jsonl
 from distask.data.row import untabled
 from distask.errors import InputError, UsageError
 from distask.labeling.labels import final_verdicts, read_verdicts
@@ -25,10 +26,10 @@ from distask.task.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from distask.data.input import Input
     from distask.data.readers import ReadOptions
     from distask.data.row import Row
     from distask.labeling.questions import Question
+    from distask.labeling.sampling import Sampler
     from distask.task.pipeline import Pipeline
 
     Offer = Callable[[Mapping[str, Any], Callable[[], Candidate]], None]
@@ -47,6 +48,7 @@ class Recorded(Struct, frozen=True):
     inputs: list[str] | None
     """The columns of the run's input; None if unknown."""
     metadata_column: str
+    num_generations: int
 
 
 def read_record(source: str) -> Recorded | None:
@@ -62,6 +64,7 @@ def read_record(source: str) -> Recorded | None:
             output_mappings=spec.get("output_mappings") or {},
             inputs=columns["input"],
             metadata_column=columns["metadata"],
+            num_generations=record["num_generations"],
         )
     except OSError:
         return None
@@ -106,11 +109,11 @@ class Source:
         self._metadata = METADATA_COLUMN if record is None else record.metadata_column
         self._hidden = {*task.added_columns, *self._asked, self._metadata, MODEL_COLUMN}
         self._is_table = kind_of(Path(source)) in TABLES
-        needed = task.missing_columns(())
-        self._rows: Input = open_input(
-            source, reading, offset=offset, limit=limit, on_bad_row=on_bad_row,
-            columns_needed=needed, stand_in=task.stand_in,
-        )  # fmt: skip
+        self._reading, self._record = reading, record
+        self._selects = bool(offset) or limit is not None or on_bad_row != "stop"
+        needs: dict[str, Any] = {"columns_needed": task.missing_columns(()), "stand_in": task.stand_in}
+        self._rows = open_input(source, reading, offset=offset, limit=limit, on_bad_row=on_bad_row, **needs)
+        self._needs = needs
         if "://" not in source and source != "-":
             task.allow(Path(source).parent)
 
@@ -119,15 +122,49 @@ class Source:
         """Notes for the user about how the rows were read."""
         return self._rows.notes
 
-    def scan(self, offer: Offer) -> None:
-        """Read all rows once and offer each; the rows of several replies to one input row are offered once.
+    def scan(self, sampler: Sampler) -> None:
+        """Read all rows once and let a sampler choose; the rows of several replies to one input row are one candidate.
 
-        Args:
-            offer: takes the columns of a row, and a function that makes the candidate.
+        Lines of JSONL that a random sample does not choose are only counted.
 
         Raises:
             InputError: a row can't be read, or lacks a column that the task needs.
         """
+        if sampler.is_blind and (path := self._countable()) is not None:
+            self._scan_chosen(path, sampler)
+        else:
+            self._scan_all(sampler.offer)
+
+    def _countable(self) -> Path | None:
+        """Return the file if each of its lines is a candidate, whatever is in it."""
+        path = Path(self.name)
+        is_plain = path.suffix in (".jsonl", ".ndjson") and path.is_file()
+        if not is_plain or self._selects or (self._record is not None and self._record.num_generations != 1):
+            return None
+        first = next(read_jsonl(path, self.name), None)
+        return None if first is None or (self._record is None and self._metadata in first.values) else path
+
+    def _scan_chosen(self, path: Path, sampler: Sampler) -> None:
+        place, number = 0, None
+
+        def wants() -> bool:
+            nonlocal place, number
+            place += 1
+            number = sampler.draw()
+            return number is not None
+
+        def see(row: Row) -> None:
+            assert number is not None
+            row.index = place - 1
+            sampler.keep(number, self._candidate([row]))
+
+        reading = self._reading.on_nan
+        rows = Input(self.name, lambda: read_jsonl(path, self.name, on_nan=reading, wants=wants), **self._needs)
+        rows.scan(see)
+        if faults := missing_columns(self._task, rows):
+            raise InputError("\n".join(faults))
+
+    def _scan_all(self, offer: Offer) -> None:
         waiting: list[Row] = []
         number: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pyarrow import parquet
 
 from distask import load, run
 from distask.labeling.labels import item_key
-from tests.labeling.conftest import JUDGE, ROOT, lines, rows
+from tests.labeling.conftest import JUDGE, ROOT, lines, rows, sampled
 from tests.labeling.test_label_studio import EXPORT
 
 TASKS = {
@@ -159,6 +160,32 @@ def test_rows_come_from_any_format_with_the_places_of_the_source(start, tmp_path
         (i + 1, f"What is {i}?") for i in range(4)
     ]
     assert {line["label"]["item"] for line in found} == {item_key(row) for row in made}
+
+
+@pytest.mark.parametrize("source", ["in.jsonl", "in.jsonl.gz", "in.parquet", "in.json", "gaps.jsonl"])
+def test_a_sample_is_the_same_in_every_format(start, tmp_path, source):
+    """JSON Lines are counted, and only chosen ones parsed; other formats are read completely."""
+    made = rows(200)
+    written = [json.dumps(row) for row in made]
+    (tmp_path / "in.jsonl").write_text("\n".join(written))
+    (tmp_path / "gaps.jsonl").write_text("\n\n  \n".join(written) + "\n\n")
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress("\n".join(written).encode()))
+    (tmp_path / "in.json").write_text(f"[{','.join(written)}]")
+    parquet.write_table(pa.Table.from_pylist(made), tmp_path / "in.parquet")
+    expected = [chosen.row for chosen in sampled(made, size=5, seed=7).chosen()]
+
+    see_all(start("task.yaml", "-i", source, "-o", "labels.jsonl", "--sample", "5", "--seed", "7"))
+
+    found = lines(tmp_path / "labels.jsonl")
+    assert [line["label"]["row"] for line in found] == expected
+    assert [line["question"] for line in found] == [f"What is {row - 1}?" for row in expected]
+    assert found[0]["label"]["sampling"] == {
+        "method": "random",
+        "seed": 7,
+        "size": 5,
+        "pool": 200,
+        "probability": 0.025,
+    }
 
 
 def test_offset_limit_and_mappings_choose_rows_and_columns(start, tmp_path):

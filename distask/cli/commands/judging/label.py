@@ -260,7 +260,7 @@ def _sampled(
         offset=choice.offset,
         limit=choice.limit,
     )
-    source.scan(sampler.offer)
+    source.scan(sampler)
     for note in source.notes:
         err().print(plain(note, "yellow"))
     if chosen.method == "uncertain" and sampler.certain == sampler.pool:
