@@ -13,6 +13,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"report"},
+    {"labeling"},
     {"__init__"},
     {"runner"},
     {"batch_ledger"},

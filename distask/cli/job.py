@@ -81,16 +81,7 @@ def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Ta
     if asks:
         begin()
     given, of_llm = _split(pairs(choice.set_ or [], "--set"))
-    loaded = _mapped(load_spec(choice.spec), given)
-    if not (asks or reads):
-        loaded = _without_code(loaded)
-    task = compile_task(
-        loaded,
-        _params(loaded.spec, pairs(choice.param or [], "--param")),
-        allow_code=choice.allow_code,
-        allow_paths=choice.allow_path or (),
-        seed=choice.seed,
-    )
+    task = _compiled(choice, given, runs_code=asks or reads)
     llm = load_config(
         choice.config if task.calls_model or choice.config is not None else OFFLINE,
         model=choice.model,
@@ -102,6 +93,27 @@ def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Ta
         need_key=asks and task.calls_model,
     )
     return task, llm
+
+
+def task_without_code(choice: Choice) -> Task | Pipeline:
+    """Return the task with its params and mappings, for commands that call no model and run none of its code."""
+    mappings, of_llm = _split(pairs(choice.set_ or [], "--set"))
+    if of_llm:
+        raise UsageError(f"--set {next(iter(of_llm))}: this command calls no model; it takes only mappings of columns")
+    return _compiled(choice, mappings, runs_code=False)
+
+
+def _compiled(choice: Choice, mappings: Mapping[str, Mapping[str, str]], *, runs_code: bool) -> Task | Pipeline:
+    loaded = _mapped(load_spec(choice.spec), mappings)
+    if not runs_code:
+        loaded = _without_code(loaded)
+    return compile_task(
+        loaded,
+        _params(loaded.spec, pairs(choice.param or [], "--param")),
+        allow_code=choice.allow_code,
+        allow_paths=choice.allow_path or (),
+        seed=choice.seed,
+    )
 
 
 def pairs(written: Iterable[str], option: str) -> dict[str, str]:
@@ -209,10 +221,11 @@ def _source(choice: Choice, task: Task | Pipeline) -> str | Nothing:
 def default_output(task: str, source: str | None, shard: tuple[int, int] | None = None) -> str:
     """Return `<task>.<data>.jsonl`, in the current folder; each shard has its own file."""
     part = f".{shard[0]}-of-{shard[1]}" if shard else ""
-    return f"{task}.{_stem(source)}{part}.jsonl"
+    return f"{task}.{source_stem(source)}{part}.jsonl"
 
 
-def _stem(source: str | None) -> str:
+def source_stem(source: str | None) -> str:
+    """Return the name of a source without its folder and endings, in characters that suit a file name."""
     if source is None:
         return "rows"
     if source == "-":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -80,6 +81,7 @@ def _streamed(batch: Any) -> Any:
     return sink.getvalue()
 
 
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _ANY = 16
 """Estimated bytes of a number, or of any other value."""
 
@@ -141,6 +143,20 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool | bytes):
         return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def untabled(value: Any) -> Any:
+    """Parse a cell of a CSV file: null, a number, true or false, a list, a mapping, or else its text."""
+    if not isinstance(value, str):
+        return value
+    if value == "":
+        return None
+    if value[0] in "[{" or value in ("true", "false", "null") or _NUMBER.fullmatch(value):
+        try:
+            return orjson.loads(value)
+        except ValueError:
+            return value
+    return value
 
 
 def identical(one: Any, other: Any) -> bool:

@@ -271,11 +271,7 @@ FAULTY_ROWS = 20
 
 def check_columns(task: Task | Pipeline, rows: Input, shape: Shape) -> None:
     """Raise `InputError` if the data lacks a column that the task needs, or already has one that it adds."""
-    faults = [
-        f"{place}: column `{name}` is missing{_elsewhere(count)}; "
-        f"the task {task.name} needs it{_did_you_mean(name, rows, place)}"
-        for name, (count, place) in rows.missing.items()
-    ]
+    faults = missing_columns(task, rows)
     faults += [
         f"{rows.name}: the data already has a column `{name}`, which the task {task.name} adds; {_way(task, name)}"
         for name in task.added_columns
@@ -285,6 +281,15 @@ def check_columns(task: Task | Pipeline, rows: Input, shape: Shape) -> None:
         faults.append(f"the task {task.name} has an output with the name of the metadata column; rename one of them")
     if faults:
         raise InputError("\n".join(faults))
+
+
+def missing_columns(task: Task | Pipeline, rows: Input) -> list[str]:
+    """Return an error for each column that the task needs and scanned rows lack."""
+    return [
+        f"{place}: column `{name}` is missing{_elsewhere(count)}; "
+        f"the task {task.name} needs it{_did_you_mean(name, rows, place)}"
+        for name, (count, place) in rows.missing.items()
+    ]
 
 
 def _way(task: Task | Pipeline, name: str) -> str:

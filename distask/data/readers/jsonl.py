@@ -15,7 +15,7 @@ from distask.data.readers.lines import MAX_LINE, fault, lines_of
 from distask.data.row import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from distask.errors import InputError
@@ -32,16 +32,21 @@ _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity|-?[0-9][0-9
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_jsonl(path: Path, file: str, *, on_nan: OnNan = "stop") -> Iterator[Row]:
+def read_jsonl(
+    path: Path, file: str, *, on_nan: OnNan = "stop", wants: Callable[[], bool] | None = None
+) -> Iterator[Row]:
     """Yield the rows of a file; a line that can't be read is a row with its `error`.
 
-    NaN, Infinity and numbers too large for a float are errors, or null if `on_nan` is "null".
+    NaN, Infinity and numbers too large for a float are errors, or null if `on_nan` is "null". `wants` is called for
+    each row, in order; a row that it does not want is neither parsed nor yielded.
     """
     with open_binary(path) as stream:
-        yield from read_lines(stream, file, on_nan=on_nan)
+        yield from read_lines(stream, file, on_nan=on_nan, wants=wants)
 
 
-def read_lines(stream: BinaryIO, file: str, first: int = 1, *, on_nan: OnNan = "stop") -> Iterator[Row]:
+def read_lines(
+    stream: BinaryIO, file: str, first: int = 1, *, on_nan: OnNan = "stop", wants: Callable[[], bool] | None = None
+) -> Iterator[Row]:
     """Yield the rows of a stream that begins with line `first` of a file."""
     for number, line in lines_of(stream, first):
         if line is None:
@@ -54,7 +59,7 @@ def read_lines(stream: BinaryIO, file: str, first: int = 1, *, on_nan: OnNan = "
                 return
             raw = raw.removeprefix(_BOM)
         raw = raw.strip(b" \t\r\n")
-        if not raw:
+        if not raw or (wants is not None and not wants()):
             continue
         yield read_line(raw, file, number, on_nan=on_nan)
 

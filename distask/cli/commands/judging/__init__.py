@@ -1,0 +1,1 @@
+"""Commands that hold judges to what people answer."""
