@@ -17,8 +17,8 @@ from distask.errors import InputError, UsageError
 from distask.labeling.labels import final_verdicts, read_verdicts
 from distask.labeling.sampling import Candidate
 from distask.labeling.uncertainty import uncertainty
-from distask.runner.job import missing_columns
 from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
+from distask.runner.job import missing_columns
 from distask.runner.record import record_path
 from distask.spec.gallery import gallery
 from distask.task.task import Task
