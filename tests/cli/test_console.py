@@ -11,7 +11,8 @@ import pytest
 from rich.text import Text
 
 from distask.cli.display import chats, console
-from distask.cli.display.console import plain, safe, say
+from distask.cli.display.console import plain, safe
+from distask.cli.display.lines import say
 from distask.diagnostics import Diagnostic
 from distask.errors import EndpointError, SpecError
 from distask.formatting import amount, duration, several

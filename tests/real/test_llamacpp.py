@@ -10,7 +10,7 @@ import pytest
 from distask import Task, run
 from distask.errors import ConfigError, RunError
 from distask.llm.config.resolve import load_config
-from distask.llm.providers.llamacpp import identity
+from distask.llm.providers.gguf import identity
 
 SPEC = """
 name: judge

@@ -9,7 +9,7 @@ import typer
 
 from distask.cli import options as o
 from distask.cli.display import chats
-from distask.cli.display.console import say
+from distask.cli.display.lines import say
 from distask.cli.events.emit import Events
 from distask.cli.job import job_of
 from distask.formatting import amount, money, several

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from distask.cli.display.console import say
+from distask.cli.display.lines import say
 from distask.diagnostics import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from distask.cli.display.console import Part
+    from distask.cli.display.lines import Part
 
 LONGEST = 2_000
 """Maximum number of characters shown of a text."""

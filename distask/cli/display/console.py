@@ -5,7 +5,6 @@ Text from outside is made safe first, as described in `lines`.
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
@@ -129,17 +128,3 @@ def _marked(message: str) -> Text:
     text.highlight_words([": error:"], "bold red")
     text.highlight_words([": warning:"], "bold yellow")
     return text
-
-
-Part = tuple[str, str]
-"""A text and its style."""
-
-
-def say(*parts: Part) -> None:
-    """Print a line to stdout."""
-    if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
-        from rich.text import Text
-
-        out().print(Text.assemble(*((safe(text), style) for text, style in parts)))
-    else:
-        sys.stdout.write("".join(safe(text) for text, _ in parts) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.cli.display import chats
-from distask.cli.display.console import say
+from distask.cli.display.lines import say
 from distask.cli.events.emit import Events
 from distask.diagnostics import safe
 from distask.formatting import amount, money, several

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from distask.cli.display import chats, step_counts
-from distask.cli.display.console import say
+from distask.cli.display.lines import say
 from distask.cli.events.emit import Events
 from distask.formatting import money, several
 from distask.runner.generations import MODEL_COLUMN

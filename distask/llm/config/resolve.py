@@ -21,7 +21,7 @@ from distask.errors import ConfigError
 from distask.llm.config.file import SECRET_KEYS, check, dotted, errors, find_config, read, read_config, said
 from distask.llm.config.model import GROUPS, REFERENCE, Limits, LLMConfig, Price, checked_address
 from distask.llm.providers import model_list
-from distask.llm.providers.llamacpp import identity, model_file
+from distask.llm.providers.gguf import identity, model_file
 from distask.spec.document import scalar
 from distask.spec.gallery import configs
 from distask.spec.language.model import LLM
