@@ -135,7 +135,7 @@ class ColumnTally:
             self._update(values, None, types, on_page)
 
     def update_lists(self, flat: Sequence[Any], each: Sequence[int], on_page: Sequence[bool] | None = None) -> None:
-        """Count rows that have lists without lists in them: `flat` has the items, and `each` the length of each list."""
+        """Count rows that have lists without lists in them: their items, and the length of each."""
         if each and max(each) > LONG_LIST:
             items = iter(flat)
             self.update([list(islice(items, length)) for length in each], on_page)
@@ -337,7 +337,7 @@ def drawn(value: float) -> float:
 
 def _drawable(numbers: Sequence[float], found: Counter[type]) -> list[float]:
     """Return the numbers that can be drawn."""
-    if not found[float] and -GREATEST <= min(numbers) and max(numbers) <= GREATEST:
+    if not found[float] and min(numbers) >= -GREATEST and max(numbers) <= GREATEST:
         return list(map(float, numbers))
     return [float(number) for number in numbers if -GREATEST <= number <= GREATEST]
 

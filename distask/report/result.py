@@ -63,6 +63,11 @@ class ResultRow(Struct, frozen=True):
         """Whether the row holds lists with an item for each generation."""
         return self.group is not None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the row."""
+        return len(self.line)
+
 
 class Result:
     """An output and its record.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import chain, compress, repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from msgspec import Struct, field
 
@@ -90,13 +90,21 @@ MEASURES = ("failure", "finish_reason", "input_tokens", "output_tokens")
 """Measures of every reply, counted like columns."""
 
 
-def batches(rows: Iterable[ResultRow]) -> Iterator[list[ResultRow]]:
+class _Sized(Protocol):
+    @property
+    def size(self) -> int: ...
+
+
+_S = TypeVar("_S", bound=_Sized)
+
+
+def batches(rows: Iterable[_S]) -> Iterator[list[_S]]:
     """Yield rows in batches of `BATCH_ROWS`, or of about `BATCH_BYTES` if that is fewer."""
-    batch: list[ResultRow] = []
+    batch: list[_S] = []
     size = 0
     for row in rows:
         batch.append(row)
-        size += len(row.line)
+        size += row.size
         if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0

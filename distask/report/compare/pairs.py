@@ -32,14 +32,29 @@ class Pair(Struct, frozen=True):
     @property
     def line(self) -> bytes:
         """Return both rows as one JSON list."""
-        sides = (b"null" if side is None else side.line for side in (self.first, self.second))
-        return b"[" + b",".join(sides) + b"]"
+        first, second = self.first, self.second
+        return b"[%b,%b]" % (b"null" if first is None else first.line, b"null" if second is None else second.line)
 
     @property
     def size(self) -> int:
         """Bytes of both rows."""
         first, second = self.first, self.second
         return (0 if first is None else len(first.line)) + (0 if second is None else len(second.line))
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether both results have the row."""
+        return self.first is not None and self.second is not None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether both rows hold lists with an item for each generation."""
+        first, second = self.first, self.second
+        return first is not None and first.group is not None and second is not None and second.group is not None
+
+    def has(self, name: str) -> bool:
+        """Return whether one of the rows has a column."""
+        return any(row is not None and name in row.values for row in (self.first, self.second))
 
 
 def pairs(first: Result, second: Result, by: Sequence[str] = ()) -> Iterator[Pair]:
@@ -61,6 +76,10 @@ def pairs(first: Result, second: Result, by: Sequence[str] = ()) -> Iterator[Pai
     sides = [of if head is None else chain([head], of) for head, of in zip(heads, rows, strict=True)]
     with WaitingRows() as of_first, WaitingRows() as of_second:
         for before, after in zip_longest(*sides):
+            if before is not None and after is not None and not of_first and not of_second:
+                if _have_same_key(before, after, names):  # results in the same order: no key is computed
+                    yield Pair(before, after)
+                    continue
             if before is not None:
                 key = _key(before, names)
                 match = of_second.take(key)
@@ -103,9 +122,23 @@ def _columns(
     return found
 
 
+def _sample(row: ResultRow) -> int:
+    return 0 if row.group is not None or not row.replies else row.replies[0].sample or 0
+
+
+def _have_same_key(before: ResultRow, after: ResultRow, names: Sequence[str]) -> bool:
+    """Return True if the keys of two rows are certainly equal, without computing them."""
+    was, now = before.values, after.values
+    for name in names:
+        value, other = was.get(name), now.get(name)
+        if (type(value) is not str and type(value) is not int) or type(value) is not type(other) or value != other:
+            return False
+    return _sample(before) == _sample(after)
+
+
 def _key(row: ResultRow, names: Sequence[str]) -> bytes:
     """A hash of what a row is matched by: the sample, and the values of some columns."""
-    sample = 0 if row.grouped or not row.replies else row.replies[0].sample or 0
+    sample = _sample(row)
     parts = [f"{sample};"]
     for name in names:
         value = row.values.get(name)
@@ -140,6 +173,9 @@ class WaitingRows:
     def __exit__(self, *_: object) -> None:
         if self._database is not None:
             self._database.close()
+
+    def __bool__(self) -> bool:
+        return bool(self._rows or self._stored)
 
     def add(self, key: bytes, row: ResultRow) -> None:
         """Add a row."""
