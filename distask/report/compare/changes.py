@@ -121,7 +121,7 @@ class ChangeTally:
         changes = {pair: self._change(*pair, grouped=False, count=count) for pair, count in counted.items()}
         return [changes[pair] for pair in pairs]
 
-    def _change(self, before: Any, after: Any, grouped: bool, count: int = 1) -> _Change:  # noqa: FBT001 - mapped
+    def _change(self, before: Any, after: Any, grouped: bool, count: int = 1) -> _Change:
         """Count a change that occurred `count` times."""
         if before is ABSENT:
             return _NO_CHANGE

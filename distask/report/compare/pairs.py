@@ -76,10 +76,9 @@ def pairs(first: Result, second: Result, by: Sequence[str] = ()) -> Iterator[Pai
     sides = [of if head is None else chain([head], of) for head, of in zip(heads, rows, strict=True)]
     with WaitingRows() as of_first, WaitingRows() as of_second:
         for before, after in zip_longest(*sides):
-            if before is not None and after is not None and not of_first and not of_second:
-                if _have_same_key(before, after, names):  # results in the same order: no key is computed
-                    yield Pair(before, after)
-                    continue
+            if not of_first and not of_second and _have_same_key(before, after, names):
+                yield Pair(before, after)  # results in the same order need no keys
+                continue
             if before is not None:
                 key = _key(before, names)
                 match = of_second.take(key)
@@ -126,8 +125,10 @@ def _sample(row: ResultRow) -> int:
     return 0 if row.group is not None or not row.replies else row.replies[0].sample or 0
 
 
-def _have_same_key(before: ResultRow, after: ResultRow, names: Sequence[str]) -> bool:
+def _have_same_key(before: ResultRow | None, after: ResultRow | None, names: Sequence[str]) -> bool:
     """Return True if the keys of two rows are certainly equal, without computing them."""
+    if before is None or after is None:
+        return False
     was, now = before.values, after.values
     for name in names:
         value, other = was.get(name), now.get(name)
