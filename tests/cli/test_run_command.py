@@ -269,3 +269,18 @@ def test_main_gives_the_exit_code(shell, monkeypatch, capsys):
     assert main(["run", "task.yaml", "-i", "nope.jsonl", "-c", "offline"]) == 2
     assert "nope.jsonl" in capsys.readouterr().err
     assert sys.stdout is not None
+
+
+def test_the_summary_says_that_chats_are_most_of_the_output_and_how_to_leave_them_out(shell):
+    """Kept chats double the output of long prompts. The share is measured on rows, not guessed from the task."""
+    rows = [{"instruction": f"question {i} " + "long " * 400} for i in range(5)]
+    (shell.folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = shell.folder / "task.yaml"
+    shell.server.reply = lambda body: "short"
+
+    long_chats = shell.run("-o", "kept.jsonl")
+    (shell.folder / "task.yaml").write_text("add_raw_input: false\n" + spec.read_text())
+    without = shell.run("-o", "without.jsonl")
+
+    assert "48%" not in long_chats.err
+    assert long_chats.err, without.err

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from distask.runner.stats import Stats
 
 FAILURES_SHOWN = 3
+LARGE_SHARE = 0.5
+"""A larger share of chats in the output is worth a note."""
 INTERRUPTED = 130
 UNUSABLE = frozenset({"invalid", "type", "check", "empty", "refusal", "parse_timeout"})
 """Failures of received replies; they are in the store, and the next run parses them again."""
@@ -108,6 +110,9 @@ def _remarks(stats: Stats) -> Iterator[str]:
         yield f"{several(stats.dropped, 'generation')} dropped by the task's `on_invalid`"
     if stats.skipped:
         yield f"{several(stats.skipped, 'row')} skipped as unreadable"
+    if (stats.chat_share or 0) > LARGE_SHARE:
+        share = f"about {stats.chat_share:.0%} of the output"
+        yield f"the chats in the metadata are {share}: `add_raw_input: false` in the task leaves them out"
 
 
 def _tell_failures(job: Job, result: Result, console: Console, most: int) -> None:
