@@ -272,15 +272,27 @@ def test_main_gives_the_exit_code(shell, monkeypatch, capsys):
 
 
 def test_the_summary_says_that_chats_are_most_of_the_output_and_how_to_leave_them_out(shell):
-    """Kept chats double the output of long prompts. The share is measured on rows, not guessed from the task."""
-    rows = [{"instruction": f"question {i} " + "long " * 400} for i in range(5)]
-    (shell.folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    spec = shell.folder / "task.yaml"
-    shell.server.reply = lambda body: "short"
+    """Long prompts at least double the output. The share is measured on the rows that are written."""
+    shell.server.reply = lambda body: "ok"
+    spec = (shell.folder / "task.yaml").read_text().replace("{{ instruction }}", "Answer. " * 200 + "{{ instruction }}")
 
-    long_chats = shell.run("-o", "kept.jsonl")
-    (shell.folder / "task.yaml").write_text("add_raw_input: false\n" + spec.read_text())
-    without = shell.run("-o", "without.jsonl")
+    def share_and_note(name, text):
+        shell.write("task.yaml", text)
+        note = "`add_raw_input: false` in the task leaves them out" in shell.run("-o", name).err
+        return json.loads((shell.folder / f"{name}.run.json").read_text())["counts"]["chat_share"], note
 
-    assert "48%" not in long_chats.err
-    assert long_chats.err, without.err
+    share, has_note = share_and_note("kept.jsonl", spec)
+    line = (shell.folder / "kept.jsonl").read_bytes().splitlines()[0]
+    chat = json.dumps(json.loads(line)["distask_metadata"]["raw_input_answer"], separators=(",", ":"))
+
+    assert has_note
+    assert abs(share - len(chat) / len(line)) < 0.01
+    assert share_and_note("left_out.jsonl", f"{spec}add_raw_input: false\n") == (0, False)
+
+
+def test_a_note_about_chats_is_only_for_outputs_that_are_mostly_chats(shell):
+    shell.rows([{"instruction": f"question {i}", "other": "long " * 100} for i in range(5)])
+
+    said = shell.run("--json")
+    assert 0 < shell.events[-1]["counts"]["chat_share"] < 0.5
+    assert "add_raw_input" not in said.err + shell.run("--overwrite").err
