@@ -191,7 +191,7 @@ class ResultTally:
     def _add_replies(self, rows: Sequence[ResultRow], on_page: Sequence[bool] | None) -> None:
         each = [len(row.replies) for row in rows]
         replies = list(chain.from_iterable([row.replies for row in rows]))
-        measured = (
+        measured: tuple[list[Any], ...] = (
             [reply.kind for reply in replies],
             [reply.finish_reason for reply in replies],
             [reply.usage.input_tokens for reply in replies],

@@ -274,7 +274,8 @@ def test_main_gives_the_exit_code(shell, monkeypatch, capsys):
 def test_the_summary_says_that_chats_are_most_of_the_output_and_how_to_leave_them_out(shell):
     """Long prompts at least double the output. The share is measured on the rows that are written."""
     shell.server.reply = lambda body: "ok"
-    spec = (shell.folder / "task.yaml").read_text().replace("{{ instruction }}", "Answer. " * 200 + "{{ instruction }}")
+    shell.rows([{"instruction": "long " * 20_000} for i in range(5)])
+    spec = (shell.folder / "task.yaml").read_text().replace("{{ instruction }}", "{{ instruction }}" * 3)
 
     def share_and_note(name, text):
         shell.write("task.yaml", text)
@@ -290,9 +291,19 @@ def test_the_summary_says_that_chats_are_most_of_the_output_and_how_to_leave_the
     assert share_and_note("left_out.jsonl", f"{spec}add_raw_input: false\n") == (0, False)
 
 
-def test_a_note_about_chats_is_only_for_outputs_that_are_mostly_chats(shell):
-    shell.rows([{"instruction": f"question {i}", "other": "long " * 100} for i in range(5)])
+def test_a_note_about_chats_is_only_for_large_outputs_that_are_mostly_chats(shell):
+    shell.server.reply = lambda body: "ok"
+    spec = (shell.folder / "task.yaml").read_text()
 
-    said = shell.run("--json")
-    assert 0 < shell.events[-1]["counts"]["chat_share"] < 0.5
-    assert "add_raw_input" not in said.err + shell.run("--overwrite").err
+    def share_and_note(name):
+        said = shell.run("-o", name).err
+        counts = json.loads((shell.folder / f"{name}.run.json").read_text())["counts"]
+        return counts["chat_share"], "add_raw_input" in said
+
+    shell.rows([{"instruction": f"question {i}", "other": "long " * 100_000} for i in range(5)])
+    share, has_note = share_and_note("mostly_data.jsonl")
+    assert (0 < share < 0.5, has_note) == (True, False)
+    shell.write("task.yaml", spec.replace("{{ instruction }}", "Answer. " * 100 + "{{ instruction }}"))
+    shell.rows([{"instruction": f"question {i}"} for i in range(5)])
+    share, has_note = share_and_note("small.jsonl")
+    assert (share > 0.5, has_note) == (True, False)
