@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
+import tempfile
 from collections import OrderedDict, deque
 from hashlib import blake2b
 from itertools import chain, zip_longest
@@ -18,7 +19,7 @@ from distask.report.compare.spill import cannot_spill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Self
+    from typing import BinaryIO, Self
 
     from distask.report.result import Result, ResultRow
 
@@ -151,13 +152,14 @@ def _key(row: ResultRow, names: Sequence[str]) -> bytes:
 MAX_ROWS = 4096
 MAX_BYTES = 8 << 20
 """Rows, and bytes of their lines, kept in memory before the older half is moved to disk."""
-_CACHE_KIB = 2048
+_CACHE_KIB = 16 << 10
 
 
 class WaitingRows:
     """Rows by key; rows with the same key are returned in the order they were added.
 
-    On disk, rows are in a database without a name, which SQLite puts into a temporary file and deletes.
+    On disk, rows are in a temporary file, and their places in a database without a name, which SQLite puts into another
+    one. Both are deleted at the end.
     """
 
     def __init__(self) -> None:
@@ -167,6 +169,8 @@ class WaitingRows:
         self._number = 0
         self._stored = 0
         self._database: sqlite3.Connection | None = None
+        self._file: BinaryIO | None = None
+        self._end = 0
 
     def __enter__(self) -> Self:
         return self
@@ -174,6 +178,8 @@ class WaitingRows:
     def __exit__(self, *_: object) -> None:
         if self._database is not None:
             self._database.close()
+        if self._file is not None:
+            self._file.close()
 
     def __bool__(self) -> bool:
         return bool(self._rows or self._stored)
@@ -210,8 +216,8 @@ class WaitingRows:
         """Yield the rows that are still waiting, in the order they were added."""
         if self._stored:
             self._store(0)
-            for (data,) in self._open().execute("SELECT row FROM waiting ORDER BY number"):
-                yield pickle.loads(data)  # noqa: S301 - written by this process
+            for start, size in self._open().execute("SELECT start, size FROM waiting ORDER BY number"):
+                yield self._read(start, size)
         else:
             for _, row in sorted(
                 (entry for found in self._recent.values() for entry in found), key=lambda entry: entry[0]
@@ -220,29 +226,45 @@ class WaitingRows:
 
     def _store(self, keep: int) -> None:
         """Move the oldest rows to disk, until this many are left in memory."""
-        moved = []
+        data: list[bytes] = []
+        places: list[tuple[bytes, int, int, int]] = []
+        end = self._end
         while self._rows > keep:
             key, found = self._recent.popitem(last=False)
             self._rows -= len(found)
             for number, row in found:
                 self._bytes -= len(row.line)
-                moved.append((number, key, pickle.dumps(row, pickle.HIGHEST_PROTOCOL)))
+                data.append(pickle.dumps(row, pickle.HIGHEST_PROTOCOL))
+                places.append((key, number, end, len(data[-1])))
+                end += len(data[-1])
+        places.sort()  # neighbours in the index are inserted faster
         try:
-            self._open().executemany("INSERT INTO waiting VALUES (?, ?, ?)", moved)
-        except sqlite3.Error as error:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="distask-report-")  # noqa: SIM115 - closed in `__exit__`
+            self._file.seek(self._end)
+            self._file.writelines(data)
+            self._file.flush()
+            self._open().executemany("INSERT INTO waiting VALUES (?, ?, ?, ?)", places)
+        except (OSError, sqlite3.Error) as error:
             raise cannot_spill(error) from None
-        self._stored += len(moved)
+        self._end = end
+        self._stored += len(places)
 
     def _take_stored(self, key: bytes) -> ResultRow | None:
         database = self._open()
-        query = "SELECT number, row FROM waiting WHERE key = ? ORDER BY number LIMIT 1"
+        query = "SELECT number, start, size FROM waiting WHERE key = ? ORDER BY number LIMIT 1"
         found = database.execute(query, (key,)).fetchone()
         if found is None:
             return None
-        number, data = found
-        database.execute("DELETE FROM waiting WHERE number = ?", (number,))
+        number, start, size = found
+        database.execute("DELETE FROM waiting WHERE key = ? AND number = ?", (key, number))
         self._stored -= 1
-        row: ResultRow = pickle.loads(data)  # noqa: S301 - written by this process
+        return self._read(start, size)
+
+    def _read(self, start: int, size: int) -> ResultRow:
+        assert self._file is not None
+        self._file.seek(start)
+        row: ResultRow = pickle.loads(self._file.read(size))  # noqa: S301 - written by this process
         return row
 
     def _open(self) -> sqlite3.Connection:
@@ -250,8 +272,8 @@ class WaitingRows:
             self._database = sqlite3.connect("", isolation_level=None)
             self._database.executescript(
                 f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_CACHE_KIB};"
-                "CREATE TABLE waiting (number INTEGER PRIMARY KEY, key BLOB NOT NULL, row BLOB NOT NULL);"
-                "CREATE INDEX by_key ON waiting (key, number);"
+                "CREATE TABLE waiting (key BLOB, number INTEGER, start INTEGER NOT NULL, size INTEGER NOT NULL,"
+                " PRIMARY KEY (key, number)) WITHOUT ROWID;"
                 "BEGIN"
             )
         return self._database
