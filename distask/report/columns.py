@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from itertools import chain, compress, repeat
+from itertools import chain, compress, islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from distask.report.compare.spill import SpillFile
 from distask.report.distribution import DistinctTexts, Distribution, histogram, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 LONG_LIST = 64
 """Items; only the length of a longer list (such as an embedding) is counted."""
@@ -32,10 +32,8 @@ GREATEST = 1e150
 """Maximum number in a histogram; the square of a larger one overflows a float."""
 NOTHING = -1
 _NAN = math.nan
-_ABSENT = object()
-"""Marks a row that lacks the column."""
-_MANIFOLD = frozenset({list, object})
-"""Types of values that are not exactly one leaf."""
+ABSENT = object()
+"""Stands for the value of a row that lacks the column."""
 _BOOLEANS = {True: "true", False: "false"}
 
 
@@ -86,7 +84,7 @@ class _Leaves:
 
 
 class ColumnTally:
-    """Count one column, row by row. Rows are counted in batches: `add` them, then `flush`.
+    """Count one column, batch by batch.
 
     Args:
         name: the column.
@@ -97,9 +95,6 @@ class ColumnTally:
     def __init__(self, name: str, file: SpillFile | None = None, *, indexed: bool = True) -> None:
         file = file or SpillFile()
         self.name = name
-        self._pending: list[Any] = []
-        self.add: Callable[[Any], None] = self._pending.append
-        """Add a row's value."""
         self._indexed = indexed
         self._rows = 0
         self._numbers = Distribution("d", file)
@@ -118,42 +113,56 @@ class ColumnTally:
         self._leaf_lengths = _Leaves("i", NOTHING)
         self._leaf_codes = _Leaves("b", NOTHING)
 
-    def skip(self, rows: int, on_page: int | None = None) -> None:
+    def skip(self, rows: int, on_page: int) -> None:
         """Count rows that came before the column was first seen, and how many of them are on the page."""
         self._rows += rows
         self._absent += rows
         if self._indexed:
-            self._per_row.extend(repeat(0, rows if on_page is None else on_page))
+            self._per_row.extend(repeat(0, on_page))
 
-    def add_absent(self) -> None:
-        """Add a row that lacks the column."""
-        self._pending.append(_ABSENT)
-
-    def flush(self, on_page: Sequence[bool] | None = None) -> None:
-        """Count the rows added since the last flush.
+    def update(self, values: Sequence[Any], on_page: Sequence[bool] | None = None) -> None:
+        """Count the values of some rows.
 
         Args:
-            on_page: which of them are on the page; None for all.
+            values: a value for each row; `ABSENT` if it lacks the column.
+            on_page: which of the rows are on the page; None for all.
         """
-        values = self._pending
-        if not values:
-            return
-        self._rows += len(values)
-        if _MANIFOLD.isdisjoint(map(type, values)):
-            flat, each = values, [1] * len(values)
+        types = Counter(map(type, values))
+        if types[list] or types[object]:
+            flat, each = self._take_apart(values, types)
+            self._update(flat, each, Counter(map(type, flat)), on_page)
         else:
-            flat, each = self._take_apart(values)
-        self._count(flat)
-        if self._indexed:
-            if on_page is not None:
-                flat, each = _chosen(flat, each, on_page)
-            self._per_row.extend(each)
-            self._index(flat)
-        values.clear()
+            self._update(values, None, types, on_page)
 
-    def _take_apart(self, values: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    def update_lists(self, flat: Sequence[Any], each: Sequence[int], on_page: Sequence[bool] | None = None) -> None:
+        """Count rows that have lists without lists in them: their items, and the length of each."""
+        if each and max(each) > LONG_LIST:
+            items = iter(flat)
+            self.update([list(islice(items, length)) for length in each], on_page)
+            return
+        if each:
+            self._count_lists(len(each), min(each), max(each))
+        self._update(flat, each, Counter(map(type, flat)), on_page)
+
+    def _update(
+        self, flat: Sequence[Any], each: Sequence[int] | None, types: Counter[type], on_page: Sequence[bool] | None
+    ) -> None:
+        """Count the leaves of rows: `each` is the number of each row's; None if every row has one."""
+        rows = len(flat) if each is None else len(each)
+        self._rows += rows
+        self._count(flat, types)
+        if not self._indexed:
+            return
+        if on_page is not None:
+            flat, each = _chosen(flat, each, on_page)
+            types = Counter(map(type, flat))
+        self._per_row.extend(repeat(1, len(flat)) if each is None else each)
+        if flat:
+            self._index(flat, types)
+
+    def _take_apart(self, values: Sequence[Any], types: Counter[type]) -> tuple[list[Any], list[int]]:
         """Return the leaves of all rows, and how many each row has."""
-        if {list}.issuperset(map(type, values)):
+        if types[list] == len(values):
             each = list(map(len, values))
             flat = list(chain.from_iterable(values))
             if max(each) <= LONG_LIST and list not in map(type, flat):
@@ -171,7 +180,7 @@ class ColumnTally:
                 else:
                     flat += value
                     each.append(length)
-            elif value is _ABSENT:
+            elif value is ABSENT:
                 self._absent += 1
                 each.append(0)
             else:
@@ -184,13 +193,11 @@ class ColumnTally:
         self._longest = max(self._longest, longest)
         self._shortest = shortest if self._shortest is None else min(self._shortest, shortest)
 
-    def _count(self, flat: Sequence[Any]) -> None:
-        found = Counter(map(type, flat))
+    def _count(self, flat: Sequence[Any], found: Counter[type]) -> None:
         texts = found[str]
         numbers = found[int] + found[float]
         if numbers:
-            written = flat if numbers == len(flat) else _of_type(flat, int, float)
-            drawable = [float(number) for number in written if -GREATEST <= number <= GREATEST]
+            drawable = _drawable(flat if numbers == len(flat) else _of_type(flat, int, float), found)
             self._numbers.update(drawable)
             self._whole = self._whole and not found[float]
             numbers = len(drawable)
@@ -232,19 +239,22 @@ class ColumnTally:
         for word, code in labels.items():
             self._label_counts[code] += counted.get(word, 0)
 
-    def _index(self, flat: Sequence[Any]) -> None:
-        found = set(map(type, flat))
-        if found & {int, float}:
+    def _index(self, flat: Sequence[Any], found: Counter[type]) -> None:
+        if found[int] + found[float] == len(flat):
+            self._leaf_numbers.extend(map(drawn, flat))
+        elif found[int] or found[float]:
             self._leaf_numbers.extend(drawn(leaf) if type(leaf) in (int, float) else _NAN for leaf in flat)
         else:
             self._leaf_numbers.extend_empty(len(flat))
-        if found & {str, LongList}:
+        if found[str] == len(flat):
+            self._leaf_lengths.extend(map(len, flat))
+        elif found[str] or found[LongList]:
             self._leaf_lengths.extend(len(leaf) if type(leaf) in (str, LongList) else NOTHING for leaf in flat)
         else:
             self._leaf_lengths.extend_empty(len(flat))
-        if found == {str}:
-            self._leaf_codes.extend([self._labels.get(leaf, NOTHING) for leaf in flat])
-        elif found & {str, bool}:
+        if found[str] == len(flat):
+            self._leaf_codes.extend(map(self._labels.get, flat, repeat(NOTHING)))
+        elif found[str] or found[bool]:
             self._leaf_codes.extend(map(self._code, flat))
         else:
             self._leaf_codes.extend_empty(len(flat))
@@ -257,7 +267,6 @@ class ColumnTally:
     @property
     def kind(self) -> str:
         """`number`, `label`, `boolean`, `text`, `long list`, `object`, or `empty`."""
-        self.flush()
         common = [(count, kind) for kind, count in self._kinds.items() if kind != "null"]
         if not common:
             return "empty"
@@ -326,6 +335,13 @@ def drawn(value: float) -> float:
     return float(value) if abs(value) <= GREATEST else _NAN
 
 
+def _drawable(numbers: Sequence[float], found: Counter[type]) -> list[float]:
+    """Return the numbers that can be drawn."""
+    if not found[float] and min(numbers) >= -GREATEST and max(numbers) <= GREATEST:
+        return list(map(float, numbers))
+    return [float(number) for number in numbers if -GREATEST <= number <= GREATEST]
+
+
 def _as_written(number: float) -> float:
     """Return an integer if the number is one: its JSON is shorter."""
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
@@ -335,8 +351,12 @@ def _of_type(leaves: Iterable[Any], *types: type) -> list[Any]:
     return [leaf for leaf in leaves if type(leaf) in types]
 
 
-def _chosen(flat: Sequence[Any], each: Sequence[int], on_page: Sequence[bool]) -> tuple[list[Any], list[int]]:
-    """Return the leaves of the rows on the page, and how many each of them has."""
+def _chosen(
+    flat: Sequence[Any], each: Sequence[int] | None, on_page: Sequence[bool]
+) -> tuple[list[Any], list[int] | None]:
+    """Return the leaves of the rows on the page, and how many each of them has; None if each has one."""
+    if each is None:
+        return list(compress(flat, on_page)), None
     counts = list(compress(each, on_page))
     if each.count(1) == len(each):
         return list(compress(flat, on_page)), counts

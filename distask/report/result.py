@@ -36,6 +36,7 @@ class Reply(Struct, frozen=True):
     """The kind of its failure; None if it succeeded."""
     message: str | None
     raw: str | None
+    """Its text, if it failed."""
     usage: Usage
     finish_reason: str
     row: int | None
@@ -53,11 +54,18 @@ class ResultRow(Struct, frozen=True):
     """How many generations the row holds, in lists; None if it is a row for one generation."""
     line: bytes
     """The complete row as JSON."""
+    failed: bool = False
+    """Whether one of its replies failed."""
 
     @property
     def grouped(self) -> bool:
         """Whether the row holds lists with an item for each generation."""
         return self.group is not None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the row."""
+        return len(self.line)
 
 
 class Result:
@@ -85,6 +93,8 @@ class Result:
         self.inputs: list[str] | None = columns.get("input")
         """The columns of the input; None if unknown."""
         self.task: str | None = ((self.record or {}).get("identity") or {}).get("task")
+        self._statistics, self._error = f"statistics_{self.task}", f"error_{self.task}"
+        self._finish_reason = f"finish_reason_{self.task}"
 
     def _partial_input(self, path: Path) -> Input:
         if not path.is_file():
@@ -126,20 +136,32 @@ class Result:
             values = {name: untabled(value) for name, value in values.items()}
         if line is None:
             line = json_bytes(values)
-        metadata = values.get(self.metadata_column)
+        metadata = values.pop(self.metadata_column, None)
+        values.pop(MODEL_COLUMN, None)
         if isinstance(metadata, str):  # from a table whose rows have no common type
             metadata = untabled(metadata)
+        replies: list[Reply] = []
+        group = None
         if isinstance(metadata, dict):
-            replies, group = self._replies(metadata, None), None
+            good = self._good_reply(metadata)
+            if good is not None:
+                return ResultRow(values, [good], None, line)
+            replies = self._replies(metadata, None)
         elif isinstance(metadata, list):
             of_each = (self._replies(part, sample) for sample, part in enumerate(metadata) if isinstance(part, dict))
             replies, group = list(chain.from_iterable(of_each)), len(metadata)
-        else:
-            replies, group = [], None
-        kept = dict(values)
-        kept.pop(self.metadata_column, None)
-        kept.pop(MODEL_COLUMN, None)
-        return ResultRow(kept, replies, group, line)
+        return ResultRow(values, replies, group, line, any(reply.kind is not None for reply in replies))
+
+    def _good_reply(self, metadata: Mapping[str, Any]) -> Reply | None:
+        """Return the only reply of a row, if it succeeded: the same as `_replies`, several times faster."""
+        statistics = metadata.get(self._statistics)
+        if type(statistics) is not dict or self._error in metadata:
+            return None
+        ended = metadata.get("finish_reason", metadata.get(self._finish_reason))
+        if type(ended) is list:
+            return None
+        row, sample = _whole(metadata.get("row")), _whole(metadata.get("sample"))
+        return Reply(None, None, None, _usage(statistics), str(ended or "stop"), row, sample)
 
     def _replies(self, metadata: Mapping[str, Any], sample: int | None) -> list[Reply]:
         """Return the replies to a row: one for a task, one for each call of each step for a task with steps."""
@@ -156,7 +178,7 @@ class Result:
             for place, statistics in enumerate(spent):
                 error = failed[place - good] if place >= good else None
                 known = statistics if isinstance(statistics, dict) else {}
-                text = raw[place] if place < len(raw) else None
+                text = raw[place] if error is not None and place < len(raw) else None
                 replies.append(
                     Reply(
                         kind=None if error is None else str(error.get("kind")),
@@ -172,7 +194,7 @@ class Result:
 
     def _tasks(self, metadata: Mapping[str, Any]) -> list[str]:
         """Return the tasks in the metadata: the task itself, or all steps of a task with steps."""
-        if f"statistics_{self.task}" in metadata:
+        if self._statistics in metadata:
             return [str(self.task)]
         found = (name.partition("_")[2] for name in metadata if name.startswith(("statistics_", "error_")))
         return list(dict.fromkeys(found))
@@ -197,6 +219,10 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _usage(statistics: Mapping[str, Any]) -> Usage:
+    if len(statistics) == 2:
+        chat, answer = statistics.get("input_tokens"), statistics.get("output_tokens")
+        if type(chat) is int and type(answer) is int:
+            return Usage(chat, answer)
     cost = statistics.get("cost_usd")
     return Usage(
         _whole(statistics.get("input_tokens")),

@@ -11,7 +11,7 @@ from distask.llm.config.model import Price
 from distask.llm.prices import cost_of_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from distask.llm.request import Usage
 
@@ -30,18 +30,22 @@ class Spending:
         self.input_tokens = self.output_tokens = self.cached_tokens = 0
         self.cache_write_tokens = self.reasoning_tokens = 0
 
-    def add(self, usage: Usage) -> None:
-        """Count one reply."""
-        self.input_tokens += usage.input_tokens or 0
-        self.output_tokens += usage.output_tokens or 0
-        self.cached_tokens += usage.cached_tokens
-        self.cache_write_tokens += usage.cache_write_tokens
-        self.reasoning_tokens += usage.reasoning_tokens
-        cost = cost_of_usage(self._price, usage)
-        if cost is not None:
-            self._usd += cost
-        elif usage.input_tokens or usage.output_tokens:
-            self._is_known = False
+    def add(self, usages: Sequence[Usage]) -> None:
+        """Count replies."""
+        self.input_tokens += sum(usage.input_tokens or 0 for usage in usages)
+        self.output_tokens += sum(usage.output_tokens or 0 for usage in usages)
+        self.cached_tokens += sum(usage.cached_tokens for usage in usages)
+        self.cache_write_tokens += sum(usage.cache_write_tokens for usage in usages)
+        self.reasoning_tokens += sum(usage.reasoning_tokens for usage in usages)
+        if not self._is_known:
+            return
+        for usage in usages:
+            cost = cost_of_usage(self._price, usage)
+            if cost is not None:
+                self._usd += cost
+            elif usage.input_tokens or usage.output_tokens:
+                self._is_known = False
+                return
 
     @property
     def tokens(self) -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from itertools import chain, compress, repeat
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from msgspec import Struct, field
 
-from distask.report.columns import ColumnTally
+from distask.report.columns import ABSENT, ColumnTally
 from distask.report.compare.agreement import AgreementTally
 from distask.report.compare.spill import SpillFile
 from distask.report.spending import Spending
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from distask.report.blocks import Blocks
     from distask.report.result import Reply, Result, ResultRow
@@ -89,6 +90,28 @@ MEASURES = ("failure", "finish_reason", "input_tokens", "output_tokens")
 """Measures of every reply, counted like columns."""
 
 
+class _Sized(Protocol):
+    @property
+    def size(self) -> int: ...
+
+
+_S = TypeVar("_S", bound=_Sized)
+
+
+def batches(rows: Iterable[_S]) -> Iterator[list[_S]]:
+    """Yield rows in batches of `BATCH_ROWS`, or of about `BATCH_BYTES` if that is fewer."""
+    batch: list[_S] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += row.size
+        if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 class ResultTally:
     """All counts of a result.
 
@@ -120,104 +143,90 @@ class ResultTally:
         self._group_on_page = 0
         """Rows of the group that are on the page."""
         self._spared = 0
-        self._batch: list[bool] = []
-        """Whether each row of the batch is on the page."""
-        self._batch_bytes = 0
 
     def count(self, blocks: Blocks) -> None:
         """Read the complete result."""
         total = self.result.count()
         if total > self.most_rows:
             self.step, self.kept = -(-total // self.most_rows), []
-        for row in self.result:
-            self._add(row, blocks)
-            if len(self._batch) >= BATCH_ROWS or self._batch_bytes >= BATCH_BYTES:
-                self._flush()
+        for rows in batches(self.result):
+            self._add(rows, blocks)
         self._end_group()
-        self._flush()
         blocks.finish()
 
-    def _add(self, row: ResultRow, blocks: Blocks) -> None:
-        group = row.replies[0].row if row.replies else None
-        if not self._group or not self._continues(row, group):
-            self._end_group()
-        number = self.rows
-        self._add_values(row, number)
-        failed = self._add_replies(row, number)
-        is_on_page = self._keeps(number, failed=failed)
-        if is_on_page:
+    def _add(self, rows: Sequence[ResultRow], blocks: Blocks) -> None:
+        on_page = self._on_page(rows)
+        self._add_values(rows, on_page)
+        self._add_replies(rows, on_page)
+        self._add_groups(rows, on_page)
+        for row in rows if on_page is None else compress(rows, on_page):
             blocks.add(row.line)
-            self.groups.append(group)
-            self._group_on_page += 1
-        self.grouped = self.grouped or row.grouped
-        self._group.append(row)
-        self.rows += 1
-        self._batch.append(is_on_page)
-        self._batch_bytes += len(row.line)
+        self.rows += len(rows)
+
+    def _on_page(self, rows: Sequence[ResultRow]) -> list[bool] | None:
+        """Return whether each row is on the page; None if all are."""
+        if self.kept is None:
+            return None
+        return [self._keeps(number, failed=row.failed) for number, row in enumerate(rows, self.rows)]
+
+    def _keeps(self, number: int, *, failed: bool) -> bool:
+        is_spared = number % self.step != 0
+        if is_spared and not (failed and self._spared < MOST_FAILED):
+            return False
+        self._spared += is_spared
+        if self.kept is not None:
+            self.kept.append(number)
+        return True
+
+    def _add_values(self, rows: Sequence[ResultRow], on_page: Sequence[bool] | None) -> None:
+        columns = self.columns
+        values = [row.values for row in rows]
+        for name in dict.fromkeys(chain.from_iterable(values)):
+            if name not in columns:
+                columns[name] = ColumnTally(name, self._spill)
+                columns[name].skip(self.rows, len(self.groups))
+        for name, tally in columns.items():
+            tally.update([of_row.get(name, ABSENT) for of_row in values], on_page)
+
+    def _add_replies(self, rows: Sequence[ResultRow], on_page: Sequence[bool] | None) -> None:
+        each = [len(row.replies) for row in rows]
+        replies = list(chain.from_iterable([row.replies for row in rows]))
+        measured: tuple[list[Any], ...] = (
+            [reply.kind for reply in replies],
+            [reply.finish_reason for reply in replies],
+            [reply.usage.input_tokens for reply in replies],
+            [reply.usage.output_tokens for reply in replies],
+        )
+        for tally, values in zip(self.measures.values(), measured, strict=True):
+            tally.update_lists(values, each, on_page)
+        self.replies += len(replies)
+        self.spending.add([reply.usage for reply in replies])
+        for number, row in enumerate(rows, self.rows):
+            if row.failed:
+                for reply in row.replies:
+                    self.failures.add(number, reply.sample or 0, reply)
+
+    def _add_groups(self, rows: Sequence[ResultRow], on_page: Sequence[bool] | None) -> None:
+        """Count how far the replies to one input row agree; all rows of one follow each other."""
+        for row, is_on_page in zip(rows, repeat(True) if on_page is None else on_page, strict=False):
+            group = row.replies[0].row if row.replies else None
+            if not self._continues(row, group):
+                self._end_group()
+            if is_on_page:
+                self.groups.append(group)
+                self._group_on_page += 1
+            self.grouped = self.grouped or row.grouped
+            self._group.append(row)
 
     def _continues(self, row: ResultRow, group: int | None) -> bool:
         """Return whether a row belongs to the same input row as the previous one."""
-        if group is None or row.grouped:
+        if group is None or row.grouped or not self._group:
             return False
         before = self._group[-1].replies
         return bool(before) and before[0].row == group
 
-    def _flush(self) -> None:
-        """Count the batch."""
-        on_page = None if self.kept is None else self._batch
-        for tally in (*self.columns.values(), *self.measures.values()):
-            tally.flush(on_page)
-        self._batch = []
-        self._batch_bytes = 0
-
-    def _keeps(self, number: int, *, failed: bool) -> bool:
-        if self.kept is None:
-            return True
-        spared = failed and self._spared < MOST_FAILED
-        if number % self.step and not spared:
-            return False
-        self._spared += bool(number % self.step)
-        self.kept.append(number)
-        return True
-
-    def _add_values(self, row: ResultRow, number: int) -> None:
-        columns = self.columns
-        for name, value in row.values.items():
-            tally = columns.get(name)
-            if tally is None:
-                tally = columns[name] = self._new_column(name, number)
-            tally.add(value)
-        if len(row.values) < len(columns):
-            for name, tally in columns.items():
-                if name not in row.values:
-                    tally.add_absent()
-
-    def _new_column(self, name: str, number: int) -> ColumnTally:
-        tally = ColumnTally(name, self._spill)
-        tally.skip(number - len(self._batch), len(self.groups) - sum(self._batch))
-        for _ in self._batch:
-            tally.add_absent()
-        return tally
-
-    def _add_replies(self, row: ResultRow, number: int) -> bool:
-        """Add the measures of a row's replies; return whether one of them failed."""
-        replies = row.replies
-        self.replies += len(replies)
-        measures = self.measures
-        measures["failure"].add([reply.kind for reply in replies])
-        measures["finish_reason"].add([reply.finish_reason for reply in replies])
-        measures["input_tokens"].add([reply.usage.input_tokens for reply in replies])
-        measures["output_tokens"].add([reply.usage.output_tokens for reply in replies])
-        failed = False
-        for reply in replies:
-            self.spending.add(reply.usage)
-            if reply.kind is not None:
-                failed = True
-                self.failures.add(number, reply.sample or 0, reply)
-        return failed
-
     def _end_group(self) -> None:
-        """Count how far the replies to one input row agree."""
+        """Count the rows of one input row."""
         group, on_page = self._group, self._group_on_page
         self._group, self._group_on_page = [], 0
         if not group:

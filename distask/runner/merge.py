@@ -175,6 +175,7 @@ def _joined(shards: Sequence[Shard], output: Path, sha256: str | None) -> dict[s
     for name in ("failures", "completions", "tokens"):
         joined[name] = _added([c[name] for c in counts])
     joined["cost_usd"] = _cost(counts)
+    joined["chat_share"] = _chat_share(counts)
     joined["seconds"] = max(c["seconds"] for c in counts)
     with suppress(KeyError):
         calls = sum(c["latency_seconds"]["calls"] for c in counts)
@@ -202,6 +203,13 @@ def _cost(counts: Sequence[dict[str, Any]]) -> float | None:
         return None
     known = [c["cost_usd"] for c in counts if c["cost_usd"] is not None]
     return round(sum(known), USD_DIGITS) if known else None
+
+
+def _chat_share(counts: Sequence[dict[str, Any]]) -> float | None:
+    """Return the mean of the shards' shares, weighted by their rows; None if all are unknown."""
+    known = [(c["chat_share"], c["rows_out"]) for c in counts if c.get("chat_share") is not None]
+    rows = sum(rows_out for _, rows_out in known)
+    return round(sum(share * rows_out for share, rows_out in known) / rows, 3) if rows else None
 
 
 def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from distask.data.row import weight
 from distask.formatting import tokens
 from distask.llm.pacing.latency import Latency
 from distask.llm.prices import cost_of_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from distask.batch_ledger import Record
     from distask.llm.config.model import Price
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from distask.task.steps.flow import Count
 
 PERCENTILES = (0.5, 0.9, 0.99)
+SAMPLED_ROWS = 64
+RAW_INPUT = "raw_input_"
+"""How the metadata's names of chats begin."""
 USD_DIGITS = 12
 """Decimal places of a recorded cost; the rest is rounding error."""
 
@@ -80,6 +85,10 @@ class Stats(Struct):
     """Number of generations left out because of `on_invalid: {then: drop}`."""
     skipped: int = 0
     """Number of unreadable input rows that were skipped (`on_bad_row`)."""
+    sampled_bytes: int = 0
+    """Bytes of some output rows as JSON: those of one input row in `SAMPLED_ROWS`."""
+    sampled_chat_bytes: int = 0
+    """Bytes of these that are the chats which `add_raw_input` keeps."""
     batches: tuple[Record, ...] = ()
     """The batches that the run waits for."""
     layout: list[list[int]] | None = None
@@ -147,6 +156,16 @@ class Stats(Struct):
         self.stored += len(completions)
         self.priced = self.priced or any(c.usage.cost is not None for c in completions)
 
+    def sample_output(self, row: int, new: Mapping[str, Any]) -> None:
+        """Count the bytes of an output row: `row` bytes of the input, and the columns added to it."""
+        self.sampled_bytes += row + weight(new)
+        self.sampled_chat_bytes += chat_bytes(new)
+
+    @property
+    def chat_share(self) -> float | None:
+        """The share of the chats that `add_raw_input` keeps in the output, from a sample; None if no row is written."""
+        return self.sampled_chat_bytes / self.sampled_bytes if self.sampled_bytes else None
+
     @property
     def cost_usd(self) -> float | None:
         """The rounded cost for records; None if unknown."""
@@ -168,6 +187,7 @@ class Stats(Struct):
             "rows": self.rows,
             "rows_out": self.rows_out,
             "rows_skipped": self.skipped,
+            "chat_share": None if self.chat_share is None else round(self.chat_share, 3),
             "generations": self.generations,
             "failed": self.failed,
             "failures": dict(self.failures.most_common()),
@@ -200,6 +220,13 @@ class Stats(Struct):
         percentiles = {f"p{round(share * 100)}": every.percentile(share) for share in PERCENTILES}
         told = {**percentiles, "max": every.longest if every.count else None}
         return {"calls": every.count, **{name: None if s is None else round(s, 4) for name, s in told.items()}}
+
+
+def chat_bytes(columns: Mapping[str, Any]) -> int:
+    """Return the bytes of the chats in the metadata of an output row."""
+    parts = chain.from_iterable(value if isinstance(value, list) else [value] for value in columns.values())
+    entries = chain.from_iterable(part.items() for part in parts if isinstance(part, dict))
+    return sum(weight(value) for name, value in entries if name.startswith(RAW_INPUT))
 
 
 def _step(count: Count) -> dict[str, Any]:

@@ -269,3 +269,41 @@ def test_main_gives_the_exit_code(shell, monkeypatch, capsys):
     assert main(["run", "task.yaml", "-i", "nope.jsonl", "-c", "offline"]) == 2
     assert "nope.jsonl" in capsys.readouterr().err
     assert sys.stdout is not None
+
+
+def test_the_summary_says_that_chats_are_most_of_the_output_and_how_to_leave_them_out(shell):
+    """Long prompts at least double the output. The share is measured on the rows that are written."""
+    shell.server.reply = lambda body: "ok"
+    shell.rows([{"instruction": "long " * 20_000} for i in range(5)])
+    spec = (shell.folder / "task.yaml").read_text().replace("{{ instruction }}", "{{ instruction }}" * 3)
+
+    def share_and_note(name, text):
+        shell.write("task.yaml", text)
+        note = "`add_raw_input: false` in the task leaves them out" in shell.run("-o", name).err
+        return json.loads((shell.folder / f"{name}.run.json").read_text())["counts"]["chat_share"], note
+
+    share, has_note = share_and_note("kept.jsonl", spec)
+    line = (shell.folder / "kept.jsonl").read_bytes().splitlines()[0]
+    chat = json.dumps(json.loads(line)["distask_metadata"]["raw_input_answer"], separators=(",", ":"))
+
+    assert has_note
+    assert abs(share - len(chat) / len(line)) < 0.01
+    assert share_and_note("left_out.jsonl", f"{spec}add_raw_input: false\n") == (0, False)
+
+
+def test_a_note_about_chats_is_only_for_large_outputs_that_are_mostly_chats(shell):
+    shell.server.reply = lambda body: "ok"
+    spec = (shell.folder / "task.yaml").read_text()
+
+    def share_and_note(name):
+        said = shell.run("-o", name).err
+        counts = json.loads((shell.folder / f"{name}.run.json").read_text())["counts"]
+        return counts["chat_share"], "add_raw_input" in said
+
+    shell.rows([{"instruction": f"question {i}", "other": "long " * 100_000} for i in range(5)])
+    share, has_note = share_and_note("mostly_data.jsonl")
+    assert (share < 0.5, has_note) == (True, False)
+    shell.write("task.yaml", spec.replace("{{ instruction }}", "Answer. " * 100 + "{{ instruction }}"))
+    shell.rows([{"instruction": f"question {i}"} for i in range(5)])
+    share, has_note = share_and_note("small.jsonl")
+    assert (share > 0.5, has_note) == (True, False)

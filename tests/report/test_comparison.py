@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distask.errors import InputError, UsageError
+from distask.report.columns import ABSENT
+from distask.report.compare import changes, pairs
+from distask.report.compare.changes import ChangeTally
 from distask.report.compare.comparison import write_comparison
 from tests.report.conftest import text_of
 
@@ -112,3 +117,61 @@ def test_results_of_different_inputs_have_nothing_to_compare(bench, tmp_path):
 
     with pytest.raises(InputError, match="If the input is the same, use --by"):
         write_comparison(str(first), str(second), tmp_path / "page.html")
+
+
+def of_one_kind(values):
+    return st.lists(st.tuples(st.none() | values, st.none() | values) | st.just((ABSENT, ABSENT)), max_size=30)
+
+
+@pytest.mark.parametrize("most_transitions", [2, 400])
+@given(
+    of_one_kind(st.integers(-2, 2)) | of_one_kind(st.booleans()) | of_one_kind(st.sampled_from("abcd")),
+    st.integers(0, 30),
+)
+def test_equal_pairs_are_counted_together_as_each_of_them_is(most_transitions, values, first_batch):
+    """A batch of values of one type is counted by its different pairs; others, pair by pair."""
+
+    def counted(batches, directly):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(changes, "MOST_TRANSITIONS", most_transitions)
+            patch.setattr(changes, "_COMPARED_DIRECTLY", directly)
+            tally = ChangeTally("c")
+            for batch in batches:
+                on_page = [number % 3 > 0 for number in range(len(batch))]
+                tally.update([was for was, _ in batch], [now for _, now in batch], [False] * len(batch), on_page)
+            return tally.facts(), tally.index(), tally._ways
+
+    batches = [values[:first_batch], values[first_batch:]]
+
+    assert counted(batches, changes._COMPARED_DIRECTLY) == counted(batches, set())
+
+
+def test_rows_in_the_same_order_are_matched_as_by_their_keys(tmp_path, monkeypatch):
+    """Ids of several types, and one that occurs twice."""
+    ids = [1, "1", 1.0, True, None, [1], 2, 2, "two"]
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(
+            "".join(json.dumps({"id": i, "score": place, "of": name}) + "\n" for place, i in enumerate(ids))
+        )
+    results, page = [str(tmp_path / f"{name}.jsonl") for name in "ab"], tmp_path / "p.html"
+    facts = write_comparison(*results, page, by=["id"])
+    made = page.read_bytes()
+
+    monkeypatch.setattr(pairs, "_have_same_key", lambda *_: False)
+
+    assert write_comparison(*results, page, by=["id"]) == facts
+    assert facts["matched"] == len(ids)
+    assert page.read_bytes() == made
+
+
+def test_a_column_that_begins_in_the_middle_is_counted_from_there(tmp_path):
+    """Rows before it are not nulls; later rows that lack it are."""
+    rows = [{"id": 0}, {"id": 1, "late": "x"}, {"id": 2}]
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    facts = write_comparison(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), tmp_path / "p.html", by=["id"])
+
+    late = change(facts, "late")
+    assert (late["pairs"], late["ways"]["same"]) == (1, 1)
+    assert [(side["values"], side["nulls"]) for side in late["sides"]] == [(2, 1), (2, 1)]

@@ -221,11 +221,11 @@ VALUES = st.recursive(
 )
 
 
-@given(st.lists(VALUES, max_size=40))
-def test_any_values_are_counted_and_nothing_is_lost(values):
+@given(st.lists(VALUES, max_size=40), st.integers(0, 40))
+def test_any_values_are_counted_and_nothing_is_lost(values, first_batch):
     tally = ColumnTally("any")
-    for value in values:
-        tally.add(value)
+    tally.update(values[:first_batch])
+    tally.update(values[first_batch:])
 
     facts, index = tally.facts(), tally.index()
 
@@ -239,19 +239,31 @@ def test_any_values_are_counted_and_nothing_is_lost(values):
 
 def test_an_embedding_is_counted_by_its_length():
     tally = ColumnTally("embedding")
-    for _ in range(3):
-        tally.add([0.5] * (LONG_LIST + 1))
+    tally.update([[0.5] * (LONG_LIST + 1)] * 3)
 
     facts = tally.facts()
 
     assert (facts["kind"], facts["values"], facts["spread"]["max"]) == ("long list", 3, LONG_LIST + 1)
 
 
+@pytest.mark.parametrize("items", [3, LONG_LIST + 1])
+def test_lists_that_are_already_taken_apart_are_counted_as_lists_are(items):
+    """The measures of replies arrive this way."""
+    lists = [list(range(items)), [None, 7], [], ["a"]]
+    on_page = [True, False, True, True]
+    taken_apart, whole = ColumnTally("c"), ColumnTally("c")
+
+    whole.update(lists, on_page)
+    taken_apart.update_lists([item for each in lists for item in each], list(map(len, lists)), on_page)
+
+    assert taken_apart.facts() == whole.facts()
+    assert taken_apart.index() == whole.index()
+
+
 def test_few_different_short_texts_are_labels_and_many_are_texts():
     label, text = ColumnTally("l"), ColumnTally("t")
-    for i in range(200):
-        label.add(f"label {i % 5}")
-        text.add(f"text {i}")
+    label.update([f"label {i % 5}" for i in range(200)])
+    text.update([f"text {i}" for i in range(200)])
 
     assert (label.kind, text.kind) == ("label", "text")
     assert text.facts()["distinct"] == 200

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from distask.runner.stats import Stats
 
 FAILURES_SHOWN = 3
+LARGE_SHARE = 0.5
+LARGE_OUTPUT_BYTES = 1 << 20
+"""A larger share of chats in an output of this size is worth a note."""
 INTERRUPTED = 130
 UNUSABLE = frozenset({"invalid", "type", "check", "empty", "refusal", "parse_timeout"})
 """Failures of received replies; they are in the store, and the next run parses them again."""
@@ -46,7 +49,7 @@ def tell(job: Job, result: Result, console: Console, *, quiet: bool = False, ver
     for name, text in _lines(job, result):
         style = "yellow" if name in ("generations", "failed") and stats.failed else ""
         console.print(Text.assemble((f"{name:<12}", "dim"), plain(text, style)))
-    for note in [*_remarks(stats), *result.notes]:
+    for note in [*_remarks(stats), *_chats_kept(result), *result.notes]:
         console.print(plain(note, "yellow"))
     if stats.failed:
         _tell_failures(job, result, console, len(result.failures) if verbose else FAILURES_SHOWN)
@@ -114,6 +117,17 @@ def _remarks(stats: Stats) -> Iterator[str]:
         yield f"{several(stats.dropped, 'generation')} dropped by the task's `on_invalid`"
     if stats.skipped:
         yield f"{several(stats.skipped, 'row')} skipped as unreadable"
+
+
+def _chats_kept(result: Result) -> Iterator[str]:
+    """Yield a note if chats in the metadata are most of a large file."""
+    share = result.stats.chat_share
+    if share is None or share <= LARGE_SHARE or result.output is None:
+        return
+    size = result.output.stat().st_size
+    if size >= LARGE_OUTPUT_BYTES:
+        told = f"about {share:.0%} of the output's {size / 1e6:,.1f} MB"
+        yield f"the chats in the metadata are {told}: `add_raw_input: false` in the task leaves them out"
 
 
 def _tell_failures(job: Job, result: Result, console: Console, most: int) -> None:

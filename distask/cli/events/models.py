@@ -58,6 +58,11 @@ class Counts(Model):
     rows: int = Field(description="rows done")
     rows_out: int = Field(description="rows written")
     rows_skipped: int = Field(description="unreadable rows that were skipped (`--on-bad-row skip`)")
+    chat_share: float | None = Field(
+        None,
+        description="share of the output's bytes that `add_raw_input` takes, from a sample of rows; null if there are "
+        "no rows yet",
+    )
     generations: int
     failed: int = Field(description="generations without columns")
     failures: dict[str, int] = Field(description="number of failures by kind")

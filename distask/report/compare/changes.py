@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from itertools import repeat
+from itertools import compress, repeat
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from distask.report.columns import LONGEST_LABEL, NOTHING, ColumnTally, drawn, leaves
+from distask.report.columns import ABSENT, LONGEST_LABEL, NOTHING, ColumnTally, drawn, leaves
 from distask.report.compare.agreement import canonical
 from distask.report.compare.spill import SpillFile
 from distask.report.distribution import Distribution, histogram, spread
@@ -27,10 +27,16 @@ MATRIX = 12
 """Maximum number of labels in a table of transitions; more would be unreadable."""
 _COMPARED_DIRECTLY = {str, int, bool}
 """Types whose equal values have the same canonical text; lists of one of them also do."""
+_Change = tuple[int, float, int]
+"""The place of the way in `WAYS`, the difference, and the place of the transition."""
+_NO_CHANGE: _Change = (NOTHING, math.nan, NOTHING)
+_UNCHANGED, _TEXT_CHANGED, _TEXT_GAINED, _TEXT_LOST = (
+    (way, math.nan, NOTHING) for way in (_SAME, _CHANGED, _GAINED, _LOST)
+)
 
 
 class ChangeTally:
-    """Count one output column in both results. Pairs are counted in batches: `add` them, then `flush`.
+    """Count one output column in both results, batch by batch.
 
     Args:
         name: the column.
@@ -43,7 +49,6 @@ class ChangeTally:
         self.name = name
         self._better_down = lower_is_better
         self.sides = (ColumnTally(name, file, indexed=False), ColumnTally(name, file, indexed=False))
-        self._pending: list[tuple[Any, Any, bool] | None] = []
         self._ways = [0] * len(WAYS)
         self._differences = Distribution("d", file)
         self._whole = True
@@ -61,43 +66,77 @@ class ChangeTally:
         self._difference_of.extend(repeat(math.nan, on_page))
         self._transition_of.extend(repeat(NOTHING, on_page))
 
-    def add_alone(self) -> None:
-        """Add a row without a match, or a pair in which neither side has the column."""
-        self._pending.append(None)
+    def update(
+        self,
+        before: Sequence[Any],
+        after: Sequence[Any],
+        grouped: Sequence[bool],
+        on_page: Sequence[bool] | None = None,
+    ) -> None:
+        """Count the values of some pairs of rows.
 
-    def add(self, before: Any, after: Any, *, grouped: bool = False) -> None:
-        """Add a pair's values; for grouped rows, they are lists with an item for each reply."""
-        self.sides[0].add(before)
-        self.sides[1].add(after)
-        self._pending.append((before, after, grouped))
+        Args:
+            before: each pair's value in the first result; `ABSENT` for a row without a match.
+            after: the same in the second result.
+            grouped: whether the rows of each pair are grouped, so that lists have an item for each reply.
+            on_page: which of the pairs are on the page; None for all.
+        """
+        types = {*map(type, before), *map(type, after)}
+        if object in types:
+            is_matched = [value is not ABSENT for value in before]
+            self.sides[0].update(list(compress(before, is_matched)))
+            self.sides[1].update(list(compress(after, is_matched)))
+        else:
+            self.sides[0].update(before)
+            self.sides[1].update(after)
+        types.discard(type(None))
+        if types == {str} and self._transitions is None:
+            changes = self._text_changes(before, after)
+        elif len(types) == 1 and types <= _COMPARED_DIRECTLY:
+            changes = self._repeated_changes(before, after)
+        else:
+            changes = list(map(self._change, before, after, grouped))
+        for way, difference, transition in changes if on_page is None else compress(changes, on_page):
+            self._way_of.append(way)
+            self._difference_of.append(difference)
+            self._transition_of.append(transition)
 
-    def flush(self, on_page: Sequence[bool] | None = None) -> None:
-        """Count the pairs added since the last flush; `on_page` is as in `ColumnTally.flush`."""
-        for tally in self.sides:
-            tally.flush()
-        differences = []
-        for pair, is_on_page in zip(self._pending, repeat(True) if on_page is None else on_page, strict=False):
-            way, difference, transition = NOTHING, math.nan, NOTHING
-            if pair is not None:
-                before, after, grouped = pair
-                if type(before) is str and type(after) is str:
-                    way = _SAME if before == after else _CHANGED
-                else:
-                    difference = _difference(before, after)
-                    if not math.isnan(difference):
-                        differences.append(difference)
-                    way = self._way(before, after, difference)
-                if way != NOTHING:
-                    self._ways[way] += 1
-                if self._transitions is not None:
-                    transition = self._transition(before, after, grouped=grouped)
-            if is_on_page:
-                self._way_of.append(way)
-                self._difference_of.append(difference)
-                self._transition_of.append(transition)
-        self._differences.update(differences)
-        self._whole = self._whole and all(difference.is_integer() for difference in differences)
-        self._pending.clear()
+    def _text_changes(self, before: Sequence[str | None], after: Sequence[str | None]) -> list[_Change]:
+        """Count texts that are too many to be labels."""
+        changes = [
+            (_UNCHANGED if was is not None else _NO_CHANGE)
+            if was == now
+            else (_TEXT_CHANGED if was is not None and now is not None else _TEXT_GAINED if was is None else _TEXT_LOST)
+            for was, now in zip(before, after, strict=True)
+        ]
+        for change, count in Counter(changes).items():
+            if change is not _NO_CHANGE:
+                self._ways[change[0]] += count
+        return changes
+
+    def _repeated_changes(self, before: Sequence[Any], after: Sequence[Any]) -> list[_Change]:
+        """Count values of one type, all of which have a hash: each different pair is looked at once."""
+        pairs = list(zip(before, after, strict=True))
+        counted = Counter(pairs)
+        changes = {pair: self._change(*pair, grouped=False, count=count) for pair, count in counted.items()}
+        return [changes[pair] for pair in pairs]
+
+    def _change(self, before: Any, after: Any, grouped: bool, count: int = 1) -> _Change:
+        """Count a change that occurred `count` times."""
+        if before is ABSENT:
+            return _NO_CHANGE
+        difference = math.nan
+        if type(before) is str and type(after) is str:
+            way = _SAME if before == after else _CHANGED
+        else:
+            difference = _difference(before, after)
+            if not math.isnan(difference):
+                self._differences.update(repeat(difference, count))
+                self._whole = self._whole and difference.is_integer()
+            way = self._way(before, after, difference)
+        if way != NOTHING:
+            self._ways[way] += count
+        return way, difference, self._transition(before, after, grouped=grouped, count=count)
 
     def _way(self, before: Any, after: Any, difference: float) -> int:
         was_null, is_null = _is_null(before), _is_null(after)
@@ -109,8 +148,8 @@ class ChangeTally:
             return _BETTER if (difference < 0) == self._better_down else _WORSE
         return _CHANGED
 
-    def _transition(self, before: Any, after: Any, *, grouped: bool) -> int:
-        """Count the pair's transition and return its place."""
+    def _transition(self, before: Any, after: Any, *, grouped: bool, count: int) -> int:
+        """Count the transition of `count` equal pairs and return its place."""
         if self._transitions is None:
             return NOTHING
         if not grouped and (isinstance(before, list) or isinstance(after, list)):
@@ -127,13 +166,12 @@ class ChangeTally:
                 return NOTHING
             self._transitions[was, now] = place
             self._transition_counts.append(0)
-        self._transition_counts[place] += 1
+        self._transition_counts[place] += count
         return place
 
     @property
     def kind(self) -> str:
         """`number`, `label`, or `text` for anything that can only be equal or not."""
-        self.flush()
         kinds = {tally.kind for tally in self.sides} - {"empty"}
         if kinds == {"number"}:
             return "number"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
 from distask.diagnostics import did_you_mean
@@ -10,13 +11,14 @@ from distask.errors import InputError, UsageError
 from distask.formatting import amount, money, several
 from distask.report.about import about, brief
 from distask.report.blocks import Blocks
+from distask.report.columns import ABSENT
 from distask.report.compare.changes import ChangeTally, coded
 from distask.report.compare.pairs import Pair, pairs
 from distask.report.compare.spill import SpillFile
 from distask.report.page import write_page
 from distask.report.result import Result
 from distask.report.spending import Spending
-from distask.report.tally import BATCH_BYTES, BATCH_ROWS, MOST_FAILED, MOST_ROWS
+from distask.report.tally import MOST_FAILED, MOST_ROWS, batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,83 +59,77 @@ class ComparisonTally:
         self.kept: list[int] | None = None
         self.step = 1
         self._spared = 0
-        self._batch: list[bool] = []
-        """Whether each pair of the batch is on the page."""
-        self._batch_bytes = 0
 
     def count(self, matched: Iterator[Pair], blocks: Blocks, most_rows: int) -> None:
         """Count all pairs."""
         total = max(result.count() for result in self.results)
         if total > most_rows:
             self.step, self.kept = -(-total // most_rows), []
-        for pair in matched:
-            self._add(pair, blocks)
-            if len(self._batch) >= BATCH_ROWS or self._batch_bytes >= BATCH_BYTES:
-                self._flush()
-        self._flush()
+        for batch in batches(matched):
+            self._add(batch, blocks)
         blocks.finish()
 
-    def _add(self, pair: Pair, blocks: Blocks) -> None:
-        fate = _fate(pair)
-        self.fates[fate] += 1
-        is_on_page = self._keeps(self.rows, changed=fate != FATES[True, True])
-        self._add_replies(pair)
-        self._add_values(pair)
-        if is_on_page:
-            self._fate_of.append(fate)
+    def _add(self, batch: Sequence[Pair], blocks: Blocks) -> None:
+        fates = list(map(_fate, batch))
+        self.fates.update(fates)
+        on_page = self._on_page(fates)
+        self._add_values(batch, on_page)
+        self._add_replies(batch)
+        self._fate_of.extend(fates if on_page is None else compress(fates, on_page))
+        for pair in batch if on_page is None else compress(batch, on_page):
             blocks.add(pair.line)
-        self.rows += 1
-        self._batch.append(is_on_page)
-        self._batch_bytes += pair.size
+        self.rows += len(batch)
 
-    def _flush(self) -> None:
-        """Count the batch."""
-        for tally in self.columns.values():
-            tally.flush(self._batch)
-        self._batch = []
-        self._batch_bytes = 0
+    def _on_page(self, fates: Sequence[str]) -> list[bool] | None:
+        """Return whether each pair is on the page; None if all are."""
+        if self.kept is None:
+            return None
+        good = FATES[True, True]
+        return [self._keeps(number, changed=fate != good) for number, fate in enumerate(fates, self.rows)]
 
     def _keeps(self, number: int, *, changed: bool) -> bool:
-        if self.kept is None:
-            return True
-        spared = bool(number % self.step)
-        if spared and not (changed and self._spared < MOST_FAILED):
+        is_spared = number % self.step != 0
+        if is_spared and not (changed and self._spared < MOST_FAILED):
             return False
-        self._spared += spared
-        self.kept.append(number)
+        self._spared += is_spared
+        if self.kept is not None:
+            self.kept.append(number)
         return True
 
-    def _add_values(self, pair: Pair) -> None:
-        first, second = pair.first, pair.second
-        if first is None or second is None:
-            for tally in self.columns.values():
-                tally.add_alone()
-            return
-        before, after = first.values, second.values
-        for name in (*before, *after):
+    def _add_values(self, batch: Sequence[Pair], on_page: Sequence[bool] | None) -> None:
+        before, after = ([{} if row is None else row.values for row in side] for side in _sides(batch))
+        is_matched = [pair.is_matched for pair in batch]
+        names = chain.from_iterable(chain.from_iterable(compress(zip(before, after, strict=True), is_matched)))
+        begins = {}
+        for name in dict.fromkeys(names):
             if name not in self.columns and name not in self._other_columns:
-                self._add_column(name)
-        grouped = first.grouped and second.grouped
+                begins[name] = next(i for i, pair in enumerate(batch) if is_matched[i] and pair.has(name))
+                self._add_column(name, begins[name] if on_page is None else sum(on_page[: begins[name]]))
+        grouped = [pair.grouped for pair in batch]
+        nothing = None if all(is_matched) else ABSENT
         for name, tally in self.columns.items():
-            tally.add(before.get(name), after.get(name), grouped=grouped)
+            was, now = ([row.get(name) for row in side] for side in (before, after))
+            if nothing is ABSENT:
+                was, now = ([v if m else ABSENT for v, m in zip(of, is_matched, strict=True)] for of in (was, now))
+            begin = begins.get(name, 0)
+            tally.update(was[begin:], now[begin:], grouped[begin:], on_page and on_page[begin:])
 
-    def _add_column(self, name: str) -> None:
+    def _add_column(self, name: str, on_page: int) -> None:
+        """Begin to count a column; `on_page` is how many pairs of the batch on the page come before it."""
         if not all(result.role(name) == "output" for result in self.results):
             self._other_columns.add(name)
             return
         self.columns[name] = tally = ChangeTally(name, self._spill, lower_is_better=name in self._lower)
-        tally.skip(len(self._fate_of) - sum(self._batch))
-        for _ in self._batch:
-            tally.add_alone()
+        tally.skip(len(self._fate_of) + on_page)
 
-    def _add_replies(self, pair: Pair) -> None:
-        is_matched = pair.first is not None and pair.second is not None
-        for side, row in enumerate((pair.first, pair.second)):
-            for reply in row.replies if row is not None else ():
-                self.replies[side] += 1
-                self.spending[side].add(reply.usage)
-                if is_matched and reply.kind is not None:
-                    self.kinds[side][reply.kind] += 1
+    def _add_replies(self, batch: Sequence[Pair]) -> None:
+        for side, rows in enumerate(_sides(batch)):
+            replies = list(chain.from_iterable([row.replies for row in rows if row is not None]))
+            self.replies[side] += len(replies)
+            self.spending[side].add([reply.usage for reply in replies])
+            for row, pair in zip(rows, batch, strict=True):
+                if row is not None and row.failed and pair.is_matched:
+                    self.kinds[side].update(reply.kind for reply in row.replies if reply.kind is not None)
 
     def facts(self) -> dict[str, Any]:
         """Return all statistics of the two results."""
@@ -286,13 +282,14 @@ def _notices(tally: ComparisonTally, facts: dict[str, Any], blocks: Blocks) -> I
         yield "In some rows the table shows only the start of long texts, to keep this page small."
 
 
+def _sides(batch: Sequence[Pair]) -> tuple[list[ResultRow | None], list[ResultRow | None]]:
+    """Return the rows of each result."""
+    return [pair.first for pair in batch], [pair.second for pair in batch]
+
+
 def _fate(pair: Pair) -> str:
     if pair.first is None:
         return ONLY[1]
     if pair.second is None:
         return ONLY[0]
-    return FATES[_is_good(pair.first), _is_good(pair.second)]
-
-
-def _is_good(row: ResultRow) -> bool:
-    return all(reply.kind is None for reply in row.replies)
+    return FATES[not pair.first.failed, not pair.second.failed]

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 
 from distask.data.row import weight
 from distask.errors import DistaskError, OutputError, RunError, UsageError
+from distask.runner.stats import SAMPLED_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
@@ -110,6 +111,7 @@ class Engine:
         self._window_size = max(WINDOW * concurrency, 256)
         self._most_active = max(READ_AHEAD * concurrency, 32)
         self._held = 0
+        self._written = 0
         self._breath = 1  # until the size of rows is known
         self._active: set[asyncio.Task[None]] = set()
         self._room: asyncio.Future[None] | None = None
@@ -284,6 +286,10 @@ class Engine:
             if slot.done:
                 for row, new in slot.rows:
                     writer.write(row, new)
+                if self._last and self._written % SAMPLED_ROWS == 0:
+                    for row, new in slot.rows:
+                        self._stats.sample_output(row.size, new)
+                self._written += 1
                 self._stats.rows += self._first
                 self._stats.rows_out += len(slot.rows) if self._last else 0
                 if self._first and self._last:
