@@ -59,23 +59,27 @@ class Units:
             elif units * _ITEMS_PER_UNIT <= self.items:
                 yield rng.multinomial(self.items, self.counts / self.items, size).astype(float)
             else:
-                yield _counted(self.of_item[rng.integers(0, self.items, (size, self.items))], units)
+                yield self._of_items(size, rng)
+
+    def _of_items(self, size: int, rng: Any) -> Floats:
+        import numpy as np
+
+        units = len(self.counts)
+        made = np.empty((size, units))
+        for number in range(size):
+            drawn = rng.integers(0, self.items, self.items, dtype=np.int32)
+            made[number] = np.bincount(drawn if units == self.items else self.of_item[drawn], minlength=units)
+        return made
 
     def _of_clusters(self, size: int, rng: Any) -> Floats:
         import numpy as np
 
-        drawn = _counted(rng.integers(0, self.independent, (size, self.independent)), self.independent)
         made = np.empty((size, len(self.counts)))
-        for number, of_cluster in enumerate(drawn):
+        for number in range(size):
+            drawn = rng.integers(0, self.independent, self.independent, dtype=np.int32)
+            of_cluster = np.bincount(drawn, minlength=self.independent).astype(float)
             made[number] = np.bincount(self.of_item, of_cluster[self.clusters], len(self.counts))
         return made
-
-
-def _counted(drawn: Any, count: int) -> Floats:
-    import numpy as np
-
-    places = drawn + np.arange(len(drawn))[:, None] * count
-    return np.bincount(places.ravel(), minlength=len(drawn) * count).reshape(len(drawn), count).astype(float)
 
 
 def bootstrap(units: Units, measures: Sequence[Measure], resamples: int, seed: int) -> list[dict[Any, Floats]]:

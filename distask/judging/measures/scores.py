@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.judging.measures.kendall import kendall_measure
+from distask.judging.measures.ranks import rank_correlations
 from distask.judging.measures.sums import Measure, correlation, divide, grouped, middle_ranks, variance
 
 if TYPE_CHECKING:
-    from distask.judging.measures.sums import Floats, Groups
+    from distask.judging.measures.sums import Floats
 
 
 def score_measures(judge: Floats, gold: Floats, counts: Floats) -> Measure:
@@ -21,40 +21,22 @@ def score_measures(judge: Floats, gold: Floats, counts: Floats) -> Measure:
     """
     import numpy as np
 
-    shifted = judge - judge[0], gold - gold[0]  # a constant becomes exactly zero
+    a, b = judge - judge[0], gold - gold[0]  # a constant becomes exactly zero
     error = judge - gold
-    features = np.column_stack(
-        [np.ones_like(error), *shifted, shifted[0] ** 2, shifted[1] ** 2, shifted[0] * shifted[1], error, error**2]
-    )
-    sizes = np.abs(error)
-    judges, golds = grouped(judge)[1], grouped(gold)[1]
-    tau = kendall_measure(judges, golds, counts)
+    features = np.column_stack([np.ones_like(error), a, b, a * a, b * b, a * b, error, error**2, np.abs(error)])
+    ranked = rank_correlations(grouped(judge)[1], grouped(gold)[1], counts)
 
     def measure(weights: Floats) -> dict[Any, Floats]:
-        n, a, b, aa, bb, ab, e, ee = (weights @ features).T
-        ranks = [middle_ranks(groups.sums(weights)) for groups in (judges, golds)]
+        n, a, b, aa, bb, ab, e, ee, size = (weights @ features).T
         return {
-            "mae": divide(weights @ sizes, n),
+            "mae": divide(size, n),
             "rmse": np.sqrt(divide(ee, n)),
             "bias": divide(e, n),
             "pearson": correlation(ab, (a, b), (aa, bb), n),
-            "spearman": _rank_correlation(weights, ranks, (judges, golds), n),
-            "kendall": tau(weights),
+            **ranked(weights),
         }
 
     return measure
-
-
-def _rank_correlation(weights: Floats, ranks: list[Floats], groups: tuple[Groups, Groups], count: Floats) -> Floats:
-    """Return Spearman's rho, with average ranks for ties."""
-    import numpy as np
-
-    middle = ((count + 1) / 2)[:, None]
-    first, second = (rank[:, group.codes] - middle for rank, group in zip(ranks, groups, strict=True))
-    products = np.einsum("ij,ij,ij->i", weights, first, second)
-    squares = (np.einsum("ij,ij,ij->i", weights, x, x) for x in (first, second))
-    spread = [np.where(s < 1e-9, 0, s) for s in squares]
-    return np.clip(divide(products, np.sqrt(spread[0] * spread[1])), -1, 1)
 
 
 def weighted_kappa(judge: Floats, gold: Floats) -> Measure:
