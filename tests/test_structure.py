@@ -13,6 +13,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"report"},
+    {"judging"},
     {"__init__"},
     {"runner"},
     {"batch_ledger"},

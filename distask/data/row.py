@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from distask.data.cells import Cells
     from distask.errors import InputError
 
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _ANY = 16
 """Estimated bytes of a number, or of any other value."""
 
@@ -85,3 +87,17 @@ def identical(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(map(identical, one, other))
     return bool(one == other) or (one != one and other != other)  # noqa: PLR0124 - NaN
+
+
+def untabled(value: Any) -> Any:
+    """Parse a cell of a CSV file: null, a number, true or false, a list, a mapping, or else its text."""
+    if not isinstance(value, str):
+        return value
+    if value == "":
+        return None
+    if value[0] in "[{" or value in ("true", "false", "null") or _NUMBER.fullmatch(value):
+        try:
+            return orjson.loads(value)
+        except ValueError:
+            return value
+    return value

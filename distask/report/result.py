@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from msgspec import Struct
 from distask.data.compression import kind_of
 from distask.data.input import Input, open_input
 from distask.data.readers.jsonl import read_jsonl
+from distask.data.row import untabled
 from distask.data.writers.base import json_bytes
 from distask.errors import InputError
 from distask.llm.request import Usage
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 PARTIAL = ".partial"
 """Suffix of an incomplete output: JSON Lines, whatever the final format."""
 TABLES = (".csv", ".tsv")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
 
 class Reply(Struct, frozen=True):
@@ -177,20 +176,6 @@ class Result:
             return [str(self.task)]
         found = (name.partition("_")[2] for name in metadata if name.startswith(("statistics_", "error_")))
         return list(dict.fromkeys(found))
-
-
-def untabled(value: Any) -> Any:
-    """Parse a cell of a CSV file: null, a number, true or false, a list, a mapping, or else its text."""
-    if not isinstance(value, str):
-        return value
-    if value == "":
-        return None
-    if value[0] in "[{" or value in ("true", "false", "null") or _NUMBER.fullmatch(value):
-        try:
-            return orjson.loads(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _record(path: Path) -> dict[str, Any] | None:
