@@ -1,7 +1,7 @@
 """Read people's labels: the last verdict of each annotator on each item, and how the items were chosen.
 
-`distask label` appends one line per verdict, with a column `label`; a later line replaces an earlier one, and a withdrawn
-line removes it. A file that people made by hand has only the columns.
+`distask label` appends one line per verdict, with a column `label`; a later line replaces an earlier one, and a
+withdrawn line removes it. A file that people made by hand has only the columns.
 """
 
 from __future__ import annotations
@@ -63,10 +63,7 @@ def read_gold(source: Source, column: Column, by: Sequence[str], annotator: str 
         InputError: one annotator gave an item two different labels in a file made by hand.
         UsageError: a column is missing.
     """
-    if annotator is not None and annotator in source.columns:
-        wanted = [column.name, annotator]
-    else:
-        wanted = [column.name]
+    wanted = [column.name, annotator] if annotator is not None and annotator in source.columns else [column.name]
     has_labels = LABEL_COLUMN in source.columns and column.name != LABEL_COLUMN
     if annotator is not None and len(wanted) == 1 and not has_labels:
         raise UsageError(f"{source.name}: no row has the column `{annotator}`, which --annotator names")

@@ -137,7 +137,8 @@ class Source:
             of_row = metadata if isinstance(metadata, dict) else {}
             kept = (untabled(values.get(name)) if self._is_table else values.get(name) for name in wanted)
             index = of_row.get("row") if "sample" in of_row else None
-            yield SourceRow(line, _key(values, by), tuple(kept), _failure(of_row), group, index)
+            failure = next(filter(None, map(_failure, metadata if isinstance(metadata, list) else [metadata])), None)
+            yield SourceRow(line, _key(values, by), tuple(kept), failure, group, index)
         if not line:
             raise InputError(f"{self.name}: there are no rows")
         if missing:
@@ -152,7 +153,9 @@ class Source:
             yield row.values, row.line
 
 
-def _failure(metadata: Mapping[str, Any]) -> str | None:
+def _failure(metadata: Any) -> str | None:
+    if not isinstance(metadata, dict):
+        return None
     for name, error in metadata.items():
         if name.startswith("error_") and error:
             return str(error.get("kind") or "unknown") if isinstance(error, dict) else "unknown"
