@@ -90,7 +90,7 @@ class Encoder:
             self.labels = tuple(sorted((e for e in every if number_of(e) is not None), key=_number))
             self.added = tuple(label for label in self.added if label in self.labels)
         else:
-            self.labels = tuple([*declared, *sorted(self.added, key=_order)])
+            self.labels = (*declared, *sorted(self.added, key=_order))
 
     def _collect_probabilities(self, judge: list[Any], gold: list[Any], positive: str | None) -> None:
         golds = sorted({label_of(value) for value in gold if not isinstance(value, list | dict)}, key=_order)
@@ -101,8 +101,8 @@ class Encoder:
         if len(golds) > 2:
             shown = ", ".join(f"`{label}`" for label in golds[:5])
             raise UsageError(
-                f"the judge's values are numbers, but gold has {len(golds)} labels ({shown}, …): a probability for each "
-                "label needs an object {label: probability}"
+                f"the judge's values are numbers, but gold has {len(golds)} labels ({shown}, …): a probability for "
+                "each label needs an object {label: probability}"
             )
         known = [label for label in ("true", "1", "yes") if label in golds]
         chosen = label_of(positive) if positive is not None else known[0] if known else None

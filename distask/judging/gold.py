@@ -95,7 +95,7 @@ def _of_sessions(rows: Iterable[SourceRow], column: Column) -> GoldByKey:
     for row in rows:
         label = row.values[-1] if isinstance(row.values[-1], dict) else {}
         name = str(label.get("annotator") or (row.values[1] if len(row.values) == 3 else None) or column)
-        repeat = label.get("repeat") if isinstance(label.get("repeat"), int) else 0
+        repeat = _whole(label.get("repeat")) or 0
         identity = (label.get("item") or row.key, name, repeat)
         found.pop(identity, None)
         if not label.get("withdrawn"):
@@ -117,11 +117,12 @@ def _sampling(said: Any) -> Sampling:
     if not isinstance(said, dict):
         return UNKNOWN
     probability = said.get("probability")
-    is_share = isinstance(probability, int | float) and not isinstance(probability, bool) and 0 < probability <= 1
+    if not isinstance(probability, int | float) or isinstance(probability, bool) or not 0 < probability <= 1:
+        probability = None
     stratum = said.get("stratum")
     return Sampling(
         method=said["method"] if isinstance(said.get("method"), str) else None,
-        probability=float(probability) if is_share else None,
+        probability=None if probability is None else float(probability),
         size=_whole(said.get("size")),
         pool=_whole(said.get("pool")),
         seed=_whole(said.get("seed")),

@@ -141,13 +141,15 @@ def _judge(column: Column, source: Source) -> JudgeColumn:
     record = source.record or {}
     identity, counts = record.get("identity") or {}, record.get("counts") or {}
     cost, rows = counts.get("cost_usd"), counts.get("rows")
-    known = isinstance(cost, int | float) and isinstance(rows, int) and rows > 0
+    per_1000 = None
+    if declared is not None and isinstance(cost, int | float) and isinstance(rows, int) and rows > 0:
+        per_1000 = 1000 * cost / rows
     return JudgeColumn(
         column,
         declared if isinstance(declared, dict) else None,
         identity.get("task") if declared is not None else None,
         identity.get("model") if declared is not None else None,
-        1000 * cost / rows if known and declared is not None else None,
+        per_1000,
     )
 
 
@@ -207,7 +209,7 @@ def _read_main(
                 if column.source is None:
                     of_item.extend(more)
             continue
-        gold = []
+        gold: list[GoldVerdict] = []
         for column in matched.gold:
             if column.source is not None:
                 gold += gold_of[column].get(row.key, ())
