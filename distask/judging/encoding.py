@@ -52,7 +52,7 @@ class Encoder:
     """Encode the values of a scale; `None` for a value that is not on it.
 
     Labels are codes, scores on an ordered scale are the places of their steps, numbers are floats, sets of labels are
-    sorted tuples of codes, rankings are (candidates, ranks), and a judge's probabilities are tuples, one for each label.
+    sorted tuples of codes, rankings are (candidates, ranks), and a judge's probabilities are tuples with one per label.
 
     Args:
         scale: the kind and the declared labels.

@@ -109,8 +109,9 @@ def _pairwise(judge: Groups, gold: Groups) -> Floats:
     """Return for each pair of units 1 if it is concordant, -1 if it is discordant, and 0 if it is tied."""
     import numpy as np
 
-    signs = np.sign(judge.codes[:, None] - judge.codes) * np.sign(gold.codes[:, None] - gold.codes)
-    return signs.astype(float)
+    signs: Floats = np.sign(judge.codes[:, None] - judge.codes).astype(float)
+    signs *= np.sign(gold.codes[:, None] - gold.codes)
+    return signs
 
 
 def _of_table(weights: Floats, judge: Groups, gold: Groups) -> Floats:

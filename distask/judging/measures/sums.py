@@ -82,7 +82,9 @@ def divide(above: Any, below: Any) -> Floats:
     import numpy as np
 
     above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below != 0)
+    made: Floats = np.full(above.shape, np.nan)
+    np.divide(above, below, out=made, where=below != 0)
+    return made
 
 
 def variance(squares: Floats, sums: Floats, count: Floats) -> Floats:
