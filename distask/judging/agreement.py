@@ -1,4 +1,4 @@
-"""Compare one judge with people: agreement, base rates, confusion, slices, and the agreement of people among themselves."""
+"""Compare one judge with people: agreement with intervals, base rates, confusion and slices."""
 
 from __future__ import annotations
 
@@ -9,42 +9,24 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from distask.errors import UsageError
-from distask.judging.encoding import Encoder, Ratings, encode_pairs, judge_pairs, pairs_of_same
-from distask.judging.items import Missing, Orders
+from distask.judging.consistency import agreement_of_people, judge_consistency
+from distask.judging.encoding import Encoder, Ratings, encode_pairs, judge_pairs
+from distask.judging.matching.items import Orders, clusters_of
 from distask.judging.measures.probabilities import reliability_curve
-from distask.judging.measures.raters import Level, alpha_of_raters
-from distask.judging.metrics import Measured, Metric, measure_ratings, metric, scores_of
-from distask.judging.resampling import RESAMPLES, Units, bootstrap
+from distask.judging.metrics import Measured, Settings, measure_ratings, metric
+from distask.judging.resampling import Units, bootstrap
 from distask.judging.scales import MAX_STEPS, Kind, Scale, decide_scale, label_of, traits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
-    from distask.judging.items import Item, Matched
+    from distask.judging.matching.items import Matched
     from distask.judging.measures.sums import Codes
 
 MAX_CONFUSION = 50
 """Maximum number of labels of a confusion matrix."""
 MAX_SLICES = 50
 """Maximum number of values of a column that are measured on their own, the most common first."""
-_LEVELS: dict[Kind, Level] = {
-    "nominal": "nominal",
-    "preference": "nominal",
-    "ordinal": "ordinal",
-    "number": "interval",
-}
-
-
-class Settings(Struct, frozen=True):
-    """How agreement is measured."""
-
-    kind: Kind | None = None
-    steps: tuple[str, ...] = ()
-    positive: str | None = None
-    seed: int = 0
-    resamples: int = RESAMPLES
-    clustered: bool = False
-    slices: tuple[str, ...] = ()
 
 
 class Agreement(Struct):
@@ -168,8 +150,8 @@ def compare(matched: Matched, number: int, scale: Scale, settings: Settings) -> 
         "confusion": confusion(ratings),
         "reliability": _reliability(ratings),
         "slices": _slices(matched, made, settings),
-        "people": _people(matched, encoder, settings),
-        "self_consistency": _self_consistency(matched, number, encoder, settings),
+        "people": agreement_of_people(matched, encoder, settings),
+        "self_consistency": judge_consistency(matched, number, encoder, settings),
         "task": judge.task,
         "model": judge.model,
         "cost_per_1000_rows": judge.cost_per_1000,
@@ -178,19 +160,6 @@ def compare(matched: Matched, number: int, scale: Scale, settings: Settings) -> 
         "notes": _notes(matched, made),
     }
     return made
-
-
-def clusters_of(items: Sequence[Item], of_pair: Codes, *, clustered: bool) -> Codes | None:
-    """Return the cluster of each pair: the column's value, or the item if an item has several pairs."""
-    import numpy as np
-
-    if clustered:
-        names = [f"={label_of(i.cluster)}" if i.cluster is not None else str(n) for n, i in enumerate(items)]
-        _, of_item = np.unique(np.array(names), return_inverse=True)
-        made: Codes = np.unique(of_item[of_pair], return_inverse=True)[1]
-        return made
-    distinct, of_items = np.unique(of_pair, return_inverse=True)
-    return None if len(distinct) == len(of_pair) else of_items
 
 
 def _add_orders(measured: Measured, matched: Matched, number: int, settings: Settings) -> None:
@@ -232,10 +201,12 @@ def _baseline(ratings: Ratings) -> dict[str, Any]:
     """Return the score of a constant judge and how often each side gives each label."""
     import numpy as np
 
-    judge, gold = (np.bincount(codes, minlength=len(values)) for codes, values in zip(ratings.codes, ratings.values))
+    judge, gold = (
+        np.bincount(codes, minlength=len(values)) for codes, values in zip(ratings.codes, ratings.values, strict=True)
+    )
     total = len(ratings)
     if ratings.scale.kind == "number":
-        sides = [np.array(values, float)[codes] for codes, values in zip(ratings.codes, ratings.values)]
+        sides = [np.array(values, float)[codes] for codes, values in zip(ratings.codes, ratings.values, strict=True)]
         constant = float(np.abs(sides[1] - np.median(sides[1])).mean())
         rates: Any = {
             name: {"mean": float(side.mean()), "sd": float(side.std())}
@@ -321,101 +292,6 @@ def _slices(matched: Matched, agreement: Agreement, settings: Settings) -> list[
     return made
 
 
-def _people(matched: Matched, encoder: Encoder, settings: Settings) -> dict[str, Any] | None:
-    """Return the agreement of annotators with each other, the ceiling of a judge; None if no item has two of them."""
-
-    def first_verdicts(item: Item) -> list[Any]:
-        return [verdict.value for verdict in item.gold if verdict.repeat == 0 and verdict.value is not None]
-
-    def repeated(item: Item) -> list[Any]:
-        by_annotator: dict[str, list[Any]] = {}
-        for verdict in item.gold:
-            if verdict.value is not None:
-                by_annotator.setdefault(verdict.annotator, []).append(verdict.value)
-        return next((values for values in by_annotator.values() if len(values) > 1), [])
-
-    among = _same(matched, first_verdicts, encoder, settings)
-    again = _same(matched, repeated, encoder, settings)
-    if among is None and again is None:
-        return None
-    counts = Counter(
-        verdict.annotator
-        for item in matched.items
-        for verdict in item.gold
-        if verdict.repeat == 0 and verdict.value is not None
-    )
-    return {"annotators": dict(counts), "agreement": among, "self_consistency": again}
-
-
-def _self_consistency(matched: Matched, number: int, encoder: Encoder, settings: Settings) -> dict[str, Any] | None:
-    """Return the agreement of a judge's replies to the same row; None if every row has one."""
-    if encoder.scale.kind == "probability":
-        return None
-
-    def generations(item: Item) -> list[Any]:
-        return [_plain(value) for value in item.values[number] if not isinstance(value, Missing)]
-
-    return _same(matched, generations, encoder, settings)
-
-
-def _same(
-    matched: Matched, values_of: Callable[[Item], Sequence[Any]], encoder: Encoder, settings: Settings
-) -> dict[str, Any] | None:
-    """Return the agreement of the values of an item with each other, over all pairs of values."""
-    import numpy as np
-
-    elementwise = encoder.scale.elementwise
-    pairs = pairs_of_same(matched.items, values_of, elementwise=elementwise)
-    if not pairs:
-        return None
-    scale = encoder.scale
-    if scale.kind == "probability":
-        scale = Scale("nominal", scale.source, encoder.labels)
-    same = Encoder(scale, (a for _, a, _ in pairs), (b for _, _, b in pairs))
-    ratings = encode_pairs(pairs, same, Counter())
-    if not len(ratings):
-        return None
-    clusters = clusters_of(matched.items, ratings.items, clustered=settings.clustered)
-    found = measure_ratings(ratings, clusters, seed=settings.seed, resamples=settings.resamples)
-    for name in ("bias", "precision_macro", "recall_macro"):  # both orders of a pair count, so these say nothing
-        found.metrics.pop(name, None)
-        found.undefined.pop(name, None)
-    for name in ("flip_rate", "first_position_rate"):
-        found.metrics.pop(name, None)
-        found.undefined.pop(name, None)
-    if scale.kind in _LEVELS and not elementwise:
-        _replace_alpha(found, matched, values_of, same, settings)
-    items = np.unique(ratings.items)
-    return {"items": len(items), "pairs": len(ratings) // 2, "metrics": found.metrics, "undefined": found.undefined}
-
-
-def _replace_alpha(
-    found: Measured,
-    matched: Matched,
-    values_of: Callable[[Item], Sequence[Any]],
-    encoder: Encoder,
-    settings: Settings,
-) -> None:
-    """Replace the alpha of pairs with that of all raters at once."""
-    import numpy as np
-
-    rated = [
-        (number, code)
-        for number, item in enumerate(matched.items)
-        if len(values := [v for v in map(encoder.gold, values_of(item)) if v is not None]) > 1
-        for code in values
-    ]
-    distinct, items = np.unique(np.array([number for number, _ in rated]), return_inverse=True)
-    values = np.array([code for _, code in rated], float)
-    measure = alpha_of_raters(items, values, len(distinct), _LEVELS[encoder.scale.kind])
-    units = Units([np.arange(len(distinct))], clusters_of(matched.items, distinct, clustered=settings.clustered))
-    resampled = {} if units.independent < 2 else bootstrap(units, [measure], settings.resamples, settings.seed)[0]
-    value = float(measure(units.counts[None])["alpha"][0])
-    found.metrics["alpha"] = metric(value, resampled.get("alpha"))
-    if found.metrics["alpha"] is not None:
-        found.undefined.pop("alpha", None)
-
-
 def _notes(matched: Matched, agreement: Agreement) -> list[str]:
     """Return what a reader of the numbers must know."""
     ratings, encoder = agreement.ratings, agreement.encoder
@@ -426,10 +302,11 @@ def _notes(matched: Matched, agreement: Agreement) -> list[str]:
     lower: dict[str, list[str]] = {}
     for label in ratings.labels:
         lower.setdefault(label.lower(), []).append(label)
-    for labels in (labels for labels in lower.values() if len(labels) > 1):
-        notes.append(
-            f"{' and '.join(f'`{label}`' for label in labels)} differ only in case and count as different labels"
-        )
+    notes += [
+        f"{' and '.join(f'`{label}`' for label in labels)} differ only in case and count as different labels"
+        for labels in lower.values()
+        if len(labels) > 1
+    ]
     if ratings.labels and ratings.scale.kind in ("nominal", "ordinal", "preference"):
         judged = {ratings.labels[value] for value in ratings.values[0]}
         never = [ratings.labels[value] for value in ratings.values[1] if ratings.labels[value] not in judged]
@@ -447,14 +324,9 @@ def _notes(matched: Matched, agreement: Agreement) -> list[str]:
     chosen = [method for method in methods if method not in ("random", "all")]
     if chosen:
         notes.append(
-            f"labelled rows were chosen as {' and '.join(f'`{method}`' for method in chosen)}: the agreement is that of "
-            "these rows and may differ in the complete data"
+            f"labelled rows were chosen as {' and '.join(f'`{method}`' for method in chosen)}: the agreement is that "
+            "of these rows and may differ in the complete data"
         )
     if len(ratings) < 30:
         notes.append(f"there are only {len(ratings)} labelled rows: intervals are wide, and rough for a bootstrap")
     return notes
-
-
-def mean_score(ratings: Ratings, value: Any) -> float:
-    """Return the score of an encoded value of an ordered scale or a number."""
-    return float(value) if ratings.scale.kind == "number" else scores_of(ratings.labels)[value]

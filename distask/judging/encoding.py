@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from distask.errors import UsageError
-from distask.judging.items import Missing, Orders
+from distask.judging.matching.items import Missing, Orders
 from distask.judging.scales import TIE, label_of, number_of, preference_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from distask.judging.items import Item
+    from distask.judging.matching.items import Item
     from distask.judging.measures.sums import Codes
     from distask.judging.scales import Scale
 

@@ -126,6 +126,18 @@ _UNDEFINED = {
 _FEWEST = 2
 
 
+class Settings(Struct, frozen=True):
+    """How agreement is measured."""
+
+    kind: Kind | None = None
+    steps: tuple[str, ...] = ()
+    positive: str | None = None
+    seed: int = 0
+    resamples: int = RESAMPLES
+    clustered: bool = False
+    slices: tuple[str, ...] = ()
+
+
 class Measured(Struct):
     """Metrics of some pairs."""
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from distask.errors import InputError, UsageError
-from distask.judging.sources import LABEL_COLUMN, SourceRow
+from distask.judging.matching.sources import LABEL_COLUMN, SourceRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from distask.judging.sources import Column, Source
+    from distask.judging.matching.sources import Column, Source
 
 
 class Sampling(Struct, frozen=True):

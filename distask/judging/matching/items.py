@@ -8,12 +8,14 @@ from msgspec import Struct, field
 
 from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
 from distask.errors import InputError, UsageError
-from distask.judging.gold import GoldByKey, GoldVerdict, read_gold
-from distask.judging.scales import TIE, preference_of
-from distask.judging.sources import Column, Source, matching_columns, parse_column
+from distask.judging.matching.gold import GoldByKey, GoldVerdict, read_gold
+from distask.judging.matching.sources import Column, Source, matching_columns, parse_column
+from distask.judging.scales import TIE, label_of, preference_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from distask.judging.measures.sums import Codes
 
 
 class Request(Struct, frozen=True):
@@ -260,3 +262,16 @@ def _orders(value: Any) -> Any:
         return value
     first, second = (None if part is None else preference_of(part) for part in value)
     return Missing("judge_null") if first is None or second is None else Orders(first, second)
+
+
+def clusters_of(items: Sequence[Item], of_pair: Codes, *, clustered: bool) -> Codes | None:
+    """Return the cluster of each pair: the column's value, or the item if an item has several pairs."""
+    import numpy as np
+
+    if clustered:
+        names = [f"={label_of(i.cluster)}" if i.cluster is not None else str(n) for n, i in enumerate(items)]
+        _, of_item = np.unique(np.array(names), return_inverse=True)
+        made: Codes = np.unique(of_item[of_pair], return_inverse=True)[1]
+        return made
+    distinct, of_items = np.unique(of_pair, return_inverse=True)
+    return None if len(distinct) == len(of_pair) else of_items
