@@ -112,21 +112,20 @@ def _plain(value: Any) -> Any:
     return value.preference if isinstance(value, Orders) else value
 
 
-def compare(matched: Matched, number: int, scale: Scale, settings: Settings) -> Agreement:
+def compare(matched: Matched, number: int, encoder: Encoder, settings: Settings) -> Agreement:
     """Compare a judge with people.
 
     Args:
         matched: judged rows with their labels.
         number: which judge.
-        scale: its scale.
+        encoder: the scale and its labels.
         settings: how agreement is measured.
 
     Raises:
         UsageError: no pair can be compared.
     """
     excluded: Counter[str] = Counter()
-    pairs = judge_pairs(matched.items, number, excluded, elementwise=scale.elementwise)
-    encoder = Encoder(scale, (a for _, a, _ in pairs), (b for _, _, b in pairs), settings.positive)
+    pairs = judge_pairs(matched.items, number, excluded, elementwise=encoder.scale.elementwise)
     ratings = encode_pairs(pairs, encoder, excluded)
     if matched.unmatched_gold:
         excluded["gold_unmatched"] += matched.unmatched_gold
@@ -152,6 +151,9 @@ def compare(matched: Matched, number: int, scale: Scale, settings: Settings) -> 
         "slices": _slices(matched, made, settings),
         "people": agreement_of_people(matched, encoder, settings),
         "self_consistency": judge_consistency(matched, number, encoder, settings),
+        "rank": None,
+        "ranked_by": None,
+        "difference": None,
         "task": judge.task,
         "model": judge.model,
         "cost_per_1000_rows": judge.cost_per_1000,
