@@ -40,6 +40,7 @@ COMMANDS = {
     "test": "Run the test cases in task specs.",
     "validate": "Check task specs and report every error.",
     "tasks": "List the built-in tasks, or show one.",
+    "agree": "Measure how far a judge agrees with people.",
     "report": "Write an HTML page about a result, or compare two.",
     "schema": "Print the JSON Schema of a task, for editors.",
     "completion": "Print a completion script for your shell.",

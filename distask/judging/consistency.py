@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from distask.errors import UsageError
 from distask.judging.encoding import Encoder, encode_pairs, pairs_of_same
 from distask.judging.matching.items import Missing, Orders, clusters_of
 from distask.judging.measures.raters import Level, alpha_of_raters
 from distask.judging.metrics import Measured, measure_ratings, metric
 from distask.judging.resampling import Units, bootstrap
-from distask.judging.scales import Kind, Scale
+from distask.judging.scales import Kind, Scale, decide_scale, traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,14 +58,7 @@ def judge_consistency(matched: Matched, number: int, encoder: Encoder, settings:
     if encoder.scale.kind == "probability":
         return None
 
-    def generations(item: Item) -> list[Any]:
-        return [
-            value.preference if isinstance(value, Orders) else value
-            for value in item.values[number]
-            if not isinstance(value, Missing)
-        ]
-
-    return _same(matched, generations, encoder, settings)
+    return _same(matched, lambda item: _replies(item, number), encoder, settings)
 
 
 def _same(
@@ -123,3 +117,73 @@ def _replace_alpha(
     found.metrics["alpha"] = metric(value, resampled.get("alpha"))
     if found.metrics["alpha"] is not None:
         found.undefined.pop("alpha", None)
+
+
+def compare_replies(matched: Matched, number: int, settings: Settings) -> dict[str, Any]:
+    """Compare a judge's replies to each row with each other, where there are no labels.
+
+    Returns the facts of the event `agreement`, whose `gold` is null.
+
+    Raises:
+        UsageError: no row has two replies with a value.
+    """
+    judge = matched.judges[number]
+    lists = [
+        [value.preference if isinstance(value, Orders) else value for value in item.values[number]]
+        for item in matched.items
+    ]
+    values = [value for row in lists for value in row if not isinstance(value, Missing)]
+    excluded = Counter(value.reason for row in lists for value in row if isinstance(value, Missing))
+    pairs = pairs_of_same(matched.items, lambda item: _replies(item, number), elementwise=False)
+    if not pairs:
+        raise UsageError(
+            f"no row has several replies in `{judge}`; name a column of people's labels with --gold, or run the judge "
+            "with -n 2 to compare its replies"
+        )
+    traits = traits_of(values)
+    scale = decide_scale(traits, traits, declared=judge.declared, kind=settings.kind, steps=settings.steps)
+    if scale.kind == "probability":
+        scale = Scale("number", scale.source)
+    encoder = Encoder(scale, values, values, settings.positive)
+    found = judge_consistency(matched, number, encoder, settings)
+    if found is None:
+        raise UsageError(f"no two replies in `{judge}` can be compared; name their type with --kind")
+    return {
+        "judge": str(judge),
+        "gold": None,
+        "kind": scale.kind,
+        "kind_source": scale.source,
+        "n": found["pairs"],
+        "excluded": dict(excluded),
+        "items": found["items"],
+        "clusters": None,
+        "labels": list(encoder.labels),
+        "baseline": None,
+        "baseline_metric": None,
+        "base_rates": None,
+        "metrics": found["metrics"],
+        "undefined": found["undefined"],
+        "by_label": [],
+        "confusion": None,
+        "reliability": None,
+        "slices": [],
+        "people": None,
+        "self_consistency": found,
+        "rank": None,
+        "ranked_by": None,
+        "difference": None,
+        "task": judge.task,
+        "model": judge.model,
+        "cost_per_1000_rows": judge.cost_per_1000,
+        "resamples": settings.resamples,
+        "seed": settings.seed,
+        "notes": [],
+    }
+
+
+def _replies(item: Item, number: int) -> list[Any]:
+    return [
+        value.preference if isinstance(value, Orders) else value
+        for value in item.values[number]
+        if not isinstance(value, Missing)
+    ]

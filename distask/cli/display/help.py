@@ -16,6 +16,10 @@ WIDEST, NARROWEST = 80, 30
 """Maximum and minimum terminal width of the help."""
 
 
+_JUDGING = frozenset({"agree"})
+"""Commands in the package `judging`."""
+
+
 class Command(TyperCommand):
     """A command whose help has a section for each `rich_help_panel` of its options."""
 
@@ -35,8 +39,10 @@ class Command(TyperCommand):
 
 
 def module_of(command: str) -> str:
-    """Return the module of a command in `cli.commands`; batch commands share a package, and `import` gets a `_`."""
+    """Return the module of a command in `cli.commands`; some share a package, and `import` gets a `_`."""
     name = command.replace("-", "_")
+    if name in _JUDGING:
+        return f"judging.{name}"
     if name.endswith("batch"):
         return "batch.manage" if name == "batch" else f"batch.{name}"
     return f"{name}_" if iskeyword(name) else name
