@@ -81,7 +81,8 @@ def estimate_pool(matched: Matched, agreement: Agreement, number: int, settings:
             f"there {'is 1 labelled row' if used else 'are no labelled rows'}; an estimate needs at least {_FEWEST}"
         )
     if reason is not None:
-        return {**facts, "corrected": None, "rogan_gladen": None, "assumptions": assumptions, "reason": reason}
+        nothing = dict.fromkeys(("labels_only", "corrected", "rogan_gladen"))
+        return {**facts, **nothing, "assumptions": assumptions, "reason": reason}
     keep = {id(row) for row in used}
     places = np.array([place for place, row in labelled if id(row) in keep], dtype=np.intp)
     labels, judged_rows = np.array([row.label for row in used]), every[places]

@@ -52,6 +52,8 @@ REASONS = {
     "lengths_differ": "lists of different lengths",
     "different_candidates": "rankings of different candidates",
 }
+Line = tuple[str, str]
+"""A line and its style."""
 _WIDTH = 24
 _MAX_LABELS = 12
 """Maximum number of labels of a confusion matrix on a terminal."""
@@ -60,33 +62,43 @@ _LONGEST_LABEL = 12
 
 def show(
     console: Console, agreements: Sequence[Mapping[str, Any]], estimates: Sequence[Mapping[str, Any] | None]
-) -> None:
-    """Print all judges, best first, and then each in detail."""
-    if len(agreements) > 1 and agreements[0]["gold"] is not None:
-        for line in _table(_ranking(agreements)):
-            console.print(plain(line))
-        for agreement in agreements[1:]:
-            for line in _difference(agreement):
-                console.print(plain(line))
-    for agreement, estimate in zip(agreements, estimates, strict=True):
-        if len(agreements) > 1:
+) -> None:  # fmt: skip
+    """Print a judge in detail, or a table of several judges, best first."""
+    several_judges = len(agreements) > 1 and agreements[0]["gold"] is not None
+    for line in _several(agreements) if several_judges else ():
+        console.print(plain(*line))
+    for number, (agreement, estimate) in enumerate(zip(agreements, estimates, strict=True)):
+        if number and not several_judges:
             console.print()
-        for text, style in _lines(agreement):
-            console.print(plain(text, style))
-        if estimate is not None:
-            for text, style in _estimate(estimate):
-                console.print(plain(text, style))
+        for line in () if several_judges else _lines(agreement):
+            console.print(plain(*line))
+        for line in () if estimate is None else _estimate(estimate):
+            console.print(plain(*line))
 
 
-def _lines(agreement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _several(agreements: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    best = agreements[0]
+    yield f"{len(agreements)} judges against {best['gold']}, best first", "bold"
+    yield f"{'kind':<{_WIDTH}}{_kind(best)}", ""
+    if best["baseline_metric"] == "accuracy":
+        yield f"{'majority baseline':<{_WIDTH}}{best['baseline']:.3f} raw agreement", ""
+    yield "", ""
+    for line in _table(_ranking(agreements)):
+        yield line, ""
+    yield "", ""
+    for agreement in agreements[1:]:
+        for line in _difference(agreement):
+            yield line, ""
+    for note in dict.fromkeys(note for agreement in agreements for note in agreement["notes"]):
+        yield f"note: {note}", "yellow"
+    yield "for more about a judge, name only that one with --judge; --json prints everything", "dim"
+
+
+def _lines(agreement: Mapping[str, Any]) -> Iterator[Line]:
     gold = agreement["gold"]
     of = f"{agreement['judge']} against {gold}" if gold is not None else f"replies of {agreement['judge']}"
     yield of, "bold"
-    labels = agreement["labels"]
-    scale = f", {len(labels)} labels" if labels and agreement["kind"] != "ordinal" else ""
-    if agreement["kind"] == "ordinal" and labels:
-        scale = f", {labels[0]} to {labels[-1]}"
-    yield f"{'kind':<{_WIDTH}}{agreement['kind']}{scale}; from {agreement['kind_source']}", ""
+    yield f"{'kind':<{_WIDTH}}{_kind(agreement)}", ""
     unit = "row" if agreement["n"] == agreement["items"] else "pair"
     of_items = f" of {several(agreement['items'], 'row')}" if unit == "pair" else ""
     yield f"{'compared':<{_WIDTH}}{several(agreement['n'], unit)}{of_items}", ""
@@ -111,7 +123,15 @@ def _lines(agreement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"note: {note}", "yellow"
 
 
-def _undefined(agreement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _kind(agreement: Mapping[str, Any]) -> str:
+    labels = agreement["labels"]
+    scale = f", {len(labels)} labels" if labels else ""
+    if agreement["kind"] == "ordinal" and labels:
+        scale = f", {labels[0]} to {labels[-1]}"
+    return f"{agreement['kind']}{scale}; from {agreement['kind_source']}"
+
+
+def _undefined(agreement: Mapping[str, Any]) -> Iterator[Line]:
     by_reason: dict[str, list[str]] = {}
     for name, reason in agreement["undefined"].items():
         by_reason.setdefault(reason, []).append(NAMES.get(name, name))
@@ -119,7 +139,7 @@ def _undefined(agreement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"not shown: {', '.join(names)}: {reason}", "dim"
 
 
-def _base_rates(agreement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _base_rates(agreement: Mapping[str, Any]) -> Iterator[Line]:
     rates = agreement["base_rates"]
     if rates is None:
         return
@@ -146,7 +166,7 @@ def _confusion(confusion: Mapping[str, Any] | None) -> Iterator[str]:
         return
     yield ""
     labels = [_cut(label) for label in confusion["labels"]]
-    rows = [["gold, judge →", *labels]]
+    rows = [["gold, judge:", *labels]]
     rows += [[label, *map(str, counts)] for label, counts in zip(labels, confusion["counts"], strict=True)]
     yield from _table(rows)
 
@@ -174,9 +194,11 @@ def _slices(agreement: Mapping[str, Any]) -> Iterator[str]:
     for column in columns:
         yield ""
         rows = [[column, "n", *(NAMES.get(name, name) for name in names)]]
-        for found in agreement["slices"]:
-            if found["column"] == column:
-                rows.append([_cut(found["value"], 30), str(found["n"]), *(_brief(found["metrics"][n]) for n in names)])
+        rows += [
+            [_cut(found["value"], 30), str(found["n"]), *(_brief(found["metrics"][n]) for n in names)]
+            for found in agreement["slices"]
+            if found["column"] == column
+        ]
         yield from _table(rows)
 
 
@@ -217,17 +239,14 @@ def _difference(agreement: Mapping[str, Any]) -> Iterator[str]:
     yield f"{agreement['judge']} - {found['from']}: {title} {_brief(metric, signed=True)} on {rows} of both{p}"
 
 
-def _estimate(estimate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _estimate(estimate: Mapping[str, Any]) -> Iterator[Line]:
     yield "", ""
-    yield f"estimated {estimate['estimated']} of {several(estimate['n_pool'], 'judged row')}", "bold"
+    yield f"{estimate['column']}: {estimate['estimated']} over {several(estimate['n_pool'], 'judged row')}", "bold"
     yield f"{'judge only (naive)':<{_WIDTH}}{_shown(estimate['naive'])}", ""
     if estimate["corrected"] is not None:
-        labelled = several(estimate["n_labelled"], "label")
-        yield (
-            f"{f'corrected, {labelled}':<{_WIDTH}}{_shown(estimate['corrected'])}  {estimate['corrected']['method']}",
-            "",
-        )
-        yield f"{'labels only':<{_WIDTH}}{_shown(estimate['labels_only'])}", ""
+        title = f"corrected, {several(estimate['n_labelled'], 'label')}"
+        method = estimate["corrected"]["method"]
+        yield f"{title:<{_WIDTH}}{_shown(estimate['corrected'])}  {method}", ""
         if estimate["rogan_gladen"] is not None:
             yield f"{'Rogan-Gladen':<{_WIDTH}}{_shown(estimate['rogan_gladen'])}", ""
     else:

@@ -233,12 +233,12 @@ def _unmet(
     requirements: Sequence[Requirement],
 ) -> list[str]:
     """Return a sentence for each condition that does not hold."""
-    failed = []
-    for agreement, estimate in zip(agreements, estimates, strict=True):
-        for requirement in requirements:
-            if (why := requirement.check(agreement, estimate)) is not None:
-                failed.append(why if len(agreements) == 1 else f"{agreement['judge']}: {why}")
-    return failed
+    return [
+        why if len(agreements) == 1 else f"{agreement['judge']}: {why}"
+        for agreement, estimate in zip(agreements, estimates, strict=True)
+        for requirement in requirements
+        if (why := requirement.check(agreement, estimate)) is not None
+    ]
 
 
 def _kind(text: str | None) -> Any:
