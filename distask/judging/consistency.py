@@ -34,6 +34,8 @@ def agreement_of_people(matched: Matched, encoder: Encoder, settings: Settings) 
         return [verdict.value for verdict in item.gold if verdict.repeat == 0 and verdict.value is not None]
 
     def repeated(item: Item) -> list[Any]:
+        if len(item.gold) < 2:
+            return []
         by_annotator: dict[str, list[Any]] = {}
         for verdict in item.gold:
             if verdict.value is not None:

@@ -231,6 +231,8 @@ def pairs_of_same(
     made: list[Pair] = []
     for number, item in enumerate(items):
         values = values_of(item)
+        if len(values) < 2:
+            continue
         for place, one in enumerate(values):
             for other in values[place + 1 :]:
                 _add_pair(made, (number, one, other), Counter(), elementwise=elementwise)

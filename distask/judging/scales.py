@@ -76,6 +76,8 @@ def traits_of(values: Iterable[Any]) -> Traits:
 
 def number_of(value: Any) -> float | None:
     """Return a finite number from a number, a Boolean or the text of a number; None for anything else."""
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     try:
         number = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):

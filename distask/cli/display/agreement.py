@@ -247,6 +247,9 @@ def _estimate(estimate: Mapping[str, Any]) -> Iterator[Line]:
         title = f"corrected, {several(estimate['n_labelled'], 'label')}"
         method = estimate["corrected"]["method"]
         yield f"{title:<{_WIDTH}}{_shown(estimate['corrected'])}  {method}", ""
+        yield f"{'labels only':<{_WIDTH}}{_shown(estimate['labels_only'])}", ""
+        if estimate["rogan_gladen"] is not None:
+            yield f"{'Rogan-Gladen':<{_WIDTH}}{_shown(estimate['rogan_gladen'])}", ""
         if estimate["rogan_gladen"] is not None:
             yield f"{'Rogan-Gladen':<{_WIDTH}}{_shown(estimate['rogan_gladen'])}", ""
     else:

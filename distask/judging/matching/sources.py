@@ -137,8 +137,8 @@ class Source:
             of_row = metadata if isinstance(metadata, dict) else {}
             kept = (untabled(values.get(name)) if self._is_table else values.get(name) for name in wanted)
             index = of_row.get("row") if "sample" in of_row else None
-            failure = next(filter(None, map(_failure, metadata if isinstance(metadata, list) else [metadata])), None)
-            yield SourceRow(line, _key(values, by), tuple(kept), failure, group, index)
+            failure = _failure(metadata) if metadata else None
+            yield SourceRow(line, _key(values, by) if by else b"", tuple(kept), failure, group, index)
         if not line:
             raise InputError(f"{self.name}: there are no rows")
         if missing:
@@ -154,11 +154,11 @@ class Source:
 
 
 def _failure(metadata: Any) -> str | None:
-    if not isinstance(metadata, dict):
-        return None
-    for name, error in metadata.items():
-        if name.startswith("error_") and error:
-            return str(error.get("kind") or "unknown") if isinstance(error, dict) else "unknown"
+    """Return the kind of a row's failure, or of the first one of its generations; None if there is none."""
+    for part in metadata if isinstance(metadata, list) else [metadata]:
+        for name, error in part.items() if isinstance(part, dict) else ():
+            if name.startswith("error_") and error:
+                return str(error.get("kind") or "unknown") if isinstance(error, dict) else "unknown"
     return None
 
 
