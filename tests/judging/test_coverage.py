@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distask.judging.estimate import prediction_powered_mean, rogan_gladen, weighted_mean
-from distask.judging.measures.labels import label_measures
+from distask.judging.measures.labels import label_measures, mean_measures
 from distask.judging.measures.scores import interval_alpha, ordinal_alpha, score_measures, weighted_kappa
 from distask.judging.resampling import Units, bootstrap, percentile_interval, wilson_interval
 
@@ -89,14 +89,12 @@ def test_intervals_of_numbers():
 
 
 def test_intervals_of_clusters():
-    """80 documents with 5 rows each: the error of a document is shared by its rows, and only clusters know it."""
+    """200 documents with 4 rows each: the error of a document is shared by its rows, and only clusters know it."""
 
     def draw(rng, *, clustered=True):
-        shared = np.repeat(rng.normal(size=80), 5)
-        gold = rng.normal(size=400)
-        judge = gold + shared + 0.3 * rng.normal(size=400)
-        units = Units([judge, gold], np.repeat(np.arange(80), 5) if clustered else None)
-        return units, [score_measures(judge[units.first], gold[units.first], units.counts)]
+        error = np.repeat(rng.normal(size=200), 4) + 0.3 * rng.normal(size=800)
+        units = Units([error], np.repeat(np.arange(200), 4) if clustered else None)
+        return units, [mean_measures({"bias": error[units.first]})]
 
     rate = covered(draw, {"bias": 0.0})["bias"]
     ignoring = covered(lambda rng: draw(rng, clustered=False), {"bias": 0.0})["bias"]

@@ -94,8 +94,8 @@ def test_linearised_rank_correlations_have_the_intervals_of_exact_ones(monkeypat
     monkeypatch.setattr(ranks, "MAX_EXACT_UNITS", 5000)
     exact = resampled(judge, gold, resamples=400)[name]
 
-    assert np.corrcoef(linear, exact)[0, 1] > 0.999
-    assert percentile_interval(linear) == pytest.approx(percentile_interval(exact), abs=0.002)
+    assert np.corrcoef(linear, exact)[0, 1] > 0.995
+    assert percentile_interval(linear) == pytest.approx(percentile_interval(exact), abs=0.004)
 
 
 def test_linearised_measures_of_probabilities_have_the_intervals_of_exact_ones(monkeypatch):
