@@ -80,7 +80,7 @@ class Encoder:
         found: dict[str, None] = {}
         for value in values:
             for part in value if is_set and isinstance(value, list) else [value]:
-                if part is not None and not isinstance(part, list | dict):
+                if part is not None and not isinstance(part, list | dict) and part == part:  # noqa: PLR0124 - NaN
                     found[label_of(part)] = None
         self.added = tuple(label for label in found if label not in declared)
         every = [*declared, *self.added]

@@ -41,7 +41,7 @@ class Traits(Struct, frozen=True):
     labels: frozenset[str]
     """Distinct values as labels; at most `_MOST_LABELS` + 1 of them are collected."""
     numeric: bool
-    """Whether every value is a number or the text of one."""
+    """Whether the values are numbers or their texts, up to a tenth of stray texts; NaN and infinities don't count."""
     whole: bool
     """Whether every number is whole."""
     low: float
@@ -49,29 +49,42 @@ class Traits(Struct, frozen=True):
 
 
 _MOST_LABELS = 1000
+_STRAY = 0.1
+"""Share of texts among numbers that are taken for mistakes."""
 
 
 def traits_of(values: Iterable[Any]) -> Traits:
     """Look at the values of a column that are not null."""
     kinds: set[type] = set()
     labels: set[str] = set()
-    numeric = whole = True
+    whole = True
+    numbers = others = 0
     low, high = math.inf, -math.inf
     for value in values:
         kind = type(value)
         kinds.add(kind)
         if kind is list or kind is dict:
-            numeric = False
+            others += 1
+            continue
+        number = None if kind is bool else number_of(value)
+        if number is None and _is_not_finite(value):
             continue
         if len(labels) <= _MOST_LABELS:
             labels.add(label_of(value))
-        number = number_of(value)
-        if number is None or kind is bool:
-            numeric = False
+        if number is None:
+            others += 1
         else:
+            numbers += 1
             whole = whole and number.is_integer()
             low, high = min(low, number), max(high, number)
-    return Traits(frozenset(kinds), frozenset(labels), numeric and high >= low, whole, low, high)
+    numeric = numbers > 0 and (not others or (others <= numbers * _STRAY and not kinds <= {str, bool}))
+    return Traits(frozenset(kinds), frozenset(labels), numeric, whole, low, high)
+
+
+def _is_not_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return isinstance(value, str) and value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity")
 
 
 def number_of(value: Any) -> float | None:
@@ -177,8 +190,13 @@ def _scale_of_values(
 
 
 def _are_preferences(labels: Iterable[str]) -> bool:
-    known = {preference_of(label) for label in labels}
-    return None not in known and {"A", "B"} <= known
+    known = set(labels)
+    return {"A", "B"} <= known and all(is_preference(label) for label in known)
+
+
+def is_preference(value: Any) -> bool:
+    """Return whether a value is `A`, `B` or a tie, as judges write it; lower case may be something else."""
+    return isinstance(value, str) and (value.strip() in ("A", "B") or value.strip().lower() == TIE)
 
 
 def preference_of(value: Any) -> str | None:

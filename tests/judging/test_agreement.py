@@ -143,6 +143,12 @@ def test_nan_in_a_table_is_no_score(folder):
     assert (facts["kind"], facts["n"]) == ("number", 2)
 
 
+def test_a_stray_text_among_numbers_is_left_out(folder):
+    facts = folder.agree(rows_of([*range(40), "forty"], [*range(40), 40]))
+
+    assert (facts["kind"], facts["excluded"]) == ("number", {"judge_unreadable": 1})
+
+
 def test_nan_in_json_names_the_line_and_the_option(folder):
     source = folder.write("judged.jsonl", '{"judge": 1, "gold": 1}\n{"judge": NaN, "gold": 1}\n')
 
@@ -242,7 +248,11 @@ def test_rankings_of_other_candidates_are_left_out(folder):
 
     facts = folder.agree(rows, settings=Settings(kind="ranking", resamples=100))
 
-    assert (facts["n"], facts["excluded"], value(facts, "kendall")) == (1, {"different_candidates": 1}, -1)
+    assert (facts["n"], facts["excluded"], value(facts, "kendall")) == (
+        1,
+        {"different_candidates": 1},
+        pytest.approx(-1),
+    )
 
 
 def test_probabilities_of_a_label_that_must_be_named(folder):

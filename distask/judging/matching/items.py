@@ -10,7 +10,7 @@ from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
 from distask.errors import InputError, UsageError
 from distask.judging.matching.gold import GoldByKey, GoldVerdict, read_gold
 from distask.judging.matching.sources import Column, Source, matching_columns, parse_column
-from distask.judging.scales import TIE, label_of, preference_of
+from distask.judging.scales import TIE, is_preference, label_of, preference_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -246,8 +246,8 @@ def _combine_orders(items: list[Item], number: int) -> None:
     pairs = [value for item in items for value in item.values[number] if not isinstance(value, Missing)]
     if not pairs or not all(_is_pair(pair) for pair in pairs):
         return
-    given = {preference_of(value) for pair in pairs for value in pair if value is not None}
-    if None in given or not given & {"A", "B"}:
+    given = [value for pair in pairs for value in pair if value is not None]
+    if not all(map(is_preference, given)) or not {"A", "B"} & {value.strip() for value in given}:
         return
     for item in items:
         item.values[number] = [_orders(value) for value in item.values[number]]
