@@ -54,16 +54,16 @@ def test_nothing_in_common_names_the_columns_and_a_line(folder):
         folder.agree(judged(1, 2), gold=LABELS)
 
     folder.write("labels.jsonl", [{"question": "t0", "gold": 1}])
-    with pytest.raises(UsageError, match="no input column in common.*--by id"):
+    with pytest.raises(UsageError, match=r"no input column in common.*--by id"):
         folder.agree(judged(1, 2), gold=LABELS)
-    with pytest.raises(UsageError, match="labels.jsonl has no column `text` to match rows by"):
+    with pytest.raises(UsageError, match=r"labels.jsonl has no column `text` to match rows by"):
         folder.agree(judged(1, 2), gold=LABELS, by=("text",))
 
 
 def test_a_row_labelled_twice_by_hand_is_an_error_with_both_lines(folder):
     folder.write("labels.jsonl", [{"text": "t0", "gold": 1}, {"text": "t1", "gold": 2}, {"text": "t0", "gold": 4}])
 
-    with pytest.raises(InputError, match=r"labels.jsonl:3: this row is as `4`|labels.jsonl:3: .*line 1 says `1`"):
+    with pytest.raises(InputError, match=r"labels.jsonl:3: this row is labelled `4`, but line 1 has `1`.*--annotator"):
         folder.agree(judged(1, 2), gold=LABELS)
 
 

@@ -82,10 +82,10 @@ def _by_hand(rows: Iterable[SourceRow], file: str, column: Column, *, named: boo
         if before is None or before.value is None:
             found[row.key, name] = GoldVerdict(name, value, row.line)
         elif value is not None and value != before.value:
-            other = f"{name} labelled this row" if named else "this row is"
+            who_said = f"{name} labels this row" if named else "this row is labelled"
             raise InputError(
-                f"{file}:{row.line}: {other} as `{value}`, but line {before.line} says `{before.value}` for the same "
-                "row; delete one of them, or name the column of the annotator with --annotator"
+                f"{file}:{row.line}: {who_said} `{value}`, but line {before.line} has `{before.value}` for the same "
+                "row; delete one of the lines, or name the column of the annotator with --annotator"
             )
     return _grouped((key, verdict) for (key, _), verdict in found.items())
 
