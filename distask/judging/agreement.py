@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from distask.errors import UsageError
 from distask.judging.consistency import agreement_of_people, judge_consistency
 from distask.judging.encoding import Encoder, Ratings, encode_pairs, judge_pairs
-from distask.judging.matching.items import Orders, clusters_of
+from distask.judging.matching.items import Missing, Orders, clusters_of
 from distask.judging.measures.probabilities import reliability_curve
 from distask.judging.metrics import Measured, Settings, measure_ratings, metric
 from distask.judging.resampling import Units, bootstrap
@@ -66,10 +66,10 @@ def scale_of(matched: Matched, number: int, settings: Settings) -> Scale:
     pairs = judge_pairs(matched.items, number, excluded, elementwise=False)
     if not pairs:
         raise UsageError(_nothing_in_common(matched, number, excluded))
-    judge = [_plain(value) for _, value, _ in pairs]
+    judge = judged_values(matched, number)
     gold = [value for _, _, value in pairs]
     both_lists = [
-        (a, b) for a, b in zip(judge, gold, strict=True) if isinstance(a, list) and isinstance(b, list)
+        (a, b) for _, a, b in pairs if isinstance(a, list) and isinstance(b, list)
     ]  # fmt: skip
     scale = decide_scale(
         traits_of(judge),
@@ -83,13 +83,13 @@ def scale_of(matched: Matched, number: int, settings: Settings) -> Scale:
     if settings.kind is None and scale.source == "--kind":
         scale = replace(scale, source="the values, which are preferences in both orders")
     if scale.kind == "ordinal" and not scale.labels and settings.kind is not None:
-        scale = _filled(scale, [value for pair in pairs for value in pair[1:]])
+        scale = _filled(scale, [*judge, *gold])
     return scale
 
 
 def _filled(scale: Scale, values: Iterable[Any]) -> Scale:
     """Fill the steps of an ordered scale between the least and the greatest value."""
-    traits = traits_of(_plain(part) for value in values for part in (value if isinstance(value, list) else [value]))
+    traits = traits_of(part for value in values for part in (value if isinstance(value, list) else [value]))
     if not traits.numeric:
         raise UsageError("an ordinal scale of words needs their order: --scale poor,fair,good")
     if not traits.whole or traits.high - traits.low >= MAX_STEPS:
@@ -108,8 +108,14 @@ def _nothing_in_common(matched: Matched, number: int, excluded: Counter[str]) ->
     return f"`{judge}` and `{gold}` have no row in common with a value of both ({reasons or 'there are no values'})"
 
 
-def _plain(value: Any) -> Any:
-    return value.preference if isinstance(value, Orders) else value
+def judged_values(matched: Matched, number: int) -> list[Any]:
+    """Return all values of a judge, also those of rows without a label: they belong to the scale and to the pool."""
+    return [
+        value.preference if isinstance(value, Orders) else value
+        for item in matched.items
+        for value in item.values[number]
+        if not isinstance(value, Missing)
+    ]
 
 
 def compare(matched: Matched, number: int, encoder: Encoder, settings: Settings) -> Agreement:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from distask.errors import UsageError
-from distask.judging.agreement import Agreement, compare, scale_of
-from distask.judging.encoding import Encoder, Pair, Ratings, encode_pairs, judge_pairs
+from distask.judging.agreement import Agreement, compare, judged_values, scale_of
+from distask.judging.encoding import Encoder, Pair, Ratings, encode_pairs
 from distask.judging.matching.items import Missing, clusters_of
 from distask.judging.metrics import LOWER_IS_BETTER, METRICS, PRIMARY, Settings, measures_of, metric
 from distask.judging.resampling import Units, bootstrap, mcnemar
@@ -64,12 +64,16 @@ def _common_scale(matched: Matched, scales: Sequence[Scale]) -> Scale:
 
 def _common_encoder(matched: Matched, scale: Scale, settings: Settings) -> Encoder:
     """Return one encoder for all judges, so that a label has the same code everywhere."""
-    pairs = [
-        pair
-        for number in range(len(matched.judges))
-        for pair in judge_pairs(matched.items, number, Counter(), elementwise=scale.elementwise)
-    ]
-    return Encoder(scale, (a for _, a, _ in pairs), (b for _, _, b in pairs), settings.positive)
+    judged: list[Any] = []
+    for number in range(len(matched.judges)):
+        for value in judged_values(matched, number):
+            judged.extend(value if scale.elementwise and isinstance(value, list) else [value])
+    golds: list[Any] = []
+    for item in matched.items:
+        for verdict in item.gold:
+            values = verdict.value if scale.elementwise and isinstance(verdict.value, list) else [verdict.value]
+            golds.extend(value for value in values if value is not None)
+    return Encoder(scale, judged, golds, settings.positive)
 
 
 def _ranked(found: Sequence[Agreement]) -> tuple[list[int], str]:
