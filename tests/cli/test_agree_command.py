@@ -164,7 +164,7 @@ def test_replies_are_compared_with_each_other_without_labels(shell):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--judge", "god", "--gold", "gold"], "did you mean `gold`?"),
+        (["--judge", "god", "--gold", "gold"], "did you mean `good`?"),
         (["--judge", "good"], "no row has several replies in `good`"),
         (["--judge", "good", "--estimate"], "--estimate needs people's labels"),
         (["--judge", "good", "--gold", "labels.jsonl"], "name one of its columns: labels.jsonl:COLUMN"),
