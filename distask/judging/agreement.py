@@ -335,6 +335,12 @@ def _notes(matched: Matched, agreement: Agreement) -> list[str]:
             f"labelled rows were chosen as {' and '.join(f'`{method}`' for method in chosen)}: the agreement is that "
             "of these rows and may differ in the complete data"
         )
+    accuracy = agreement.measured.metrics.get("accuracy")
+    if len(ratings) > 1 and accuracy is not None and accuracy["value"] == 1:
+        notes.append(
+            "the judge agrees with gold everywhere, so resamples show no uncertainty: of the intervals, only that of raw "
+            "agreement counts"
+        )
     if len(ratings) < 30:
         notes.append(f"there are only {len(ratings)} labelled rows: intervals are wide, and rough for a bootstrap")
     return notes

@@ -209,6 +209,14 @@ def test_labels_that_differ_in_case_are_pointed_out(folder):
     assert any("`Yes` and `yes` differ only in case" in note for note in facts["notes"])
 
 
+def test_a_perfect_judge_has_a_note_that_only_one_interval_counts(folder):
+    facts = folder.agree(rows_of(["a", "b", "a"], ["a", "b", "a"]))
+
+    assert facts["metrics"]["kappa"] == {"value": 1, "low": 1, "high": 1}
+    assert facts["metrics"]["accuracy"]["low"] == pytest.approx(0.4385, abs=1e-4)
+    assert any("only that of raw agreement counts" in note for note in facts["notes"])
+
+
 def test_base_rates_and_the_majority_baseline(folder):
     facts = folder.agree(rows_of(["a", "a", "b", "b"], ["a", "a", "a", "b"]))
 
