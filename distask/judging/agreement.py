@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_CONFUSION = 50
 """Maximum number of labels of a confusion matrix."""
+_MAX_BASE_RATES = 1000
+"""Maximum number of labels whose shares are reported."""
 MAX_SLICES = 50
 """Maximum number of values of a column that are measured on their own, the most common first."""
 
@@ -222,7 +224,7 @@ def _baseline(ratings: Ratings) -> dict[str, Any]:
         }
         return {"baseline": constant, "baseline_metric": "mae", "base_rates": rates}
     rates = None
-    if ratings.labels:
+    if 0 < len(ratings.labels) <= _MAX_BASE_RATES:
         shares = [_label_counts(ratings, side, counts) for side, counts in enumerate((judge, gold))]
         rates = {
             name: {label: float(count) / total for label, count in zip(ratings.labels, side, strict=True)}
@@ -295,9 +297,17 @@ def _slices(matched: Matched, agreement: Agreement, settings: Settings) -> list[
             found = measure_ratings(
                 agreement.ratings, agreement.clusters, seed=settings.seed, resamples=settings.resamples, pairs=pairs
             )
+            for name in ("flip_rate", "first_position_rate"):  # they need no label, so they have no slices
+                found.metrics.pop(name, None)
+                found.undefined.pop(name, None)
             facts = {"n": len(pairs), "metrics": found.metrics, "undefined": found.undefined}
             made.append({"column": column, "value": str(distinct[choice]), **facts})
     return made
+
+
+def _listed(labels: Iterable[str]) -> str:
+    every = sorted(labels)
+    return ", ".join(f"`{label}`" for label in every[:5]) + (", …" if len(every) > 5 else "")
 
 
 def _notes(matched: Matched, agreement: Agreement) -> list[str]:
@@ -305,8 +315,7 @@ def _notes(matched: Matched, agreement: Agreement) -> list[str]:
     ratings, encoder = agreement.ratings, agreement.encoder
     notes = list(matched.notes)
     if encoder.added and ratings.scale.labels:
-        listed = ", ".join(f"`{label}`" for label in encoder.added[:5])
-        notes.append(f"the scale was extended by values that the task does not declare: {listed}")
+        notes.append(f"the scale was extended by values that the task does not declare: {_listed(encoder.added)}")
     lower: dict[str, list[str]] = {}
     for label in ratings.labels:
         lower.setdefault(label.lower(), []).append(label)
@@ -317,9 +326,19 @@ def _notes(matched: Matched, agreement: Agreement) -> list[str]:
     ]
     if ratings.labels and ratings.scale.kind in ("nominal", "ordinal", "preference"):
         judged = {ratings.labels[value] for value in ratings.values[0]}
-        never = [ratings.labels[value] for value in ratings.values[1] if ratings.labels[value] not in judged]
-        if never:
-            notes.append(f"the judge never gave {', '.join(f'`{label}`' for label in never[:5])}, which is in gold")
+        golds = {ratings.labels[value] for value in ratings.values[1]}
+        if not judged & golds:
+            notes.append(
+                f"the judge and gold have no label in common: the judge gave {_listed(judged)}, gold has {_listed(golds)}"
+            )
+        elif never := sorted(golds - judged):
+            notes.append(f"the judge never gave {_listed(never)}, which {'is' if len(never) == 1 else 'are'} in gold")
+    if matched.unmatched_gold:
+        by = ", ".join(f"`{name}`" for name in matched.by)
+        notes.append(
+            f"{matched.unmatched_gold:,} labels match no judged row by {by}, such as {matched.unmatched_example}; if "
+            "these columns do not identify a row, name others with --by"
+        )
     if matched.repeated_rows:
         by = ", ".join(f"`{name}`" for name in matched.by)
         notes.append(f"{matched.repeated_rows:,} judged rows repeat the {by} of an earlier row and share its labels")
@@ -338,8 +357,8 @@ def _notes(matched: Matched, agreement: Agreement) -> list[str]:
     accuracy = agreement.measured.metrics.get("accuracy")
     if len(ratings) > 1 and accuracy is not None and accuracy["value"] == 1:
         notes.append(
-            "the judge agrees with gold everywhere, so resamples show no uncertainty: of the intervals, only that of raw "
-            "agreement counts"
+            "the judge agrees with gold everywhere, so resamples show no uncertainty: of the intervals, only that of "
+            "raw agreement counts"
         )
     if len(ratings) < 30:
         notes.append(f"there are only {len(ratings)} labelled rows: intervals are wide, and rough for a bootstrap")

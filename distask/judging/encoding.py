@@ -12,7 +12,7 @@ from distask.judging.matching.items import Missing, Orders
 from distask.judging.scales import TIE, label_of, number_of, preference_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from distask.judging.matching.items import Item
     from distask.judging.measures.sums import Codes
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Pair = tuple[int, Any, Any]
 """An item's number, the judge's value and the gold value."""
+_BOOLEANS = {"1": "true", "0": "false"}
+"""Labels that are equal if true or false occur as well and nothing else does."""
 _SURPLUS = 1e-3
 """How far probabilities may sum to more than 1."""
 
@@ -66,6 +68,8 @@ class Encoder:
         self.labels: tuple[str, ...] = ()
         self.added: tuple[str, ...] = ()
         """Labels that the task does not declare."""
+        self._same: Mapping[str, str] = {}
+        """Spellings of labels that count as another one."""
         kind = scale.kind
         if kind == "preference":
             self.labels = ("A", "B", TIE)
@@ -82,6 +86,10 @@ class Encoder:
             for part in value if is_set and isinstance(value, list) else [value]:
                 if part is not None and not isinstance(part, list | dict) and part == part:  # noqa: PLR0124 - NaN
                     found[label_of(part)] = None
+        if {*declared, *found} <= {*_BOOLEANS, *_BOOLEANS.values()} and set(_BOOLEANS.values()) & {*declared, *found}:
+            self._same = _BOOLEANS
+            found = {_BOOLEANS.get(label, label): None for label in found}
+            declared = tuple(dict.fromkeys(_BOOLEANS.get(label, label) for label in declared))
         self.added = tuple(label for label in found if label not in declared)
         every = [*declared, *self.added]
         if self.scale.kind == "ordinal" and any(number_of(label) is None for label in declared):
@@ -140,8 +148,12 @@ class Encoder:
         if kind == "multilabel":
             if not isinstance(value, list) or any(isinstance(part, list | dict) or part is None for part in value):
                 return None
-            return tuple(sorted({self._code[label_of(part)] for part in value}))
-        return None if isinstance(value, list | dict) else self._code.get(label_of(value))
+            return tuple(sorted({self._code[self._label(part)] for part in value}))
+        return None if isinstance(value, list | dict) else self._code.get(self._label(value))
+
+    def _label(self, value: Any) -> str:
+        label = label_of(value)
+        return self._same.get(label, label)
 
     def _probabilities(self, value: Any) -> tuple[float, ...] | None:
         if isinstance(value, dict):

@@ -76,6 +76,8 @@ def estimate_pool(matched: Matched, agreement: Agreement, number: int, settings:
     facts: dict[str, Any] = {"column": agreement.judge, "gold": agreement.gold, "estimated": what}
     used, assumptions, reason, weighted = _chosen([row for _, row in labelled], len(pool))
     facts |= {"n_labelled": len(used), "n_pool": len(pool), "naive": _event(naive_mean(every, is_rate=is_rate))}
+    if settings.clustered:
+        assumptions.append("the intervals of the estimate treat rows as independent: --cluster does not widen them")
     if reason is None and len(used) < _FEWEST:
         reason = (
             f"there {'is 1 labelled row' if used else 'are no labelled rows'}; an estimate needs at least {_FEWEST}"

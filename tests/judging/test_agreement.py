@@ -93,6 +93,7 @@ def test_output_mappings_lead_to_the_declared_type(folder):
         ([True, "true", False], ["true", True, "False"]),
         ([" spam", "spam ", "ham"], ["spam", "spam", "ham"]),
         (["4", "5", "4"], [4, 5, 4]),
+        ([True, False, True], [1, 0, "1"]),
     ],
 )
 def test_spellings_of_one_value_are_equal(folder, judge, gold):
@@ -200,6 +201,15 @@ def test_gold_outside_of_the_declared_scale_extends_it(folder):
 
     assert facts["labels"] == ["0", "1", "2", "3", "4", "5", "7"]
     assert any("does not declare: `0`, `7`" in note for note in facts["notes"])
+
+
+def test_labels_without_overlap_are_pointed_out(folder):
+    facts = folder.agree(rows_of([True, False], ["pass", "fail"]))
+
+    assert value(facts, "accuracy") == 0
+    assert any(
+        "no label in common: the judge gave `false`, `true`, gold has `fail`, `pass`" in n for n in facts["notes"]
+    )
 
 
 def test_labels_that_differ_in_case_are_pointed_out(folder):

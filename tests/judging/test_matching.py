@@ -27,6 +27,7 @@ def test_rows_are_matched_by_their_common_input_columns_in_any_order(folder):
 
     assert (facts["n"], value(facts, "mae")) == (2, 0.5)
     assert facts["excluded"] == {"gold_missing": 1, "gold_unmatched": 1}
+    assert any("1 labels match no judged row by `text`" in note and "labels.jsonl:3" in note for note in facts["notes"])
 
 
 def test_the_run_record_says_which_columns_are_input(folder):
@@ -82,6 +83,17 @@ def test_annotators_of_a_file_made_by_hand(folder):
     assert (facts["n"], facts["items"], facts["people"]["annotators"]) == (2, 1, {"ann": 1, "bob": 1})
     with pytest.raises(UsageError, match="`woh`, which --annotator names"):
         folder.agree(judged(1, 2), gold=LABELS, annotator="woh")
+
+
+def test_a_column_of_words_named_label_is_an_ordinary_column(folder):
+    folder.write(
+        "labels.jsonl", [{"text": "t0", "label": "spam", "gold": 1}, {"text": "t0", "label": "ham", "gold": 2}]
+    )
+    with pytest.raises(InputError, match="labels.jsonl:2"):
+        folder.agree(judged(1, 2), gold=LABELS)
+
+    folder.write("labels.jsonl", [{"text": "t0", "label": 1}])
+    assert folder.agree(judged(1, 2), gold=["FOLDER/labels.jsonl:label"])["n"] == 1
 
 
 def test_judged_rows_with_one_key_share_the_label_and_are_counted(folder):

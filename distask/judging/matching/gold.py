@@ -64,7 +64,7 @@ def read_gold(source: Source, column: Column, by: Sequence[str], annotator: str 
         UsageError: a column is missing.
     """
     wanted = [column.name, annotator] if annotator is not None and annotator in source.columns else [column.name]
-    has_labels = LABEL_COLUMN in source.columns and column.name != LABEL_COLUMN
+    has_labels = source.has_sessions and column.name != LABEL_COLUMN
     if annotator is not None and len(wanted) == 1 and not has_labels:
         raise UsageError(f"{source.name}: no row has the column `{annotator}`, which --annotator names")
     rows = source.rows([*wanted, LABEL_COLUMN] if has_labels else wanted, by)

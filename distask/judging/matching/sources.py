@@ -94,8 +94,12 @@ class Source:
         """Columns of the run's input; None if unknown."""
         self.columns: dict[str, None] = {}
         """Columns of the rows read so far."""
+        self.has_sessions = False
+        """Whether `distask label` wrote the rows: its column `label` holds objects."""
         for values, _ in islice(self._rows(), _PEEKED_ROWS):
             self.columns.update(dict.fromkeys(values))
+            label = values.get(LABEL_COLUMN)
+            self.has_sessions |= isinstance(untabled(label) if self._is_table else label, dict)
 
     @property
     def outputs(self) -> dict[str, Any]:
