@@ -328,20 +328,21 @@ def _notes(matched: Matched, agreement: Agreement) -> list[str]:
         judged = {ratings.labels[value] for value in ratings.values[0]}
         golds = {ratings.labels[value] for value in ratings.values[1]}
         if not judged & golds:
-            notes.append(
-                f"the judge and gold have no label in common: the judge gave {_listed(judged)}, gold has {_listed(golds)}"
-            )
+            sides = f"the judge gave {_listed(judged)}, gold has {_listed(golds)}"
+            notes.append(f"the judge and gold have no label in common: {sides}")
         elif never := sorted(golds - judged):
             notes.append(f"the judge never gave {_listed(never)}, which {'is' if len(never) == 1 else 'are'} in gold")
     if matched.unmatched_gold:
         by = ", ".join(f"`{name}`" for name in matched.by)
         notes.append(
-            f"{matched.unmatched_gold:,} labels match no judged row by {by}, such as {matched.unmatched_example}; if "
-            "these columns do not identify a row, name others with --by"
+            f"labels without a judged row that has the same {by}: {matched.unmatched_gold:,}, such as "
+            f"{matched.unmatched_example}; if these columns do not identify a row, name others with --by"
         )
     if matched.repeated_rows:
         by = ", ".join(f"`{name}`" for name in matched.by)
-        notes.append(f"{matched.repeated_rows:,} judged rows repeat the {by} of an earlier row and share its labels")
+        notes.append(
+            f"judged rows that repeat the {by} of an earlier row and share its labels: {matched.repeated_rows:,}"
+        )
     methods = Counter(
         verdict.sampling.method
         for item in matched.items

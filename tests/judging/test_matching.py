@@ -27,7 +27,10 @@ def test_rows_are_matched_by_their_common_input_columns_in_any_order(folder):
 
     assert (facts["n"], value(facts, "mae")) == (2, 0.5)
     assert facts["excluded"] == {"gold_missing": 1, "gold_unmatched": 1}
-    assert any("1 labels match no judged row by `text`" in note and "labels.jsonl:3" in note for note in facts["notes"])
+    assert any(
+        "labels without a judged row that has the same `text`: 1" in note and "labels.jsonl:3" in note
+        for note in facts["notes"]
+    )
 
 
 def test_the_run_record_says_which_columns_are_input(folder):
@@ -89,7 +92,7 @@ def test_a_column_of_words_named_label_is_an_ordinary_column(folder):
     folder.write(
         "labels.jsonl", [{"text": "t0", "label": "spam", "gold": 1}, {"text": "t0", "label": "ham", "gold": 2}]
     )
-    with pytest.raises(InputError, match="labels.jsonl:2"):
+    with pytest.raises(InputError, match=r"labels.jsonl:2"):
         folder.agree(judged(1, 2), gold=LABELS)
 
     folder.write("labels.jsonl", [{"text": "t0", "label": 1}])
@@ -103,7 +106,7 @@ def test_judged_rows_with_one_key_share_the_label_and_are_counted(folder):
     facts = folder.agree(rows, gold=LABELS)
 
     assert facts["n"] == 2
-    assert any("1 judged rows repeat the `text`" in note for note in facts["notes"])
+    assert any("repeat the `text` of an earlier row and share its labels: 1" in note for note in facts["notes"])
 
 
 def test_the_last_verdict_of_an_annotator_counts_and_an_undo_removes_it(folder):
