@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from distask.cli import app
 from distask.cli.commands.specs.schema import EVENTS
-from distask.cli.events import models, other_results, run_results
+from distask.cli.events import judging_results, models, other_results, run_results
 from distask.llm.pacing.failure_rules import RULES
 from distask.spec.check.expressions import FILTERS as OWN_FILTERS
 from distask.spec.language import model, steps
@@ -207,7 +207,7 @@ def events_reference() -> str:
         pieces.append(f"## {heading}\n\n{_keys(of)}")
     nested = [
         model
-        for module in (models, run_results, other_results)
+        for module in (models, run_results, other_results, judging_results)
         for model in vars(module).values()
         if isinstance(model, type) and model.__module__ == module.__name__
     ]

@@ -13,7 +13,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"report"},
-    {"labeling"},
+    {"judging", "labeling"},
     {"__init__"},
     {"runner"},
     {"batch_ledger"},

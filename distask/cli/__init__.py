@@ -41,6 +41,7 @@ COMMANDS = {
     "specs.validate": "Check task specs and report every error.",
     "specs.tasks": "List the built-in tasks, or show one.",
     "report": "Write an HTML page about a result, or compare two.",
+    "judging.agree": "Measure how far a judge agrees with people.",
     "judging.label": "Answer a task's questions yourself, on a local page.",
     "specs.schema": "Print the JSON Schema of a task, for editors.",
     "completion": "Print a completion script for your shell.",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distask.data.cells import Cells
 from distask.data.readers.lines import fault
-from distask.data.row import Cells, Row, plain
+from distask.data.row import Row, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from distask.data.row import copy_of
+from distask.data.cells import copy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from distask.data.row import Cells
+    from distask.data.cells import Cells
 
 CHUNK_ROWS = 1_000
 CHUNK_BYTES = 32 << 20

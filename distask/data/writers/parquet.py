@@ -10,7 +10,7 @@ import pyarrow as pa
 from msgspec import Struct
 from pyarrow import parquet
 
-from distask.data.row import taken
+from distask.data.cells import taken
 from distask.data.writers.cell_spool import CellSpool
 from distask.data.writers.column_types import (
     MixedError,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from distask.data.row import Cells
+from distask.data.cells import Cells
 from distask.errors import OutputError, UsageError
 from distask.runner.engine.engine import Engine
 from distask.runner.engine.shared import Shared
