@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from distask.data.readers import ReadOptions
+    from distask.data.readers.blocks import Block
     from distask.data.row import Row
     from distask.spec.load import Loaded
 
@@ -126,11 +127,11 @@ def _data_faults(loaded: Loaded, data: Data, params: dict[str, Any]) -> list[Dia
     try:
         rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row)
         held = _Columns(loaded, data.source, params)
-        rows.scan(held.look)
+        rows.scan(held)
         if rows.columns is None:  # a remote source, which is not scanned
             rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row, limit=REMOTE_ROWS)
             for row in rows:
-                held.look(row)
+                held.row(row)
         data.notes.update(dict.fromkeys(rows.notes))
         return held.faults()
     except InputError as error:
@@ -153,6 +154,10 @@ class _Columns:
             (name, mappings.get(name, name), typed.required, ColumnType(typed, name))
             for name, typed in loaded.spec.inputs.items()
         ]
+        self._unchecked = {
+            name: typed.unchecked | (frozenset() if required else {type(None)})
+            for name, _, required, typed in self._inputs
+        }
         spec = loaded.spec
         self._chats = chat_inputs(spec, spec.inputs) if isinstance(spec, TaskSpec) else {}
         self._stood_in: set[str] = set()
@@ -161,13 +166,31 @@ class _Columns:
         self._first: dict[tuple[str, str], tuple[Row, str]] = {}
         self._count: dict[tuple[str, str], int] = {}
 
-    def look(self, row: Row) -> None:
+    def row(self, row: Row) -> None:
         """Check one row; raises the error of an unreadable row."""
         if row.error is not None:
             raise row.error
         self._columns.update(dict.fromkeys(row.values))
         for name, column, required, typed in self._inputs:
             self._value(row, name, column, required, typed.read)
+
+    def block(self, block: Block) -> None:
+        """Check the rows of a block: only the columns with values that need a check."""
+        names = set().union(*block.values)
+        if not names <= self._columns.keys():
+            for values in block.values:
+                self._columns.update(dict.fromkeys(values))
+        doubtful = [
+            (name, column, required, typed.read)
+            for name, column, required, typed in self._inputs
+            if name in self._chats or not block.kinds(column) <= self._unchecked[name]
+        ]
+        if not doubtful:
+            return
+        for number in range(len(block.values)):
+            row = block.row(number)
+            for each in doubtful:
+                self._value(row, *each)
 
     def faults(self) -> list[Diagnostic]:
         """Return the errors found so far."""
