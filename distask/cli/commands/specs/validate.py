@@ -15,7 +15,7 @@ from distask.diagnostics import Diagnostic, did_you_mean, nearest, visible, visi
 from distask.errors import InputError, RowError, SpecError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from distask.data.readers import ReadOptions
     from distask.data.readers.blocks import Block
@@ -133,7 +133,7 @@ def _data_faults(loaded: Loaded, data: Data, params: dict[str, Any]) -> list[Dia
             for row in rows:
                 held.row(row)
         data.notes.update(dict.fromkeys(rows.notes))
-        return held.faults()
+        return held.faults(rows.columns or ())
     except InputError as error:
         return _input_faults(data.source, error)
 
@@ -175,11 +175,10 @@ class _Columns:
             self._value(row, name, column, required, typed.read)
 
     def block(self, block: Block) -> None:
-        """Check the rows of a block: only the columns with values that need a check."""
-        names = set().union(*block.values)
-        if not names <= self._columns.keys():
-            for values in block.values:
-                self._columns.update(dict.fromkeys(values))
+        """Check the rows of a block: only the columns with values that need a check.
+
+        The scan gathers the names of its columns; see `faults`.
+        """
         doubtful = [
             (name, column, required, typed.read)
             for name, column, required, typed in self._inputs
@@ -192,8 +191,9 @@ class _Columns:
             for each in doubtful:
                 self._value(row, *each)
 
-    def faults(self) -> list[Diagnostic]:
-        """Return the errors found so far."""
+    def faults(self, columns: Iterable[str]) -> list[Diagnostic]:
+        """Return the errors found so far; `columns` are those that a scan found."""
+        self._columns.update(dict.fromkeys(columns))
         return [*self._spec_faults(self._columns), *self._row_faults(self._columns)]
 
     def _value(self, row: Row, name: str, column: str, required: bool, read: Callable[[Any], Any]) -> None:
