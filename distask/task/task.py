@@ -241,7 +241,7 @@ class Task:
             column.of(row)
 
     def needs_check(self, kinds: Callable[[str], set[type]]) -> bool:
-        """Whether `check_inputs` may fail for rows whose values have these types; `kinds` takes a column of the data."""
+        """Whether `check_inputs` may fail for values of some types; `kinds` gives the types in a column of the data."""
         return any(column.has_chat or not kinds(column.key) <= column.unchecked for column in self._inputs)
 
     def renders_only_inputs(self) -> bool:

@@ -104,5 +104,5 @@ class InputCheck:
 
 
 def _hashed(value: Any) -> Any:
-    """Return what tells a value from others: 1, 1.0 and true differ, and lists have no hash."""
-    return value if type(value) is str else orjson.dumps(value, default=repr)
+    """Return what tells a value from others: "1", 1, 1.0 and true differ, and lists have no hash."""
+    return value if type(value) is str else (orjson.dumps(value, default=repr),)
