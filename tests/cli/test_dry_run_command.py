@@ -155,7 +155,9 @@ def test_the_cost_is_the_sum_that_a_person_makes(shell):
     """5 chats of 7 tokens; replies of 1 token at least, 4 as in the case, 100 by the limit."""
     made = priced(shell, "generation: {max_tokens: 100}\n")
 
-    assert made["tokens"] == {"input_estimate": 35, "output_expected": 20, "output_limit": 500}
+    assert made["tokens"] == {
+        "input_estimate": 35, "input_error": None, "output_expected": 20, "output_limit": 500,
+    }  # fmt: skip
     assert made["cost_usd"] == pytest.approx({"least": 0.035 + 0.05, "expected": 0.035 + 0.2, "most": 0.035 + 5.0})
     assert made["price"] == {"input": 1000.0, "output": 10000.0, "from": "config"}
 

@@ -74,7 +74,7 @@ def test_blocks_hold_the_rows_and_errors_that_lines_hold(tmp_path, monkeypatch, 
     path = tmp_path / "in.jsonl"
     drawn = random.Random(size)
     seen = 0
-    for _ in range(150):
+    for _ in range(60):
         lines = drawn.choices([*GOOD * 6, *BAD, *BLANK], k=drawn.randint(1, 30))
         path.write_bytes(b"\n".join(lines) + drawn.choice([b"", b"\n"]))
 

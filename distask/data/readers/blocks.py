@@ -214,8 +214,8 @@ class _Blocks:
             yield from read_lines(io.BytesIO(data), self._file, line, on_nan=self._on_nan)
             if not offset and no_text(data) is not None:
                 return
-            offset, line = offset + len(data), line + data.count(b"\n")
-            offset += self._finish_line(data)
+            rest = self._finish_line(data)
+            offset, line = offset + len(data) + rest, line + data.count(b"\n") + (rest > 0)
 
     def _finish_line(self, data: bytes) -> int:
         """Skip the rest of a line that is too long; returns its bytes."""

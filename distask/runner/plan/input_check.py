@@ -104,5 +104,5 @@ class InputCheck:
 
 
 def _hashed(value: Any) -> Any:
-    """Return what tells a value from others: "1", 1, 1.0 and true differ, and lists have no hash."""
+    """Return a hashable value that is equal for equal JSON only: "1", 1, 1.0 and true all differ."""
     return value if type(value) is str else (orjson.dumps(value, default=repr),)
