@@ -17,6 +17,7 @@ from benchmarks.candidates import CANDIDATES, HERE, Candidate, Environment
 from benchmarks.endpoint import Endpoint
 from benchmarks.judged import write_results
 from benchmarks.process import Used, run
+from benchmarks.scanned import HEAD, ratios
 
 IN_FLIGHT = 256
 
@@ -56,7 +57,7 @@ def main() -> None:
         "--rows",
         type=_numbers,
         metavar="N,N",
-        help="how many rows (2000,20000; 5000,50000,1000000; report 100000,1000000)",
+        help="how many rows (2000,20000; 5000,50000,1000000; scan 200000,1000000; report 100000,1000000)",
     )
     words.add_argument("--repeat", type=int, default=3, help="how often; the cheapest run counts (3)")
     words.add_argument("--delay", type=float, default=100.0, help="milliseconds of a call, for latency (100)")
@@ -220,7 +221,7 @@ GIBIBYTE = 1 << 30
 
 
 def scan(chosen: argparse.Namespace) -> str:
-    """`validate --input` of a gibibyte in each format: every row is read, and held against the task."""
+    """`validate --input` of a gibibyte in each format, and what looks at all rows next to a loop of `orjson.loads`."""
     lines = [
         "| a gibibyte of | rows | seconds | MiB/s | peak MiB |",
         "| --- | --: | --: | --: | --: |",
@@ -248,6 +249,10 @@ def scan(chosen: argparse.Namespace) -> str:
             speed = GIBIBYTE / 2**20 / used.wall
             lines.append(f"| {kind} | {rows:,} | {used.wall:.1f} | {speed:.0f} | {used.peak / 2**20:.0f} |")
             data.unlink()
+        lines += ["", HEAD]
+        python, variables = str(one.environment.python), one.environment.variables(folder)
+        for count in chosen.rows or (200_000, 1_000_000):
+            lines += ratios(python, variables, folder, count, chosen.repeat, chosen.seconds)
     return "\n".join(lines)
 
 

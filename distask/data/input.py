@@ -7,13 +7,14 @@ import random
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from msgspec import Struct
 
 from distask.data.compression import kind_of
 from distask.data.objects import is_object, object_files
-from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, reader_of
+from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, is_lines, reader_of
+from distask.data.readers.blocks import BlockIndex, read_blocks
 from distask.data.readers.hub import PREFIX, read_folder, read_hub
 from distask.data.row import Row
 from distask.diagnostics import did_you_mean, nearest
@@ -21,6 +22,20 @@ from distask.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from typing import Protocol
+
+    from distask.data.readers import Reader
+    from distask.data.readers.blocks import Block
+
+    class Look(Protocol):
+        """Looks at each selected row during a scan, one by one or in blocks."""
+
+        def row(self, row: Row) -> None:
+            """Look at one row."""
+
+        def block(self, block: Block) -> None:
+            """Look at the rows of a block."""
+
 
 FAULTS_SHOWN = 10
 
@@ -30,7 +45,8 @@ class Input:
 
     `offset` and `limit` apply first, then the shard (i, k) takes every k-th row from the i-th, then `sample` draws from
     those and keeps their order. `first` is the place of the first row in the complete input. `stand_in` takes a needed
-    column and a row that lacks it, and names what is read instead, or returns None.
+    column and a row that lacks it, and names what is read instead, or returns None. `read_blocks` reads the
+    same rows as `read`, as blocks of valid rows where that is possible.
     """
 
     def __init__(
@@ -38,6 +54,7 @@ class Input:
         name: str,
         read: Callable[[], Iterator[Row]],
         *,
+        read_blocks: Callable[[], Iterator[Block | Row]] | None = None,
         files: Collection[Path] = (),
         remote: bool = False,
         limit: int | None = None,
@@ -61,12 +78,13 @@ class Input:
         self.stand_ins: dict[str, str] = {}
         """Needed column that rows lack to what is read instead, from the first such row."""
         self.skipped = 0
-        self._read = read
+        self._read, self._read_blocks = read, read_blocks
         self._files = files
         self._remote = remote
         self._limit, self._offset, self._shard, self._first = limit, offset, shard, first
         self._sample, self._seed = sample, seed
         self._chosen: set[int] | None = None
+        self._index, self._scanned = BlockIndex(), 0
         self._needed, self._stand_in = columns_needed, stand_in
         self._on_bad_row = on_bad_row
         self._states: list[tuple[int, int]] = []
@@ -81,6 +99,12 @@ class Input:
         return [*stand_ins, *self._notes]
 
     def __iter__(self) -> Iterator[Row]:
+        if self._chosen is not None and self._index.holds(self._scanned):
+            try:
+                yield from self._index.rows(sorted(self._chosen))
+            except OSError as error:
+                raise InputError(f"{self.name}: {error}") from None
+            return
         sparse = self._chosen is not None or self._shard is not None
         for index, row in enumerate(self._selected()):
             if self._chosen is not None and index not in self._chosen:
@@ -90,66 +114,95 @@ class Input:
             yield row
 
     def _selected(self) -> Iterator[Row]:
-        self.skipped, taken = 0, 0
-        for index, row in enumerate(self._read(), self._first):
-            row.index = index
-            if row.error is not None and self._on_bad_row == "skip":
-                self.skipped += 1
-                continue
-            if index < self._offset:
-                continue
-            if self._limit is not None and taken >= self._limit:
-                return
-            taken += 1
-            if self._shard is None or (taken - 1) % self._shard[1] == self._shard[0] - 1:
-                yield row
+        return cast("Iterator[Row]", self._select(self._read()))
 
-    def scan(self, look: Callable[[Row], None] | None = None) -> None:
+    def _select(self, items: Iterator[Block | Row]) -> Iterator[Block | Row]:
+        """Yield the selected rows; a block keeps only its selected rows."""
+        self.skipped, taken, index = 0, 0, self._first
+        for item in items:
+            if isinstance(item, Row):
+                item.index = index
+                index += 1
+                if item.error is not None and self._on_bad_row == "skip":
+                    self.skipped += 1
+                    continue
+                if item.index < self._offset:
+                    continue
+                if self._limit is not None and taken >= self._limit:
+                    return
+                taken += 1
+                if self._shard is None or (taken - 1) % self._shard[1] == self._shard[0] - 1:
+                    yield item
+                continue
+            item.index = index
+            start, stop = max(0, self._offset - index), len(item.values)
+            index += stop
+            if start >= stop:
+                continue
+            if self._limit is not None:
+                stop = min(stop, start + self._limit - taken)
+                if start >= stop:
+                    return
+            number, step = self._shard or (1, 1)
+            first = start + (number - 1 - taken) % step
+            taken += stop - start
+            if first < stop:
+                yield item.selected(first, stop, step)
+
+    def scan(self, look: Look | None = None) -> None:
         """Read all rows once; raises `InputError` listing what can't be read. A remote source is not read twice.
 
-        `look` is called with each selected row that can be read.
+        `look` is called with each selected row that can be read, or each block of them.
         """
         if self._remote and self._sample is None:
             return
         self._states = [_state(f) for f in self._files]
-        faults: list[str] = []
-        columns: dict[str, None] = {}
-        count = bad = 0
-        before: Any = None
-        for row in self._selected():
-            count += 1
-            if row.error is not None:
-                bad += 1
-                if len(faults) < FAULTS_SHOWN:
-                    faults.append(str(row.error))
-                continue
-            if (keys := row.values.keys()) != before:
-                columns.update(dict.fromkeys(keys))
-                before = keys
-            self._note_needs(row)
-            if look is not None:
-                look(row)
-        if bad:
-            more = [f"and {bad - len(faults):,} more lines that can't be read"] if bad > len(faults) else []
-            raise InputError("\n".join([*faults, *more]))
-        if not count:
-            raise InputError(f"{self.name}: the input has no rows")
-        self.columns = list(columns)
-        if self._sample is not None and self._sample < count:
-            self._chosen = set(random.Random(self._seed).sample(range(count), self._sample))  # noqa: S311
-            count = self._sample
-        self.count = count
+        self._index = BlockIndex()
+        found = _Found(look)
+        for item in self._select((self._read_blocks or self._read)()):
+            if isinstance(item, Row):
+                found.row(item)
+                if item.error is None:
+                    self._note_needs(item)
+            else:
+                self._index.add(item, found.count)
+                found.block(item)
+                for name in self._needed:
+                    if type(None) in item.kinds(name):
+                        self._note_needs_of(item, name)
+        found.check(self.name)
+        self.columns = list(found.columns)
+        self.count = self._scanned = found.count
+        if self._sample is not None:
+            self.draw(self._sample, self._seed)
+
+    def draw(self, sample: int, seed: int) -> None:
+        """Keep only `sample` of the scanned rows, drawn at random; all of them if there are no more."""
+        assert self.count is not None
+        if sample < self.count:
+            drawn = random.Random(seed).sample(range(self.count), sample)  # noqa: S311
+            kept = None if self._chosen is None else sorted(self._chosen)
+            self._chosen = set(drawn if kept is None else (kept[place] for place in drawn))
+            self.count = sample
 
     def _note_needs(self, row: Row) -> None:
         for name in self._needed:
             if row.values.get(name) is None:
-                instead = None if self._stand_in is None else self._stand_in(name, row.values)
-                if instead is not None:
-                    self.stand_ins.setdefault(name, instead)
-                    continue
-                noted = self.nulls if name in row.values else self.missing
-                seen, place = noted.get(name, (0, row.place))
-                noted[name] = (seen + 1, place)
+                self._note_need(name, row.values, row.place)
+
+    def _note_needs_of(self, block: Block, name: str) -> None:
+        for number, values in enumerate(block.values):
+            if values.get(name) is None:
+                self._note_need(name, values, block.place(number))
+
+    def _note_need(self, name: str, values: Mapping[str, Any], place: str) -> None:
+        instead = None if self._stand_in is None else self._stand_in(name, values)
+        if instead is not None:
+            self.stand_ins.setdefault(name, instead)
+            return
+        noted = self.nulls if name in values else self.missing
+        seen, first = noted.get(name, (0, place))
+        noted[name] = (seen + 1, first)
 
     def changed(self) -> bool:
         """Return whether a file changed since the scan."""
@@ -157,6 +210,51 @@ class Input:
             return bool(self._states) and [_state(f) for f in self._files] != self._states
         except OSError:
             return True
+
+
+class _Found:
+    """What a scan has found so far."""
+
+    def __init__(self, look: Look | None) -> None:
+        self.count = 0
+        self.columns: dict[str, None] = {}
+        self._look = look
+        self._faults: list[str] = []
+        self._bad = 0
+        self._names: set[str] = set()
+        self._before: Any = None
+
+    def row(self, row: Row) -> None:
+        self.count += 1
+        if row.error is not None:
+            self._bad += 1
+            if len(self._faults) < FAULTS_SHOWN:
+                self._faults.append(str(row.error))
+            return
+        if (keys := row.values.keys()) != self._before:
+            self.columns.update(dict.fromkeys(keys))
+            self._names.update(keys)
+            self._before = keys
+        if self._look is not None:
+            self._look.row(row)
+
+    def block(self, block: Block) -> None:
+        self.count += len(block.values)
+        self._names.update(*block.values)
+        if len(self._names) > len(self.columns):
+            for values in block.values:
+                self.columns.update(dict.fromkeys(values))
+        if self._look is not None:
+            self._look.block(block)
+
+    def check(self, name: str) -> None:
+        """Raise `InputError` if a row can't be read, or there are none."""
+        if self._bad:
+            left = self._bad - len(self._faults)
+            more = [f"and {left:,} more lines that can't be read"] if left else []
+            raise InputError("\n".join([*self._faults, *more]))
+        if not self.count:
+            raise InputError(f"{name}: the input has no rows")
 
 
 def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
@@ -175,7 +273,12 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
         return Input(source, lambda: read_hub(source), remote=True, **choice)
     if source == "-":
         spool, read_lines = _spooled(), reader_of(".jsonl", options)
-        return Input("<stdin>", lambda: told_faults(read_lines(spool, "<stdin>"), "<stdin>"), **choice)
+        return Input(
+            "<stdin>",
+            lambda: told_faults(read_lines(spool, "<stdin>"), "<stdin>"),
+            read_blocks=lambda: _blocks(spool, "<stdin>", options, read_lines),
+            **choice,
+        )
     try:
         folder = Path(source.partition("@")[0])
         if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
@@ -190,8 +293,26 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
         for reader, file in readers:
             yield from told_faults(reader(file, str(file)), str(file))
 
+    def blocks() -> Iterator[Block | Row]:
+        for reader, file in readers:
+            if is_lines(file):
+                yield from _blocks(file, str(file), options, reader)
+            else:
+                yield from told_faults(reader(file, str(file)), str(file))
+
     remote = is_object(source)
-    return Input(source, read, files=() if remote else files, remote=remote, notes=notes, **choice)
+    local = () if remote else files
+    return Input(source, read, read_blocks=blocks, files=local, remote=remote, notes=notes, **choice)
+
+
+def _blocks(path: Path, file: str, options: ReadOptions, read: Reader) -> Iterator[Block | Row]:
+    """Yield a file of JSON Lines in blocks; after an error of the disk, find its line with `read`."""
+    try:
+        yield from read_blocks(path, file, on_nan=options.on_nan)
+    except OSError as error:
+        for _ in told_faults(read(path, file), file):
+            pass
+        raise InputError(f"{file}: {error}") from None
 
 
 def source_files(source: str) -> list[Path]:

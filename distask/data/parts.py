@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from distask.data.compression import is_compressed, kind_of, open_binary
 from distask.data.input import Input, source_files, told_faults
 from distask.data.objects import is_object, object_path
-from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, reader_of
+from distask.data.readers import DEFAULT_OPTIONS, ReadOptions, is_lines, reader_of
 from distask.data.readers.jsonl import read_lines
 from distask.data.readers.parquet import read_parquet, row_count
 
@@ -105,7 +105,7 @@ def count(part: Part, options: ReadOptions = DEFAULT_OPTIONS) -> Counted:
         if span.stop is not None and _kind(span.file) == ".parquet":
             rows, lines = rows + span.stop - span.start, [*lines, 0]
             continue
-        if not _is_lines(span.file):
+        if not is_lines(Path(span.file)):
             rows, lines = rows + sum(1 for _ in _read(span, options)), [*lines, 0]
             continue
         seen = 0
@@ -209,11 +209,7 @@ class _Slice(io.RawIOBase):
 
 
 def _can_be_cut(file: str) -> bool:
-    return _is_lines(file) or _kind(file) == ".parquet"
-
-
-def _is_lines(file: str) -> bool:
-    return READERS.get(_kind(file)) == READERS[".jsonl"]
+    return is_lines(Path(file)) or _kind(file) == ".parquet"
 
 
 def _kind(file: str) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from distask.data.readers import ReadOptions
+    from distask.data.readers.blocks import Block
     from distask.data.row import Row
     from distask.labeling.questions import Question
     from distask.labeling.sampling import Sampler
@@ -75,6 +76,18 @@ def read_record(source: str) -> Recorded | None:
 def _spec(identity: Mapping[str, Any]) -> str:
     path, name = str(identity["spec"]), str(identity["task"])
     return name if not Path(path).is_file() and name in gallery() else path
+
+
+class _EachRow:
+    """Shows a function every row of a scan."""
+
+    def __init__(self, see: Callable[[Row], None]) -> None:
+        self.row = see
+
+    def block(self, block: Block) -> None:
+        """Show the rows of a block."""
+        for number in range(len(block.values)):
+            self.row(block.row(number))
 
 
 class Source:
@@ -160,7 +173,7 @@ class Source:
 
         reading = self._reading.on_nan
         rows = Input(self.name, lambda: read_jsonl(path, self.name, on_nan=reading, wants=wants), **self._needs)
-        rows.scan(see)
+        rows.scan(_EachRow(see))
         if faults := missing_columns(self._task, rows):
             raise InputError("\n".join(faults))
 
@@ -182,7 +195,7 @@ class Source:
                 offer(waiting[0].values, partial(self._candidate, list(waiting)))
                 waiting.clear()
 
-        self._rows.scan(see)
+        self._rows.scan(_EachRow(see))
         if self._rows.count is None:  # a remote source is not scanned
             for row in self._rows:
                 if row.error is not None:
@@ -191,7 +204,7 @@ class Source:
         elif faults := missing_columns(self._task, self._rows):
             raise InputError("\n".join(faults))
         if not waiting:
-            raise InputError(f"{self.name}: there are no rows")
+            raise InputError(f"{self.name}: the input has no rows")
         flush()
 
     def _number(self, row: Row) -> int | None:

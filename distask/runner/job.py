@@ -24,10 +24,10 @@ from distask.runner.generations import MODEL_COLUMN, Shape
 from distask.task.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from distask.data.destination import Destination
-    from distask.data.input import Input
+    from distask.data.input import Input, Look
     from distask.data.parts import Part
     from distask.data.row import Row
     from distask.runner.cluster.coordinator import Governor
@@ -114,8 +114,8 @@ class Job(Struct, frozen=True):
             return far.local
         return None if self.output is None or self.output == "-" else Path(self.output)
 
-    def open_input(self, look: Callable[[Row], None] | None = None) -> Input:
-        """Open the input, scan it once, pass each row to `look` and check the columns against the task."""
+    def open_input(self, look: Look | None = None) -> Input:
+        """Open the input, scan it once, pass the rows to `look` and check the columns against the task."""
         chosen = self.selection
         needed = self.task.missing_columns(())
         if isinstance(self.source, str | Path):

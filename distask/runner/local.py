@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.data.input import Input
+    from distask.data.readers.blocks import Block
     from distask.data.row import Row
     from distask.data.writers import Writer
     from distask.runner.batch.deferred import Deferred
@@ -56,7 +57,16 @@ class LongRows:
         self._task = task
         self._places: list[str] = []
 
-    def look(self, row: Row) -> None:
+    def block(self, block: Block) -> None:
+        """Count the rows of a block whose chats are too long."""
+        assert self.context is not None
+        if len(block.data) < self.context * CHARACTERS_PER_TOKEN:
+            return
+        for number in range(len(block.values)):
+            if len(block.raw(number)) >= self.context * CHARACTERS_PER_TOKEN:
+                self.row(block.row(number))
+
+    def row(self, row: Row) -> None:
         """Count the row if its chat is too long."""
         assert self.context is not None
         if _characters(row) < self.context * CHARACTERS_PER_TOKEN:
@@ -152,7 +162,7 @@ def _looked_through(job: Job, notify: Callable[[str], None] | None) -> Input:
     if isinstance(job.task, Pipeline):
         return job.open_input()
     long_rows = LongRows(job.task, known_of(job.llm).context)
-    rows = job.open_input(long_rows.look if long_rows.context else None)
+    rows = job.open_input(long_rows if long_rows.context else None)
     if notify is not None and long_rows.count:
         notify(long_rows.told())
     return rows

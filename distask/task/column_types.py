@@ -34,6 +34,16 @@ class ColumnType:
         self._bounds = _bounds(self.schema)
         self._validator: Schema | None = None
 
+    @property
+    def unchecked(self) -> frozenset[type]:
+        """The Python types of JSON values that `read` returns unchanged, so that they need no check."""
+        if not self.schema and self.type == "any":
+            return frozenset((str, bool, int, float, list, dict))
+        if self.type not in _BARE or self._bounds or self.choices is not None:
+            return frozenset()
+        wanted = _BARE[self.type]
+        return frozenset(wanted if isinstance(wanted, tuple) else (wanted,))
+
     def has_entries(self, value: Any) -> bool:
         """Whether an aligned list has an entry that its type could have rejected."""
         typed = self.schema.get("items") not in (None, True, {}, {"type": "string"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -231,6 +232,26 @@ class Task:
         """A description of what the task reads instead of a column missing from a row; None if nothing is."""
         chat = self.chat_input(column)
         return None if chat is None else chat.stand_in(row)
+
+    def check_inputs(self, row: Mapping[str, Any]) -> None:
+        """Check the inputs of a row without rendering it.
+
+        Raises:
+            RowError: a column is missing, null or of the wrong type.
+        """
+        for column in self._inputs:
+            column.of(row)
+
+    def needs_check(self, kinds: Callable[[str], set[type]]) -> bool:
+        """Whether `check_inputs` may fail for values of some types; `kinds` gives the types in a column of the data."""
+        return any(column.has_chat or not kinds(column.key) <= column.unchecked for column in self._inputs)
+
+    def renders_only_inputs(self) -> bool:
+        """Whether rows with equal inputs have equal requests for certain: nothing else of a row is read or drawn."""
+        if self.spec.draw or self._templates or self._chats or self._compiler.sandbox.files_read():
+            return False
+        told = self.spec.model_dump_json(by_alias=True, exclude_unset=True, exclude=_DESCRIPTIVE | {"format_output"})
+        return re.search(r"\b(row|draw)\b", told) is None
 
     def fingerprint(self) -> str:
         """A hash of everything that can change a result: the spec, the files that it reads, params and seed."""
@@ -526,7 +547,7 @@ def _remade(
 class _Column:
     """Reads an input from a row."""
 
-    __slots__ = ("_any", "_chat", "_convert", "_default", "_plain", "key", "name", "required")
+    __slots__ = ("_any", "_chat", "_convert", "_default", "_plain", "key", "name", "required", "unchecked")
 
     def __init__(self, name: str, key: str, column: Input, chat: ChatInput | None = None) -> None:
         self.name = name
@@ -537,7 +558,15 @@ class _Column:
         bare = not column.keywords() and column.choices is None and column.schema_ is None
         self._plain = bare and column.type in (None, "string")
         self._any = bare and column.type == "any"
-        self._convert = ColumnType(column, key).read
+        typed = ColumnType(column, key)
+        self._convert = typed.read
+        self.unchecked = typed.unchecked | (frozenset() if self.required else {type(None)})
+        """The types of JSON values that need no check."""
+
+    @property
+    def has_chat(self) -> bool:
+        """Whether it reads a chat, which may be in other columns."""
+        return self._chat is not None
 
     def of(self, row: Mapping[str, Any]) -> Any:
         """The value; raises `RowError`."""

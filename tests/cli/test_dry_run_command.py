@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -155,7 +156,9 @@ def test_the_cost_is_the_sum_that_a_person_makes(shell):
     """5 chats of 7 tokens; replies of 1 token at least, 4 as in the case, 100 by the limit."""
     made = priced(shell, "generation: {max_tokens: 100}\n")
 
-    assert made["tokens"] == {"input_estimate": 35, "output_expected": 20, "output_limit": 500}
+    assert made["tokens"] == {
+        "input_estimate": 35, "input_error": None, "output_expected": 20, "output_limit": 500,
+    }  # fmt: skip
     assert made["cost_usd"] == pytest.approx({"least": 0.035 + 0.05, "expected": 0.035 + 0.2, "most": 0.035 + 5.0})
     assert made["price"] == {"input": 1000.0, "output": 10000.0, "from": "config"}
 
@@ -218,3 +221,129 @@ def test_data_that_does_not_fit_is_an_error(shell):
 
     assert said.code == 2
     assert "`instruction` is missing" in said.err
+
+
+MANY = 12_000
+"""More rows than `dry-run` renders if it may estimate."""
+
+
+def many(shell, change=lambda i, row: row):
+    """Rows of 1 to 100 tokens with their sum."""
+    rows = [change(i, {"instruction": "word" * (1 + i * 37 % 100)}) for i in range(MANY)]
+    shell.rows(rows)
+
+
+def dry(shell, *more):
+    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m", "--json", *more)
+    return said.code, json.loads(said.out)
+
+
+def test_a_large_input_is_counted_exactly_and_its_tokens_are_estimated_with_the_error(shell):
+    many(shell)
+
+    code, made = dry(shell, "-n", "2")
+    _, exact = dry(shell, "-n", "2", "--exact")
+
+    assert (code, made["rows"], made["completions"]) == (0, MANY, {"needed": 24_000, "stored": 0, "missing": 24_000})
+    assert (made["sampled_rows"], exact["sampled_rows"], exact["tokens"]["input_error"]) == (2000, None, None)
+    assert (exact["rows"], exact["completions"]) == (made["rows"], made["completions"])
+    true, told, error = (
+        exact["tokens"]["input_estimate"],
+        made["tokens"]["input_estimate"],
+        made["tokens"]["input_error"],
+    )
+    assert 0.01 < error < 0.03
+    assert 0 < abs(told - true) / true < 2 * error
+    assert made["chats"] == exact["chats"]
+    assert [chat["place"] for chat in made["chats"]] == ["in.jsonl:1", "in.jsonl:2", "in.jsonl:3"]
+
+
+def test_the_error_of_an_estimate_is_printed(shell):
+    many(shell)
+    asked = ["dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
+
+    said = shell(*asked).out
+
+    assert re.search(r"tokens   about 6\d\d\.\dk ± [12]\.\d% in; ", said)
+    assert "sample   tokens are estimated from 2,000 rows drawn at random; --exact renders all 12,000\n" in said
+    assert "sample" not in shell(*asked, "--exact").out
+
+
+def test_every_row_with_a_wrong_input_is_counted_in_a_large_input(shell):
+    """One row of 12,000 is enough."""
+    many(shell, lambda i, row: {"instruction": None} if i == 11_000 else row)
+
+    code, made = dry(shell)
+
+    assert (code, made["failures"], made["sampled_rows"]) == (3, {"null_input": 1}, 2000)
+    assert made["completions"]["needed"] == MANY - 1
+
+
+def test_rows_that_a_template_fails_for_are_estimated(shell):
+    template = "{{ instruction if instruction | length > 80 else instruction.missing }}"
+    shell.write("task.yaml", (shell.folder / "task.yaml").read_text().replace("{{ instruction }}", template))
+    many(shell)
+
+    code, made = dry(shell)
+    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m")
+
+    assert code == said.code == 3
+    assert made["failures"]["template"] == pytest.approx(MANY / 5, rel=0.15)
+    assert made["completions"]["needed"] == MANY - made["failures"]["template"]
+    assert f"fail     about {made['failures']['template']:,} rows can't be rendered (template)" in said.out
+
+
+@pytest.mark.parametrize("template", ["{{ instruction }}", "{{ instruction }} {{ row.instruction }}"])
+def test_rows_with_equal_inputs_share_a_reply_at_temperature_0_in_a_large_input_too(shell, template):
+    """If a template reads more than the inputs, requests are compared, not inputs."""
+    text = (shell.folder / "task.yaml").read_text().replace('"{{ instruction }}"', f'"{template}"')
+    shell.write("task.yaml", f"{text}llm: {{temperature: 0}}\n")
+    many(shell, lambda i, row: {"instruction": f"{i % 11_990}", "id": i})
+
+    _, made = dry(shell)
+
+    assert made["completions"]["needed"] == 11_990
+    assert (made["sampled_rows"] is None) == ("row." in template)
+
+
+def test_a_number_and_its_text_are_different_inputs(shell):
+    spec = (
+        (shell.folder / "task.yaml")
+        .read_text()
+        .replace("{instruction: The instruction.}", "{instruction: {type: any}}")
+    )
+    shell.write("task.yaml", f"{spec}llm: {{temperature: 0}}\n")
+    values = ["1", 1, 1.5, True, ["1"], {"1": 1}]
+    many(shell, lambda i, row: {"instruction": values[i % 6]})
+
+    assert dry(shell)[1]["completions"]["needed"] == 6
+
+
+def test_replies_in_the_store_are_counted_exactly_in_a_large_input(shell):
+    many(shell)
+    shell.run("--limit", "3")
+
+    _, made = dry(shell)
+
+    assert made["completions"] == {"needed": MANY, "stored": 3, "missing": MANY - 3}
+    assert made["sampled_rows"] is None
+
+
+def test_every_chat_that_is_too_long_is_counted_in_a_large_input(shell):
+    many(shell, lambda i, row: {"instruction": "word " * 150_000} if i == 11_000 else row)
+
+    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4o")
+
+    assert "too long 1 chat longer than the model's context of 128.0k tokens: in.jsonl:11001, about 187.5k" in said.out
+    assert "sample " in said.out
+
+
+def test_a_bad_line_of_a_large_input_is_an_error(shell):
+    many(shell)
+    with (shell.folder / "in.jsonl").open("a") as file:
+        file.write('{"instruction": "a", "instruction": "b"}\n')
+
+    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
+
+    assert said.code == 2
+    assert 'in.jsonl:12001:22: the key "instruction" appears twice' in said.err

@@ -384,5 +384,5 @@ def test_no_row_with_both_values(folder):
 
 
 def test_an_empty_file_is_an_error(folder):
-    with pytest.raises(InputError, match="there are no rows"):
+    with pytest.raises(InputError, match="the input has no rows"):
         folder.agree(folder.write("judged.jsonl", ""))

@@ -314,7 +314,7 @@ def test_label_studio_files_are_written_and_read(tmp_path, start):
         (["task.yaml", "-i", "no.jsonl"], "no.jsonl: there is no such file"),
         (["task.yaml", "-i", "bad.jsonl"], "bad.jsonl:2:2: "),
         (["task.yaml", "-i", "other.jsonl"], "other.jsonl:1: column `question` is missing; the task judge needs it (is it `questions`? --set input_mappings.question=questions)"),
-        (["task.yaml", "-i", "empty.jsonl"], "empty.jsonl: there are no rows"),
+        (["task.yaml", "-i", "empty.jsonl"], "empty.jsonl: the input has no rows"),
         (["task.yaml", "-i", "in.jsonl", "--all", "--uncertain"], "--all and --uncertain can't be combined"),
         (["task.yaml", "-i", "in.jsonl", "--all", "--sample", "3"], "--sample and --all can't be combined"),
         (["task.yaml", "-i", "in.jsonl", "--stratify", "answr"], "--stratify answr: the rows have no such column; did you mean `answer`?"),

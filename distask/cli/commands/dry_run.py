@@ -32,22 +32,30 @@ def command(
     shown: Annotated[
         int, typer.Option("--limit", min=0, metavar="N", help="Number of chats to show; all rows are counted. [3]")
     ] = 3,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Render every row, also of a large input, and estimate nothing from a sample."),
+    ] = False,
     verbose: o.Verbose = 0,
     json_: o.Json = False,
 ) -> None:
     """Show the chats that a run would send, and count its requests. It calls no model and needs no key.
 
+    Every row is scanned and counted. If there are more than 10,000 and the store is empty, only a sample is rendered,
+    from which tokens and costs are estimated; the output shows the error of the estimate.
+
     Exits with 3 if any row fails before its request is sent, as `run` does.
     """
-    raise typer.Exit(_dry_run(choice, shown, whole=verbose > 0, as_json=json_))
+    raise typer.Exit(_dry_run(choice, shown, exact=exact, whole=verbose > 0, as_json=json_))
 
 
-def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> int:
+def _dry_run(choice: o.Choice, shown: int, *, exact: bool, whole: bool, as_json: bool) -> int:
     """Print the first chats and what a run would request; returns the exit code.
 
     Args:
         choice: the shared options.
         shown: number of chats to print.
+        exact: render every row.
         whole: print long texts in full.
         as_json: print everything as JSON.
     """
@@ -57,7 +65,7 @@ def _dry_run(choice: o.Choice, shown: int, *, whole: bool, as_json: bool) -> int
         from distask.runner.plan.step_plan import plan_steps
 
         return step_plan.show(plan_steps(job, shown), whole=whole, as_json=as_json)
-    made = plan(job, shown)
+    made = plan(job, shown, exact=exact)
     code = 3 if made.failures else 0
     if as_json:
         Events("dry-run").result(code, **_as_json(made))
@@ -97,9 +105,13 @@ def _counts(made: Plan) -> Iterator[tuple[str, str]]:
     yield "rows", f"{made.rows:,}{each}"
     yield from (("note", note) for note in made.notes)
     for kind, count in made.failures.most_common():
-        yield "fail", f"{several(count, 'row')} can't be rendered ({kind}); the output would hold the error"
+        about = "about " if kind in made.estimated_failures else ""
+        yield "fail", f"{about}{several(count, 'row')} can't be rendered ({kind}); the output would hold the error"
     yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to request"
     yield "tokens", _tokens(made.reckoning)
+    if made.sampled:
+        told = f"tokens are estimated from {made.sampled:,} rows drawn at random; --exact renders all {made.rows:,}"
+        yield "sample", told
     yield from _costs(made.reckoning)
     yield from _too_long(made.reckoning)
     yield "so far", "no requests were sent; distask preview runs a few rows, distask run runs all"
@@ -110,7 +122,8 @@ def _tokens(reckoning: CostEstimate) -> str:
     said = ["no limit is set" if limit is None else f"{amount(limit)} at most"]
     if expected is not None and reckoning.missing.total():
         said.insert(0, f"about {amount(expected)} ({reckoning.basis})")
-    return f"about {amount(reckoning.input_tokens)} in; out: {', '.join(said)}"
+    error = "" if reckoning.input_error is None else f" ± {reckoning.input_error:.1%}"
+    return f"about {amount(reckoning.input_tokens)}{error} in; out: {', '.join(said)}"
 
 
 def _costs(reckoning: CostEstimate) -> Iterator[tuple[str, str]]:
@@ -148,10 +161,12 @@ def _as_json(made: Plan) -> dict[str, Any]:
         "model": made.model,
         "endpoint": made.endpoint,
         "rows": made.rows,
+        "sampled_rows": made.sampled or None,
         "num_generations": made.num_generations,
         "completions": {"needed": made.completions, "stored": made.stored, "missing": made.missing},
         "tokens": {
             "input_estimate": reckoning.input_tokens,
+            "input_error": reckoning.input_error,
             "output_expected": reckoning.output_expected,
             "output_limit": reckoning.output_limit,
         },

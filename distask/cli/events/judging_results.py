@@ -166,3 +166,20 @@ class AgreeResult(Result):
     ok: bool
     judges: int
     unmet: list[str] = Field(description="conditions of `--require` that do not hold; if any, the exit code is 3")
+
+
+class LabelResult(Result):
+    """`distask label`."""
+
+    command: Literal["label"]
+    output: str = Field(description="the labels file, or the export")
+    annotator: str | None = None
+    answered: int | None = None
+    skipped: int | None = None
+    left: int | None = Field(None, description="items without an answer")
+    median_seconds: float | None = Field(None, description="median time per answer")
+    repeated: int | None = Field(None, description="items that were answered twice")
+    consistent: int | None = Field(None, description="of these, the ones with the same answers")
+    added: int | None = Field(None, description="lines that were merged or imported")
+    tasks: int | None = Field(None, description="exported items")
+    annotations: int | None = Field(None, description="exported answers")

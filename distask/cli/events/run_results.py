@@ -122,6 +122,9 @@ class Estimate(Model):
     """Tokens, estimated from the length of texts."""
 
     input_estimate: int
+    input_error: float | None = Field(
+        description="share of `input_estimate` that 95 % of samples differ by at most; null if all rows were rendered"
+    )
     output_expected: int | None
     output_limit: int | None
 
@@ -141,6 +144,7 @@ class DryRunResult(Result):
     model: str | None
     endpoint: str
     rows: int
+    sampled_rows: int | None = Field(description="rows that tokens are estimated from; null if all rows were rendered")
     num_generations: int
     completions: Needed
     tokens: Estimate

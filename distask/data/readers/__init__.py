@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from msgspec import Struct
 
+from distask.data.compression import kind_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -25,6 +27,11 @@ READERS = {
     ".parquet": "parquet:read_parquet",
 }
 """File name ending (`.gz` and `.zst` may follow) to its reader: module and function."""
+
+
+def is_lines(path: Path) -> bool:
+    """Return whether a file's name implies JSON Lines."""
+    return READERS.get(kind_of(path)) == READERS[".jsonl"]
 
 
 class ReadOptions(Struct, frozen=True):

@@ -106,6 +106,11 @@ def _survey(values: dict[str, Any]) -> tuple[int | None, bool]:
     return keys, is_exact
 
 
+def has_rounded(values: dict[str, Any], raw: bytes) -> bool:
+    """Return whether orjson may have rounded a number of a valid line: an integer beyond 64 bits becomes a float."""
+    return not _survey(values)[1] and _LONG_NUMBER in raw.translate(_DIGITS)
+
+
 def _keys_written(raw: bytes, expected: int) -> int | None:
     """Return how many keys are written in the line; None if that is not certain.
 

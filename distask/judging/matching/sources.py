@@ -144,7 +144,7 @@ class Source:
             failure = _failure(metadata) if metadata else None
             yield SourceRow(line, _key(values, by) if by else b"", tuple(kept), failure, group, index)
         if not line:
-            raise InputError(f"{self.name}: there are no rows")
+            raise InputError(f"{self.name}: the input has no rows")
         if missing:
             name = next(iter(missing))
             hint = did_you_mean(name, [column for column in columns if column not in (self._metadata, MODEL_COLUMN)])

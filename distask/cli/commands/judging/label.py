@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from rich.text import Text
 
 from distask.cli import candidates
 from distask.cli import options as o
 from distask.cli.display.console import err, out, plain
+from distask.cli.events.emit import Events
 from distask.cli.job import source_stem, task_without_code
 from distask.errors import UsageError
 from distask.formatting import duration, several
@@ -144,6 +145,7 @@ def command(
         int,
         typer.Option("--port", min=0, max=65535, metavar="N", help="Port of the page. [free]", rich_help_panel=_PAGE),
     ] = 0,
+    json_: o.Json = False,
 ) -> None:
     """Answer what the task asks of a model yourself, on a page that only this computer serves.
 
@@ -159,18 +161,19 @@ def command(
     questions = questions_of(task, ask or ())
     stem = source_stem(choice.source) if disagreements is None else "adjudicated"
     path = output or Path(f"{task.name}.{stem}.labels.jsonl")
+    events = Events("label") if json_ else None
     if merge:
-        _merge(path, merge, questions)
+        _merge(path, merge, questions, events)
     elif import_ is not None:
-        _import(path, import_, questions, _annotator(annotator))
+        _import(path, import_, questions, _annotator(annotator), events)
     else:
         sampler = _sampled(choice, task, questions, chosen, disagreements)
         if export is not None:
-            _export(path, export, task, questions, sampler)
+            _export(path, export, task, questions, sampler, events)
         else:
             about = {"annotator": _annotator(annotator), "repeat": repeat, "seed": choice.seed, "blind": blind}
             folders = _folders(choice)
-            _label(path, task, questions, sampler, folders, about, open_=open_, port=port)
+            _label(path, task, questions, sampler, folders, about, events, open_=open_, port=port)
 
 
 def _choice(
@@ -296,6 +299,7 @@ def _label(
     sampler: Sampler,
     folders: Sequence[Path],
     about: dict[str, Any],
+    events: Events | None,
     *,
     open_: bool,
     port: int,
@@ -322,21 +326,24 @@ def _label(
             questions, sampler, turns, labels, about["annotator"], renderer, reveals=not about["blind"]
         )  # fmt: skip
         if session.is_done:
-            _tell(path, about["annotator"], session.summary())
+            _report(path, about["annotator"], session.summary(), events)
             return
         server = LabelServer(session, page_facts(task, questions, about["annotator"], path), notify, port=port)
         server.start()
         console = err()
         console.print(plain(f"{task.name} · {_counts(session.summary())} · {path}", "dim"))
-        out().print(plain(server.url), soft_wrap=True)
-        sys.stdout.flush()  # a program that reads the address waits for it
+        if events is not None:
+            events.tell("note", message=server.url)
+        else:
+            out().print(plain(server.url), soft_wrap=True)
+            sys.stdout.flush()  # a program that reads the address waits for it
         console.print(plain("Answer on this page. Finish there, or press Ctrl-C; the same command continues.", "dim"))
         if open_:
             typer.launch(server.url)
         with contextlib.suppress(KeyboardInterrupt):
             server.wait()
         server.stop()
-        _tell(path, about["annotator"], session.summary())
+        _report(path, about["annotator"], session.summary(), events)
 
 
 def _counts(summary: Summary) -> str:
@@ -345,7 +352,7 @@ def _counts(summary: Summary) -> str:
     )
 
 
-def _tell(path: Path, annotator: str, summary: Summary) -> None:
+def _report(path: Path, annotator: str, summary: Summary, events: Events | None) -> None:
     """Print what the person did, in all sessions with this file."""
     facts = [f"{summary.answered:,} answered"]
     facts += [f"{summary.skipped:,} skipped"] if summary.skipped else []
@@ -353,19 +360,27 @@ def _tell(path: Path, annotator: str, summary: Summary) -> None:
     facts += [f"{duration(summary.median_seconds)} each (median)"] if summary.median_seconds is not None else []
     if summary.repeated:
         facts.append(f"{summary.consistent:,} of {several(summary.repeated, 'repeated item')} answered the same")
-    out().print(Text.assemble(plain(str(path), "bold"), plain(f"  {annotator}: {', '.join(facts)}")))
+    _end(events, path, f"{annotator}: {', '.join(facts)}", annotator=annotator, **asdict(summary))
 
 
-def _merge(path: Path, others: Sequence[Path], questions: Sequence[Question]) -> None:
+def _end(events: Events | None, path: Path, sentence: str, **facts: Any) -> None:
+    """Report what was written, as text or as an event."""
+    if events is not None:
+        events.result(output=str(path), **facts)
+    else:
+        out().print(Text.assemble(plain(str(path), "bold"), plain(f"  {sentence}")))
+
+
+def _merge(path: Path, others: Sequence[Path], questions: Sequence[Question], events: Events | None) -> None:
     from distask.labeling.labels import LabelsFile, merge
 
     columns = [question.column for question in questions]
     with LabelsFile(path, columns, lambda sentence: err().print(plain(sentence, "yellow"))) as labels:
         added = merge(labels, others, columns)
-    out().print(Text.assemble(plain(str(path), "bold"), plain(f"  {several(added, 'line')} added")))
+    _end(events, path, f"{several(added, 'line')} added", added=added)
 
 
-def _import(path: Path, export: Path, questions: Sequence[Question], annotator: str) -> None:
+def _import(path: Path, export: Path, questions: Sequence[Question], annotator: str, events: Events | None) -> None:
     from distask.labeling.label_studio import read_export
     from distask.labeling.labels import LabelsFile
 
@@ -376,17 +391,22 @@ def _import(path: Path, export: Path, questions: Sequence[Question], annotator: 
             labels.append(line.values, line.label)
     facts = f"{several(len(new), 'label')} added"
     facts += f", {len(lines) - len(new):,} already there" if len(new) < len(lines) else ""
-    out().print(Text.assemble(plain(str(path), "bold"), plain(f"  {facts}")))
+    _end(events, path, facts, added=len(new))
 
 
 def _export(
-    path: Path, export: Path, task: Task | Pipeline, questions: Sequence[Question], sampler: Sampler
-) -> None:  # fmt: skip
+    path: Path,
+    export: Path,
+    task: Task | Pipeline,
+    questions: Sequence[Question],
+    sampler: Sampler,
+    events: Events | None,
+) -> None:
     from distask.labeling.label_studio import write_export
     from distask.labeling.labels import final_verdicts, read_verdicts
 
     columns = [question.column for question in questions]
     verdicts = final_verdicts(read_verdicts(path, columns)) if path.exists() else {}
     tasks, annotations, config = write_export(export, task, questions, sampler, verdicts)
-    facts = f"  {several(tasks, 'task')}, {several(annotations, 'annotation')}; labeling config: {config}"
-    out().print(Text.assemble(plain(str(export), "bold"), plain(facts)))
+    facts = f"{several(tasks, 'task')}, {several(annotations, 'annotation')}; labeling config: {config}"
+    _end(events, export, facts, tasks=tasks, annotations=annotations)

@@ -15,9 +15,10 @@ from distask.diagnostics import Diagnostic, did_you_mean, nearest, visible, visi
 from distask.errors import InputError, RowError, SpecError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from distask.data.readers import ReadOptions
+    from distask.data.readers.blocks import Block
     from distask.data.row import Row
     from distask.spec.load import Loaded
 
@@ -126,13 +127,13 @@ def _data_faults(loaded: Loaded, data: Data, params: dict[str, Any]) -> list[Dia
     try:
         rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row)
         held = _Columns(loaded, data.source, params)
-        rows.scan(held.look)
+        rows.scan(held)
         if rows.columns is None:  # a remote source, which is not scanned
             rows = open_input(data.source, data.options, on_bad_row=data.on_bad_row, limit=REMOTE_ROWS)
             for row in rows:
-                held.look(row)
+                held.row(row)
         data.notes.update(dict.fromkeys(rows.notes))
-        return held.faults()
+        return held.faults(rows.columns or ())
     except InputError as error:
         return _input_faults(data.source, error)
 
@@ -153,6 +154,10 @@ class _Columns:
             (name, mappings.get(name, name), typed.required, ColumnType(typed, name))
             for name, typed in loaded.spec.inputs.items()
         ]
+        self._unchecked = {
+            name: typed.unchecked | (frozenset() if required else {type(None)})
+            for name, _, required, typed in self._inputs
+        }
         spec = loaded.spec
         self._chats = chat_inputs(spec, spec.inputs) if isinstance(spec, TaskSpec) else {}
         self._stood_in: set[str] = set()
@@ -161,7 +166,7 @@ class _Columns:
         self._first: dict[tuple[str, str], tuple[Row, str]] = {}
         self._count: dict[tuple[str, str], int] = {}
 
-    def look(self, row: Row) -> None:
+    def row(self, row: Row) -> None:
         """Check one row; raises the error of an unreadable row."""
         if row.error is not None:
             raise row.error
@@ -169,8 +174,26 @@ class _Columns:
         for name, column, required, typed in self._inputs:
             self._value(row, name, column, required, typed.read)
 
-    def faults(self) -> list[Diagnostic]:
-        """Return the errors found so far."""
+    def block(self, block: Block) -> None:
+        """Check the rows of a block: only the columns with values that need a check.
+
+        The scan gathers the names of its columns; see `faults`.
+        """
+        doubtful = [
+            (name, column, required, typed.read)
+            for name, column, required, typed in self._inputs
+            if name in self._chats or not block.kinds(column) <= self._unchecked[name]
+        ]
+        if not doubtful:
+            return
+        for number in range(len(block.values)):
+            row = block.row(number)
+            for each in doubtful:
+                self._value(row, *each)
+
+    def faults(self, columns: Iterable[str]) -> list[Diagnostic]:
+        """Return the errors found so far; `columns` are those that a scan found."""
+        self._columns.update(dict.fromkeys(columns))
         return [*self._spec_faults(self._columns), *self._row_faults(self._columns)]
 
     def _value(self, row: Row, name: str, column: str, required: bool, read: Callable[[Any], Any]) -> None:
