@@ -109,7 +109,7 @@ def _standard_error(parts: list[Floats], clusters: tuple[Codes, Codes] | None) -
 
     added = np.concatenate(parts)
     if clusters is not None:
-        added = np.bincount(np.concatenate(clusters[: len(parts)]), added)
+        added = np.bincount(np.concatenate(clusters[: len(parts)]), added).astype(float)
     return math.sqrt(float(added @ added))
 
 
