@@ -14,7 +14,7 @@ from distask.judging.measures.sums import MAX_BLOCK, divide
 from distask.judging.resampling import RESAMPLES, Z95, wilson_interval
 
 if TYPE_CHECKING:
-    from distask.judging.measures.sums import Floats
+    from distask.judging.measures.sums import Codes, Floats
 
 
 class Estimated(Struct, frozen=True):
@@ -33,7 +33,9 @@ class Corrected(Struct, frozen=True):
     """Lambda: 0 uses the labels only, 1 trusts the judge as far as prediction-powered inference can."""
 
 
-def prediction_powered_mean(labels: Floats, judged: Floats, unlabelled: Floats) -> Corrected:
+def prediction_powered_mean(
+    labels: Floats, judged: Floats, unlabelled: Floats, clusters: tuple[Codes, Codes] | None = None
+) -> Corrected:
     """Estimate a mean with prediction-powered inference whose lambda minimises the variance (PPI++).
 
     theta = mean(lambda f over the unlabelled rows) + mean(y - lambda f over the labelled rows), with a normal interval.
@@ -45,6 +47,8 @@ def prediction_powered_mean(labels: Floats, judged: Floats, unlabelled: Floats) 
         labels: y, people's labels, of shape (n,).
         judged: f, the judge's values of the same rows.
         unlabelled: f of all other rows of the pool, of shape (N,). With N = 0 the estimate is the mean of the labels.
+        clusters: the cluster of each labelled and of each unlabelled row, from 0; None if rows are independent. The
+            variance is then that of the sums over clusters.
     """
     import numpy as np
 
@@ -56,14 +60,22 @@ def prediction_powered_mean(labels: Floats, judged: Floats, unlabelled: Floats) 
         if spread > 0:
             reliance = min(1.0, max(0.0, shared / ((1 + n / others) * spread)))
     rest = labels - reliance * judged
-    value, square = float(rest.mean()), float(rest.var()) / n
+    value = float(rest.mean())
+    parts = [(rest - value) / n, np.zeros(0)]
     if others:
-        value += reliance * float(unlabelled.mean())
-        square += reliance**2 * float(unlabelled.var()) / others
-    return Corrected(_normal(value, math.sqrt(square), n), reliance)
+        mean = float(unlabelled.mean())
+        value += reliance * mean
+        parts[1] = reliance * (unlabelled - mean) / others
+    return Corrected(_normal(value, _standard_error(parts, clusters), n), reliance)
 
 
-def weighted_mean(labels: Floats, judged: Floats, probabilities: Floats, pool: Floats) -> Corrected:
+def weighted_mean(
+    labels: Floats,
+    judged: Floats,
+    probabilities: Floats,
+    pool: Floats,
+    clusters: tuple[Codes, Codes] | None = None,
+) -> Corrected:
     """Estimate the mean of a pool from labelled rows with known, unequal inclusion probabilities.
 
     theta = mean(lambda f over the pool) + sum(w (y - lambda f)) / sum(w) with w = 1 / probability. The variance of the
@@ -75,6 +87,7 @@ def weighted_mean(labels: Floats, judged: Floats, probabilities: Floats, pool: F
         judged: f, the judge's values of the same rows.
         probabilities: the inclusion probabilities of these rows.
         pool: f of all rows, of shape (N,).
+        clusters: the cluster of each labelled row and of each row of the pool; None if rows are independent.
     """
     weights = 1 / probabilities
     share = weights / weights.sum()
@@ -84,9 +97,20 @@ def weighted_mean(labels: Floats, judged: Floats, probabilities: Floats, pool: F
     spread = float(squares @ of_judge**2) + pool_square
     reliance = min(1.0, max(0.0, float(squares @ (of_labels * of_judge)) / spread)) if spread > 0 else 0.0
     rest = of_labels - reliance * of_judge
-    value = reliance * float(pool.mean()) + float(share @ (labels - reliance * judged))
-    square = float(squares @ rest**2) + reliance**2 * pool_square
-    return Corrected(_normal(value, math.sqrt(square), len(labels)), reliance)
+    mean = float(pool.mean())
+    value = reliance * mean + float(share @ (labels - reliance * judged))
+    error = _standard_error([share * rest, reliance * (pool - mean) / len(pool)], clusters)
+    return Corrected(_normal(value, error, len(labels)), reliance)
+
+
+def _standard_error(parts: list[Floats], clusters: tuple[Codes, Codes] | None) -> float:
+    """Return the standard error of a sum of independent rows, or of clusters of rows, from what each row adds to it."""
+    import numpy as np
+
+    added = np.concatenate(parts)
+    if clusters is not None:
+        added = np.bincount(np.concatenate(clusters[: len(parts)]), added).astype(float)
+    return math.sqrt(float(added @ added))
 
 
 def rogan_gladen(
@@ -157,14 +181,18 @@ def _corrected_rate(cells: Floats, observed: Floats) -> Floats:
     return np.clip(divide(observed + specificity - 1, np.where(informed > 1e-12, informed, 0)), 0, 1)
 
 
-def naive_mean(pool: Floats, *, is_rate: bool) -> Estimated:
-    """Return the mean of the judge's values with the interval that ignores the judge's errors."""
+def naive_mean(values: Floats, clusters: Codes | None = None) -> Estimated:
+    """Return the mean with an interval for independent rows or clusters, which ignores the errors of the values.
+
+    The interval is Wilson's if the rows are independent and all values are 0 or 1, and normal otherwise.
+    """
     import numpy as np
 
-    value = float(np.mean(pool))
-    if is_rate:
-        return Estimated(value, *wilson_interval(float(np.sum(pool)), len(pool)))
-    return _normal(value, float(np.std(pool)) / math.sqrt(len(pool)), len(pool))
+    value, count = float(np.mean(values)), len(values)
+    if clusters is None and bool(np.isin(values, (0, 1)).all()):
+        return Estimated(value, *wilson_interval(float(np.sum(values)), count))
+    parts = [(values - value) / count]
+    return _normal(value, _standard_error(parts, None if clusters is None else (clusters, clusters)), count)
 
 
 def _normal(value: float, error: float, count: int) -> Estimated:

@@ -19,7 +19,7 @@ from distask.judging.estimate import (
     weighted_mean,
 )
 from distask.judging.matching.gold import UNKNOWN, Sampling
-from distask.judging.matching.items import Missing
+from distask.judging.matching.items import Missing, clusters_of
 from distask.judging.metrics import scores_of
 from distask.judging.scales import label_of
 
@@ -57,13 +57,14 @@ def estimate_pool(matched: Matched, agreement: Agreement, number: int, settings:
     import numpy as np
 
     numeric, what, is_rate = _numeric(agreement, settings)
-    pool, labelled = [], []
-    for item in matched.items:
+    pool, labelled, numbers = [], [], []
+    for place, item in enumerate(matched.items):
         values = [value for v in item.values[number] if (value := numeric(v, agreement.encoder.judge)) is not None]
         if not values:
             continue
         judged = sum(values) / len(values)
         pool.append(judged)
+        numbers.append(place)
         golds = [
             (value, verdict.sampling)
             for verdict in item.gold
@@ -75,9 +76,10 @@ def estimate_pool(matched: Matched, agreement: Agreement, number: int, settings:
     every = np.array(pool)
     facts: dict[str, Any] = {"column": agreement.judge, "gold": agreement.gold, "estimated": what}
     used, assumptions, reason, weighted = _chosen([row for _, row in labelled], len(pool))
-    facts |= {"n_labelled": len(used), "n_pool": len(pool), "naive": _event(naive_mean(every, is_rate=is_rate))}
+    clusters = None
     if settings.clustered:
-        assumptions.append("the intervals of the estimate treat rows as independent: --cluster does not widen them")
+        clusters = clusters_of(matched.items, np.array(numbers, dtype=np.intp), clustered=True)
+    facts |= {"n_labelled": len(used), "n_pool": len(pool), "naive": _event(naive_mean(every, clusters))}
     if reason is None and len(used) < _FEWEST:
         reason = (
             f"there {'is 1 labelled row' if used else 'are no labelled rows'}; an estimate needs at least {_FEWEST}"
@@ -88,21 +90,23 @@ def estimate_pool(matched: Matched, agreement: Agreement, number: int, settings:
     keep = {id(row) for row in used}
     places = np.array([place for place, row in labelled if id(row) in keep], dtype=np.intp)
     labels, judged_rows = np.array([row.label for row in used]), every[places]
+    weights = None
+    others = np.setdiff1d(np.arange(len(every)), places)
     if weighted:
         probabilities = np.array([row.sampling.probability for row in used], float)
-        found, method, weights = (
-            weighted_mean(labels, judged_rows, probabilities, every),
-            "ppi++ weighted",
-            1 / probabilities,
-        )
+        weights = 1 / probabilities
+        sides = None if clusters is None else (clusters[places], clusters)
+        found, method = weighted_mean(labels, judged_rows, probabilities, every, sides), "ppi++ weighted"
     else:
-        found = prediction_powered_mean(labels, judged_rows, np.delete(every, places))
-        method, weights = "ppi++", None
+        sides = None if clusters is None else (clusters[places], clusters[others])
+        found, method = prediction_powered_mean(labels, judged_rows, every[others], sides), "ppi++"
     made: dict[str, Any] = {**facts, "corrected": _event(_clipped(found, is_rate=is_rate), method, found.reliance)}
-    made["labels_only"] = _event(_labels_only(labels, weights, is_rate=is_rate))
+    made["labels_only"] = _event(_labels_only(labels, weights, None if sides is None else sides[0]))
     binary = is_rate and all(set(np.unique(side)) <= {0.0, 1.0} for side in (labels, every))
     rate = rogan_gladen(labels, judged_rows, every, seed=settings.seed, weights=weights) if binary else None
     made["rogan_gladen"] = None if rate is None else _event(rate, "rogan-gladen")
+    if rate is not None and settings.clustered:
+        assumptions.append("the interval of Rogan-Gladen treats rows as independent, whatever --cluster says")
     if binary and rate is None:
         assumptions.append(
             "Rogan-Gladen is undefined: sensitivity + specificity is 1 or less, or the labels are all of one kind"
@@ -229,13 +233,14 @@ def _unfinished(rows: Sequence[_Labelled]) -> list[str]:
     return [f"{of_planned}; the estimate assumes that the others are missing at random"]
 
 
-def _labels_only(labels: Any, weights: Any, *, is_rate: bool) -> Estimated:
+def _labels_only(labels: Any, weights: Any, clusters: Any) -> Estimated:
     """Return the estimate that does not use the judge."""
     import numpy as np
 
     if weights is None:
-        return naive_mean(labels, is_rate=is_rate and set(np.unique(labels)) <= {0.0, 1.0})
-    return weighted_mean(labels, np.zeros(len(labels)), 1 / weights, np.zeros(1)).estimate
+        return naive_mean(labels, clusters)
+    sides = None if clusters is None else (clusters, clusters[:1])
+    return weighted_mean(labels, np.zeros(len(labels)), 1 / weights, np.zeros(1), sides).estimate
 
 
 def _clipped(found: Corrected, *, is_rate: bool) -> Estimated:

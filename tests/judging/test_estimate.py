@@ -123,6 +123,34 @@ def test_rogan_and_gladens_rate_is_clipped_and_undefined_for_a_judge_that_guesse
 def test_the_naive_mean_has_the_interval_that_ignores_errors():
     pool = np.arange(10.0)
 
-    found = naive_mean(pool, is_rate=False)
+    found = naive_mean(pool)
     assert (found.high - found.low) / 2 == pytest.approx(1.959964 * pool.std() / 10**0.5, rel=1e-6)
-    assert naive_mean(np.ones(5), is_rate=True).high == 1.0
+    assert naive_mean(np.ones(5)).high == 1.0
+
+
+def test_clusters_of_one_row_change_nothing_and_repeated_rows_add_no_certainty():
+    labels, judged, unlabelled = data(4, 60, 500)
+    rows = np.arange(560)
+    plain = prediction_powered_mean(labels, judged, unlabelled).estimate
+
+    alone = prediction_powered_mean(labels, judged, unlabelled, (rows[:60], rows[60:])).estimate
+    assert (alone.low, alone.high) == pytest.approx((plain.low, plain.high), abs=1e-12)
+
+    tripled = [np.repeat(side, 3) for side in (labels, judged, unlabelled, rows[:60], rows[60:])]
+    wide = prediction_powered_mean(*tripled[:3], (tripled[3], tripled[4])).estimate
+    assert wide.high - wide.low == pytest.approx(plain.high - plain.low, rel=0.01)
+    assert naive_mean(tripled[2]).high - naive_mean(tripled[2]).low < 0.6 * (
+        naive_mean(tripled[2], tripled[4]).high - naive_mean(tripled[2], tripled[4]).low
+    )
+
+
+def test_weighted_labels_of_clusters():
+    labels, judged, unlabelled = data(5, 80, 400)
+    pool, rows, chance = np.concatenate([judged, unlabelled]), np.arange(480), np.full(80, 0.2)
+    plain = weighted_mean(labels, judged, chance, pool).estimate
+    doubled = [np.repeat(side, 2) for side in (labels, judged, chance, pool, rows[:80], rows)]
+
+    wide = weighted_mean(*doubled[:4], (doubled[4], doubled[5])).estimate
+
+    assert wide.value == pytest.approx(plain.value, abs=0.01)
+    assert wide.high - wide.low > 0.95 * (plain.high - plain.low)

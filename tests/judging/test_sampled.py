@@ -202,3 +202,25 @@ def test_several_annotators_and_replies_of_a_row_are_averaged(folder):
 def test_lists_have_no_mean(folder):
     with pytest.raises(UsageError, match="holds lists"):
         folder.estimate(rows_of([["x"], ["y"]], [["x"], []]))
+
+
+def test_clusters_widen_the_estimate(folder):
+    true, rows = judged()
+    copies = [
+        {**row, "gold": int(gold), "doc": i}
+        for i, (row, gold) in enumerate(zip(rows, true, strict=True))
+        for _ in range(4)
+    ]
+    for number, row in enumerate(copies):
+        if number >= 400:
+            del row["gold"]
+
+    narrow = folder.estimate(copies)
+    wide = folder.estimate(copies, cluster="doc", settings=Settings(clustered=True, resamples=100))
+
+    def width(found, name):
+        return found[name]["high"] - found[name]["low"]
+
+    assert wide["corrected"]["value"] == pytest.approx(narrow["corrected"]["value"])
+    for name in ("naive", "corrected", "labels_only"):
+        assert width(wide, name) == pytest.approx(2 * width(narrow, name), rel=0.05)

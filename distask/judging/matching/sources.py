@@ -162,7 +162,10 @@ def _failure(metadata: Any) -> str | None:
     for part in metadata if isinstance(metadata, list) else [metadata]:
         for name, error in part.items() if isinstance(part, dict) else ():
             if name.startswith("error_") and error:
-                return str(error.get("kind") or "unknown") if isinstance(error, dict) else "unknown"
+                if not isinstance(error, dict):
+                    return "unknown"
+                if any(value is not None for value in error.values()):  # a table has nulls in every row
+                    return str(error.get("kind") or "unknown")
     return None
 
 

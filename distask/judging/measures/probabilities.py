@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.judging.measures.ranks import MAX_EXACT_UNITS
-from distask.judging.measures.sums import Groups, Measure, divide, grouped
+from distask.judging.measures.sums import Measure, divide, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,12 +57,11 @@ def _calibration_error(probability: Floats, outcome: Floats, counts: Floats) -> 
     if len(probability) > MAX_EXACT_UNITS:
         ends = _edges(counts[order][None])[0]
         middle = np.cumsum(counts[order]) - counts[order] / 2
-        bins = Groups(np.searchsorted(ends[1:-1], middle), BINS)
-        gaps = (outcome - probability)[order]
+        gaps = np.zeros((len(probability), BINS))
+        gaps[order, np.searchsorted(ends[1:-1], middle)] = (outcome - probability)[order]
 
         def binned(weights: Floats) -> Floats:
-            found = np.abs(bins.sums(weights[:, order] * gaps)).sum(axis=1)
-            return divide(found, weights.sum(axis=1))
+            return divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
 
         return binned
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -184,6 +185,7 @@ def command(
         options=o.read_options(choice.on_nan, choice.delimiter),
         on_bad_row=choice.on_bad_row.value,
     )
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # products with few columns: more threads mostly wait
     with _status():
         agreements, estimates = _measured(request, settings, estimate=estimate)
     failed = _unmet(agreements, estimates, requirements)
