@@ -63,14 +63,18 @@ def test_rows_that_were_dropped_leave_the_others_in_their_order(shell, server, s
 
 def test_the_record_is_that_of_the_whole_run_and_knows_the_output_for_its_own(shell, server, shards):
     server.reply = lambda body: Reply(400, body={"error": {"message": "no"}}) if "3" in echo(body) else None
-    shell("merge", "out.jsonl", *shards(2))
+    parts = shards(2)
+    shell("merge", "out.jsonl", *parts)
 
     record = json.loads((shell.folder / "out.jsonl.run.json").read_text())
+    counts = [json.loads((shell.folder / f"{part}.run.json").read_text())["counts"] for part in parts]
     again = shell.run("-o", "out.jsonl")
 
     assert record["identity"]["shard"] is None
     assert record["counts"]["rows"] == 5
     assert record["counts"]["failures"] == {"bad_request": 1}
+    chats = sum(c["chat_share"] * c["rows_out"] for c in counts)
+    assert record["counts"]["chat_share"] == round(chats / 5, 3)
     assert [part["shard"] for part in record["merged"]] == [1, 2]
     assert again.code == 3
 
