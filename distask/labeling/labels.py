@@ -82,7 +82,7 @@ def read_verdicts(path: Path, answered: Collection[str]) -> Iterator[Verdict]:
         InputError: the file can't be read, or is not a labels file; the message names the line.
     """
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: file not found")
     for row in read_jsonl(path, str(path)):
         if row.error is not None:
             raise row.error

@@ -169,7 +169,7 @@ def test_replies_are_compared_with_each_other_without_labels(shell):
         (["--judge", "good", "--estimate"], "--estimate needs people's labels"),
         (["--judge", "good", "--gold", "labels.jsonl"], "name one of its columns: labels.jsonl:COLUMN"),
         (["--judge", "good", "--gold", "labels.jsonl:"], "the name of the column is missing"),
-        (["--judge", "good", "--gold", "label.jsonl:score"], "there is no such file; did you mean labels.jsonl?"),
+        (["--judge", "good", "--gold", "label.jsonl:score"], "file not found; did you mean labels.jsonl?"),
         (["--judge", "good", "--gold", "gold", "--kind", "nominl"], "did you mean `nominal`?"),
         (["--judge", "good", "--gold", "gold", "--scale", "5..1"], "lowest first"),
         (["--judge", "good", "--gold", "gold", "--scale", "low"], "at least 2 different steps"),

@@ -311,7 +311,7 @@ def test_label_studio_files_are_written_and_read(tmp_path, start):
         (["task.yaml"], "task.yaml: the rows are missing; add --input DATA, or pass the result of a run"),
         (["taks.yaml", "-i", "in.jsonl"], "did you mean `task.yaml`?"),
         (["in.jsonl"], "in.jsonl: there is no in.jsonl.run.json, which names the task of a result; pass the task and the rows: distask label TASK --input in.jsonl"),
-        (["task.yaml", "-i", "no.jsonl"], "no.jsonl: there is no such file"),
+        (["task.yaml", "-i", "no.jsonl"], "no.jsonl: file not found"),
         (["task.yaml", "-i", "bad.jsonl"], "bad.jsonl:2:2: "),
         (["task.yaml", "-i", "other.jsonl"], "other.jsonl:1: column `question` is missing; the task judge needs it (is it `questions`? --set input_mappings.question=questions)"),
         (["task.yaml", "-i", "empty.jsonl"], "empty.jsonl: the input has no rows"),
@@ -345,3 +345,16 @@ def test_a_mistake_is_reported_and_writes_nothing(tmp_path, arguments, sentence)
     assert (code, out) == (2, "")
     assert sentence in err
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_program_gets_what_was_done_as_an_event(tmp_path):
+    (tmp_path / "task.yaml").write_text(JUDGE)
+    (tmp_path / "in.jsonl").write_text(json.dumps(rows(1)[0]) + "\n")
+    (tmp_path / "b.jsonl").write_text(json.dumps({**rows(1)[0], "score": 4}) + "\n")
+
+    code, out, _ = command(tmp_path, "task.yaml", "-i", "in.jsonl", "-o", "a.jsonl", "--merge", "b.jsonl", "--json")
+
+    event = json.loads(out)
+    assert (code, event["event"], event["command"], event["output"], event["added"]) == (
+        0, "result", "label", "a.jsonl", 1,
+    )  # fmt: skip
