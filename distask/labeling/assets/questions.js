@@ -29,7 +29,7 @@ function drawQuestions(item) {
     return el("fieldset", { class: `question ${question.kind}` }, legend, description, ...groups);
   });
   byId("questions").replaceChildren(...boxes);
-  byId("save").hidden = slots.length > 0 && savesAtOnce();
+  byId("save").hidden = slots.length > 0 && savesAtOnce() && !slots.some((slot) => slot.question.optional);
   fill(item.draft);
   setActive(0);
 }
