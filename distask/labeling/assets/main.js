@@ -43,7 +43,8 @@ function drawProgress({ done, total, pace, can_undo: canUndo }) {
   byId("bar").setAttribute("aria-valuenow", done);
   byId("bar-fill").style.width = `${total ? (100 * done) / total : 100}%`;
   byId("count").textContent = `${COUNT.format(done)} of ${COUNT.format(total)}`;
-  byId("pace").textContent = pace === null ? "" : `${duration(pace)} each, about ${duration(pace * (total - done))} left`;
+  const left = done < total ? `, about ${duration((pace ?? 0) * (total - done))} left` : "";
+  byId("pace").textContent = pace === null ? "" : `${duration(pace)} each${left}`;
   byId("undo").disabled = !canUndo;
 }
 
