@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LABEL_COLUMN = "label"
 """The column with the facts about a verdict."""
+INPUT_LABEL_COLUMN = "input_label"
+"""The name in a labels file of an input column `label`."""
 
 Key = tuple[str, str, int]
 """Item, annotator, and repeat number: 0 if the item was shown for the first time."""

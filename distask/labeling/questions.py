@@ -11,6 +11,7 @@ from msgspec import Struct, field, to_builtins
 from distask.diagnostics import did_you_mean
 from distask.errors import UsageError
 from distask.spec.check.json_schemas import Schema
+from distask.spec.language.aggregation import is_aligned
 from distask.task.task import Task
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _question(task: Task | Pipeline, column: str, schema: Any) -> Question:
     output = _output_of(task, column)
     description = output.description if output is not None else None
     optional = bool(output is not None and output.nullable)
-    entries = _entries(task, schema)
+    entries = _entries(task, column, schema)
     if entries is not None:
         schema = schema.get("items") or {}
     kind, options = _kind(task, schema)
@@ -169,12 +170,16 @@ def _output_of(task: Task | Pipeline, column: str) -> Output | None:
     return next((output for name, output in outputs.items() if mapped.get(name, name) == column), None)
 
 
-def _entries(task: Task | Pipeline, schema: dict[str, Any]) -> str | None:
+def _entries(task: Task | Pipeline, column: str, schema: dict[str, Any]) -> str | None:
     """Return the list input to whose entries a list output is aligned."""
     if schema.get("type") != "array" or not isinstance(task, Task):
         return None
-    aligned = (getattr(parser, "align_to", None) for parser in task.spec.format_output)
-    return next((task.dataset_name(name) for name in aligned if name in task.input_columns), None)
+    names = [name for name in task.spec.outputs if task.spec.output_mappings.get(name, name) == column]
+    for parser in task.spec.format_output:
+        align = getattr(parser, "align_to", None)
+        if align in task.input_columns and any(is_aligned(name, [parser]) for name in names):
+            return task.dataset_name(align)
+    return None
 
 
 def _kind(task: Task | Pipeline, schema: dict[str, Any]) -> tuple[Kind, list[Option]]:

@@ -30,7 +30,7 @@ class Candidate(Struct):
     """A row that may be chosen."""
 
     row: int
-    """Its place in the source, from 1."""
+    """Its place in the source, from 1; 0 if it is unknown."""
     values: dict[str, Any]
     """The input columns."""
     answers: list[dict[str, Any]] = field(default_factory=list)
@@ -39,6 +39,8 @@ class Candidate(Struct):
     """What people answered, for an adjudication: `annotator`, `answers` and `comment`."""
     uncertainty: float | None = None
     """How uncertain the judge is, from 0 to 1; None if nothing shows it."""
+    item: str | None = None
+    """The key of its item, if it is from a labels file; None to compute it from the input columns."""
 
 
 class Choice(Struct, frozen=True):

@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "distask"
     sys_version = ""
-    timeout = 60
+    timeout = 600  # a person may read an item for minutes; its connection stays open
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:

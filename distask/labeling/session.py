@@ -8,10 +8,10 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from distask.errors import UsageError
-from distask.labeling.labels import LABEL_COLUMN, item_key, now
+from distask.labeling.labels import INPUT_LABEL_COLUMN, LABEL_COLUMN, item_key, now
 from distask.labeling.queue import Queue
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from distask.labeling.queue import Turn
     from distask.labeling.render import Renderer
     from distask.labeling.sampling import Candidate, Sampler
-
-INPUT_LABEL_COLUMN = "input_label"
-"""The name in a labels file of an input column `label`."""
 
 
 class AnswerError(ValueError):
@@ -179,31 +176,37 @@ class Session:
     def summary(self) -> Summary:
         """Return what the person did so far."""
         with self._lock:
-            twice = [(item, 1) for item, repeat in self._done if repeat]
-            columns = [question.column for question in self.questions]
-            same = repeated = 0
-            for item, repeat in twice:
-                verdicts = [self._labels.verdicts.get((item, self.annotator, r)) for r in (0, repeat)]
-                if any(verdict is None or verdict.is_skipped for verdict in verdicts):
-                    continue
-                repeated += 1
-                first, second = ([v.values[c] for c in columns] for v in verdicts if v is not None)
-                same += first == second
-            skipped = sum(
-                v.is_skipped for (_, who, _), v in self._labels.verdicts.items() if who == self.annotator
-            )  # fmt: skip
-            median = statistics.median(self._seconds.values()) if self._seconds else None
-            left = len(self._queue) - self._queue.place
-            return Summary(len(self._done) - skipped, skipped, left, median, repeated, same)
+            return self._summary()
 
     # Inside the lock
 
+    def _summary(self) -> Summary:
+        own = {key: verdict for key, verdict in self._labels.verdicts.items() if key[1] == self.annotator}
+        skipped = sum(verdict.is_skipped for verdict in own.values())
+        repeated = consistent = 0
+        for (item, who, repeat), verdict in own.items():
+            first = own.get((item, who, 0))
+            if repeat and first is not None and not (first.is_skipped or verdict.is_skipped):
+                repeated += 1
+                consistent += all(first.values[q.column] == verdict.values[q.column] for q in self.questions)
+        left = len(self._queue) - self._queue.place
+        return Summary(len(own) - skipped, skipped, left, self._pace(), repeated, consistent)
+
+    def _pace(self) -> float | None:
+        return statistics.median(self._seconds.values()) if self._seconds else None
+
     def _state(self) -> dict[str, Any]:
         turn, place = self._queue.current, self._queue.place
-        pace = statistics.median(self._seconds.values()) if self._seconds else None
-        progress = {"done": place, "total": len(self._queue), "pace": pace, "can_undo": place > 0 and bool(self._done)}
+        progress = {
+            "done": place,
+            "total": len(self._queue),
+            "pace": self._pace(),
+            "can_undo": place > 0 and bool(self._done),
+        }
         item = None
-        if turn is not None:
+        if turn is None:
+            progress["summary"] = to_builtins(self._summary())
+        else:
             if self._shown is None or self._shown[0] != place:
                 self._shown = (place, self._item(turn, place))
                 self._shown_at = time.monotonic()
@@ -242,8 +245,9 @@ class Session:
             raise AnswerError(str(error)) from None
 
     def _label(self, turn: Turn) -> dict[str, Any]:
-        label: dict[str, Any] = {"annotator": self.annotator, "item": self._key(turn), "row": turn.chosen.row}
-        label |= {"at": now(), "sampling": turn.chosen.sampling}
+        label: dict[str, Any] = {"annotator": self.annotator, "item": self._key(turn), "at": now()}
+        label |= {"row": turn.chosen.row} if turn.chosen.row else {}
+        label["sampling"] = turn.chosen.sampling
         return label | ({"repeat": turn.repeat} if turn.repeat else {})
 
     def _time(self, measured: Any) -> float:
@@ -279,7 +283,8 @@ class Session:
     def _key(self, turn: Turn) -> str:
         place = turn.chosen.place
         if place not in self._keys:
-            self._keys[place] = item_key(self._sampler.row(turn.chosen).values)
+            row = self._sampler.row(turn.chosen)
+            self._keys[place] = item_key(row.values) if row.item is None else row.item
         return self._keys[place]
 
 

@@ -14,7 +14,7 @@ from distask.data.input import Input, open_input
 from distask.data.readers.jsonl import read_jsonl
 from distask.data.row import untabled
 from distask.errors import InputError, UsageError
-from distask.labeling.labels import final_verdicts, read_verdicts
+from distask.labeling.labels import INPUT_LABEL_COLUMN, LABEL_COLUMN, final_verdicts, read_verdicts
 from distask.labeling.sampling import Candidate
 from distask.labeling.uncertainty import uncertainty
 from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
@@ -279,8 +279,12 @@ def scan_disagreements(paths: Sequence[Path], questions: Sequence[Question], off
             {"annotator": who, "answers": answer, "comment": verdict.label.get("comment")}
             for (who, verdict), answer in zip(verdicts.items(), answers, strict=True)
         ]
-        inputs = {name: value for name, value in first.values.items() if name not in asked}
+        inputs = {
+            LABEL_COLUMN if name == INPUT_LABEL_COLUMN else name: value
+            for name, value in first.values.items()
+            if name not in asked
+        }
         row = first.label.get("row")
-        candidate = Candidate(row if isinstance(row, int) else 0, inputs, others=others)
+        candidate = Candidate(row if isinstance(row, int) else 0, inputs, others=others, item=first.label["item"])
         offer(inputs, lambda candidate=candidate: candidate)  # type: ignore[misc]
     return len(shared)

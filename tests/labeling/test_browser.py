@@ -374,6 +374,23 @@ def test_the_judges_answer_appears_after_the_answer_with_its_reason(browse):
     assert "Since **so**." in last.inner_text()
 
 
+def test_the_last_screen_reports_consistency_and_takes_back_the_last_answer(browse):
+    tab = browse(rows(2), JUDGE, "--repeat", "2")
+
+    for turn, key in enumerate("4445"):
+        tab.at(str(turn))
+        tab.press(key)
+    tab.at("end")
+
+    assert "4 answered" in tab.page.locator("#end-facts").inner_text()
+    assert "1 of 2 repeated items answered the same" in tab.page.locator("#end-facts").inner_text()
+    tab.press("u")
+    tab.at("3")
+    tab.press("4")
+    tab.at("end")
+    assert "2 of 2 repeated items answered the same" in tab.page.locator("#end-facts").inner_text()
+
+
 def test_finish_has_a_key_and_the_page_says_how_to_continue(browse):
     tab = browse(rows(3))
 

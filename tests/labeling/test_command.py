@@ -241,6 +241,21 @@ def test_disagreements_are_adjudicated_with_both_answers_in_view(start, tmp_path
     assert (made[0]["label"]["row"], made[0]["label"]["item"]) == (2, item_key(rows(4)[1]))
 
 
+def test_an_adjudicated_item_keeps_its_key_and_its_own_label_column(start, tmp_path):
+    row = rows(1)[0] | {"label": "spam"}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    for name, score in (("ann", 3), ("bob", 5)):
+        running = start("task.yaml", "-i", "in.jsonl", "-o", f"{name}.jsonl", "--annotator", name).enter()
+        running.answer(0, score=score)
+        running.stop()
+
+    see_all(start("task.yaml", "--disagreements", "ann.jsonl", "bob.jsonl", "-o", "labels.jsonl"))
+
+    found = [lines(tmp_path / name)[0] for name in ("ann.jsonl", "bob.jsonl", "labels.jsonl")]
+    assert {line["label"]["item"] for line in found} == {item_key(row)}
+    assert {line["input_label"] for line in found} == {"spam"}
+
+
 def test_files_made_by_hand_can_disagree(start, tmp_path):
     for name, score in (("a", 1), ("b", 2)):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(rows(1)[0] | {"score": score}) + "\n")
@@ -350,7 +365,7 @@ def test_a_mistake_is_reported_and_writes_nothing(tmp_path, arguments, sentence)
 def test_a_program_gets_what_was_done_as_an_event(tmp_path):
     (tmp_path / "task.yaml").write_text(JUDGE)
     (tmp_path / "in.jsonl").write_text(json.dumps(rows(1)[0]) + "\n")
-    (tmp_path / "b.jsonl").write_text(json.dumps({**rows(1)[0], "score": 4}) + "\n")
+    (tmp_path / "b.jsonl").write_text(json.dumps({**rows(1)[0], "score": 4, "label": {"annotator": "bob"}}) + "\n")
 
     code, out, _ = command(tmp_path, "task.yaml", "-i", "in.jsonl", "-o", "a.jsonl", "--merge", "b.jsonl", "--json")
 

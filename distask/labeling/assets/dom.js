@@ -49,9 +49,9 @@ async function ask(path, body) {
   }
   const response = await fetch(path, options);
   const isJson = (response.headers.get("Content-Type") ?? "").startsWith("application/json");
-  const told = isJson ? await response.json() : null;
-  if (!response.ok) throw new Refusal(response.status, told);
-  return told;
+  const answer = isJson ? await response.json() : null;
+  if (!response.ok) throw new Refusal(response.status, answer);
+  return answer;
 }
 
 /** A setting that this browser keeps; it may have no storage. */

@@ -43,7 +43,8 @@ function drawProgress({ done, total, pace, can_undo: canUndo }) {
   byId("bar").setAttribute("aria-valuenow", done);
   byId("bar-fill").style.width = `${total ? (100 * done) / total : 100}%`;
   byId("count").textContent = `${COUNT.format(done)} of ${COUNT.format(total)}`;
-  byId("pace").textContent = pace === null ? "" : `${duration(pace)} each, about ${duration(pace * (total - done))} left`;
+  const left = done < total ? `, about ${duration((pace ?? 0) * (total - done))} left` : "";
+  byId("pace").textContent = pace === null ? "" : `${duration(pace)} each${left}`;
   byId("undo").disabled = !canUndo;
 }
 
@@ -81,9 +82,14 @@ function words(value) {
   return typeof value === "object" ? JSON.stringify(value) : value;
 }
 
-function drawEnd({ total }) {
+function drawEnd({ total, summary }) {
   byId("end-title").textContent = total === 1 ? "The only item is done" : `All ${COUNT.format(total)} items are done`;
   byId("end-text").textContent = `Everything is saved in ${FACTS.file}. The page closes its connection in ${Math.round(FACTS.grace)} seconds; until then you can take back the last answer.`;
+  const facts = [`${COUNT.format(summary.answered)} answered`];
+  if (summary.skipped) facts.push(`${COUNT.format(summary.skipped)} skipped`);
+  if (summary.median_seconds !== null) facts.push(`${duration(summary.median_seconds)} each`);
+  if (summary.repeated) facts.push(`${summary.consistent} of ${summary.repeated} repeated items answered the same`);
+  byId("end-facts").textContent = facts.join(" · ");
   byId("end-undo").disabled = !state.progress.can_undo;
   byId("end-title").focus();
   announce("All items are done.");

@@ -29,7 +29,7 @@ function drawQuestions(item) {
     return el("fieldset", { class: `question ${question.kind}` }, legend, description, ...groups);
   });
   byId("questions").replaceChildren(...boxes);
-  byId("save").hidden = slots.length > 0 && savesAtOnce();
+  byId("save").hidden = slots.length > 0 && savesAtOnce() && !slots.some((slot) => slot.question.optional);
   fill(item.draft);
   setActive(0);
 }
@@ -174,12 +174,12 @@ function typedValue({ question, field }) {
 
 /** A list of the keys that answer, for the help. */
 function drawAnswerKeys() {
-  const rows = FACTS.questions.filter((question) => question.options.length).map((question) =>
-    el(
-      "tr", {},
-      el("th", { scope: "row", text: question.column }),
-      el("td", {}, ...question.options.flatMap((option) => [...option.keys.slice(0, 1).map((key) => el("kbd", { text: SHOWN_KEYS[key] ?? key })), ` ${option.label}   `])),
-    ),
-  );
+  const shown = (option) => el("kbd", { text: SHOWN_KEYS[option.keys[0]] ?? option.keys[0] });
+  const rows = FACTS.questions.filter((question) => question.options.length).map((question) => {
+    const options = question.options.filter((option) => option.keys.length);
+    const isScale = options.every((option) => option.label === option.keys[0]);
+    const keys = isScale ? options.flatMap((option) => [shown(option), " "]) : options.flatMap((option) => [shown(option), ` ${option.label}   `]);
+    return el("tr", {}, el("th", { scope: "row", text: question.column }), el("td", {}, ...keys));
+  });
   byId("answer-keys").replaceChildren(...rows);
 }

@@ -149,7 +149,8 @@ def command(
 ) -> None:
     """Answer what the task asks of a model yourself, on a page that only this computer serves.
 
-    Every answer is saved before the next item appears. To continue later, run the same command again.
+    Without other options it shows 100 random rows. Every answer is saved before the next item appears. To continue
+    later, run the same command again.
     """
     if sum(map(bool, (merge, import_, export))) > 1:
         raise UsageError("--merge, --import-label-studio and --export-label-studio can't be combined; run them in turn")
@@ -209,9 +210,11 @@ def _choice(
 def _with_source(choice: o.Choice, spec_or_result: str, disagreements: tuple[Path, Path] | None) -> o.Choice:
     """Add the task and the source of rows: the record of a result names its task, its params and its mappings."""
     from distask.labeling.source import read_record
+    from distask.spec.gallery import gallery
 
     path = Path(spec_or_result)
-    is_spec = path.suffix in (".yaml", ".yml") or not (path.is_file() or "://" in spec_or_result)
+    is_rows = "://" in spec_or_result or path.is_file() or (path.is_dir() and spec_or_result not in gallery())
+    is_spec = path.suffix in (".yaml", ".yml") or not is_rows
     if not is_spec:
         if choice.source is not None:
             raise UsageError(f"--input and the result {path} can't be combined; pass the task instead of the result")
