@@ -365,7 +365,10 @@ def test_a_mistake_is_reported_and_writes_nothing(tmp_path, arguments, sentence)
 def test_a_program_gets_what_was_done_as_an_event(tmp_path):
     (tmp_path / "task.yaml").write_text(JUDGE)
     (tmp_path / "in.jsonl").write_text(json.dumps(rows(1)[0]) + "\n")
-    (tmp_path / "b.jsonl").write_text(json.dumps({**rows(1)[0], "score": 4, "label": {"annotator": "bob"}}) + "\n")
+    (tmp_path / "b.jsonl").write_text(
+        json.dumps({**rows(1)[0], "score": 4, "label": {"annotator": "bob", "item": "i", "at": "2026-01-01T00:00:00Z"}})
+        + "\n"
+    )
 
     code, out, _ = command(tmp_path, "task.yaml", "-i", "in.jsonl", "-o", "a.jsonl", "--merge", "b.jsonl", "--json")
 
