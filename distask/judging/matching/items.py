@@ -106,7 +106,7 @@ def match(request: Request) -> Matched:
     if request.by and all(column.source is None for column in (*judges, *golds)):
         raise UsageError("--by matches the rows of two files, but every column is in the same one; leave it out")
     if request.swapped is not None and all(column.source is not None for column in judges):
-        raise UsageError(f"--swapped {request.swapped} is a column of {request.result}, but no judge is; leave it out")
+        raise UsageError(f"--swapped {request.swapped} is in {request.result}, but no judge is; leave it out")
     main = Source(request.result, request.options, request.on_bad_row)
     others = {
         name: Source(name, request.options, request.on_bad_row)
