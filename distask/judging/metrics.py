@@ -164,7 +164,7 @@ def measures_of(ratings: Ratings, pairs: Any, counts: Floats) -> list[Measure]:
         a, b = np.array(judge, float), np.array(gold, float)
         return [score_measures(a, b, counts), interval_alpha(a, b)]
     if kind == "multilabel":
-        return [set_measures(_indicators(judge, len(labels)), _indicators(gold, len(labels)))]
+        return [set_measures(judge, gold, len(labels))]
     if kind == "ranking":
         return [ranking_measures([ranks for _, ranks in judge], [ranks for _, ranks in gold])]
     if kind == "probability":
@@ -196,15 +196,6 @@ def scores_of(labels: Sequence[str]) -> list[float]:
     numbers = [number_of(label) for label in labels]
     known = [number for number in numbers if number is not None]
     return known if len(known) == len(numbers) else [float(place) for place in range(1, len(labels) + 1)]
-
-
-def _indicators(sets: Sequence[Sequence[int]], count: int) -> Floats:
-    import numpy as np
-
-    made = np.zeros((len(sets), count))
-    for row, codes in enumerate(sets):
-        made[row, list(codes)] = 1
-    return made
 
 
 def measure_ratings(

@@ -50,13 +50,14 @@ class Units:
 
         rng = np.random.default_rng(seed)
         units = len(self.counts)
-        widest = max(self.items, units) if self.clusters is None else max(units, self.independent)
+        counted = self.clusters is None and units * _ITEMS_PER_UNIT <= self.items
+        widest = units if counted else max(units, self.items)
         step = max(1, MAX_BLOCK // max(1, widest))
         for start in range(0, resamples, step):
             size = min(step, resamples - start)
             if self.clusters is not None:
                 yield self._of_clusters(size, rng)
-            elif units * _ITEMS_PER_UNIT <= self.items:
+            elif counted:
                 yield rng.multinomial(self.items, self.counts / self.items, size).astype(float)
             else:
                 yield self._of_items(size, rng)

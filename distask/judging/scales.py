@@ -16,6 +16,8 @@ Kind = Literal["nominal", "ordinal", "number", "preference", "multilabel", "rank
 KINDS: tuple[Kind, ...] = get_args(Kind)
 TIE = "tie"
 _PREFERENCES = ("A", "B", TIE)
+_SPELLINGS = {"a": "A", "model_a": "A", "b": "B", "model_b": "B", TIE: TIE, "c": TIE, "draw": TIE, "equal": TIE}
+"""Preferences in lower case to their label."""
 MAX_STEPS = 101
 """Maximum number of steps of an ordered scale; a longer one is measured as numbers."""
 _MAX_INFERRED_STEPS = 21
@@ -200,11 +202,8 @@ def is_preference(value: Any) -> bool:
 
 
 def preference_of(value: Any) -> str | None:
-    """Return `A`, `B` or `tie`, or None if a value is none of them."""
-    text = str(value).strip()
-    if text.upper() in ("A", "B"):
-        return text.upper()
-    return TIE if text.lower() == TIE else None
+    """Return `A`, `B` or `tie`, or None if a value is none of them; `model_a`, `C` and `draw` are other spellings."""
+    return _SPELLINGS.get(str(value).strip().lower())
 
 
 def _declared_labels(declared: Mapping[str, Any] | None) -> tuple[str, ...]:

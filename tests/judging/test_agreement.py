@@ -309,6 +309,40 @@ def test_the_other_order_may_be_another_column(folder):
     assert value(folder.agree(rows, swapped="other"), "flip_rate") == pytest.approx(1 / 3)
 
 
+def test_other_spellings_of_preferences(folder):
+    rows = rows_of(["model_a", "model_b", "C", "draw"], ["a", "A", "tie", "B"])
+
+    facts = folder.agree(rows, settings=Settings(kind="preference", resamples=100))
+
+    assert (facts["labels"], value(facts, "pairwise_accuracy")) == (["A", "B", "tie"], (1 + 0 + 1 + 0.5) / 4)
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ({"swapped": "gold"}, "`judge` and `gold` must hold the preferences A, B or tie"),
+        ({"by": ("id",)}, "every column is in the same one"),
+        ({"annotator": "who"}, "no row has the column `who`"),
+        ({"judges": ["FOLDER/judged.jsonl:judge"], "swapped": "gold"}, "but no judge is"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_an_error(folder, request_, sentence):
+    folder.write("judged.jsonl", rows_of([1, 2], [1, 2]))
+    with pytest.raises(UsageError, match=sentence):
+        folder.agree(rows_of([1, 2], [1, 2]), **request_)
+
+
+def test_failures_in_a_table_whose_rows_all_have_the_column(folder):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    errors = [{"kind": None, "message": None}, {"kind": "invalid", "message": "no"}, {"kind": None, "message": None}]
+    table = {"judge": [1, None, None], "gold": [1, 2, 3], "distask_metadata": [{"error_rate": e} for e in errors]}
+    parquet.write_table(pa.table(table), folder.path / "judged.parquet")
+
+    assert folder.agree(str(folder.path / "judged.parquet"))["excluded"] == {"judge_failed": 1, "judge_null": 1}
+
+
 def test_several_replies_to_a_row_are_pairs_of_one_cluster(folder):
     rows = [
         {"id": 1, "judge": [4, 5], "gold": 4, "distask_metadata": [{}, {}]},

@@ -221,7 +221,7 @@ def test_sets_of_labels():
     judge = np.where(rng.random((120, 4)) < 0.8, gold, 1 - gold)
     judge[0] = gold[0] = 0
 
-    measure = set_measures(judge, gold)
+    measure = set_measures(*([np.flatnonzero(row).tolist() for row in side] for side in (judge, gold)), 4)
     found = {name: float(values[0]) for name, values in measure(np.ones((1, 120))).items()}
 
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(gold, judge), abs=CLOSE)
@@ -232,6 +232,21 @@ def test_sets_of_labels():
         assert found[f"f1_{average}"] == pytest.approx(sk.f1_score(gold, judge, average=average), abs=CLOSE)
     kappas = [sk.cohen_kappa_score(judge[:, k], gold[:, k]) for k in range(4)]
     assert found["kappa"] == pytest.approx(np.mean(kappas), abs=CLOSE)
+    alphas = [krippendorff.alpha(np.array([judge[:, k], gold[:, k]]), level_of_measurement="nominal") for k in range(4)]
+    assert found["alpha"] == pytest.approx(np.mean(alphas), abs=CLOSE)
+    of_label = [
+        value_of(lambda a, b, c: label_measures(a, b, 2), judge[:, k].astype(int), gold[:, k].astype(int))
+        for k in range(4)
+    ]
+    assert found["ac1"] == pytest.approx(np.mean([label["ac1"] for label in of_label]), abs=CLOSE)
+    assert found["recall", 2] == pytest.approx(sk.recall_score(gold[:, 2], judge[:, 2]), abs=CLOSE)
+
+
+def test_empty_sets_only():
+    found = set_measures([[], []], [[], []], 0)(np.ones((1, 2)))
+
+    assert (found["accuracy"][0], found["jaccard"][0]) == (1, 1)
+    assert math.isnan(found["f1_macro"][0])
 
 
 def test_rankings_are_compared_row_by_row():

@@ -103,6 +103,10 @@ def match(request: Request) -> Matched:
             raise UsageError(f"{option} {double} is given twice; name it once")
     if both := set(judges) & set(golds):
         raise UsageError(f"`{next(iter(both))}` is given as --judge and as --gold; compare two different columns")
+    if request.by and all(column.source is None for column in (*judges, *golds)):
+        raise UsageError("--by matches the rows of two files, but every column is in the same one; leave it out")
+    if request.swapped is not None and all(column.source is not None for column in judges):
+        raise UsageError(f"--swapped {request.swapped} is in {request.result}, but no judge is; leave it out")
     main = Source(request.result, request.options, request.on_bad_row)
     others = {
         name: Source(name, request.options, request.on_bad_row)
@@ -121,8 +125,12 @@ def match(request: Request) -> Matched:
     found = [_judge(column, main if column.source is None else others[column.source]) for column in judges]
     matched = Matched([], found, golds, by)
     _read_main(request, main, matched, gold_of, judged_by)
-    for number in range(len(judges)):
-        _combine_orders(matched.items, number)
+    for number, judge in enumerate(judges):
+        if not _combine_orders(matched.items, number) and request.swapped is not None and judge.source is None:
+            raise UsageError(
+                f"--swapped {request.swapped}: `{judge}` and `{request.swapped}` must hold the preferences A, B or tie, "
+                "for the same answers in both orders"
+            )
     return matched
 
 
@@ -190,7 +198,7 @@ def _read_main(
     judges = [judge.column for judge in matched.judges]
     own = [column.name for column in (*judges, *matched.gold) if column.source is None]
     extra = [name for name in (request.swapped, request.cluster, *request.slices) if name is not None]
-    annotator = request.annotator if request.annotator in main.columns and not gold_of else None
+    annotator = None if gold_of else request.annotator
     wanted = list(dict.fromkeys([*own, *extra, *([annotator] if annotator else [])]))
     place = {name: number for number, name in enumerate(wanted)}
     seen: set[bytes] = set()
@@ -241,16 +249,17 @@ def _in_both_orders(values: Iterable[Any], swapped: Any) -> list[Any]:
     return [value if isinstance(value, Missing) else [value, swapped] for value in values]
 
 
-def _combine_orders(items: list[Item], number: int) -> None:
-    """Turn a judge's pairs of preferences, one for each order of the answers, into `Orders`."""
+def _combine_orders(items: list[Item], number: int) -> bool:
+    """Turn a judge's pairs of preferences, one for each order of the answers, into `Orders`, if all values are such."""
     pairs = [value for item in items for value in item.values[number] if not isinstance(value, Missing)]
     if not pairs or not all(_is_pair(pair) for pair in pairs):
-        return
+        return False
     given = [value for pair in pairs for value in pair if value is not None]
     if not all(map(is_preference, given)) or not {"A", "B"} & {value.strip() for value in given}:
-        return
+        return False
     for item in items:
         item.values[number] = [_orders(value) for value in item.values[number]]
+    return True
 
 
 def _is_pair(value: Any) -> bool:

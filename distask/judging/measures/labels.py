@@ -30,12 +30,12 @@ def label_measures(judge: Codes, gold: Codes, count: int) -> Measure:
     hits = Groups(gold[equal], count)
 
     def measure(weights: Floats) -> dict[Any, Floats]:
-        return chance_corrected(judges.sums(weights), golds.sums(weights), hits.sums(weights[:, equal]))
+        return chancecorrected(judges.sums(weights), golds.sums(weights), hits.sums(weights[:, equal]))
 
     return measure
 
 
-def chance_corrected(judge: Floats, gold: Floats, hits: Floats) -> dict[Any, Floats]:
+def chancecorrected(judge: Floats, gold: Floats, hits: Floats) -> dict[Any, Floats]:
     """Return the measures of labels from the counts of each label, each of shape (resamples, labels).
 
     Args:
@@ -58,9 +58,9 @@ def chance_corrected(judge: Floats, gold: Floats, hits: Floats) -> dict[Any, Flo
     f1 = divide(2 * hits, both)
     made: dict[Any, Floats] = {
         "accuracy": observed,
-        "kappa": _corrected(observed, expected),
+        "kappa": corrected(observed, expected),
         "alpha": 1 - divide((pairs - 1) * 2 * (total - hits.sum(axis=1)), different),
-        "ac1": _corrected(observed, by_chance),
+        "ac1": corrected(observed, by_chance),
         "precision_macro": _mean_of_present(precision, both),
         "recall_macro": _mean_of_present(recall, both),
         "f1_macro": _mean_of_present(f1, both),
@@ -71,7 +71,7 @@ def chance_corrected(judge: Floats, gold: Floats, hits: Floats) -> dict[Any, Flo
     return made
 
 
-def _corrected(observed: Floats, expected: Floats) -> Floats:
+def corrected(observed: Floats, expected: Floats) -> Floats:
     """Return the agreement above chance as a share of what is possible; NaN if chance alone agrees always."""
     import numpy as np
 

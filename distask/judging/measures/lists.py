@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.judging.measures.labels import chance_corrected, mean_measures
+from distask.judging.measures.labels import MAX_LABELS_SHOWN, corrected, mean_measures
 from distask.judging.measures.ranks import rank_correlations
-from distask.judging.measures.sums import Measure, divide, grouped
+from distask.judging.measures.sums import Groups, Measure, divide, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distask.judging.measures.sums import Floats
+    from distask.judging.measures.sums import Codes, Floats
 
 
-def set_measures(judge: Floats, gold: Floats) -> Measure:
+def set_measures(judge: Sequence[Sequence[int]], gold: Sequence[Sequence[int]], count: int) -> Measure:
     """Return measures of sets of labels.
 
     `accuracy` is the share of equal sets, `jaccard` the mean overlap (1 for two empty sets), `f1_micro` counts the
@@ -22,42 +22,55 @@ def set_measures(judge: Floats, gold: Floats) -> Measure:
     labels for which they are defined. `f1_macro` is over the labels that occur.
 
     Args:
-        judge: 1 for each label that the judge gave a unit and 0 for the others, of shape (units, labels).
+        judge: the codes of the labels that the judge gave each unit.
         gold: the same for gold.
+        count: the number of labels.
     """
     import numpy as np
 
-    labels = judge.shape[1]
-    both, either = judge * gold, np.maximum(judge, gold)
-    size = either.sum(axis=1)
-    overlap = np.where(size > 0, both.sum(axis=1) / np.maximum(size, 1), 1.0)
-    means = mean_measures({"accuracy": (judge == gold).all(axis=1).astype(float), "jaccard": overlap})
-    features = np.concatenate([judge, gold, both], axis=1)
+    first, second = [set(codes) for codes in judge], [set(codes) for codes in gold]
+    overlap = [len(a & b) / len(a | b) if a or b else 1.0 for a, b in zip(first, second, strict=True)]
+    equal = [float(a == b) for a, b in zip(first, second, strict=True)]
+    means = mean_measures({"accuracy": np.array(equal), "jaccard": np.array(overlap)})
+    sides = [_entries(sets, count) for sets in (first, second, [a & b for a, b in zip(first, second, strict=True)])]
 
     def measure(weights: Floats) -> dict[Any, Floats]:
-        total = weights.sum(axis=1)
-        given, true, hits = np.split(weights @ features, 3, axis=1)
-        of_labels = [
-            chance_corrected(
-                np.column_stack([total - given[:, k], given[:, k]]),
-                np.column_stack([total - true[:, k], true[:, k]]),
-                np.column_stack([total - given[:, k] - true[:, k] + hits[:, k], hits[:, k]]),
-            )
-            for k in range(labels)
-        ]
-        f1 = divide(2 * hits, given + true)
-        present = given + true > 0
+        given, true, hits = (groups.sums(weights[:, units]) for units, groups in sides)
         made: dict[Any, Floats] = dict(means(weights))
-        for name in ("kappa", "alpha", "ac1"):
-            values = np.column_stack([found[name] for found in of_labels])
+        for name, values in _of_each(given, true, hits, weights.sum(axis=1)[:, None]).items():
             made[name] = divide(np.nan_to_num(values).sum(axis=1), (~np.isnan(values)).sum(axis=1))
+        f1, present = divide(2 * hits, given + true), given + true > 0
         made["f1_micro"] = divide(2 * hits.sum(axis=1), (given + true).sum(axis=1))
         made["f1_macro"] = divide(np.where(present, np.nan_to_num(f1), 0).sum(axis=1), present.sum(axis=1))
-        for name, values in (("precision", divide(hits, given)), ("recall", divide(hits, true)), ("f1", f1)):
-            made.update({(name, k): values[:, k] for k in range(labels)})
+        if count <= MAX_LABELS_SHOWN:
+            for name, values in (("precision", divide(hits, given)), ("recall", divide(hits, true)), ("f1", f1)):
+                made.update({(name, k): values[:, k] for k in range(count)})
         return made
 
     return measure
+
+
+def _entries(sets: Sequence[set[int]], count: int) -> tuple[Codes, Groups]:
+    """Return the unit of each label that occurs in a set, and these labels as groups."""
+    import numpy as np
+
+    units = np.repeat(np.arange(len(sets)), [len(codes) for codes in sets])
+    return units, Groups(np.array([code for codes in sets for code in codes], dtype=np.intp), count)
+
+
+def _of_each(given: Floats, true: Floats, hits: Floats, total: Floats) -> dict[str, Floats]:
+    """Return kappa, alpha and AC1 of each label, given or not, of shape (resamples, labels)."""
+    equal = total - given - true + 2 * hits
+    observed = divide(equal, total)
+    by_chance = divide(given * true + (total - given) * (total - true), total * total)
+    pairs, both = 2 * total, given + true
+    different = 2 * both * (pairs - both)
+    share = divide(both, pairs)
+    return {
+        "kappa": corrected(observed, by_chance),
+        "alpha": 1 - divide((pairs - 1) * 2 * (total - equal), different),
+        "ac1": corrected(observed, 2 * share * (1 - share)),
+    }
 
 
 def ranking_measures(judge: Sequence[Sequence[float]], gold: Sequence[Sequence[float]]) -> Measure:

@@ -51,6 +51,8 @@ class Groups:
         """Return the sums of the weights of each group, of shape (resamples, groups)."""
         import numpy as np
 
+        if not len(self.codes):
+            return np.zeros((len(weights), self.count))
         if self._indicators is not None:
             return np.asarray(weights @ self._indicators)
         ordered = weights if self._is_sorted else weights[:, self._order]
