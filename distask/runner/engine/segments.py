@@ -88,7 +88,7 @@ class Spool:
     """Stores rows that wait for a barrier in a private temporary file, which is deleted at the end."""
 
     partial: Path | None = None
-    sha256: str | None = None
+    checksum: str | None = None
 
     def __init__(self, barrier: Barrier) -> None:
         self.notes: list[str] = []
