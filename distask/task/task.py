@@ -266,16 +266,21 @@ class Task:
         completion = reply if isinstance(reply, Completion) else Completion(reply)
         self._refuse_nothing(completion)
         scope = RowScope(lambda: self._scope(row, index, strict=False))
-        drawn = self._draws.of(index) if self._drawn else {}
+        drawn: dict[str, Any] = {}
+        if self._drawn:
+            values = self._draws.of(index)
+            drawn = {name: values[name] for name in self._drawn}
         held = self._held_to(scope)
         completion, fault = (completion, None) if held is None else held.read(completion)
-        columns, error = self._read(completion, scope, {name: drawn[name] for name in self._drawn})
+        columns, error = self._read(completion, scope, drawn)
         if fault is not None and self._checks_schema:
             raise fault
         return Parsed({data: columns[name] for name, data in self._names}, error)
 
     def reasoning_of(self, completion: Completion) -> str | None:
         """The model's reasoning: sent separately by the server, or dropped from the reply by the `text` parser."""
+        if not self._drops_reasoning:
+            return completion.reasoning or None
         written = None
         if self._drops_reasoning and completion.text:
             written = split_reasoning(completion.text).reasoning

@@ -22,9 +22,9 @@ def spliced(row: Row, new: Mapping[str, Any]) -> bytes:
         return json_bytes({**row.values, **new}) + b"\n"
     if not new:
         return row.raw + b"\n"
-    before = row.raw.rstrip()[:-1]
-    comma = b"" if before.rstrip().endswith(b"{") and not row.values else b","
-    return before + comma + json_bytes(new)[1:] + b"\n"
+    before = row.raw.rstrip()
+    comma = b"" if not row.values and before[:-1].rstrip().endswith(b"{") else b","
+    return b"".join((memoryview(before)[:-1], comma, memoryview(json_bytes(new))[1:], b"\n"))  # copies each byte once
 
 
 class JsonlWriter:

@@ -121,6 +121,8 @@ def _listed(messages: list[str]) -> str:
 
 
 def _plain(name: str, value: Any) -> Any:
+    if type(value) is str and value.isascii():
+        return value
     try:
         return plain(value)
     except ValueError as error:
