@@ -149,8 +149,8 @@ class Task:
         self._drawn = tuple(name for name in outputs if name in spec.draw)
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
         self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
-        self._options = tuple(of_reply)
         self._readers = tuple(self._reader(p, place, filled, folder, allow_code) for p, place in parsers)
+        self._readers_with_options = tuple(zip(self._readers, of_reply, strict=True))
         self.needed = _needed(spec, of_reply)
         self._drops_reasoning = any(isinstance(p, TextParser) and p.reasoning == "drop" for p, _ in parsers)
         self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p, _ in parsers)
@@ -404,7 +404,7 @@ class Task:
         """
         errors: list[InvalidReply] = []
         partial: tuple[dict[str, Any], InvalidReply] | None = None
-        for reader, options in zip(self._readers, self._options, strict=True):
+        for reader, options in self._readers_with_options:
             try:
                 METER.step()
                 columns, refused = reader.read(completion, scope)
