@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the table of costs, the share of Little's law, memory, how fast data is looked through."""
+"""`python -m benchmarks`: tables of costs, long prompts, the share of Little's law, memory, scans and reports."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from benchmarks.endpoint import Endpoint
 from benchmarks.judged import write_results
 from benchmarks.process import Used, run
 from benchmarks.scanned import HEAD, ratios
+from benchmarks.sizes import sizes_table
 
 IN_FLIGHT = 256
 
@@ -49,7 +50,7 @@ class Measured:
 def main() -> None:
     words = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     words.add_argument(
-        "mode", nargs="?", choices=("cost", "latency", "memory", "scan", "report", "all"), default="cost"
+        "mode", nargs="?", choices=("cost", "sizes", "latency", "memory", "scan", "report", "all"), default="cost"
     )
     words.add_argument("--peers", nargs="*", metavar="NAME", help="peers too: all of them, or those that are named")
     words.add_argument("--only", nargs="*", metavar="NAME", help="these candidates only")
@@ -65,7 +66,7 @@ def main() -> None:
     words.add_argument("--home", type=Path, default=Path.home() / ".cache" / "distask-benchmarks")
     words.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
     chosen = words.parse_args()
-    modes = {"cost": cost, "latency": latency, "memory": memory, "scan": scan, "report": report}
+    modes = {"cost": cost, "sizes": sizes, "latency": latency, "memory": memory, "scan": scan, "report": report}
     for name in modes if chosen.mode == "all" else [chosen.mode]:
         table = f"{modes[name](chosen)}\n\n{_where()}"
         print(f"\n{table}\n", flush=True)
@@ -163,6 +164,15 @@ def _ratio(value: float | None) -> str:
 def _short(fault: str) -> str:
     text = " ".join(fault.split()).replace("|", "/")
     return text if len(text) <= 160 else "… " + text[-158:]
+
+
+# Long prompts, and the same run again
+
+
+def sizes(chosen: argparse.Namespace) -> str:
+    """CPU a row at prompts of several sizes, of a run and of the same run again, next to the bare loop."""
+    ours, bare = (_prepared(candidate, chosen.home) for candidate in CANDIDATES[:2])
+    return sizes_table(ours.environment, bare.environment, repeat=chosen.repeat, seconds=chosen.seconds)
 
 
 # Latency

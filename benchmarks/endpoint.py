@@ -22,11 +22,12 @@ class Endpoint:
     Args:
         delay: milliseconds that each answer takes.
         tail: (share, milliseconds) of the answers that take longer.
+        reply: bytes of each answer's text; 0 for about 270.
     """
 
-    def __init__(self, delay: float = 0, tail: tuple[float, float] | None = None) -> None:
+    def __init__(self, delay: float = 0, tail: tuple[float, float] | None = None, *, reply: int = 0) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="distask-benchmark-")
-        words = [str(delay), *(map(str, tail) if tail else ())]
+        words = [str(number) for number in (delay, *(tail or (0, 0)), reply)]
         self._process = subprocess.Popen(
             [*self._program(), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

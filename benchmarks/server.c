@@ -1,7 +1,8 @@
 /* A model's endpoint that costs next to nothing: HTTP/1.1 with keep-alive, one thread, epoll.
  *
- * usage: server DELAY_MS [TAIL_SHARE TAIL_MS]
- * Prints its port, answers every POST with the same chat completion after DELAY_MS (a share of them after TAIL_MS),
+ * usage: server DELAY_MS [TAIL_SHARE TAIL_MS [REPLY_BYTES]]
+ * Prints its port, answers every POST with the same chat completion after DELAY_MS (a share of them after TAIL_MS), whose
+ * text is repeated until it has REPLY_BYTES,
  * GET /models with a list of one and GET /stats with what it has done and what CPU it took. Ends when stdin closes. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -45,7 +46,7 @@ typedef struct { Waiting items[QUEUE]; unsigned head, tail; } Queue; /* one dela
 
 static Connection connections[MOST];
 static Queue usual, slow;
-static char answers[2][4096];
+static char *answers[2];
 static int answer_sizes[2], poller;
 static long requests, accepted, open_now, in_flight, most_in_flight, tail_every, bad;
 static double delay, tail_delay;
@@ -161,6 +162,20 @@ static void serve(int fd) {
     }
 }
 
+static const char *lengthened(const char *body, int bytes) {
+    const char *text = strstr(body, "The answer is"), *end = strstr(text, "of use.") + 7;
+    int before = text - body, size = end - text, copies = bytes / (size + 1);
+    if (copies < 2) return body;
+    char *made = malloc(strlen(body) + (size + 1) * copies), *at = made;
+    at = mempcpy(at, body, before);
+    for (int copy = 1; copy < copies; copy++) {
+        at = mempcpy(at, text, size);
+        *at++ = ' ';
+    }
+    strcpy(at, text);
+    return made;
+}
+
 int main(int count, char **words) {
     delay = count > 1 ? atof(words[1]) / 1000 : 0;
     if (count > 3 && atof(words[2]) > 0) {
@@ -168,8 +183,8 @@ int main(int count, char **words) {
         tail_delay = atof(words[3]) / 1000;
     }
     for (int which = 0; which < 2; which++) {
-        const char *body = which ? OBJECT : BODY;
-        answer_sizes[which] = snprintf(answers[which], sizeof answers[which],
+        const char *body = lengthened(which ? OBJECT : BODY, count > 4 ? atoi(words[4]) : 0);
+        answer_sizes[which] = asprintf(&answers[which],
                                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n"
                                        "\r\n%s",
                                        strlen(body), body);

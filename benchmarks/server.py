@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-DELAY, SHARE, TAIL = (*(float(w) for w in sys.argv[1:]), 0.0, 0.0, 0.0)[:3]
+DELAY, SHARE, TAIL, REPLY_BYTES = (*(float(w) for w in sys.argv[1:]), 0.0, 0.0, 0.0, 0.0)[:4]
 EVERY = round(1 / SHARE) if SHARE else 0
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 MODELS = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
@@ -18,7 +18,9 @@ source = (Path(__file__).parent / "server.c").read_text()
 
 def body_of(name: str) -> bytes:
     lines = source.partition(f"*{name} =")[2].partition("\n")[2].partition(";\n")[0].splitlines()
-    return "".join(json.loads(line.strip().rstrip(";")) for line in lines).encode()
+    body = "".join(json.loads(line.strip().rstrip(";")) for line in lines)
+    (text,) = re.findall(r"The answer is.*of use\.", body)
+    return body.replace(text, " ".join([text] * max(1, int(REPLY_BYTES) // (len(text) + 1)))).encode()
 
 
 stats = {"requests": 0, "connections": 0, "most_in_flight": 0, "bad": 0}

@@ -219,7 +219,7 @@ def _locked(path: Path) -> Any:
             f"{path}: another `distask label` is writing this file; stop it, or give each person a file with --output"
         ) from None
     except OSError as error:
-        raise UsageError(f"{path}: can't write the file: {error.strerror}") from None
+        raise UsageError(f"{path}: can't be written: {error.strerror}") from None
     return lock
 
 

@@ -104,6 +104,8 @@ def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 
     `occurrence` distinguishes equal requests of one run; `attempt` counts the retries of an invalid reply.
 
     """
+    if not (occurrence or sample or attempt):
+        return digest(fingerprint + b"0/0/0")
     return digest(fingerprint + b"%d/%d/%d" % (occurrence, sample, attempt))
 
 

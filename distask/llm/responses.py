@@ -155,6 +155,12 @@ def _kept_int(text: str) -> int | float:
 
 def whole(text: str) -> str:
     """Join surrogate pairs in the text, and replace lone surrogates with U+FFFD."""
+    try:
+        text.encode()  # fails if there are surrogates
+    except UnicodeEncodeError:
+        pass
+    else:
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 

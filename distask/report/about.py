@@ -60,9 +60,10 @@ def _made(record: Mapping[str, Any], identity: dict[str, Any], spec: Mapping[str
     if record.get("finished"):
         yield "finished", str(record["finished"]).replace("T", " ").replace("Z", " UTC")
     yield "distask", str(record.get("distask") or "")
-    sha256 = (record.get("output") or {}).get("sha256")
-    if sha256:
-        yield "SHA-256 of the output", str(sha256)
+    output = record.get("output") or {}
+    for name, shown in (("checksum", "checksum of the output"), ("sha256", "SHA-256 of the output")):
+        if output.get(name):
+            yield shown, str(output[name])
 
 
 def _said(value: Any) -> str:

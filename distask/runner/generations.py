@@ -6,6 +6,7 @@ distilabel's tasks.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MODEL_COLUMN = "model_name"
 METADATA_COLUMN = "distask_metadata"
+_PARTS = ("reasoning", "refusal", "tool_calls", "logprobs")
+"""Parts of a completion besides its text."""
 
 
 class Generation(Struct):
@@ -95,19 +98,21 @@ def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Gene
 def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Generation) -> dict[str, Any]:
     """Build the metadata of one generation."""
     name, spec, completion = task.name, task.spec, generation.completion
+    raw_input, raw_output, statistics_key, error_key = _keys(name)
     made: dict[str, Any] = {}
     if spec.add_raw_input:
-        made[f"raw_input_{name}"] = generation.messages
+        made[raw_input] = generation.messages
     if spec.add_raw_output:
-        made[f"raw_output_{name}"] = completion.text if completion else None
-    made[f"statistics_{name}"] = statistics(generation.usage)
+        made[raw_output] = completion.text if completion else None
+    made[statistics_key] = statistics(generation.usage)
     if generation.error is not None:
-        made[f"error_{name}"] = {"kind": generation.error.kind, "message": generation.error.message}
+        made[error_key] = {"kind": generation.error.kind, "message": generation.error.message}
     if completion is not None:
         if spec.add_raw_output:
-            parts = {part: getattr(completion, part) for part in ("refusal", "tool_calls", "logprobs")}
-            parts = {"reasoning": task.reasoning_of(completion), **parts}
-            made |= {f"{part}_{name}": value for part, value in parts.items() if value}
+            for part in _PARTS:
+                value = task.reasoning_of(completion) if part == "reasoning" else getattr(completion, part)
+                if value:
+                    made[f"{part}_{name}"] = value
         if completion.finish_reason != "stop":
             made["finish_reason"] = completion.finish_reason
         if completion.model and completion.model != generation.model:
@@ -117,9 +122,16 @@ def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Gene
     return made
 
 
+@cache
+def _keys(name: str) -> tuple[str, str, str, str]:
+    return f"raw_input_{name}", f"raw_output_{name}", f"statistics_{name}", f"error_{name}"
+
+
 def statistics(usage: Usage) -> dict[str, int | float | None]:
     """Convert a usage for the metadata; leaves out parts that are zero, and the cost if the server did not send it."""
     made: dict[str, int | float | None] = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    if usage.is_brief:
+        return made
     for part in ("cached_tokens", "cache_write_tokens", "reasoning_tokens"):
         if count := getattr(usage, part):
             made[part] = count

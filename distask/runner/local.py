@@ -151,7 +151,7 @@ def _run(
     if rows.changed():
         notes.append(f"{rows.name} changed during the run; run again to process the current rows")
     if path is not None:
-        _write_record(job, path, writer.sha256, rows, stats, failures)
+        _write_record(job, path, writer.checksum, rows, stats, failures)
     address = None if far is None or path is None else far.send(record_path(path), described(job, stats))
     rows_made = writer.rows if isinstance(writer, ListWriter) else None
     return Result(stats, path, rows_made, failures, notes, address)
@@ -266,19 +266,19 @@ def _open_output(job: Job, path: Path | None) -> Writer:
         return open_output("-")
     return open_output(
         str(path),
-        lambda sha256: claim(path, job.identity(), sha256),
+        lambda checksum: claim(path, job.identity(), checksum),
         escape_formulas=job.escape_formulas,
         schemas=output_schemas(job.task, job.shape),
     )
 
 
 def _write_record(
-    job: Job, path: Path, sha256: str | None, rows: Input, stats: Stats, failures: Sequence[Failed]
+    job: Job, path: Path, checksum: str | None, rows: Input, stats: Stats, failures: Sequence[Failed]
 ) -> None:
     write_record(
         path,
         identity=job.identity(),
-        sha256=sha256,
+        checksum=checksum,
         spec=_spec(job),
         settings={**_settings(job), "price": _price(job)},
         columns={"input": rows.columns, "metadata": job.shape.metadata_column},
@@ -315,7 +315,7 @@ class ListWriter:
     """A writer for the Python API that keeps rows in a list."""
 
     partial: Path | None = None
-    sha256: str | None = None
+    checksum: str | None = None
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []

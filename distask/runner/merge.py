@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from msgspec import Struct
 
+from distask.data.checksums import is_unchanged
 from distask.data.compression import kind_of
 from distask.data.readers import reader_of
 from distask.data.writers import open_output
 from distask.errors import UsageError
-from distask.runner.record import claim, keep_record, record_path, refuse_to_replace, sha256_of
+from distask.runner.record import claim, keep_record, record_path, refuse_to_replace
 from distask.runner.stats import USD_DIGITS
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def merge(output: Path, paths: Sequence[Path], *, overwrite: bool = False) -> di
     shards = _checked([_shard(path) for path in paths])
     identity = shards[0].whole
     refuse_to_replace(output, identity, overwrite=overwrite)
-    writer = open_output(str(output), lambda sha256: claim(output, identity, sha256))
+    writer = open_output(str(output), lambda checksum: claim(output, identity, checksum))
     try:
         for row in _in_order(shards):
             writer.write(row, {})
@@ -86,7 +87,7 @@ def merge(output: Path, paths: Sequence[Path], *, overwrite: bool = False) -> di
     except BaseException:
         writer.abort()
         raise
-    record = _joined(shards, output, writer.sha256)
+    record = _joined(shards, output, writer.checksum)
     keep_record(output, record)
     return record
 
@@ -103,7 +104,7 @@ def _shard(path: Path) -> Shard:
         ) from None
     if shard is None:
         raise UsageError(f"{path}: this is not a shard; it is the output of a complete run")
-    if record["output"]["sha256"] != sha256_of(path):
+    if not is_unchanged(path, record["output"]):
         raise UsageError(f"{path}: the file was changed after its run; run the shard again")
     if sum(times for _, times in record.get("layout") or []) != record["counts"]["rows"]:
         raise UsageError(
@@ -169,7 +170,7 @@ def _rows(shard: Shard) -> Iterator[Row]:
         yield row
 
 
-def _joined(shards: Sequence[Shard], output: Path, sha256: str | None) -> dict[str, Any]:
+def _joined(shards: Sequence[Shard], output: Path, checksum: str | None) -> dict[str, Any]:
     counts = [shard.record["counts"] for shard in shards]
     joined = {**counts[0], **{name: sum(c[name] for c in counts) for name in SUMS}}
     for name in ("failures", "completions", "tokens"):
@@ -189,11 +190,11 @@ def _joined(shards: Sequence[Shard], output: Path, sha256: str | None) -> dict[s
         record["adaptations"] = adapted
     return record | {
         "identity": shards[0].whole,
-        "output": {"path": output.name, "sha256": sha256},
+        "output": {"path": output.name, "checksum": checksum},
         "counts": joined,
         "latencies": [bucket for shard in shards for bucket in shard.record.get("latencies", [])],
         "first_failures": [failure for shard in shards for failure in shard.record["first_failures"]],
-        "merged": [{"path": s.path.name, "shard": s.number, "sha256": s.record["output"]["sha256"]} for s in shards],
+        "merged": [{**s.record["output"], "path": s.path.name, "shard": s.number} for s in shards],
     }
 
 

@@ -6,7 +6,6 @@ gives the output its final name. The claim identifies the output if the record i
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shlex
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from distask.data.checksums import is_unchanged
 from distask.data.writers.base import unwritable
 from distask.errors import UsageError
 from distask.version import __version__
@@ -40,37 +40,36 @@ def claim_path(output: Path) -> Path:
     return output.parent / ".distask" / f"{output.name}.claim"
 
 
-def claim(output: Path, identity: Identity, sha256: str) -> None:
-    """Claim an output with this hash for a run, before it gets its final name; raises `OSError`."""
+def claim(output: Path, identity: Identity, checksum: str) -> None:
+    """Claim an output with this checksum for a run, before it gets its final name; raises `OSError`."""
     path = claim_path(output)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("wb") as file:
-        file.write(_json({"identity": identity, "output": {"sha256": sha256}}))
+        file.write(_json({"identity": identity, "output": {"checksum": checksum}}))
         file.flush()
         os.fsync(file.fileno())
 
 
 def may_replace(output: Path, identity: Identity) -> bool:
     """Whether this run made an existing output, and nothing changed it since."""
-    sha256 = sha256_of(output)
-    if _is_of(record_path(output), identity, sha256):
+    if _is_of(record_path(output), identity, output):
         return True
-    if not _is_of(claim_path(output), identity, sha256):
+    if not _is_of(claim_path(output), identity, output):
         return False
     claim_path(output).replace(record_path(output))  # the next claim would overwrite this one
     return True
 
 
-def _is_of(path: Path, identity: Identity, sha256: str) -> bool:
-    """Whether a record or claim assigns the output with this hash to this run."""
+def _is_of(path: Path, identity: Identity, output: Path) -> bool:
+    """Whether a record or claim assigns the output, as it is now, to this run."""
     try:
         said = orjson.loads(path.read_bytes())
-        return (
-            bool(said["identity"] == orjson.loads(orjson.dumps(identity, default=str)))
-            and said["output"]["sha256"] == sha256
-        )
+        if said["identity"] != orjson.loads(orjson.dumps(identity, default=str)):
+            return False
+        told = dict(said["output"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    return is_unchanged(output, told)
 
 
 def refuse_to_replace(output: Path, identity: Identity, *, overwrite: bool) -> None:
@@ -87,7 +86,7 @@ def write_record(
     output: Path,
     *,
     identity: Identity,
-    sha256: str | None,
+    checksum: str | None,
     spec: dict[str, Any],
     settings: dict[str, Any],
     columns: dict[str, Any],
@@ -99,7 +98,7 @@ def write_record(
     Args:
         output: the run's output.
         identity: the run's identity.
-        sha256: the hash of the output.
+        checksum: the checksum of the output.
         spec: the task as it is written.
         settings: the run's settings.
         columns: the columns of the input (None if unknown) and the metadata column.
@@ -108,7 +107,7 @@ def write_record(
     """
     record = {
         "identity": identity,
-        "output": {"path": output.name, "sha256": sha256},
+        "output": {"path": output.name, "checksum": checksum},
         "distask": __version__,
         "python": platform.python_version(),
         "finished": _now(),
@@ -181,9 +180,3 @@ def _json(value: Any) -> bytes:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 hash of a file as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -154,7 +154,9 @@ class Stats(Struct):
     def reused(self, completions: Collection[Completion]) -> None:
         """Count completions from the store, which are free now."""
         self.stored += len(completions)
-        self.priced = self.priced or any(c.usage.cost is not None for c in completions)
+        if not self.priced:
+            for completion in completions:
+                self.priced |= completion.usage.cost is not None
 
     def sample_output(self, row: int, new: Mapping[str, Any]) -> None:
         """Count the bytes of an output row: `row` bytes of the input, and the columns added to it."""

@@ -32,6 +32,7 @@ class ColumnType:
         self.padded = padded
         self.schema = _schema(typed, self.type)
         self._bounds = _bounds(self.schema)
+        self._takes_any_text = self.type == "string" and self.choices is None and not self._bounds
         self._validator: Schema | None = None
 
     @property
@@ -59,6 +60,8 @@ class ColumnType:
             if self.nullable or self.type == "any":
                 return None
             raise ValueError(f"{self.name}: there is no value")
+        if self._takes_any_text and type(value) is str:
+            return value
         value = self._convert(self.type, value)
         if self.choices is not None and self.type == "enum":
             return self._chosen(value)

@@ -152,8 +152,8 @@ class Task:
         self._drawn = tuple(name for name in outputs if name in spec.draw)
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
         self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
-        self._options = tuple(of_reply)
         self._readers = tuple(self._reader(p, place, filled, folder, allow_code) for p, place in parsers)
+        self._readers_with_options = tuple(zip(self._readers, of_reply, strict=True))
         self.needed = _needed(spec, of_reply)
         self._drops_reasoning = any(isinstance(p, TextParser) and p.reasoning == "drop" for p, _ in parsers)
         self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p, _ in parsers)
@@ -289,16 +289,21 @@ class Task:
         completion = reply if isinstance(reply, Completion) else Completion(reply)
         self._refuse_nothing(completion)
         scope = RowScope(lambda: self._scope(row, index, strict=False))
-        drawn = self._draws.of(index) if self._drawn else {}
+        drawn: dict[str, Any] = {}
+        if self._drawn:
+            values = self._draws.of(index)
+            drawn = {name: values[name] for name in self._drawn}
         held = self._held_to(scope)
         completion, fault = (completion, None) if held is None else held.read(completion)
-        columns, error = self._read(completion, scope, {name: drawn[name] for name in self._drawn})
+        columns, error = self._read(completion, scope, drawn)
         if fault is not None and self._checks_schema:
             raise fault
         return Parsed({data: columns[name] for name, data in self._names}, error)
 
     def reasoning_of(self, completion: Completion) -> str | None:
         """The model's reasoning: sent separately by the server, or dropped from the reply by the `text` parser."""
+        if not self._drops_reasoning:
+            return completion.reasoning or None
         written = None
         if self._drops_reasoning and completion.text:
             written = split_reasoning(completion.text).reasoning
@@ -422,7 +427,7 @@ class Task:
         """
         errors: list[InvalidReply] = []
         partial: tuple[dict[str, Any], InvalidReply] | None = None
-        for reader, options in zip(self._readers, self._options, strict=True):
+        for reader, options in self._readers_with_options:
             try:
                 METER.step()
                 columns, refused = reader.read(completion, scope)

@@ -35,7 +35,7 @@ def open_output(
 ) -> Writer:
     """Open an output: a file, with the format from its ending, or `-` for JSON Lines on stdout.
 
-    An existing file stays until the new output is complete. `on_whole` gets the SHA-256 of the complete file before it
+    An existing file stays until the new output is complete. `on_whole` gets the checksum of the complete file before it
     is renamed to its final name. `escape_formulas` writes `'` before CSV cells that a spreadsheet would run. `schemas`
     are the JSON Schemas of columns, which set the types of Parquet columns.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
-import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from distask.data.checksums import checksum_of, new_checksum, text_of
 from distask.errors import OutputBusy, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Writer(Protocol):
 
     partial: Path | None
     """The file that holds the rows written so far."""
-    sha256: str | None
-    """The SHA-256 of the output, once it is complete."""
+    checksum: str | None
+    """The checksum of the output, once it is complete; see `data.checksums`."""
     notes: list[str]
     """Notes for the user about the result."""
 
@@ -72,33 +72,33 @@ class PartialFile:
         except OSError as error:
             self._lock.release()
             raise UsageError(f"{path}: can't be written: {error.strerror}") from None
-        self._hash = hashlib.sha256()
+        self._checksum = new_checksum()
         self.size = 0
         """Bytes written so far."""
 
     def write(self, data: bytes) -> None:
-        """Write data and add it to the hash."""
+        """Write data and add it to the checksum."""
         try:
             self._file.write(data)
         except OSError as error:
             raise self.explained(error) from None
-        self._hash.update(data)
+        self._checksum.update(data)
         self.size += len(data)
 
     def commit(self, made: Path | None = None) -> str:
-        """Sync, rename, sync the folder; return the SHA-256 of the output. `made` is another file to rename instead."""
+        """Sync, rename, sync the folder; return the output's checksum. `made` is another file to rename instead."""
         try:
             self._file.flush()
             if made is None:
                 os.fsync(self._file.fileno())
-                digest = self._hash.hexdigest()
+                checksum = text_of(self._checksum)
             else:
                 with made.open("rb+") as file:
                     os.fsync(file.fileno())
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                checksum = checksum_of(made)
             self._file.close()
             if self._on_whole is not None:
-                self._on_whole(digest)
+                self._on_whole(checksum)
             (made or self.partial).replace(self.path)
             if made is not None:
                 self.partial.unlink()
@@ -106,7 +106,7 @@ class PartialFile:
         except OSError as error:
             raise self.explained(error) from None
         self._lock.release()
-        return digest
+        return checksum
 
     def flush(self) -> None:
         """Make everything written visible to other readers of `partial`."""

@@ -22,9 +22,9 @@ def spliced(row: Row, new: Mapping[str, Any]) -> bytes:
         return json_bytes({**row.values, **new}) + b"\n"
     if not new:
         return row.raw + b"\n"
-    before = row.raw.rstrip()[:-1]
-    comma = b"" if before.rstrip().endswith(b"{") and not row.values else b","
-    return before + comma + json_bytes(new)[1:] + b"\n"
+    before = row.raw.rstrip()
+    comma = b"" if not row.values and before[:-1].rstrip().endswith(b"{") else b","
+    return b"".join((memoryview(before)[:-1], comma, memoryview(json_bytes(new))[1:], b"\n"))  # copies each byte once
 
 
 class JsonlWriter:
@@ -33,7 +33,7 @@ class JsonlWriter:
     def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
         self._file = PartialFile(path, on_whole)
         self.partial: Path | None = self._file.partial
-        self.sha256: str | None = None
+        self.checksum: str | None = None
         self.notes: list[str] = []
 
     def write(self, row: Row, new: Mapping[str, Any]) -> None:
@@ -42,7 +42,7 @@ class JsonlWriter:
 
     def commit(self) -> None:
         """Rename the file to its final name."""
-        self.sha256 = self._file.commit()
+        self.checksum = self._file.commit()
 
     def abort(self) -> None:
         """Keep the partial file."""
@@ -53,7 +53,7 @@ class StdoutWriter:
     """Writes JSON Lines to stdout."""
 
     partial: Path | None = None
-    sha256: str | None = None
+    checksum: str | None = None
 
     def __init__(self) -> None:
         self.notes: list[str] = []

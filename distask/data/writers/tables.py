@@ -26,7 +26,7 @@ class TableWriter(ABC):
     def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
         self._file = PartialFile(path, on_whole)
         self.partial: Path | None = self._file.partial
-        self.sha256: str | None = None
+        self.checksum: str | None = None
         self.notes: list[str] = []
         self._columns: dict[str, None] = {}
 
@@ -51,7 +51,7 @@ class TableWriter(ABC):
                 f"{self._file.path}: can't create the table: {_words(error)}\n"
                 f"All rows are complete in {rows}, as JSON Lines. Use that file, or run again with another --output."
             ) from error
-        self.sha256 = self._file.commit(made)
+        self.checksum = self._file.commit(made)
 
     def abort(self) -> None:
         """Keep the rows as JSON Lines."""

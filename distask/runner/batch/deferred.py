@@ -159,7 +159,7 @@ class NullWriter:
     """A writer that discards rows, used while requests are collected."""
 
     partial: Path | None = None
-    sha256: str | None = None
+    checksum: str | None = None
 
     def __init__(self) -> None:
         self.notes: list[str] = []

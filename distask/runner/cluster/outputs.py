@@ -113,7 +113,7 @@ class Outcome(Struct):
     stats: Stats
     failures: list[Failed] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    sha256: str | None = None
+    checksum: str | None = None
     bytes: int = 0
     error: str | None = None
     """Why the part failed; None if it is complete."""
@@ -122,8 +122,8 @@ class Outcome(Struct):
 def whole(job: Job, number: int, result: Result) -> Outcome:
     """Build the outcome of a complete part; marks the part as done if none of its generations failed."""
     path = _output(job)
-    sha256 = orjson.loads(record_path(path).read_bytes())["output"]["sha256"]
-    outcome = Outcome(number, result.stats, result.failures, result.notes, sha256, path.stat().st_size)
+    checksum = orjson.loads(record_path(path).read_bytes())["output"]["checksum"]
+    outcome = Outcome(number, result.stats, result.failures, result.notes, checksum, path.stat().st_size)
     if not result.stats.failed:
         mark = {"job": _told(job), **asdict(replace(outcome, stats=Stats())), "stats": _counts(result.stats)}
         partial = _mark(path).with_suffix(".partial")
@@ -139,6 +139,8 @@ def marked(job: Job) -> Outcome | None:
         mark = orjson.loads(_mark(path).read_bytes())
         if mark.pop("job") != _told(job) or mark["bytes"] != path.stat().st_size:
             return None
+        if "sha256" in mark:  # of an older version
+            mark["checksum"] = f"sha256:{mark.pop('sha256')}"
         stats = Stats(**mark["stats"])
         outcome = Outcome(**mark | {"stats": stats, "failures": []})
     except (OSError, ValueError, KeyError, TypeError):

@@ -375,7 +375,7 @@ def _result(
                 "rows": part.rows,
                 "rows_out": outcome.stats.rows_out,
                 "bytes": outcome.bytes,
-                "sha256": outcome.sha256,
+                "checksum": outcome.checksum,
             }
             for part, outcome in zip(parts, outcomes, strict=True)
         ],

@@ -89,11 +89,17 @@ class Calls:
 
     def begin(self, values: Mapping[str, Any], index: Index, asked: RowRequest) -> list[Generation] | Pending:
         """Return the generations if the store has every reply that they need, else a pending row."""
-        found = {s: c for s in self.samples if (c := self._stored(asked, s)) is not None}
-        if found:
-            self._target.client.adapter.note(asked.request)
-            self._shared.stats.reused(found.values())
-            log.debug("row %s: %d of %d replies from the store", index, len(found), len(self.samples))
+        found: dict[int, Completion] = {}
+        if self._store is not None:
+            limit = asked.request.max_tokens
+            for sample in self.samples:
+                if (completion := self._store.get(asked.key(sample), limit)) is not None:
+                    found[sample] = completion
+        if not found:
+            return Pending(values, index, asked, found)
+        self._target.client.adapter.note(asked.request)
+        self._shared.stats.reused(found.values())
+        log.debug("row %s: %d of %d replies from the store", index, len(found), len(self.samples))
         if len(found) == len(self.samples):
             generations = [self._read(values, index, asked.request, found[s]) for s in self.samples]
             if not self._asks_again or all(g.error is None for g in generations):

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import signal
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
@@ -35,10 +36,14 @@ READ_AHEAD = 2
 """Active rows per concurrent call."""
 MOST_BYTES = 128 << 20
 """Maximum bytes of rows, requests and replies in the window; no row starts beyond that."""
-READ_BATCH_ROWS = 32
-"""Number of rows to read at a time, in a thread, and to start in one turn of the event loop."""
-READ_BATCH_BYTES = 4 << 20
-"""Approximate maximum bytes per batch of rows."""
+READ_BATCH_ROWS = 1_024
+"""Maximum number of rows to read at a time, in a thread: each batch wakes the thread and the event loop."""
+READ_BATCH_SECONDS = 0.01
+"""How long to read before the first rows of a batch start, if the source is slow."""
+BATCH_BYTES = 4 << 20
+"""Approximate maximum bytes per batch of rows that are read or started."""
+START_ROWS = 32
+"""Maximum number of rows to start in one turn of the event loop."""
 DRAIN_SECONDS = 10.0
 """How long Ctrl-C waits for calls in flight."""
 TICK_SECONDS = 0.1
@@ -202,27 +207,40 @@ class Engine:
                     return
                 some = batch[begun : begun + self._breath]
                 begun += len(some)
-                self._begin(some)
+                self._begin(some, writer)
                 self._flush(writer)
                 await asyncio.sleep(0)
                 if self._full():
                     await self._wait_for_room(writer)
 
-    def _begin(self, rows: Sequence[Row]) -> None:
-        """Start rows; creates a task only for a pending row."""
-        loop, held = asyncio.get_running_loop(), self._held
+    def _begin(self, rows: Sequence[Row], writer: Writer) -> None:
+        """Start rows; writes those that are ready and have no earlier row to wait for."""
+        size, window = 0, self._window
+        written: list[OutputRow] = []
         for row, begun in zip(rows, self._work.begin(rows), strict=True):
-            slot = _Slot(row.size)
-            self._window.append(slot)
-            if isinstance(begun, PendingRow):
-                slot.size += begun.size
-                task = loop.create_task(self._finish(slot, row, begun))
-                self._active.add(task)
-                task.add_done_callback(self._row_ended)
+            if window or isinstance(begun, PendingRow):
+                size += self._add(row, begun)
             else:
-                self._end(slot, row, begun)
-            self._held += slot.size
-        self._breath = min(max(1, READ_BATCH_BYTES * len(rows) // max(1, self._held - held)), READ_BATCH_ROWS)
+                size += row.size
+                self._write(begun, writer)
+                written = begun
+        if written:  # weighing each one would cost as much as writing it
+            size += len(rows) * sum(weight(new) for _, new in written)
+        self._breath = min(max(1, BATCH_BYTES * len(rows) // max(1, size)), START_ROWS)
+
+    def _add(self, row: Row, begun: list[OutputRow] | PendingRow) -> int:
+        """Put a row into the window and return its size; creates a task only for a pending row."""
+        slot = _Slot(row.size)
+        self._window.append(slot)
+        if isinstance(begun, PendingRow):
+            slot.size += begun.size
+            task = asyncio.get_running_loop().create_task(self._finish(slot, row, begun))
+            self._active.add(task)
+            task.add_done_callback(self._row_ended)
+        else:
+            self._end(slot, row, begun)
+        self._held += slot.size
+        return slot.size
 
     async def _finish(self, slot: _Slot, row: Row, later: PendingRow) -> None:
         try:
@@ -284,16 +302,22 @@ class Engine:
             slot = window.popleft()
             self._held -= slot.size
             if slot.done:
-                for row, new in slot.rows:
-                    writer.write(row, new)
-                if self._last and self._written % SAMPLED_ROWS == 0:
-                    for row, new in slot.rows:
-                        self._stats.sample_output(row.size, new)
-                self._written += 1
-                self._stats.rows += self._first
-                self._stats.rows_out += len(slot.rows) if self._last else 0
-                if self._first and self._last:
-                    self._stats.lay(len(slot.rows))
+                self._write(slot.rows, writer)
+
+    def _write(self, made: Sequence[OutputRow], writer: Writer) -> None:
+        """Write and count the output rows of the next input row."""
+        for row, new in made:
+            writer.write(row, new)
+        stats = self._stats
+        stats.rows += self._first
+        if self._last:
+            stats.rows_out += len(made)
+            if self._written % SAMPLED_ROWS == 0:
+                for row, new in made:
+                    stats.sample_output(row.size, new)
+            if self._first and stats.layout is not None:
+                stats.lay(len(made))
+        self._written += 1
 
     # Interrupts
 
@@ -340,15 +364,26 @@ class Engine:
 async def _batches(rows: Iterable[Row]) -> AsyncIterator[list[Row]]:
     """Read in a thread, so that a slow disk or a remote server does not block the event loop."""
     iterator = iter(rows)
-    while batch := await asyncio.to_thread(_read_batch, iterator):
-        yield batch
+    while True:
+        batch, error = await asyncio.to_thread(_read_batch, iterator)
+        if batch:
+            yield batch
+        if error is not None:
+            raise error
+        if not batch:
+            return
 
 
-def _read_batch(rows: Iterator[Row]) -> list[Row]:
-    taken, size = [], 0
-    for row in itertools.islice(rows, READ_BATCH_ROWS):
-        taken.append(row)
-        size += row.size
-        if size >= READ_BATCH_BYTES:
-            break
-    return taken
+def _read_batch(rows: Iterator[Row]) -> tuple[list[Row], Exception | None]:
+    """Return the next rows, and the error that ended them early."""
+    taken: list[Row] = []
+    size, until = 0, time.monotonic() + READ_BATCH_SECONDS
+    try:
+        for row in itertools.islice(rows, READ_BATCH_ROWS):
+            taken.append(row)
+            size += row.size
+            if size >= BATCH_BYTES or (len(taken) % START_ROWS == 0 and time.monotonic() > until):
+                break
+    except Exception as error:  # noqa: BLE001 - raised after the rows before it
+        return taken, error
+    return taken, None

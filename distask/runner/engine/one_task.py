@@ -66,7 +66,8 @@ class OneTask:
         shape = self._shape
         self._calls.count(row.place, generations)
         made = output_rows(self._calls.task, shape, row.index, generations)
-        if made and (taken := [c for c in (shape.metadata_column, MODEL_COLUMN) if c in row.values]):
+        if made and (MODEL_COLUMN in row.values or shape.metadata_column in row.values):
+            taken = [c for c in (shape.metadata_column, MODEL_COLUMN) if c in row.values]
             row, made = taken_over(row, made, taken, shape.metadata_column)
         return [shape.written(row, new) for new in made]
 

@@ -92,7 +92,7 @@ class Spool:
     """Stores rows that wait for a barrier in private temporary files, which are deleted at the end."""
 
     partial: Path | None = None
-    sha256: str | None = None
+    checksum: str | None = None
 
     def __init__(self, barrier: Barrier) -> None:
         self.notes: list[str] = []

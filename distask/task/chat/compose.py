@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import RowError, SpecError
 from distask.spec.language.model import FileContent
 from distask.task.chat.media import Bound, within
-from distask.task.chat.messages import ROLES, kind_of, messages_of
+from distask.task.chat.messages import MAX_PARTS, ROLES, kind_of, messages_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,15 +64,29 @@ class Chat:
         self._compiler = compiler
         self._media = media
         self._writers: list[Write] = []
+        self._plain: list[tuple[str, Text]] | None = []
+        """Role and template of each message, if all are plain texts that every row has; None otherwise."""
         numbered = itertools.groupby(enumerate(messages), key=lambda pair: pair[1].for_each)
         for for_each, group in numbered:
             pairs = list(group)
             writers = [self._writer(message, ("format_input", index)) for index, message in pairs]
             place = ("format_input", pairs[0][0], "for_each")
             self._writers += writers if for_each is None else [self._repeated(for_each, writers, place)]
+        if not self._plain or len(self._plain) != len(messages) or len(messages) > MAX_PARTS:
+            self._plain = None
 
     def render(self, scope: dict[str, Any]) -> list[Message]:
         """Render the chat for a row; raises `RowError`."""
+        if self._plain is not None:
+            left, plain = self._compiler.sandbox.prompt_characters, []
+            for role, text in self._plain:
+                content = text(scope)
+                left -= len(content)
+                if left < 0:
+                    break
+                plain.append({"role": role, "content": content})
+            else:
+                return plain
         chat = _Messages(self._compiler.sandbox.prompt_characters)
         for write in self._writers:
             write(scope, chat)
@@ -131,15 +145,21 @@ class Chat:
     def _content(self, message: MessageSpec, place: Place) -> Callable[[Scope, Bound], Any]:
         content = message.content
         if isinstance(content, FileContent):
-            return _text(self._compiler.file(content.file, (*place, "file")))
+            return self._text(message, self._compiler.file(content.file, (*place, "file")))
         if not isinstance(content, list):
-            return _text(self._compiler.template(content or "", place))
+            return self._text(message, self._compiler.template(content or "", place))
         parts = [self._part(part, (*place, index)) for index, part in enumerate(content)]
 
         def render(scope: Scope, bound: Bound) -> list[dict[str, Any]]:
             return within((made for part in parts for made in part(scope)), bound)
 
         return render
+
+    def _text(self, message: MessageSpec, render: Text) -> Callable[[Scope, Bound], str]:
+        is_conditional = message.name is not None or message.when is not None or message.for_each is not None
+        if self._plain is not None and message.role is not None and not is_conditional:
+            self._plain.append((message.role, render))
+        return lambda scope, _bound: render(scope)
 
     def _part(self, part: Part, place: Place) -> Callable[[Scope], Iterable[dict[str, Any]]]:
         if part.text is not None:
@@ -208,7 +228,3 @@ class Chat:
         if kind in ("input_audio", "file", "refusal") and inner is not None:
             return {"type": kind, kind: inner}
         raise RowError("splice", f"{place} has a part that is not one of text, image_url, input_audio, file")
-
-
-def _text(render: Text) -> Callable[[Scope, Bound], str]:
-    return lambda scope, _bound: render(scope)

@@ -77,10 +77,15 @@ class Reader:
         except LimitError as error:
             raise InvalidReply("parse_timeout", f"the reply can't be read: {error}", Progress.PART) from None
         refused: list[str] = []
+        made: dict[str, Any] = {}
         try:
             if self._computed:
                 values = self._compute(values, completion, scope, refused)
-            made = {name: column.read(_plain(name, values.get(name)), refused) for name, column in self._columns}
+            for name, column in self._columns:
+                value = values.get(name)
+                if type(value) is not str or not value.isascii():
+                    value = _plain(name, value)
+                made[name] = column.read(value, refused)
         except ValueError as error:
             raise InvalidReply("type", str(error), Progress.VALUES) from None
         if not refused:

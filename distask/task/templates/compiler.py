@@ -166,17 +166,18 @@ def _reads_a_name(node: nodes.Expr) -> bool:
 
 
 def _printed(name: str, line: int, sandbox: Sandbox, longest: int | None) -> Text:
-    read = _name(name, line)
-
     def render(scope: Scope) -> str:
-        value = read(scope)
+        try:
+            value = scope[name]
+        except KeyError:
+            raise _undefined(name, line) from None
         if type(value) is not str:
             try:
                 METER.start(sandbox.prompt_characters)
                 value = text_of(value)
             except Exception as error:  # noqa: BLE001 - as above
                 raise RowError("template", f"line {line}: {_cut(_said(error))}") from None
-        most = _most(sandbox, longest)
+        most = sandbox.prompt_characters if longest is None else longest
         if len(value) > most:
             raise RowError("template", f"line {line}: {too_long(most)}")
         return str(value)
@@ -194,9 +195,13 @@ def _name(name: str, line: int) -> Expression:
         try:
             return scope[name]
         except KeyError:
-            raise RowError("template", f"line {line}: `{name}` is undefined") from None
+            raise _undefined(name, line) from None
 
     return read
+
+
+def _undefined(name: str, line: int) -> RowError:
+    return RowError("template", f"line {line}: `{name}` is undefined")
 
 
 def _parsed(sandbox: Sandbox, source: str) -> nodes.Template:
