@@ -361,6 +361,17 @@ def _notes(matched: Matched, agreement: Agreement) -> list[str]:
             "the judge agrees with gold everywhere, so resamples show no uncertainty: of the intervals, only that of "
             "raw agreement counts"
         )
+    outside = [
+        name
+        for name, metric in agreement.measured.metrics.items()
+        if metric is not None and metric["low"] is not None and metric["high"] is not None
+        if not metric["low"] - 1e-9 <= (metric["value"] or 0) <= metric["high"] + 1e-9
+    ]
+    if outside:
+        notes.append(
+            f"the intervals of {_listed(outside)} do not contain their values: most labels are so rare that resamples "
+            "lose some of them; do not quote these"
+        )
     if len(ratings) < 30:
         notes.append(f"there are only {len(ratings)} labelled rows: intervals are wide, and rough for a bootstrap")
     return notes

@@ -254,6 +254,15 @@ def test_lists_and_single_values_can_not_be_compared(folder):
         folder.agree(rows_of([["a"], ["b"]], ["a", "b"]))
 
 
+def test_an_interval_that_misses_its_value_is_pointed_out(folder):
+    """With a label per row, every resample lose a third of the labels."""
+    sets = [[f"a{i}", "b"[: i % 2]] for i in range(60)]
+
+    facts = folder.agree(rows_of(sets, [[s[0]] for s in sets]), settings=Settings(kind="multilabel", resamples=200))
+
+    assert any("do not contain their values" in note for note in facts["notes"])
+
+
 def test_sets_of_labels_ignore_order_and_repetition(folder):
     facts = folder.agree(rows_of([["x", "y"], ["z"], []], [["y", "x", "x"], ["x"], []]))
 

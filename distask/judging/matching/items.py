@@ -128,8 +128,8 @@ def match(request: Request) -> Matched:
     for number, judge in enumerate(judges):
         if not _combine_orders(matched.items, number) and request.swapped is not None and judge.source is None:
             raise UsageError(
-                f"--swapped {request.swapped}: `{judge}` and `{request.swapped}` must hold the preferences A, B or tie "
-                "for the same answers in both orders"
+                f"--swapped {request.swapped}: `{judge}` and `{request.swapped}` must hold the preferences A, B or "
+                "tie, for the same answers in both orders"
             )
     return matched
 

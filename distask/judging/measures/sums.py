@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 Measure = Callable[["Floats"], dict[Any, "Floats"]]
 """From weights (resamples, units) to the values of each named measure (resamples,); NaN where it is undefined."""
 
-MAX_BLOCK = 1 << 21
-"""Maximum number of elements of an array that a measure allocates at once: 16 MiB of floats."""
+MAX_BLOCK = 1 << 20
+"""Maximum number of elements of an array that a measure allocates at once: 8 MiB of floats."""
 _MAX_INDICATORS = 1 << 20
 _NEARLY_ZERO = 1e-12
 
