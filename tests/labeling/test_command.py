@@ -188,6 +188,15 @@ def test_a_sample_is_the_same_in_every_format(start, tmp_path, source):
     }
 
 
+def test_unreadable_rows_can_be_skipped_and_keep_their_numbers(start, tmp_path):
+    good = [json.dumps(row) for row in rows(2)]
+    (tmp_path / "in.jsonl").write_text(f"{good[0]}\n{{broken\n{good[1]}\n")
+
+    see_all(start("task.yaml", "-i", "in.jsonl", "-o", "labels.jsonl", "--on-bad-row", "skip", "--all"))
+
+    assert [line["label"]["row"] for line in lines(tmp_path / "labels.jsonl")] == [1, 3]
+
+
 def test_offset_limit_and_mappings_choose_rows_and_columns(start, tmp_path):
     (tmp_path / "in.jsonl").write_text(
         "".join(json.dumps({"q": row["question"], "answer": "x"}) + "\n" for row in rows(9))
