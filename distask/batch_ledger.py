@@ -85,12 +85,12 @@ class Ledger:
     def __init__(self, path: Path, journal: str = WAL) -> None:
         """Open the ledger with the journal mode of its store, which must have been opened before."""
         self.path = path
-        with self._told():
+        with self._explaining_errors():
             self._connection = connect(path, journal)
 
     def entry(self, key: bytes) -> Entry | None:
         """Return the request whose first sample has this key."""
-        with self._told():
+        with self._explaining_errors():
             found = self._connection.execute(
                 "SELECT keys, max_tokens, tries, batch, failure FROM batch_requests WHERE key = ?", (key,)
             ).fetchone()
@@ -115,7 +115,7 @@ class Ledger:
         """
         entries = list(entries)
         mark = uuid.uuid4().hex
-        with self._told(), self._transaction() as connection:
+        with self._explaining_errors(), self._transaction() as connection:
             cursor = connection.execute(
                 "INSERT INTO batches (mark, endpoint, access, task, model, route, requests, price, status, created) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -148,7 +148,7 @@ class Ledger:
         """Store the ID of a batch's uploaded input file."""
         self._set(number, input_file=input_file)
 
-    def told(self, number: int, *, id: str, status: str, done: int, failed: int) -> None:  # noqa: A002 - the column
+    def update_status(self, number: int, *, id: str, status: str, done: int, failed: int) -> None:  # noqa: A002 - the column
         """Store the provider's status of a batch."""
         self._set(number, id=id, status=status, done=done, failed=failed)
 
@@ -161,7 +161,7 @@ class Ledger:
                 None to send it as if it had never been sent.
             unanswered: the failure of requests that are not in `answers`.
         """
-        with self._told(), self._transaction() as connection:
+        with self._explaining_errors(), self._transaction() as connection:
             for entry in self.waiting(number):
                 answer = answers.get(entry.key, unanswered)
                 if isinstance(answer, Failure):
@@ -182,7 +182,7 @@ class Ledger:
 
     def release(self, number: int) -> None:
         """Release the requests of a batch that answered none of them, so that they can be sent in another one."""
-        with self._told(), self._transaction() as connection:
+        with self._explaining_errors(), self._transaction() as connection:
             connection.execute(
                 "UPDATE batch_requests SET batch = NULL, tries = tries - 1 WHERE batch = ? AND tries > 1", (number,)
             )
@@ -192,19 +192,19 @@ class Ledger:
     def drop(self, number: int) -> None:
         """Delete a batch that was never created, and its requests."""
         self.release(number)
-        with self._told():
+        with self._explaining_errors():
             self._connection.execute("DELETE FROM batches WHERE number = ?", (number,))
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """Delete failures whose rows are written, so that the next run retries the requests."""
-        with self._told(), self._transaction() as connection:
+        with self._explaining_errors(), self._transaction() as connection:
             connection.executemany(
                 "DELETE FROM batch_requests WHERE key = ? AND batch IS NULL", [(key,) for key in keys]
             )
 
     def waiting(self, number: int) -> list[Entry]:
         """Return the requests of a batch."""
-        with self._told():
+        with self._explaining_errors():
             found = self._connection.execute(
                 "SELECT key, keys, max_tokens, tries, batch, failure FROM batch_requests WHERE batch = ?", (number,)
             ).fetchall()
@@ -217,7 +217,7 @@ class Ledger:
     def records(self, *, open_only: bool = False) -> list[Record]:
         """Return the batches, oldest first; with `open_only`, those whose results are not in the store yet."""
         where = " WHERE fetched IS NULL" if open_only else ""
-        with self._told():
+        with self._explaining_errors():
             found = self._connection.execute(f"SELECT {_COLUMNS} FROM batches{where} ORDER BY number").fetchall()  # noqa: S608
         return [_record(row) for row in found]
 
@@ -235,7 +235,7 @@ class Ledger:
 
     def _set(self, number: int, **columns: Any) -> None:
         named = ", ".join(f"{name} = ?" for name in columns)
-        with self._told():
+        with self._explaining_errors():
             self._connection.execute(f"UPDATE batches SET {named} WHERE number = ?", (*columns.values(), number))  # noqa: S608
 
     @contextmanager
@@ -250,7 +250,7 @@ class Ledger:
         connection.execute("COMMIT")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explaining_errors(self) -> Iterator[None]:
         try:
             yield
         except FAULTS as error:

@@ -49,8 +49,8 @@ class Diagnostic(Struct, frozen=True):
         number = f"{self.line:5}"
         shown, before, marked = self._excerpt(self.source)
         caret = " " * _width(before) + "^" * max(1, _width(marked))
-        mend = f" {hint}" if hint else ""
-        return f"{head}\n{number} | {shown}\n{' ' * len(number)} | {caret}{mend}"
+        hint = f" {hint}" if hint else ""
+        return f"{head}\n{number} | {shown}\n{' ' * len(number)} | {caret}{hint}"
 
     def _excerpt(self, source: str) -> tuple[str, str, str]:
         """Return the shown part of the line, the text before the caret, and the underlined text."""

@@ -238,7 +238,7 @@ class Store:
             if _code(error) == sqlite3.SQLITE_BUSY:
                 return False
             failure = StoreError(explained(self.path, error))
-        _tell(group, failure)
+        _notify(group, failure)
         return True
 
     def _give(self, group: list[_Put]) -> None:
@@ -348,12 +348,12 @@ class Store:
         if not group:
             return
 
-        def tell() -> None:
+        def notify() -> None:
             self._under_way -= len(group)
-            _tell(group, failure)
+            _notify(group, failure)
 
         with suppress(RuntimeError):  # the loop is closed, so nothing waits
-            group[0].loop.call_soon_threadsafe(tell)
+            group[0].loop.call_soon_threadsafe(notify)
 
 
 class _Put:
@@ -388,7 +388,7 @@ def _commit(connection: sqlite3.Connection, group: Sequence[_Put]) -> None:
         raise
 
 
-def _tell(group: Sequence[_Put], failure: StoreError | None) -> None:
+def _notify(group: Sequence[_Put], failure: StoreError | None) -> None:
     """Resolve each waiting put; call this in the event loop."""
     for put in group:
         if put.done.done():
@@ -463,15 +463,15 @@ def explained(path: Path, error: Exception) -> str:
     words, code = str(error), _code(error)
     damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, UnicodeDecodeError)
     if damaged or "no such" in words:
-        mend = "move the file away or choose another store with --store"
-        return f"{path}: this is not a distask store, or it is damaged ({words}); {mend}"
+        hint = "move the file away or choose another store with --store"
+        return f"{path}: this is not a distask store, or it is damaged ({words}); {hint}"
     if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC:
         return f"{path}: the disk is full; free some space and run the same command again. No data is lost"
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return f"{path}: another process has held the store for {BUSY_SECONDS:.0f} s; wait for it or use --store"
     if code == sqlite3.SQLITE_IOERR:
-        mend = "check that the disk is not full or broken, then run the same command again. No data is lost"
-        return f"{path}: the store can't be read or written ({words}); {mend}"
+        hint = "check that the disk is not full or broken, then run the same command again. No data is lost"
+        return f"{path}: the store can't be read or written ({words}); {hint}"
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return f"{path}: the store can't be written ({words}); make it writable or choose another store with --store"
     return f"{path}: the store can't be used ({words}); move it away or choose another store with --store"

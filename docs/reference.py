@@ -146,7 +146,7 @@ def failures_reference() -> str:
     """The page of what ends what."""
     rows = (
         f"| {rule.what} | `{rule.kind}` | {RETRIES.get(rule.retries or 0, ENDS[rule.scope])} "
-        f"| {(rule.mend or '').format(**FILLED)} |"
+        f"| {(rule.hint or '').format(**FILLED)} |"
         for rule in RULES
     )
     return FAILURES + "\n".join(rows) + "\n"

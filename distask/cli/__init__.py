@@ -114,7 +114,7 @@ def _run(given: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(given)
     except Exception as error:  # noqa: BLE001 - the last resort
-        return _told(error, given)
+        return _report(error, given)
     return 0
 
 
@@ -129,7 +129,7 @@ def _interrupted(given: Sequence[str]) -> int:
     return 130
 
 
-def _told(error: Exception, given: Sequence[str]) -> int:
+def _report(error: Exception, given: Sequence[str]) -> int:
     """Report an error as text or as an event; returns the exit code."""
     from distask.cli import usage_errors
     from distask.cli.display import console
@@ -184,5 +184,5 @@ def _flushed(code: int, given: Sequence[str]) -> int:
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if stream is sys.stdout and not isinstance(error, BrokenPipeError):
-                code = code or _told(error, given)
+                code = code or _report(error, given)
     return code

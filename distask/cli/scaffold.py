@@ -41,7 +41,7 @@ class Start(Struct, frozen=True):
     """A starter task."""
 
     text: str
-    told: str
+    message: str
     """What it is based on."""
     notes: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
@@ -118,8 +118,8 @@ def from_columns(
     notes += [
         f"`{c}` holds bytes and was left out; to send an image, use a message part {{image: ...}}" for c in left_out
     ]
-    told = f"reads {', '.join(c.name for c in columns)}; describe what to do with them"
-    return _checked(Start(_spec(name, columns), told, notes), path)
+    message = f"reads {', '.join(c.name for c in columns)}; describe what to do with them"
+    return _checked(Start(_spec(name, columns), message, notes), path)
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Column], list[str]]:

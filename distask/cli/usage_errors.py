@@ -26,10 +26,10 @@ EXAMPLES = {
 def report_usage_error(error: Any) -> int:
     """Print a usage error and its fix; returns the exit code."""
     console, context = err(), getattr(error, "ctx", None)
-    message, mend = _said(error, context)
+    message, hint = _explained(error, context)
     console.print(Text.assemble(("error: ", "bold red"), plain(message)))
-    if mend:
-        console.print(plain(mend))
+    if hint:
+        console.print(plain(hint))
     if context is not None:
         console.print(plain(f"`{context.command_path} --help` lists what is available", "dim"))
     return int(error.exit_code)
@@ -37,12 +37,12 @@ def report_usage_error(error: Any) -> int:
 
 def as_event(error: Any, events: Events) -> int:
     """Write a usage error as an event; returns the exit code."""
-    message, mend = _said(error, getattr(error, "ctx", None))
-    events.error("usage", message, int(error.exit_code), notes=[mend] if mend else [])
+    message, hint = _explained(error, getattr(error, "ctx", None))
+    events.error("usage", message, int(error.exit_code), notes=[hint] if hint else [])
     return int(error.exit_code)
 
 
-def _said(error: Any, context: Any) -> tuple[str, str | None]:
+def _explained(error: Any, context: Any) -> tuple[str, str | None]:
     """Return the message in distask's wording, and a fix."""
     command = getattr(context, "info_name", None) or ""
     message = " ".join(error.format_message().split()).replace(": Value error, ", ": ").replace(": Input ", ": it ")
@@ -55,8 +55,8 @@ def _said(error: Any, context: Any) -> tuple[str, str | None]:
         return f"there is no command `{found[1]}`", f"did you mean `distask {close}`?" if close else None
     if found := re.match(r"missing argument '(.*?)'", message):
         example = EXAMPLES.get(command)
-        told = f"for example: {example}; `distask tasks` lists the tasks" if example else None
-        return f"{found[1].rstrip('.')} is missing", told
+        example_note = f"for example: {example}; `distask tasks` lists the tasks" if example else None
+        return f"{found[1].rstrip('.')} is missing", example_note
     return message, None
 
 

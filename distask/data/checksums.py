@@ -49,9 +49,9 @@ def checksum_of(path: Path) -> str:
     return text_of(checksum)
 
 
-def is_unchanged(path: Path, told: Mapping[str, Any]) -> bool:
+def is_unchanged(path: Path, message: Mapping[str, Any]) -> bool:
     """Return whether a file has the checksum, or the SHA-256, that a record has; raises `OSError`."""
-    if "checksum" in told:
-        return bool(told["checksum"] == checksum_of(path))
+    if "checksum" in message:
+        return bool(message["checksum"] == checksum_of(path))
     with path.open("rb") as file:
-        return bool(told.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest())
+        return bool(message.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest())

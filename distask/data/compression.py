@@ -45,7 +45,7 @@ class DamagedError(OSError):
 
 def no_text(beginning: bytes) -> str | None:
     """Return why a file with these first bytes is not UTF-8 text; None if it may be."""
-    return next((f"this is not text: {mend}" for magic, mend in _NO_ROWS if beginning.startswith(magic)), None)
+    return next((f"this is not text: {hint}" for magic, hint in _NO_ROWS if beginning.startswith(magic)), None)
 
 
 @contextmanager

@@ -94,8 +94,8 @@ class DatasetFolder(Struct, frozen=True):
             with tempfile.TemporaryDirectory(dir=self.local.parent, prefix="folder-") as temporary:
                 made = Path(temporary) / "made"
                 _save(self.local, made, Path(temporary) / "rows.arrow")
-                told = orjson.dumps(run, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
-                (made / RECORD).write_bytes(told)
+                written = orjson.dumps(run, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
+                (made / RECORD).write_bytes(written)
                 if self.folder.exists():
                     self.folder.rename(Path(temporary) / "earlier")
                 made.rename(self.folder)

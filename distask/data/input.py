@@ -275,7 +275,7 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
         spool, read_lines = _spooled(), reader_of(".jsonl", options)
         return Input(
             "<stdin>",
-            lambda: told_faults(read_lines(spool, "<stdin>"), "<stdin>"),
+            lambda: with_read_errors(read_lines(spool, "<stdin>"), "<stdin>"),
             read_blocks=lambda: _blocks(spool, "<stdin>", options, read_lines),
             **choice,
         )
@@ -291,14 +291,14 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
 
     def read() -> Iterator[Row]:
         for reader, file in readers:
-            yield from told_faults(reader(file, str(file)), str(file))
+            yield from with_read_errors(reader(file, str(file)), str(file))
 
     def blocks() -> Iterator[Block | Row]:
         for reader, file in readers:
             if is_lines(file):
                 yield from _blocks(file, str(file), options, reader)
             else:
-                yield from told_faults(reader(file, str(file)), str(file))
+                yield from with_read_errors(reader(file, str(file)), str(file))
 
     remote = is_object(source)
     local = () if remote else files
@@ -310,7 +310,7 @@ def _blocks(path: Path, file: str, options: ReadOptions, read: Reader) -> Iterat
     try:
         yield from read_blocks(path, file, on_nan=options.on_nan)
     except OSError as error:
-        for _ in told_faults(read(path, file), file):
+        for _ in with_read_errors(read(path, file), file):
             pass
         raise InputError(f"{file}: {error}") from None
 
@@ -340,7 +340,7 @@ def rows_input(rows: Iterable[Mapping[str, Any]], **choice: Any) -> Input:
     return Input("<rows>", read, **choice)
 
 
-def told_faults(rows: Iterable[Row], file: str) -> Iterator[Row]:
+def with_read_errors(rows: Iterable[Row], file: str) -> Iterator[Row]:
     """Yield the rows of a file; errors of the disk or the compressed stream become an `InputError` with the line."""
     number = 0
     try:

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from distask.data.compression import is_compressed, kind_of, open_binary
-from distask.data.input import Input, source_files, told_faults
+from distask.data.input import Input, source_files, with_read_errors
 from distask.data.objects import is_object, object_path
 from distask.data.readers import DEFAULT_OPTIONS, ReadOptions, is_lines, reader_of
 from distask.data.readers.jsonl import read_lines
@@ -55,11 +55,11 @@ class Part(Struct, frozen=True):
 
     def state(self) -> list[Any]:
         """Return the file, range, size and time of each span; equal values mean unchanged content."""
-        told = []
+        spans = []
         for span in self.spans:
             stat = _path(span.file).stat()
-            told.append([span.file, span.start, span.stop, stat.st_size, getattr(stat, "st_mtime_ns", None)])
-        return told
+            spans.append([span.file, span.start, span.stop, stat.st_size, getattr(stat, "st_mtime_ns", None)])
+        return spans
 
     def open(self, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
         """Open the part; its rows keep their places in the complete input. `choice` is as in `Input`."""
@@ -67,7 +67,7 @@ class Part(Struct, frozen=True):
 
         def read() -> Iterator[Row]:
             for span in self.spans:
-                yield from told_faults(_read(span, options, lambda note: notes.update({note: None})), span.file)
+                yield from with_read_errors(_read(span, options, lambda note: notes.update({note: None})), span.file)
 
         local = [Path(span.file) for span in self.spans if not is_object(span.file)]
         return Input(self.name, read, files=local, first=self.index, notes=notes, **choice)

@@ -143,8 +143,8 @@ _LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token with write ac
 
 
 def _words(error: Exception) -> str:
-    told = getattr(error, "server_message", None) or str(error) or type(error).__name__
-    return str(told).splitlines()[0]
+    message = getattr(error, "server_message", None) or str(error) or type(error).__name__
+    return str(message).splitlines()[0]
 
 
 SIZES = (

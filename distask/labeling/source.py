@@ -172,9 +172,9 @@ class Source:
             sampler.keep(number, self._candidate([row]))
 
         reading = self._reading.on_nan
-        rows = Input(self.name, lambda: read_jsonl(path, self.name, on_nan=reading, wants=wants), **self._needs)
-        rows.scan(_EachRow(see))
-        if faults := missing_columns(self._task, rows):
+        self._rows = Input(self.name, lambda: read_jsonl(path, self.name, on_nan=reading, wants=wants), **self._needs)
+        self._rows.scan(_EachRow(see))
+        if faults := missing_columns(self._task, self._rows):
             raise InputError("\n".join(faults))
 
     def _scan_all(self, offer: Offer) -> None:

@@ -180,7 +180,7 @@ class Adapter:
                 continue
             if (hint := _fixed(name, sent.fixed)) is not None:
                 message = f"{sent.model} refuses `{name}`: {failure.message}"
-                return replace(failure, kind="bad_request", message=message, scope="run", mend=hint)
+                return replace(failure, kind="bad_request", message=message, scope="run", hint=hint)
             self._add(sent, "drop", name, value=_value(parameters[name]) if refusal.value and name != "seed" else "")
             if name == "logprobs" and "top_logprobs" in parameters:  # `top_logprobs` requires `logprobs`
                 self._add(sent, "drop", "top_logprobs")
@@ -223,8 +223,8 @@ class Adapter:
     def _note(self, adaptation: Adaptation) -> None:
         if adaptation not in self._noted:
             self._noted.add(adaptation)
-            told = {name: value for name, value in asdict(adaptation).items() if value and name != "endpoint"}
-            self.used.append({**told, "message": adaptation.describe()})
+            changes = {name: value for name, value in asdict(adaptation).items() if value and name != "endpoint"}
+            self.used.append({**changes, "message": adaptation.describe()})
 
     def _knows(self, sent: Request, name: str) -> bool:
         model = self._model(sent)

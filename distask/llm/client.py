@@ -100,7 +100,7 @@ class Client:
         self.max_retry_seconds = max_retry_seconds
         self.random = random or Random()  # noqa: S311 - jitter
         self._on_event = on_event
-        self.adapter = Adapter(self._tell)
+        self.adapter = Adapter(self._notify)
         """What the models refuse, and how requests are adapted."""
         self._breaker = Breaker()
         self._fatal: Failure | None = None
@@ -145,9 +145,9 @@ class Client:
     async def _traced(
         self, tracer: Tracer, request: Request, samples: int, ask: Coroutine[Any, Any, list[Completion]]
     ) -> list[Completion]:
-        with tracer.call(request, samples) as told:
+        with tracer.call(request, samples) as traced:
             completions = await ask
-            told.extend(completions)
+            traced.extend(completions)
         return completions
 
     async def _ask(self, request: Request, samples: Sequence[int], keep: Keep | None) -> list[Completion]:
@@ -215,7 +215,7 @@ class Client:
                 raise
             self.latency.add(asyncio.get_running_loop().time() - place.begun)
             if log.isEnabledFor(logging.DEBUG):
-                log.debug("%s: %s", request.model, _told(completions, len(samples), _since(place)))
+                log.debug("%s: %s", request.model, _described(completions, len(samples), _since(place)))
             place.succeeded()
             self.answered_at = asyncio.get_running_loop().time()
             if pace.counts_tokens and (used := _used(completions)) is not None:
@@ -262,7 +262,7 @@ class Client:
             self.pace.timed_out(place.begun)
             if not self._has_timed_out:
                 self._has_timed_out = True
-                self._tell(f"a request got no reply in time: {failure.message}; {failure.mend or 'it is retried'}")
+                self._notify(f"a request got no reply in time: {failure.message}; {failure.hint or 'it is retried'}")
         elif failure.kind in TROUBLES:
             self.pace.troubled(place.begun)
 
@@ -302,9 +302,9 @@ class Client:
     def _learn_n(self, why: str) -> None:
         if self.honours_n:
             self.honours_n = False
-            self._tell(f"{why}; the rest of the run requests one completion per call")
+            self._notify(f"{why}; the rest of the run requests one completion per call")
 
-    def _tell(self, event: str) -> None:
+    def _notify(self, event: str) -> None:
         log.info("%s", event)
         self.events.append(event)
         if self._on_event is not None:
@@ -370,7 +370,7 @@ def _since(place: Place) -> float:
     return asyncio.get_running_loop().time() - place.begun
 
 
-def _told(completions: Sequence[Completion], wanted: int, seconds: float) -> str:
+def _described(completions: Sequence[Completion], wanted: int, seconds: float) -> str:
     """Summarize a response for the log: number of replies, time and tokens."""
     asked, made = completions[0].usage.input_tokens or 0, sum(c.usage.output_tokens or 0 for c in completions)
     return f"{len(completions)} of {wanted} replies in {seconds:.2f} s, {asked} tokens in, {made} out"

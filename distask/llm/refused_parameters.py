@@ -290,8 +290,8 @@ def _is_refused(spellings: Iterable[str], sentence: str) -> bool:
         plain = spelling.isalpha() and spelling.islower() and spelling not in PLAIN_WORDS
         for mention in re.finditer(rf"(?<![A-Za-z0-9_]){re.escape(spelling)}(?![A-Za-z0-9_])", sentence, re.IGNORECASE):
             start, end = mention.span()
-            said = _PREDICATES.search(sentence, end)
-            if said is not None and _links(sentence[end : said.start()]) and (not plain or _marked(sentence, start)):
+            parts = _PREDICATES.search(sentence, end)
+            if parts is not None and _links(sentence[end : parts.start()]) and (not plain or _marked(sentence, start)):
                 return True
             for objection in _OBJECTIONS.finditer(sentence, max(0, start - LONGEST_REACH)):
                 if objection.end() > start:

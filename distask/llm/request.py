@@ -83,19 +83,19 @@ class Request(Struct, frozen=True):
     def canonical(self) -> bytes:
         """Return everything that can change the reply, as JSON, without the occurrence and the limit on its length."""
         keywords = {k: v for k, v in self.keywords.items() if k not in ("max_tokens", "max_completion_tokens")}
-        told = [self.endpoint, self.model, self.messages, keywords]
-        told += [self.route] if self.route != "chat" else []
+        data = [self.endpoint, self.model, self.messages, keywords]
+        data += [self.route] if self.route != "chat" else []
         try:
-            return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+            return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
         except TypeError:  # integers of more than 64 bits, lone surrogates
             import json
 
-            return json.dumps(told, sort_keys=True).encode()
+            return json.dumps(data, sort_keys=True).encode()
 
 
-def digest(told: bytes) -> bytes:
+def digest(data: bytes) -> bytes:
     """Return the 16-byte hash of any number of bytes."""
-    return hashlib.blake2b(told, digest_size=16).digest()
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 0) -> bytes:
@@ -115,7 +115,7 @@ class Completion(Struct, frozen=True, omit_defaults=True):
     text: str | None = None
     """None if the server sent no text (tool calls only, a refusal, reasoning only)."""
     finish_reason: str = "stop"
-    """"stop", "length", "content_filter", "tool_calls", or what else the server said."""
+    """"stop", "length", "content_filter", "tool_calls", or what else the server parts."""
     usage: Usage = UNKNOWN_USAGE
     """For this choice alone: a request's usage is divided among its n choices (see `usage.share_usage`)."""
     model: str = ""
@@ -139,7 +139,7 @@ class Failure(Struct, frozen=True):
     code: str | None = None
     retry_after: float | None = None
     """Seconds that the server asked to wait."""
-    mend: str | None = None
+    hint: str | None = None
     """What the user can do about it."""
     max_retries: int | None = None
     """Maximum number of retries after this failure; None for the usual maximum."""

@@ -87,9 +87,9 @@ class Tracer:
                 yield completions
             except BaseException as error:
                 kind = error.failure.kind if isinstance(error, CallFailed) else type(error).__name__
-                told = error.failure.message if isinstance(error, CallFailed) else kind
+                message = error.failure.message if isinstance(error, CallFailed) else kind
                 span.set_attribute("error.type", kind)
-                span.set_status(Status(StatusCode.ERROR, told))
+                span.set_status(Status(StatusCode.ERROR, message))
                 raise
             span.set_attributes(_answered(completions))
             if self._content:

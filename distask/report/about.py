@@ -32,11 +32,11 @@ def about(result: Result) -> dict[str, Any]:
             "spec": None,
         }
     identity, spec = record.get("identity") or {}, record.get("spec") or {}
-    told = [str(identity.get("model") or ""), source_name(identity) if "input" in identity else "", result.name]
+    message = [str(identity.get("model") or ""), source_name(identity) if "input" in identity else "", result.name]
     return {
         "task": result.task,
         "description": spec.get("description"),
-        "told": [part for part in told if part],
+        "told": [part for part in message if part],
         "made": list(_made(record, identity, spec)),
         "command": command_again(identity, record) if {"task", "input", "model"} <= identity.keys() else None,
         "spec": yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=100) if spec else None,
@@ -51,11 +51,11 @@ def _made(record: Mapping[str, Any], identity: dict[str, Any], spec: Mapping[str
     config = {key: part.get("value") for key, part in (record.get("config") or {}).items() if isinstance(part, dict)}
     for key, value in config.items():
         if key in _TOLD_OF_THE_CONFIG or key.startswith("generation."):
-            yield key.removeprefix("generation."), _said(value)
+            yield key.removeprefix("generation."), _shown(value)
     for name, value in (record.get("params") or {}).items():
-        yield f"param {name}", _said(value)
-    yield "replies for each row", _said(record.get("num_generations", 1))
-    yield "seed", _said(record.get("seed", 0))
+        yield f"param {name}", _shown(value)
+    yield "replies for each row", _shown(record.get("num_generations", 1))
+    yield "seed", _shown(record.get("seed", 0))
     yield "input", source_name(identity) if "input" in identity else ""
     if record.get("finished"):
         yield "finished", str(record["finished"]).replace("T", " ").replace("Z", " UTC")
@@ -66,7 +66,7 @@ def _made(record: Mapping[str, Any], identity: dict[str, Any], spec: Mapping[str
             yield shown, str(output[name])
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     return (
         value
         if isinstance(value, str)
@@ -87,7 +87,7 @@ def _tokens(tally: ResultTally) -> dict[str, str] | None:
     spending = tally.spending
     if not spending.tokens:
         return None
-    return {"name": "Tokens", "figure": amount(spending.tokens), "told": spending.told()}
+    return {"name": "Tokens", "figure": amount(spending.tokens), "told": spending.describe()}
 
 
 def _cost(result: Result, tally: ResultTally) -> dict[str, str] | None:
@@ -96,10 +96,10 @@ def _cost(result: Result, tally: ResultTally) -> dict[str, str] | None:
     if spent is None:
         return None
     completions = record["counts"].get("completions") or {}
-    told = f"for {several(completions.get('asked', 0), 'reply')} requested"
+    message = f"for {several(completions.get('asked', 0), 'reply')} requested"
     if completions.get("stored") and (usd := tally.spending.usd) is not None:
-        told += f"; all replies here: {money(usd)}"
-    return {"name": "Cost", "figure": money(spent), "told": told}
+        message += f"; all replies here: {money(usd)}"
+    return {"name": "Cost", "figure": money(spent), "told": message}
 
 
 def _time(counts: Mapping[str, Any]) -> dict[str, str] | None:
@@ -107,8 +107,8 @@ def _time(counts: Mapping[str, Any]) -> dict[str, str] | None:
     if seconds is None:
         return None
     asked = (counts.get("completions") or {}).get("asked", 0)
-    told = f"{asked / seconds:,.1f} replies a second" if asked and seconds else "no requests were sent"
-    return {"name": "Time", "figure": duration(seconds), "told": told}
+    message = f"{asked / seconds:,.1f} replies a second" if asked and seconds else "no requests were sent"
+    return {"name": "Time", "figure": duration(seconds), "told": message}
 
 
 def _waits(counts: Mapping[str, Any]) -> dict[str, str] | None:
@@ -135,11 +135,11 @@ def latency(result: Result) -> dict[str, Any] | None:
     if known.get("p50") is None or not buckets:
         return None
     shares = {"p50": "half within", "p90": "90% within", "p99": "99% within", "max": "longest"}
-    told = [("calls", f"{known['calls']:,}"), *((words, brief(known[key])) for key, words in shares.items())]
+    message = [("calls", f"{known['calls']:,}"), *((words, brief(known[key])) for key, words in shares.items())]
     size = -(-len(buckets) // LATENCY_BARS)
     groups = [buckets[i : i + size] for i in range(0, len(buckets), size)]
     return {
-        "told": told,
+        "told": message,
         "bars": [{"to": group[-1]["to"], "calls": sum(bucket["calls"] for bucket in group)} for group in groups],
     }
 
@@ -157,7 +157,7 @@ def notices(result: Result, tally: ResultTally, cut_rows: int, short_from: int |
     if result.record is None:
         yield (
             f"{result.name}.run.json is missing next to the output, so the task, cost and time are unknown, "
-            "and input columns can't be told apart."
+            "and input columns can't be message apart."
         )
     for adaptation in (result.record or {}).get("adaptations") or []:
         yield f"{adaptation['message']}."

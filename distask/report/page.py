@@ -81,12 +81,12 @@ def write_page(path: Path, template: str, page: Mapping[str, Any], index: Mappin
         OutputError: it can't be written.
     """
     head, tail = _rendered(template, page).split(_MARK)
-    told = {**page, "blocks": blocks.starts}
+    payload = {**page, "blocks": blocks.starts}
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
             file.write(head)
-            file.write(b'<script type="application/json" id="page">%s</script>\n' % as_data(told))
+            file.write(b'<script type="application/json" id="page">%s</script>\n' % as_data(payload))
             file.write(element("index", packed(json_bytes(index))))
             for piece in blocks.elements():
                 file.write(piece)

@@ -116,8 +116,8 @@ class Result:
 
     def count(self) -> int:
         """Return the number of rows, from the record or by counting."""
-        told = ((self.record or {}).get("counts") or {}).get("rows_out")
-        return told if isinstance(told, int) else sum(1 for _ in self._rows)
+        count = ((self.record or {}).get("counts") or {}).get("rows_out")
+        return count if isinstance(count, int) else sum(1 for _ in self._rows)
 
     def __iter__(self) -> Iterator[ResultRow]:
         self.skipped = 0

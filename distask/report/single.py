@@ -67,7 +67,7 @@ def _page(result: Result, tally: ResultTally, facts: dict[str, Any], blocks: Blo
         "export_name": f"{result.name.partition('.')[0]}.filtered.jsonl",
         **facts,
         "columns": [{**column, "place": place} for place, column in enumerate(facts["columns"])],
-        "measures": {name: {**told, "title": MEASURE_TITLES[name]} for name, told in facts["measures"].items()},
+        "measures": {name: {**measure, "title": MEASURE_TITLES[name]} for name, measure in facts["measures"].items()},
     }
 
 

@@ -57,7 +57,7 @@ class Spending:
         """The cost of all replies; None if any cost is unknown."""
         return self._usd if self._is_known else None
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Format the counts for people."""
         return tokens(
             self.input_tokens,

@@ -161,17 +161,17 @@ def _metadata_schema(task: Task, shape: Shape) -> dict[str, Any]:
     def mapping(properties: dict[str, Any]) -> dict[str, Any]:
         return {"type": "object", "properties": properties}
 
-    name, said = task.name, dict[str, Any]()
+    name, parts = task.name, dict[str, Any]()
     if task.spec.add_raw_input:
-        said[f"raw_input_{name}"] = {"type": "array", "items": mapping({"role": text, "content": text})}
+        parts[f"raw_input_{name}"] = {"type": "array", "items": mapping({"role": text, "content": text})}
     if task.spec.add_raw_output:
-        said[f"raw_output_{name}"] = text
-    said[f"statistics_{name}"] = mapping({"input_tokens": count, "output_tokens": count})
-    said[f"error_{name}"] = mapping({"kind": text, "message": text})
-    said["finish_reason"] = text
+        parts[f"raw_output_{name}"] = text
+    parts[f"statistics_{name}"] = mapping({"input_tokens": count, "output_tokens": count})
+    parts[f"error_{name}"] = mapping({"kind": text, "message": text})
+    parts["finish_reason"] = text
     if shape.num_generations > 1:
-        said |= {"row": count, "sample": count}
-    return mapping(said)
+        parts |= {"row": count, "sample": count}
+    return mapping(parts)
 
 
 def total(first: Usage, second: Usage) -> Usage:

@@ -23,7 +23,7 @@ from distask.runner.engine.segments import run_pipeline
 from distask.runner.engine.shared import Shared
 from distask.runner.generations import output_schemas
 from distask.runner.job import Result
-from distask.runner.record import claim, record_path, refuse_to_replace, told, write_record
+from distask.runner.record import claim, describe_run, record_path, refuse_to_replace, write_record
 from distask.runner.stats import Stats
 from distask.runner.targets import budget_of, fallback, target
 from distask.task.pipeline import Pipeline
@@ -80,7 +80,7 @@ class LongRows:
             if len(self._places) < PLACES_KEPT:
                 self._places.append(f"{row.place} (about {tokens:,} tokens)")
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return the warning for the user."""
         more = f" and {self.count - len(self._places):,} more" if self.count > len(self._places) else ""
         rows = "1 row is" if self.count == 1 else f"{self.count:,} rows are"
@@ -101,7 +101,7 @@ class ReplySource(Protocol):
 
     def __call__(
         self,
-        desk: BatchContext,
+        context: BatchContext,
         job: Job,
         collect: Callable[[Deferred], object],
         observe: Callable[[Stats], None] | None = None,
@@ -128,7 +128,7 @@ def _run(
     bring: ReplySource | None,
 ) -> Result:
     rows = examine(job, notify)
-    told_before = rows.notes if notify is not None else []
+    earlier_notes = rows.notes if notify is not None else []
     path, far = job.output_path(), job.destination()
     stats = Stats(total=rows.count, layout=[] if job.selection.shard else None)
     writer = ListWriter() if job.output is None else _open_output(job, path)
@@ -144,7 +144,7 @@ def _run(
         if isinstance(error, RunError):
             error.stats, error.partial = stats, writer.partial
         raise
-    notes = [*writer.notes, *(note for note in rows.notes if note not in told_before)]
+    notes = [*writer.notes, *(note for note in rows.notes if note not in earlier_notes)]
     if damaged:
         were = "was" if damaged == 1 else "were"
         notes.append(f"{several(damaged, 'reply')} in the store {were} damaged and had to be requested again")
@@ -164,7 +164,7 @@ def _looked_through(job: Job, notify: Callable[[str], None] | None) -> Input:
     long_rows = LongRows(job.task, known_of(job.llm).context)
     rows = job.open_input(long_rows if long_rows.context else None)
     if notify is not None and long_rows.count:
-        notify(long_rows.told())
+        notify(long_rows.describe())
     return rows
 
 
@@ -209,7 +209,7 @@ def replies(
     if store is None:
         yield None
         return
-    told_once = None if notify is None else cache(notify)  # each batch round has its own client
+    notify_once = None if notify is None else cache(notify)  # each batch round has its own client
     with Ledger(store.path, store.journal) as ledger:
         if bring is None:
             refuse_to_ask_twice(ledger, job)
@@ -218,7 +218,7 @@ def replies(
         deferred = bring(
             BatchContext(store, ledger, stats, job.llm),
             job,
-            lambda deferred: run_rows(job, rows, NullWriter(), store, Stats(), notify=told_once, deferred=deferred),
+            lambda deferred: run_rows(job, rows, NullWriter(), store, Stats(), notify=notify_once, deferred=deferred),
             observe,
             notify,
         )
@@ -289,7 +289,7 @@ def _write_record(
 
 def described(job: Job, stats: Stats) -> dict[str, Any]:
     """Describe a run for readers on other machines."""
-    return told(job.identity(), _spec(job), _settings(job), job.llm.generation, stats)
+    return describe_run(job.identity(), _spec(job), _settings(job), job.llm.generation, stats)
 
 
 def _spec(job: Job) -> dict[str, Any]:

@@ -63,13 +63,13 @@ def may_replace(output: Path, identity: Identity) -> bool:
 def _is_of(path: Path, identity: Identity, output: Path) -> bool:
     """Whether a record or claim assigns the output, as it is now, to this run."""
     try:
-        said = orjson.loads(path.read_bytes())
-        if said["identity"] != orjson.loads(orjson.dumps(identity, default=str)):
+        parts = orjson.loads(path.read_bytes())
+        if parts["identity"] != orjson.loads(orjson.dumps(identity, default=str)):
             return False
-        told = dict(said["output"])
+        describe_run = dict(parts["output"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return is_unchanged(output, told)
+    return is_unchanged(output, describe_run)
 
 
 def refuse_to_replace(output: Path, identity: Identity, *, overwrite: bool) -> None:
@@ -139,7 +139,7 @@ def keep_record(output: Path, record: Mapping[str, Any]) -> None:
         raise unwritable(str(path), error) from None
 
 
-def told(
+def describe_run(
     identity: Identity, spec: dict[str, Any], settings: dict[str, Any], generation: dict[str, Any], stats: Stats
 ) -> dict[str, Any]:
     """Describe a run for readers on other machines: everything that determines the rows, without local paths."""

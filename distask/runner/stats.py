@@ -220,8 +220,8 @@ class Stats(Struct):
     def _latency(self) -> dict[str, float | int | None]:
         every = self.latency
         percentiles = {f"p{round(share * 100)}": every.percentile(share) for share in PERCENTILES}
-        told = {**percentiles, "max": every.longest if every.count else None}
-        return {"calls": every.count, **{name: None if s is None else round(s, 4) for name, s in told.items()}}
+        figures = {**percentiles, "max": every.longest if every.count else None}
+        return {"calls": every.count, **{name: None if s is None else round(s, 4) for name, s in figures.items()}}
 
 
 def chat_bytes(columns: Mapping[str, Any]) -> int:

@@ -82,21 +82,21 @@ class Document:
         try:
             root = composer.compose(text)
         except _Refused as error:
-            raise SpecError([*map(_told(fault), composer.refused), _told(fault)(error)]) from None
+            raise SpecError([*map(_as_diagnostic(fault), composer.refused), _as_diagnostic(fault)(error)]) from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             if error.problem == "found unexpected end of stream" and error.context_mark:
                 mark = error.context_mark
             line, column = (mark.line, mark.column) if mark else (0, 0)
             found = fault(_problem(error), (line, column), _yaml_hint(lines, error))
-            raise SpecError([*map(_told(fault), composer.refused), found]) from None
+            raise SpecError([*map(_as_diagnostic(fault), composer.refused), found]) from None
         except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
             at = error.start if isinstance(error, UnicodeEncodeError) else _character(text, error.position)
             line = bisect_right(starts, at) - 1
             message = f"the character U+{ord(text[at]):04X} is not allowed in YAML"
             hint = 'write it as an escape in double quotes ("\\x1b")'
             raise SpecError([fault(message, (line, at - starts[line]), hint)]) from None
-        found_on = [_told(fault)(refused) for refused in composer.refused]
+        found_on = [_as_diagnostic(fault)(refused) for refused in composer.refused]
         if found_on and faults is None:
             raise SpecError(found_on)
         if faults is not None:
@@ -296,7 +296,7 @@ def _height(children: list[_Node]) -> int:
     return 1 + max((child.height for child in children), default=0)
 
 
-def _told(fault: Callable[..., Diagnostic]) -> Callable[[_Refused], Diagnostic]:
+def _as_diagnostic(fault: Callable[..., Diagnostic]) -> Callable[[_Refused], Diagnostic]:
     return lambda refused: fault(str(refused), (refused.mark.line, refused.mark.column), refused.hint, refused.length)
 
 
@@ -418,11 +418,11 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or error.context or "it can't be parsed"
     if problem == "exceeded maximum nesting depth":  # libyaml 0.2.6 and later: it reads ahead of `_Composer`
         return _TOO_DEEP
-    told = _PLAIN_WORDS.get(problem, problem)
+    words = _PLAIN_WORDS.get(problem, problem)
     since = error.context_mark
     closed = problem == "found unexpected end of stream"
     where = "" if closed or not since or not since.line else f", in the block that starts on line {since.line + 1}"
-    return f"invalid YAML: {told}{where}"
+    return f"invalid YAML: {words}{where}"
 
 
 def _yaml_hint(lines: Sequence[str], error: yaml.MarkedYAMLError) -> str | None:

@@ -155,22 +155,22 @@ def load_data(
 
     Errors that depend on the places in `aside` are not reported.
     """
-    told = list(found)
+    diagnostics = list(found)
     spec, faults, more_aside = _validated(data, document)
     aside = [*aside, *more_aside]
-    told += [fault.diagnostic(document) for fault in faults]
+    diagnostics += [fault.diagnostic(document) for fault in faults]
     tasks: dict[Place, Loaded] = {}
     if spec is not None and not isinstance(spec, TaskSpec):
         from distask.spec.check.flow import check_flow
         from distask.spec.step_tasks import load_tasks
 
         tasks, wrong = load_tasks(spec, document, path, within, _load_file, load_data)
-        told += wrong
-        told += check_flow(spec, document, tasks, aside)
+        diagnostics += wrong
+        diagnostics += check_flow(spec, document, tasks, aside)
     elif spec is not None:
-        told += check_spec(spec, document, path.absolute().parent, aside)
-    if spec is None or any(d.severity == "error" for d in told):
-        raise SpecError(_in_order(told))
+        diagnostics += check_spec(spec, document, path.absolute().parent, aside)
+    if spec is None or any(d.severity == "error" for d in diagnostics):
+        raise SpecError(_in_order(diagnostics))
     if not isinstance(spec, TaskSpec):
         return LoadedPipeline(spec, path, document, tasks)
     return LoadedSpec(spec, path, document)
@@ -193,8 +193,8 @@ def read_text(path: Path) -> str:
         source = data[start : end if end >= 0 else len(data)].decode(errors="replace").rstrip("\r")
         line = data.count(b"\n", 0, error.start) + 1
         message = f"the file is not UTF-8: invalid byte 0x{data[error.start]:02x}"
-        told = Diagnostic(str(path), line, len(before) + 1, message, "save the file as UTF-8", source)
-        raise SpecError([told]) from None
+        diagnostics = Diagnostic(str(path), line, len(before) + 1, message, "save the file as UTF-8", source)
+        raise SpecError([diagnostics]) from None
 
 
 def _validated(

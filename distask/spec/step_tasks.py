@@ -146,8 +146,8 @@ def _of_file(
     try:
         return load_file(file, chain)
     except SpecError as error:
-        told = document.diagnostic(place, f"the task `{name}` has errors", "fix the errors reported in it")
-        raise SpecError([*error.diagnostics, told]) from None
+        diagnostic = document.diagnostic(place, f"the task `{name}` has errors", "fix the errors reported in it")
+        raise SpecError([*error.diagnostics, diagnostic]) from None
 
 
 def _inline(

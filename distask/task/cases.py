@@ -68,8 +68,8 @@ def try_task_cases(loaded: LoadedSpec, *, allow_code: bool) -> Iterator[Outcome]
     made: dict[str, Task] = {}  # by params
     for index, case in enumerate(loaded.spec.cases):
         if time.thread_time() - began > MAX_SECONDS:
-            told = f"earlier cases took longer than {MAX_SECONDS:g} s; this case and the rest were not run"
-            yield outcome(loaded, index, Broken((), told))
+            message = f"earlier cases took longer than {MAX_SECONDS:g} s; this case and the rest were not run"
+            yield outcome(loaded, index, Broken((), message))
             return
         try:
             params = repr(case.params)
@@ -147,8 +147,8 @@ def same_columns(expect: Mapping[str, Any], columns: Mapping[str, Any], place: P
             raise Broken((*place, name), f"there is no column `{name}`", did_you_mean(name, columns))
         got = columns[name]
         if not same(got, wanted):
-            told = f"`{name}`: expected {_shown(wanted)}, got {_shown(got)}"
-            raise Broken((*place, name), told, None, wanted, got)
+            message = f"`{name}`: expected {_shown(wanted)}, got {_shown(got)}"
+            raise Broken((*place, name), message, None, wanted, got)
 
 
 def completion_of(reply: str | dict[str, Any], place: Place = ("reply",)) -> Completion:

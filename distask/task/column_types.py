@@ -134,7 +134,7 @@ class ColumnType:
 
     def _message(self, error: Any, steps: list[Any]) -> str:
         path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
-        return f"{self.name}{path}: {_said(error)}"
+        return f"{self.name}{path}: {_explained(error)}"
 
 
 def _from_text(kind: str, text: str) -> Any:
@@ -186,11 +186,11 @@ def _bounds(schema: dict[str, Any]) -> bool:
     return set(schema) != {"type"}
 
 
-def _said(error: Any) -> str:
+def _explained(error: Any) -> str:
     kind, value = error.kind, error.instance
     name = kind.name if hasattr(kind, "name") else type(kind).__name__
     limit = getattr(kind, "limit", None)
-    said = {
+    explained = {
         "maximum": f"{_shown(value)} is more than {limit:g}" if isinstance(limit, int | float) else None,
         "minimum": f"{_shown(value)} is less than {limit:g}" if isinstance(limit, int | float) else None,
         "maxItems": f"there are {len(value)} entries, more than {limit}" if isinstance(value, list) else None,
@@ -198,7 +198,7 @@ def _said(error: Any) -> str:
         "enum": f"{_shown(value)} is not one of {_options(kind)}",
         "type": f"{_shown(value)} is not {_article(_types(kind))}",
     }.get(name)
-    return said or str(error.message).replace("\n", " ")
+    return explained or str(error.message).replace("\n", " ")
 
 
 def _options(kind: Any) -> str:

@@ -155,8 +155,8 @@ class Pipeline:
 
     def fingerprint(self) -> str:
         """A hash of everything that can change a result: the specs, the files that they read, params and seed."""
-        told = json.dumps([_told(self._loaded), self.params, self.seed], sort_keys=True, default=str)
-        return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        data = json.dumps([_identity(self._loaded), self.params, self.seed], sort_keys=True, default=str)
+        return hashlib.blake2b(data.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
     def output_schemas(self, *, grouped: bool) -> dict[str, Any]:
         """The JSON Schemas of the columns that it adds, not counting nulls, as far as they are known without rows.
@@ -179,8 +179,8 @@ class Pipeline:
     def identity(self, values: Mapping[str, Any]) -> bytes:
         """A 16-byte hash that identifies a row: of the declared inputs, or else of all columns."""
         read = [self.dataset_name(name) for name in self.input_columns] or sorted(values)
-        told = json.dumps([[name, values.get(name)] for name in read], sort_keys=True, default=_digest)
-        return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest()
+        data = json.dumps([[name, values.get(name)] for name in read], sort_keys=True, default=_digest)
+        return hashlib.blake2b(data.encode(errors="surrogatepass"), digest_size=16).digest()
 
     def _key(self, values: Mapping[str, Any], equal: int) -> bytes:
         return hashlib.blake2b(self.identity(values) + b"%d" % equal, digest_size=16).digest()
@@ -206,9 +206,9 @@ def _calls_model(loaded: Loaded) -> bool:
     return not isinstance(loaded, LoadedPipeline) or any(map(_calls_model, loaded.tasks.values()))
 
 
-def _told(loaded: Any) -> Any:
+def _identity(loaded: Any) -> Any:
     spec = loaded.spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_DESCRIPTIVE)
-    return [spec, [_told(inner) for inner in getattr(loaded, "tasks", {}).values()]]
+    return [spec, [_identity(inner) for inner in getattr(loaded, "tasks", {}).values()]]
 
 
 def _digest(value: Any) -> str:

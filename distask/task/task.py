@@ -250,15 +250,15 @@ class Task:
         """Whether rows with equal inputs have equal requests for certain: nothing else of a row is read or drawn."""
         if self.spec.draw or self._templates or self._chats or self._compiler.sandbox.files_read():
             return False
-        told = self.spec.model_dump_json(by_alias=True, exclude_unset=True, exclude=_DESCRIPTIVE | {"format_output"})
-        return re.search(r"\b(row|draw)\b", told) is None
+        data = self.spec.model_dump_json(by_alias=True, exclude_unset=True, exclude=_DESCRIPTIVE | {"format_output"})
+        return re.search(r"\b(row|draw)\b", data) is None
 
     def fingerprint(self) -> str:
         """A hash of everything that can change a result: the spec, the files that it reads, params and seed."""
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_DESCRIPTIVE)
         files = self._compiler.sandbox.files_read()
-        told = json.dumps([spec, files, self.params, self.seed], sort_keys=True, default=str)
-        return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        data = json.dumps([spec, files, self.params, self.seed], sort_keys=True, default=str)
+        return hashlib.blake2b(data.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
     @together
     def format_input(self, row: Mapping[str, Any], index: Index = 0) -> list[Message]:
@@ -346,8 +346,8 @@ class Task:
     @together
     def example(self, row: Mapping[str, Any], index: Index = 0, sample: int = 0) -> str:
         """Simulate a reply that `format_output` accepts; deterministic for a row, seed and sample."""
-        told = json.dumps(row, sort_keys=True, default=repr)
-        rng = random.Random(f"{self.seed}/{index}/{sample}/{told}")  # noqa: S311 - no secret
+        data = json.dumps(row, sort_keys=True, default=repr)
+        rng = random.Random(f"{self.seed}/{index}/{sample}/{data}")  # noqa: S311 - no secret
         scope = RowScope(lambda: self._scope(row, index, strict=False))
         writers = self._writers(scope)
         replies = []

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from distask.cli.display import chats, console
 from distask.cli.display.console import plain, safe
-from distask.cli.display.lines import say
+from distask.cli.display.lines import echo
 from distask.diagnostics import Diagnostic
 from distask.errors import EndpointError, SpecError
 from distask.formatting import amount, duration, several
@@ -86,7 +86,7 @@ def test_a_chat_that_holds_controls_is_shown_with_escapes(payload):
 @pytest.mark.parametrize("colour", ["", "1"])
 def test_a_line_moves_nothing_in_colour_and_without(payload, colour, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", colour)
-    say((payload, "red"), (payload, ""))
+    echo((payload, "red"), (payload, ""))
     said = capsys.readouterr().out
 
     assert driving(re.sub(r"\x1b\[[0-9;]*m", "", said)) == []

@@ -284,7 +284,7 @@ def test_the_same_replies_cost_the_same_everywhere(calls, price):
         cost = row.pop("cost_usd", None)
         report.add(Usage(**row, cost=cost))
 
-    assert report.told() == stats.tokens()
+    assert report.describe() == stats.tokens()
     expected = sum(cost_of_usage(price, usage) or 0.0 for usage, _ in calls)
     assert stats.cost == pytest.approx(expected)
     if report.usd is not None:

@@ -116,7 +116,7 @@ def test_a_terminal_without_unicode_gets_json_all_the_same():
     raw = io.BytesIO()
     terminal = io.TextIOWrapper(raw, "cp1252", errors="backslashreplace")
 
-    Events("run", terminal).tell("note", message="é 日 😀")
+    Events("run", terminal).emit("note", message="é 日 😀")
 
     assert json.loads(raw.getvalue()) == {"event": "note", "command": "run", "message": "é 日 😀"}
 
@@ -139,9 +139,9 @@ def test_a_bug_is_an_event_too(shell, monkeypatch, capsys):
 
 def test_events_go_to_stderr_only_where_a_runs_rows_go_to_stdout(capsys):
     for output in (["-o", "-"], ["--output", "-"], ["--output=-"], ["-o-"]):
-        wanted(["run", "t.yaml", *output, "--json"]).tell("note")
-    wanted(["run", "t.yaml", "-o", "x", "-i", "-", "--json"]).tell("note")
-    wanted(["preview", "t.yaml", "-o", "-", "--json"]).tell("note")
+        wanted(["run", "t.yaml", *output, "--json"]).emit("note")
+    wanted(["run", "t.yaml", "-o", "x", "-i", "-", "--json"]).emit("note")
+    wanted(["preview", "t.yaml", "-o", "-", "--json"]).emit("note")
 
     said = capsys.readouterr()
     assert (len(said.err.splitlines()), len(said.out.splitlines())) == (4, 2)

@@ -188,6 +188,15 @@ def test_a_sample_is_the_same_in_every_format(start, tmp_path, source):
     }
 
 
+def test_unreadable_rows_can_be_skipped_and_keep_their_numbers(start, tmp_path):
+    good = [json.dumps(row) for row in rows(2)]
+    (tmp_path / "in.jsonl").write_text(f"{good[0]}\n{{broken\n{good[1]}\n")
+
+    see_all(start("task.yaml", "-i", "in.jsonl", "-o", "labels.jsonl", "--on-bad-row", "skip", "--all"))
+
+    assert [line["label"]["row"] for line in lines(tmp_path / "labels.jsonl")] == [1, 3]
+
+
 def test_offset_limit_and_mappings_choose_rows_and_columns(start, tmp_path):
     (tmp_path / "in.jsonl").write_text(
         "".join(json.dumps({"q": row["question"], "answer": "x"}) + "\n" for row in rows(9))
@@ -296,7 +305,7 @@ def test_labels_files_are_merged(tmp_path, start):
         label = {"annotator": name, "item": "i", "at": "2026-11-29T05:10:00Z"}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(rows(1)[0] | {"score": 1, "label": label}) + "\n")
 
-    merged = ("task.yaml", "-i", "in.jsonl", "-o", "all.jsonl", "--merge", "ann.jsonl", "--merge", "bob.jsonl")
+    merged = ("task.yaml", "-o", "all.jsonl", "--merge", "ann.jsonl", "--merge", "bob.jsonl")
     assert command(tmp_path, *merged)[:2] == (0, "all.jsonl  2 lines added\n")
     assert command(tmp_path, *merged)[:2] == (0, "all.jsonl  0 lines added\n")
     assert [line["label"]["annotator"] for line in lines(tmp_path / "all.jsonl")] == ["ann", "bob"]
@@ -314,9 +323,7 @@ def test_label_studio_files_are_written_and_read(tmp_path, start):
     )
     (tmp_path / "export.json").write_text(json.dumps(EXPORT))
     for said in ("2 labels added", "0 labels added, 2 already there"):
-        read = command(
-            tmp_path, "task.yaml", "-i", "in.jsonl", "-o", "more.jsonl", "--import-label-studio", "export.json"
-        )
+        read = command(tmp_path, "task.yaml", "-o", "more.jsonl", "--import-label-studio", "export.json")
         assert read[:2] == (0, f"more.jsonl  {said}\n")
 
 

@@ -252,7 +252,7 @@ def test_a_refused_connection_ends_the_run_at_once(server):
 
     assert (failure.kind, failure.scope, client.calls) == ("connection", "run", 1)
     assert server.url in failure.message
-    assert failure.mend
+    assert failure.hint
 
 
 def test_a_name_that_does_not_resolve_ends_the_run_at_once(server):

@@ -107,7 +107,7 @@ def test_no_connection_before_any_success_ends_the_run(fault):
     failure = classify(fault, None, "can't connect", Situation("http://host/v1"))
 
     assert failure.scope == "run"
-    assert failure.mend
+    assert failure.hint
 
 
 def test_every_fault_has_a_rule_of_its_own():
@@ -130,12 +130,12 @@ def test_every_fault_has_a_rule_of_its_own():
 )
 def test_what_ends_the_run_says_the_hint(status, body, words):
     """The user reads what to do next."""
-    assert words in classify(status, {}, body, ASKED).mend
+    assert words in classify(status, {}, body, ASKED).hint
 
 
 def test_a_401_without_a_key_says_that_none_was_sent():
     """The likeliest mistake with another server's address."""
-    assert "no key was sent" in classify(401, {}, b"", Situation("http://host/v1")).mend
+    assert "no key was sent" in classify(401, {}, b"", Situation("http://host/v1")).hint
 
 
 def test_the_servers_own_words_are_kept_and_shortened():

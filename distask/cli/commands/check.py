@@ -125,8 +125,8 @@ def _findings(llm: Resolved, wanted: Sequence[str], *, system: bool) -> list[Fin
     if known.price is not None:
         findings.append(Finding("price", "ok", f"{rates(known.price)}, from {known.origin}"))
     elif llm.config.provider != "llamacpp":
-        told = "no price is known for this model"
-        findings.append(Finding("price", "skipped", told, "to see costs, set `price` in the config"))
+        message = "no price is known for this model"
+        findings.append(Finding("price", "skipped", message, "to see costs, set `price` in the config"))
     if known.context is not None:
         findings.append(Finding("context", "ok", f"{amount(known.context)} tokens for a chat and its reply"))
     return findings
@@ -136,10 +136,10 @@ def _draw(llm: Resolved, findings: Sequence[Finding]) -> None:
     console = out()
     for finding in findings:
         mark, style = MARKS[finding.state]
-        said = plain(finding.message, "" if finding.state in ("ok", "skipped") else style)
-        console.print(Text.assemble((f"{finding.name:<12}", "dim"), (f"{mark:<5}", style), said))
-        if finding.mend:
-            console.print(plain(f"{'':17}{finding.mend}"))
+        text = plain(finding.message, "" if finding.state in ("ok", "skipped") else style)
+        console.print(Text.assemble((f"{finding.name:<12}", "dim"), (f"{mark:<5}", style), text))
+        if finding.hint:
+            console.print(plain(f"{'':17}{finding.hint}"))
     if llm.origins.get("base_url", "").startswith("a local server"):
         console.print(plain(f"a run without --config uses {llm.origins['base_url']}", "dim"))
 
@@ -149,5 +149,5 @@ def _as_json(llm: Resolved, findings: Sequence[Finding], *, ok: bool) -> dict[st
         "ok": ok,
         "endpoint": llm.endpoint(),
         "model": llm.config.model,
-        "checks": [{"name": f.name, "state": f.state, "message": f.message, "mend": f.mend} for f in findings],
+        "checks": [{"name": f.name, "state": f.state, "message": f.message, "mend": f.hint} for f in findings],
     }

@@ -69,10 +69,10 @@ def answer(root: Any, given: Sequence[str]) -> None:
 
     completion_init()
     done = _rejoin(os.environ) if os.environ[VARIABLE].endswith("bash") else ""
-    said = io.StringIO()
-    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(printed):
         root.main(args=list(given), prog_name="distask", complete_var=VARIABLE)
-    for line in said.getvalue().splitlines():
+    for line in printed.getvalue().splitlines():
         typer.echo(line.removeprefix(done))
     raise typer.Exit
 

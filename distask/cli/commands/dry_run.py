@@ -9,7 +9,7 @@ import typer
 
 from distask.cli import options as o
 from distask.cli.display import chats
-from distask.cli.display.lines import say
+from distask.cli.display.lines import echo
 from distask.cli.events.emit import Events
 from distask.cli.job import job_of
 from distask.formatting import amount, money, several
@@ -72,7 +72,7 @@ def _dry_run(choice: o.Choice, shown: int, *, exact: bool, whole: bool, as_json:
         return code
     _print_chats(made, whole=whole)
     for name, text in _counts(made):
-        say((f"{name:<9}", "dim"), (text, "red" if name in ("fail", "too long") else ""))
+        echo((f"{name:<9}", "dim"), (text, "red" if name in ("fail", "too long") else ""))
     return code
 
 
@@ -80,14 +80,14 @@ def _print_chats(made: Plan, *, whole: bool) -> None:
     rendered = [chat.keywords for chat in made.chats if chat.messages is not None]
     same = all(keywords == rendered[0] for keywords in rendered)
     for chat in made.chats:
-        say((f"── {chat.place}", "bold"))
+        echo((f"── {chat.place}", "bold"))
         if chat.messages is None:
-            say((f"can't be rendered: {chat.error}", "red"))
+            echo((f"can't be rendered: {chat.error}", "red"))
         else:
             chats.draw(chat.messages, whole=whole)
             if not same:
                 _print_keywords(chat.keywords, whole=whole)
-        say()
+        echo()
     if rendered and same:
         _print_keywords(rendered[0], whole=whole)
 
@@ -96,7 +96,7 @@ def _print_keywords(keywords: dict[str, Any], *, whole: bool) -> None:
     for name, value in keywords.items():
         text = json.dumps(value, ensure_ascii=False, default=str)
         shown = text if whole else chats.folded(text, LONGEST_KEYWORD)
-        say(("with     ", "dim"), (f"{name}: {shown}", ""))
+        echo(("with     ", "dim"), (f"{name}: {shown}", ""))
 
 
 def _counts(made: Plan) -> Iterator[tuple[str, str]]:
@@ -108,55 +108,55 @@ def _counts(made: Plan) -> Iterator[tuple[str, str]]:
         about = "about " if kind in made.estimated_failures else ""
         yield "fail", f"{about}{several(count, 'row')} can't be rendered ({kind}); the output would hold the error"
     yield "replies", f"{made.completions:,}: {made.stored:,} in the store, {made.missing:,} to request"
-    yield "tokens", _tokens(made.reckoning)
+    yield "tokens", _tokens(made.estimate)
     if made.sampled:
-        told = f"tokens are estimated from {made.sampled:,} rows drawn at random; --exact renders all {made.rows:,}"
-        yield "sample", told
-    yield from _costs(made.reckoning)
-    yield from _too_long(made.reckoning)
+        message = f"tokens are estimated from {made.sampled:,} rows drawn at random; --exact renders all {made.rows:,}"
+        yield "sample", message
+    yield from _costs(made.estimate)
+    yield from _too_long(made.estimate)
     yield "so far", "no requests were sent; distask preview runs a few rows, distask run runs all"
 
 
-def _tokens(reckoning: CostEstimate) -> str:
-    limit, expected = reckoning.output_limit, reckoning.output_expected
-    said = ["no limit is set" if limit is None else f"{amount(limit)} at most"]
-    if expected is not None and reckoning.missing.total():
-        said.insert(0, f"about {amount(expected)} ({reckoning.basis})")
-    error = "" if reckoning.input_error is None else f" ± {reckoning.input_error:.1%}"
-    return f"about {amount(reckoning.input_tokens)}{error} in; out: {', '.join(said)}"
+def _tokens(estimate: CostEstimate) -> str:
+    limit, expected = estimate.output_limit, estimate.output_expected
+    parts = ["no limit is set" if limit is None else f"{amount(limit)} at most"]
+    if expected is not None and estimate.missing.total():
+        parts.insert(0, f"about {amount(expected)} ({estimate.basis})")
+    error = "" if estimate.input_error is None else f" ± {estimate.input_error:.1%}"
+    return f"about {amount(estimate.input_tokens)}{error} in; out: {', '.join(parts)}"
 
 
-def _costs(reckoning: CostEstimate) -> Iterator[tuple[str, str]]:
-    costs, price = reckoning.costs(), reckoning.known.price
+def _costs(estimate: CostEstimate) -> Iterator[tuple[str, str]]:
+    costs, price = estimate.costs(), estimate.known.price
     if costs is None or price is None:
         return
-    said = [f"{money(costs['least'] or 0)} at least"]
-    said += [f"{money(costs['expected'])} expected"] if costs["expected"] is not None else []
+    parts = [f"{money(costs['least'] or 0)} at least"]
+    parts += [f"{money(costs['expected'])} expected"] if costs["expected"] is not None else []
     if costs["most"] is None:
-        said.append("no limit is set (--set llm.max_tokens=500 sets one)")
+        parts.append("no limit is set (--set llm.max_tokens=500 sets one)")
     else:
-        again = f" if every reply is invalid and retried {several(reckoning.retries, 'time')}"
-        said.append(f"{money(costs['most'])} at most{again if reckoning.retries else ''}")
-    yield "cost", ", ".join(said)
-    yield "price", f"{rates(price)}{' in batches' if reckoning.batch else ''}, from {_who(reckoning)}"
+        again = f" if every reply is invalid and retried {several(estimate.retries, 'time')}"
+        parts.append(f"{money(costs['most'])} at most{again if estimate.retries else ''}")
+    yield "cost", ", ".join(parts)
+    yield "price", f"{rates(price)}{' in batches' if estimate.batch else ''}, from {_who(estimate)}"
 
 
-def _who(reckoning: CostEstimate) -> str:
-    origin = reckoning.known.origin
+def _who(estimate: CostEstimate) -> str:
+    origin = estimate.known.origin
     return "the config" if origin == "config" else f"{origin}; `price` in the config overrides it"
 
 
-def _too_long(reckoning: CostEstimate) -> Iterator[tuple[str, str]]:
-    if reckoning.too_long:
-        places = "; ".join(f"{place}, about {amount(tokens)}" for place, tokens in reckoning.longest)
-        more = "; …" if reckoning.too_long > len(reckoning.longest) else ""
-        takes = amount(reckoning.known.context or 0)
-        told = f"{several(reckoning.too_long, 'chat')} longer than the model's context of {takes} tokens"
-        yield "too long", f"{told}: {places}{more}"
+def _too_long(estimate: CostEstimate) -> Iterator[tuple[str, str]]:
+    if estimate.too_long:
+        places = "; ".join(f"{place}, about {amount(tokens)}" for place, tokens in estimate.longest)
+        more = "; …" if estimate.too_long > len(estimate.longest) else ""
+        takes = amount(estimate.known.context or 0)
+        message = f"{several(estimate.too_long, 'chat')} longer than the model's context of {takes} tokens"
+        yield "too long", f"{message}: {places}{more}"
 
 
 def _as_json(made: Plan) -> dict[str, Any]:
-    reckoning, price = made.reckoning, made.reckoning.known.price
+    estimate, price = made.estimate, made.estimate.known.price
     return {
         "model": made.model,
         "endpoint": made.endpoint,
@@ -165,14 +165,14 @@ def _as_json(made: Plan) -> dict[str, Any]:
         "num_generations": made.num_generations,
         "completions": {"needed": made.completions, "stored": made.stored, "missing": made.missing},
         "tokens": {
-            "input_estimate": reckoning.input_tokens,
-            "input_error": reckoning.input_error,
-            "output_expected": reckoning.output_expected,
-            "output_limit": reckoning.output_limit,
+            "input_estimate": estimate.input_tokens,
+            "input_error": estimate.input_error,
+            "output_expected": estimate.output_expected,
+            "output_limit": estimate.output_limit,
         },
-        "cost_usd": reckoning.costs(),
-        "price": price and {**price.model_dump(exclude_defaults=True), "from": reckoning.known.origin},
-        "too_long": reckoning.too_long,
+        "cost_usd": estimate.costs(),
+        "price": price and {**price.model_dump(exclude_defaults=True), "from": estimate.known.origin},
+        "too_long": estimate.too_long,
         "failures": dict(made.failures),
         "notes": made.notes,
         "chats": [

@@ -136,12 +136,12 @@ def _facts(tried: Tried, price: Price | None) -> str:
     usage = [g.usage for g in tried.generations]
     asked, made = sum(u.input_tokens or 0 for u in usage), sum(u.output_tokens or 0 for u in usage)
     costs = [cost for u in usage if (cost := cost_of_usage(price, u)) is not None]
-    said = ["from the store" if tried.seconds is None else duration(tried.seconds)]
+    parts = ["from the store" if tried.seconds is None else duration(tried.seconds)]
     if tried.seconds is None and all(g.completion is None for g in tried.generations):
-        said = ["not requested"]
-    said += [f"{asked:,} tokens in, {made:,} out"] if asked or made else []
-    said += [money(sum(costs))] if costs and tried.seconds is not None else []
-    return " · ".join(said)
+        parts = ["not requested"]
+    parts += [f"{asked:,} tokens in, {made:,} out"] if asked or made else []
+    parts += [money(sum(costs))] if costs and tried.seconds is not None else []
+    return " · ".join(parts)
 
 
 def _came(job: Job, one: Shown, sample: int, *, whole: bool) -> Iterator[Text]:
@@ -184,8 +184,8 @@ def _stopped(job: Job, generation: Generation) -> Iterator[Text]:
     start = reply.rfind("\n", 0, place.at) + 1
     source = reply[start:].partition("\n")[0]
     hint = None if place.wanted is None else f"expected {place.wanted}"
-    told = Diagnostic("reply", line, place.at - start + 1, "", hint, source, max(1, place.length))
-    for text in str(told).split("\n")[1:]:
+    diagnostic = Diagnostic("reply", line, place.at - start + 1, "", hint, source, max(1, place.length))
+    for text in str(diagnostic).split("\n")[1:]:
         yield plain(text, "red")
 
 

@@ -70,13 +70,13 @@ def command(
     from distask.report.page import refuse_to_replace
 
     refuse_to_replace(page, overwrite=overwrite)
-    with _told("reading and counting rows"):
+    with _status("reading and counting rows"):
         facts = _written(result, other, page, by or [], lower_is_better or [], most_rows)
     if json_:
         size = facts.pop("size")
         Events("report").result(page=str(page), size=size, facts=facts)
     else:
-        _tell(page, facts)
+        _print_summary(page, facts)
     if open_:
         typer.launch(page.resolve().as_uri())
 
@@ -108,21 +108,21 @@ def _stem(source: str) -> str:
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
+def _status(what: str) -> Iterator[None]:
     """Show on a terminal that work is in progress."""
     console = err()
     with console.status(plain(what, "dim")) if console.is_terminal else contextlib.nullcontext():
         yield
 
 
-def _tell(page: Path, facts: dict[str, Any]) -> None:
+def _print_summary(page: Path, facts: dict[str, Any]) -> None:
     console = out()
     size = f"{facts['size'] / 1e6:,.1f} MB"
     console.print(Text.assemble(plain(str(page), "bold"), plain(f"  {_counts(facts)}, {size}")))
     if facts["kept"] is not None:
         kept = facts["kept"]["rows"]
-        said = f"the table holds {kept:,} of the rows, the counts cover all; --max-rows {facts['rows']} shows all rows"
-        err().print(plain(said, "yellow"))
+        note = f"the table holds {kept:,} of the rows, the counts cover all; --max-rows {facts['rows']} shows all rows"
+        err().print(plain(note, "yellow"))
 
 
 def _counts(facts: dict[str, Any]) -> str:

@@ -80,7 +80,7 @@ def _run_in_words(job: Job, *, quiet: bool, verbose: bool) -> int:
         _print_config(_config(job.llm), console)
     with Progress(console, quiet=quiet, live=False if _rows_are_seen(job) else None) as progress:
         result = run_job(job, progress, None if quiet else lambda sentence: console.print(plain(sentence, "yellow")))
-    summary.tell(job, result, console, quiet=quiet, verbose=verbose)
+    summary.print_summary(job, result, console, quiet=quiet, verbose=verbose)
     return result.exit_code
 
 
@@ -91,8 +91,8 @@ def _model_of(job: Job) -> str | None:
 
 def _run_with_events(job: Job, events: Events) -> int:
     model = job.llm.config.model if job.task.calls_model else None
-    events.tell("started", task=job.task.name, model=model, output=job.output)
-    result = run_job(job, events.progress(), lambda sentence: events.tell("note", message=sentence))
+    events.emit("started", task=job.task.name, model=model, output=job.output)
+    result = run_job(job, events.progress(), lambda sentence: events.emit("note", message=sentence))
     events.result(result.exit_code, **summary.as_json(job, result))
     return result.exit_code
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from distask.cli.display.lines import say
+from distask.cli.display.lines import echo
 from distask.diagnostics import safe
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ GUTTER = "  "
 def draw(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> None:
     """Print a chat; with `whole`, nothing is folded."""
     for line in lines(messages, whole=whole):
-        say(line)
+        echo(line)
 
 
 def lines(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> Iterator[Part]:

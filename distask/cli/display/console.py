@@ -84,7 +84,7 @@ def report_error(error: DistaskError) -> int:
 
     console = err()
     if isinstance(error, SpecError):
-        _tell_spec(error, console)
+        _report_spec(error, console)
     elif error.exit_code == 130:
         console.print(plain(str(error), "bold yellow"))
     else:
@@ -111,7 +111,7 @@ def report_bug(error: Exception) -> int:
     return 1
 
 
-def _tell_spec(error: SpecError, console: Console) -> None:
+def _report_spec(error: SpecError, console: Console) -> None:
     counts: dict[str, int] = {}
     for diagnostic in error.diagnostics:
         console.print(_marked(str(diagnostic)))

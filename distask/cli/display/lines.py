@@ -15,7 +15,7 @@ Part = tuple[str, str]
 """A text and its style."""
 
 
-def say(*parts: Part) -> None:
+def echo(*parts: Part) -> None:
     """Print a line to stdout."""
     if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
         from rich.text import Text

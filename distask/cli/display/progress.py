@@ -162,11 +162,11 @@ def waiting(batches: Sequence[Record], now: float) -> str:
     """Describe the pending batches: 2 batches (1 in progress, 1 validating) · 40 of 100 requests done."""
     states = Counter(batch.status.replace("_", " ") for batch in batches)
     how = [safe(status) if len(batches) == 1 else f"{n} {safe(status)}" for status, n in states.items()]
-    said = [f"{several(len(batches), 'batch')} ({', '.join(how)})"]
-    said.append(f"{sum(b.done for b in batches):,} of {sum(b.requests for b in batches):,} requests done")
+    parts = [f"{several(len(batches), 'batch')} ({', '.join(how)})"]
+    parts.append(f"{sum(b.done for b in batches):,} of {sum(b.requests for b in batches):,} requests done")
     if failed := sum(b.failed for b in batches):
-        said.append(f"{failed:,} failed")
-    return " · ".join([*said, duration(max(0.0, now - min(b.created for b in batches)))])
+        parts.append(f"{failed:,} failed")
+    return " · ".join([*parts, duration(max(0.0, now - min(b.created for b in batches)))])
 
 
 def _rows(stats: Stats) -> str:
@@ -187,23 +187,23 @@ def _left(stats: Stats) -> list[str]:
 
 
 def _under_way(stats: Stats) -> list[str]:
-    said = []
+    parts = []
     if stats.stopping:
         calls = f"{several(stats.in_flight, 'call')} in flight" if stats.in_flight else "the last rows"
-        said.append(f"draining: waiting up to 10 s for {calls}; press Ctrl-C again to stop now")
+        parts.append(f"draining: waiting up to 10 s for {calls}; press Ctrl-C again to stop now")
     elif stats.in_flight:
-        said.append(f"{stats.in_flight:,} of {stats.ceiling:,} in flight" + (f" ({stats.pace})" if stats.pace else ""))
+        parts.append(f"{stats.in_flight:,} of {stats.ceiling:,} in flight" + (f" ({stats.pace})" if stats.pace else ""))
     if stats.input_tokens or stats.output_tokens:
-        said.append(f"tokens {amount(stats.input_tokens)} in, {amount(stats.output_tokens)} out")
+        parts.append(f"tokens {amount(stats.input_tokens)} in, {amount(stats.output_tokens)} out")
     if stats.priced:
-        said.append(f"{money(stats.cost)} spent")
+        parts.append(f"{money(stats.cost)} spent")
     if stats.stored:
-        said.append(f"{stats.stored:,} from the store")
+        parts.append(f"{stats.stored:,} from the store")
     if stats.retries:
-        said.append(f"{stats.retries:,} retried")
+        parts.append(f"{stats.retries:,} retried")
     if stats.invalid_retries:
-        said.append(f"{stats.invalid_retries:,} invalid, retried")
-    return said
+        parts.append(f"{stats.invalid_retries:,} invalid, retried")
+    return parts
 
 
 def _failed(stats: Stats) -> str:

@@ -35,18 +35,18 @@ def _is_quiet(count: Count) -> bool:
 
 
 def _did(count: Count) -> str:
-    said = [several(count.came, "row")]
+    parts = [several(count.came, "row")]
     if count.went != count.came:
-        said = [f"{count.came:,} in, {count.went:,} out"]
+        parts = [f"{count.came:,} in, {count.went:,} out"]
     if count.kind not in ("task", count.name.replace("-", "_")):
-        said.insert(0, count.kind)
+        parts.insert(0, count.kind)
     if count.asked != count.came and count.most != 0:
-        said.append(f"{count.asked:,} sent to the model")
+        parts.append(f"{count.asked:,} sent to the model")
     if count.skipped:
-        said.append(f"{count.skipped:,} skipped")
+        parts.append(f"{count.skipped:,} skipped")
     if count.failed:
-        said.append(f"{count.failed:,} failed")
-    return ", ".join(said)
+        parts.append(f"{count.failed:,} failed")
+    return ", ".join(parts)
 
 
 def now(counts: Sequence[Count]) -> str:

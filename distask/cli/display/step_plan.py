@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.cli.display import chats
-from distask.cli.display.lines import say
+from distask.cli.display.lines import echo
 from distask.cli.events.emit import Events
 from distask.diagnostics import safe
 from distask.formatting import amount, money, several
@@ -32,15 +32,15 @@ def show(made: PipelinePlan, *, whole: bool, as_json: bool) -> int:
         Events("dry-run").result(code, **_as_json(made))
         return code
     for step, chat in made.chats:
-        say((f"── {chat.place}", "bold"), (f"  step {step}", "dim"))
+        echo((f"── {chat.place}", "bold"), (f"  step {step}", "dim"))
         chats.draw(chat.messages or [], whole=whole)
-        say()
-    say(("steps", "bold"))
+        echo()
+    echo(("steps", "bold"))
     for line in tree(made):
-        say((line, ""))
-    say()
+        echo((line, ""))
+    echo()
     for name, text in _figures(made):
-        say((f"{name:<9}", "dim"), (text, "red" if name == "fail" else ""))
+        echo((f"{name:<9}", "dim"), (text, "red" if name == "fail" else ""))
     return code
 
 
@@ -58,13 +58,13 @@ def tree(made: PipelinePlan) -> Iterator[str]:
 
 def _step(made: PipelinePlan, count: Count) -> str:
     name = safe(count.name)
-    said = name if count.kind in ("task", name.replace("-", "_")) else f"{count.kind} {name}"
+    text = name if count.kind in ("task", name.replace("-", "_")) else f"{count.kind} {name}"
     if count.most == 0:
-        return said
+        return text
     most = "number of replies depends on the rows" if count.most is None else several(count.most, "reply")
     step = made.steps.get(count.name)
     model = f", {safe(step.model)}" if step is not None and step.model != made.model else ""
-    return f"{said}: {most}{'' if count.most is None else ' per row at most'}{model}"
+    return f"{text}: {most}{'' if count.most is None else ' per row at most'}{model}"
 
 
 def _figures(made: PipelinePlan) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from distask.cli.display import chats, step_counts
-from distask.cli.display.lines import say
+from distask.cli.display.lines import echo
 from distask.cli.events.emit import Events
 from distask.formatting import money, several
 from distask.runner.generations import MODEL_COLUMN
@@ -29,47 +29,47 @@ def show(job: Job, *, whole: bool, as_json: bool) -> int:
     result = run_job(replace(job, output=None, store=job.store_file()))
     rows = result.rows or []
     if as_json:
-        told = {"task": job.task.name, "model": job.llm.config.model, "rows_out": rows}
-        Events("preview").result(result.exit_code, **told, counts=result.stats.to_json(), notes=result.notes)
+        facts = {"task": job.task.name, "model": job.llm.config.model, "rows_out": rows}
+        Events("preview").result(result.exit_code, **facts, counts=result.stats.to_json(), notes=result.notes)
         return result.exit_code
     for number, row in enumerate(rows, 1):
-        say((f"── row {number} out", "bold"))
+        echo((f"── row {number} out", "bold"))
         _draw_row(job, row, result.stats.steps, whole=whole)
-        say()
+        echo()
     for name, text in _totals(job, result):
-        say((f"{name:<9}", "dim"), (text, ""))
+        echo((f"{name:<9}", "dim"), (text, ""))
     return result.exit_code
 
 
 def _draw_row(job: Job, row: Mapping[str, Any], counts: list[Count], *, whole: bool) -> None:
     metadata = row.get(job.shape.metadata_column)
-    said = metadata if isinstance(metadata, dict) else {}
+    metadata = metadata if isinstance(metadata, dict) else {}
     for count in counts:
-        for turn, (chat, reply, error) in enumerate(_exchanges(said, count.name)):
+        for turn, (chat, reply, error) in enumerate(_exchanges(metadata, count.name)):
             number = f", {turn + 1}" if turn else ""
-            say((f"step {count.name}{number}", "bold cyan"))
+            echo((f"step {count.name}{number}", "bold cyan"))
             if chat is not None:
                 chats.draw(chat, whole=whole)
             if reply is not None:
-                say(("reply", "bold green"))
+                echo(("reply", "bold green"))
                 for line in chats.text_lines(reply if whole else chats.folded(reply)):
-                    say(line)
+                    echo(line)
             if error is not None:
-                say((f"failed: {error['message']}", "red"))
-    say(("columns", "bold"))
+                echo((f"failed: {error['message']}", "red"))
+    echo(("columns", "bold"))
     for name, value in row.items():
         if name in (job.shape.metadata_column, MODEL_COLUMN):
             continue
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         (first, style), *more = chats.text_lines(shown if whole else chats.folded(shown, LONGEST_VALUE))
-        say(("  ", ""), (name, "cyan"), (": ", ""), (first.removeprefix(chats.GUTTER), style))
+        echo(("  ", ""), (name, "cyan"), (": ", ""), (first.removeprefix(chats.GUTTER), style))
         for line in more:
-            say(line)
+            echo(line)
 
 
-def _exchanges(said: Mapping[str, Any], step: str) -> Iterator[tuple[Any, str | None, Any]]:
+def _exchanges(metadata: Mapping[str, Any], step: str) -> Iterator[tuple[Any, str | None, Any]]:
     """Yield the chat, reply and error of each execution of a step for a row, including in loops."""
-    parts = [said.get(f"{part}_{step}") for part in ("raw_input", "raw_output", "error")]
+    parts = [metadata.get(f"{part}_{step}") for part in ("raw_input", "raw_output", "error")]
     yield from _each(parts)
 
 

@@ -39,7 +39,7 @@ OF_THE_ROW = frozenset(
 """Failures of the data: no request was sent."""
 
 
-def tell(job: Job, result: Result, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
+def print_summary(job: Job, result: Result, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
     """Print the summary; with `quiet`, only the failures."""
     stats = result.stats
     if quiet:
@@ -52,7 +52,7 @@ def tell(job: Job, result: Result, console: Console, *, quiet: bool = False, ver
     for note in [*_remarks(stats), *_chats_kept(result), *result.notes]:
         console.print(plain(note, "yellow"))
     if stats.failed:
-        _tell_failures(job, result, console, len(result.failures) if verbose else FAILURES_SHOWN)
+        _print_failures(job, result, console, len(result.failures) if verbose else FAILURES_SHOWN)
 
 
 def _lines(job: Job, result: Result) -> Iterator[tuple[str, str]]:
@@ -126,11 +126,11 @@ def _chats_kept(result: Result) -> Iterator[str]:
         return
     size = result.output.stat().st_size
     if size >= LARGE_OUTPUT_BYTES:
-        told = f"about {share:.0%} of the output's {size / 1e6:,.1f} MB"
-        yield f"the chats in the metadata are {told}: `add_raw_input: false` in the task leaves them out"
+        message = f"about {share:.0%} of the output's {size / 1e6:,.1f} MB"
+        yield f"the chats in the metadata are {message}: `add_raw_input: false` in the task leaves them out"
 
 
-def _tell_failures(job: Job, result: Result, console: Console, most: int) -> None:
+def _print_failures(job: Job, result: Result, console: Console, most: int) -> None:
     shown, stats = result.failures[:most], result.stats
     console.print()
     for failed in shown:
@@ -170,20 +170,20 @@ def _ways_on(job: Job, stats: Stats) -> Iterator[str]:
 
 def way_on(job: Job, error: RunError, typed: Sequence[str]) -> str:
     """Return how far an interrupted run came, what is kept, and the command that resumes it."""
-    said = []
+    parts = []
     stats = error.stats
     if isinstance(error, Left):
-        said.append("the provider continues the batch, for up to a day")
+        parts.append("the provider continues the batch, for up to a day")
     elif stats is not None:
         total = "" if stats.total is None else f" of {stats.total:,}"
         where = f", in {error.partial}" if error.partial is not None and stats.rows_out else ""
-        said.append(f"{stats.rows:,}{total} rows are done{where}")
+        parts.append(f"{stats.rows:,}{total} rows are done{where}")
         if stats.completions and not _is_offline(job) and job.store is False:
-            said.append("no replies are kept (--no-store): the next run requests everything again")
+            parts.append("no replies are kept (--no-store): the next run requests everything again")
         elif stats.completions and isinstance(error, StoreError):
-            said.append("earlier replies are cached; those that could not be stored will be requested again")
+            parts.append("earlier replies are cached; those that could not be stored will be requested again")
         elif stats.completions and not _is_offline(job):
-            said.append("replies received so far are cached and will not be requested again")
+            parts.append("replies received so far are cached and will not be requested again")
     same = ", with the same rows on stdin" if job.source == "-" else ""
     lead = "to resume, run the same command"
     if error.exit_code != INTERRUPTED:
@@ -194,8 +194,8 @@ def way_on(job: Job, error: RunError, typed: Sequence[str]) -> str:
             lead = "to resume, run the same command with a higher --max-cost"
     if isinstance(error, Left):
         lead = "to check on the batch, run the same command"
-    said.append(f"{lead}{same}:\n\n  {shlex.join(['distask', *typed])}\n")
-    return "\n".join(said)
+    parts.append(f"{lead}{same}:\n\n  {shlex.join(['distask', *typed])}\n")
+    return "\n".join(parts)
 
 
 def as_json(job: Job, result: Result) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Events:
         self._command = command
         self._stream = sys.stdout if stream is None else stream
 
-    def tell(self, event: str, **facts: Any) -> None:
+    def emit(self, event: str, **facts: Any) -> None:
         """Write an event and flush it."""
         unicode = (self._stream.encoding or "").lower().startswith("utf")
         line = _line({"event": event, "command": self._command, **facts}, ascii_=not unicode)
@@ -47,12 +47,12 @@ class Events:
 
     def result(self, exit_code: int = 0, **facts: Any) -> None:
         """Write the last event of a command that completed."""
-        self.tell("result", exit_code=exit_code, **facts)
+        self.emit("result", exit_code=exit_code, **facts)
 
     def error(self, kind: str, message: str, exit_code: int, **facts: Any) -> None:
         """Write the last event of a command that failed."""
-        told = {"diagnostics": [], "notes": [], "partial": None, "counts": None, **facts}
-        self.tell("error", exit_code=exit_code, kind=kind, message=message, **told)
+        fields = {"diagnostics": [], "notes": [], "partial": None, "counts": None, **facts}
+        self.emit("error", exit_code=exit_code, kind=kind, message=message, **fields)
 
     def failed(self, error: DistaskError) -> int:
         """Write a distask error; returns the exit code."""
@@ -71,22 +71,22 @@ class Events:
     def bug(self, error: Exception) -> int:
         """Write an unexpected error; returns the exit code."""
         trace = "".join(traceback.format_exception(error)).rstrip()
-        told = f"this is a bug in distask ({type(error).__name__}); please report it with the lines in `notes`"
-        self.error("bug", told, 1, notes=[trace])
+        fields = f"this is a bug in distask ({type(error).__name__}); please report it with the lines in `notes`"
+        self.error("bug", fields, 1, notes=[trace])
         return 1
 
     def progress(self, clock: Callable[[], float] = time.monotonic) -> Callable[[Stats], None]:
         """Return a callback that writes the counts of a run at intervals."""
         due = clock() + PROGRESS_SECONDS
 
-        def told(stats: Stats) -> None:
+        def emit_progress(stats: Stats) -> None:
             nonlocal due
             if clock() >= due:
                 due = clock() + PROGRESS_SECONDS
                 pace = {"in_flight": stats.in_flight, "concurrency": stats.ceiling, "pace": stats.pace or None}
-                self.tell("progress", total=stats.total, **pace, counts=stats.to_json())
+                self.emit("progress", total=stats.total, **pace, counts=stats.to_json())
 
-        return told
+        return emit_progress
 
 
 def wanted(given: Sequence[str]) -> Events | None:

@@ -15,7 +15,7 @@ class Check(Model):
     name: str
     state: Literal["ok", "no", "warning", "skipped"]
     message: str
-    mend: str | None
+    hint: str | None
 
 
 class CheckResult(Result):

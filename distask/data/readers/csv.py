@@ -52,7 +52,7 @@ def read_csv(
             except StopIteration:
                 return
             except csv.Error as wrong:
-                error = fault(file, lines.line_num, _said(wrong))
+                error = fault(file, lines.line_num, _explained(wrong))
             error, texts.error = texts.error or error, None
             number = lines.line_num
             if header is None:
@@ -69,8 +69,8 @@ def read_csv(
             elif values and len(values) != len(header):
                 there = "there is 1 value" if len(values) == 1 else f"there are {len(values)} values"
                 hint = delimiter_hint(file, header)
-                told = f"{there}, but the header has {len(header)} columns{'; ' + hint if hint else ''}"
-                yield Row({}, file, number, error=fault(file, number, told))
+                message = f"{there}, but the header has {len(header)} columns{'; ' + hint if hint else ''}"
+                yield Row({}, file, number, error=fault(file, number, message))
             elif values:
                 yield Row(dict(zip(header, values, strict=True)), file, number)
 
@@ -78,8 +78,8 @@ def read_csv(
 def _wrong_header(names: list[str], file: str, line: int) -> InputError | None:
     double = {name for name in names if names.count(name) > 1}
     if double or "" in names:
-        told = f"the column `{min(double)}` appears twice" if double - {""} else "a column has no name"
-        return fault(file, line, told)
+        message = f"the column `{min(double)}` appears twice" if double - {""} else "a column has no name"
+        return fault(file, line, message)
     return None
 
 
@@ -97,27 +97,27 @@ class _Texts:
     def __next__(self) -> str:
         number, line = next(self._lines)
         if line is None:
-            self._tell(number, f"the line is longer than {MAX_LINE >> 20} MiB")
+            self._report(number, f"the line is longer than {MAX_LINE >> 20} MiB")
             return "\n"
         if number == 1:
             if (why := no_text(line)) is not None:
-                self._tell(1, why)
+                self._report(1, why)
             line = line.removeprefix(_BOM)
         if b"\0" in line:
-            told = "there are NUL bytes in the line: was it damaged by a crash?"
-            self._tell(number, told, line, line.index(b"\0") + 1)
+            message = "there are NUL bytes in the line: was it damaged by a crash?"
+            self._report(number, message, line, line.index(b"\0") + 1)
         try:
             return line.decode()
         except UnicodeDecodeError as error:
-            told = f"the line is not UTF-8: byte {error.start + 1} is 0x{line[error.start]:02x}"
-            self._tell(number, told, line, error.start + 1)
+            message = f"the line is not UTF-8: byte {error.start + 1} is 0x{line[error.start]:02x}"
+            self._report(number, message, line, error.start + 1)
             return line.decode(errors="replace")
 
-    def _tell(self, number: int, message: str, line: bytes | None = None, column: int | None = None) -> None:
+    def _report(self, number: int, message: str, line: bytes | None = None, column: int | None = None) -> None:
         self.error = self.error or fault(self._file, number, message, line, column)
 
 
-def _said(error: csv.Error) -> str:
+def _explained(error: csv.Error) -> str:
     words = str(error)
     if "new-line character seen" in words:
         return "lines end with CR only; save the file with LF line endings"

@@ -155,8 +155,8 @@ class _Array:
         except UnicodeDecodeError as error:
             whole, start = error.object, error.start
             self._text += whole[:start].decode("utf-8-sig")
-            told = f"the file is not UTF-8: found the byte 0x{whole[start]:02x}"
-            self._no_utf8 = told, whole[start : start + _BEFORE].decode(errors="replace")
+            message = f"the file is not UTF-8: found the byte 0x{whole[start]:02x}"
+            self._no_utf8 = message, whole[start : start + _BEFORE].decode(errors="replace")
             self._ended = True
         return at - begin
 

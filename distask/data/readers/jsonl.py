@@ -242,8 +242,8 @@ def _exactly(raw: bytes, file: str, number: int, what: str, on_nan: OnNan) -> di
 
 def _not_finite(written: str) -> str:
     is_number = written.lstrip("-")[:1].isdigit()
-    told = f"{_cut(written)} is too large for a number" if is_number else f"{written} is not a JSON number"
-    return f"{told}; --on-nan null reads it as null, --on-bad-row skip skips the row"
+    message = f"{_cut(written)} is too large for a number" if is_number else f"{written} is not a JSON number"
+    return f"{message}; --on-nan null reads it as null, --on-bad-row skip skips the row"
 
 
 def _cut(written: str) -> str:

@@ -138,8 +138,8 @@ class PartialFile:
 def unwritable(name: str, error: OSError) -> OutputError:
     """Return an error that explains why `name` can't be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        mend = "the disk is full. Free some space, then run the same command to resume; no paid reply is lost"
-        return OutputError(f"{name}: {mend}")
+        hint = "the disk is full. Free some space, then run the same command to resume; no paid reply is lost"
+        return OutputError(f"{name}: {hint}")
     return OutputError(f"{name}: can't be written: {error.strerror or error}")
 
 

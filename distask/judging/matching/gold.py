@@ -113,19 +113,19 @@ def _grouped(verdicts: Iterable[tuple[bytes, GoldVerdict]]) -> GoldByKey:
     return made
 
 
-def _sampling(said: Any) -> Sampling:
-    if not isinstance(said, dict):
+def _sampling(parts: Any) -> Sampling:
+    if not isinstance(parts, dict):
         return UNKNOWN
-    probability = said.get("probability")
+    probability = parts.get("probability")
     if not isinstance(probability, int | float) or isinstance(probability, bool) or not 0 < probability <= 1:
         probability = None
-    stratum = said.get("stratum")
+    stratum = parts.get("stratum")
     return Sampling(
-        method=said["method"] if isinstance(said.get("method"), str) else None,
+        method=parts["method"] if isinstance(parts.get("method"), str) else None,
         probability=None if probability is None else float(probability),
-        size=_whole(said.get("size")),
-        pool=_whole(said.get("pool")),
-        seed=_whole(said.get("seed")),
+        size=_whole(parts.get("size")),
+        pool=_whole(parts.get("pool")),
+        seed=_whole(parts.get("seed")),
         stratum=None if stratum is None else str(stratum),
     )
 

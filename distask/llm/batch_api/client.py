@@ -81,7 +81,7 @@ class Batches(Struct):
     def create(self, file: str, url: str, mark: str, task: str) -> Batch:
         """Create a batch. If no response comes, search the list for its mark first."""
         try:
-            with self._told():
+            with self._explaining_errors():
                 made = self._open().batches.create(
                     input_file_id=file, endpoint=url, completion_window=WINDOW, metadata={MARK: mark, "task": task}
                 )
@@ -131,7 +131,7 @@ class Batches(Struct):
     def delete(self, file: str) -> None:
         """Delete one of our files; a missing file is not an error."""
         try:
-            with self._told():
+            with self._explaining_errors():
                 self._open().files.delete(file)
         except CallFailed:  # a leftover file costs nothing and should not end the run
             return
@@ -169,7 +169,7 @@ class Batches(Struct):
     def _repeated(self, call: Callable[[], T]) -> T:
         for tried in range(1, TRIES + 1):
             try:
-                with self._told():
+                with self._explaining_errors():
                     made = call()
             except CallFailed as error:
                 if error.failure.scope != "retry" or tried == TRIES:
@@ -181,7 +181,7 @@ class Batches(Struct):
         raise AssertionError
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explaining_errors(self) -> Iterator[None]:
         """Classify the package's errors like those of single calls."""
         import openai
 
@@ -192,7 +192,7 @@ class Batches(Struct):
             response.read()
             failure = classify(response.status_code, dict(response.headers), response.content, self.situation)
             if failure.kind == "not_found":
-                failure = replace(failure, mend=_NO_BATCHES)
+                failure = replace(failure, hint=_NO_BATCHES)
             raise CallFailed(failure) from None
         except openai.APITimeoutError:
             raise CallFailed(classify("timeout", None, "no response in time", self.situation)) from None
@@ -211,19 +211,19 @@ def _without_key(request: Any) -> None:
     request.headers.pop("authorization", None)
 
 
-def _batch(told: Any) -> Batch:
-    counts = told.request_counts
-    errors = told.errors.data if told.errors is not None and told.errors.data else []
+def _batch(response: Any) -> Batch:
+    counts = response.request_counts
+    errors = response.errors.data if response.errors is not None and response.errors.data else []
     return Batch(
-        id=told.id,
-        status=told.status,
+        id=response.id,
+        status=response.status,
         done=counts.completed if counts else 0,
         failed=counts.failed if counts else 0,
         total=counts.total if counts else 0,
-        input_file=told.input_file_id,
-        result_files=tuple(f for f in (told.output_file_id, told.error_file_id) if f),
+        input_file=response.input_file_id,
+        result_files=tuple(f for f in (response.output_file_id, response.error_file_id) if f),
         errors=tuple(_refusal(e) for e in errors),
-        mark=(told.metadata or {}).get(MARK),
+        mark=(response.metadata or {}).get(MARK),
     )
 
 

@@ -80,7 +80,7 @@ def check(data: Any, document: Document | None, name: str) -> None:
 
 
 def _fault(error: Any, document: Document | None, name: str) -> str:
-    path, words = error["loc"], said(error)
+    path, words = error["loc"], explained(error)
     if document is None:
         return f"{name}: {words}"
     unknown = error["type"] == "extra_forbidden"
@@ -96,7 +96,7 @@ def errors(error: ValidationError) -> Sequence[Any]:
     return error.errors(include_url=False, include_context=False, include_input=False)
 
 
-def said(error: Any) -> str:
+def explained(error: Any) -> str:
     """Describe one of them in a sentence; text after `; ` is a hint."""
     key = dotted(error["loc"])
     if error["type"] == "extra_forbidden":

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from distask.diagnostics import did_you_mean
 from distask.errors import ConfigError
-from distask.llm.config.file import SECRET_KEYS, check, dotted, errors, find_config, read, read_config, said
+from distask.llm.config.file import SECRET_KEYS, check, dotted, errors, explained, find_config, read, read_config
 from distask.llm.config.model import GROUPS, REFERENCE, Limits, LLMConfig, Price, checked_address
 from distask.llm.providers import model_list
 from distask.llm.providers.gguf import identity, model_file
@@ -274,7 +274,7 @@ def _resolved(layers: _Layers, environ: Mapping[str, str], *, need_key: bool) ->
     try:
         config = LLMConfig.model_validate(_nested(layers.values))
     except ValidationError as error:
-        faults = [f"{layers.origins.get(dotted(e['loc']), 'llm')}: {said(e)}" for e in errors(error)]
+        faults = [f"{layers.origins.get(dotted(e['loc']), 'llm')}: {explained(e)}" for e in errors(error)]
         raise ConfigError("\n".join(faults)) from None
     if not need_key:
         return Resolved(config, layers.origins, config.generation.keywords())

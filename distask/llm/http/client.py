@@ -78,8 +78,8 @@ def _sendable(value: str) -> bool:
 def _is_proxied(url: str) -> bool:
     """Return whether the environment (HTTP_PROXY, ALL_PROXY, NO_PROXY) sets a proxy for plain HTTP to this server."""
     host = urlsplit(url).hostname or ""
-    told = any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
-    if host in LOCAL_HOSTS or not (told or sys.platform in ("darwin", "win32")):  # these have system settings
+    has_proxy = any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
+    if host in LOCAL_HOSTS or not (has_proxy or sys.platform in ("darwin", "win32")):  # these have system settings
         return False
     from urllib.request import getproxies, proxy_bypass  # importing it takes as long as this entire module
 

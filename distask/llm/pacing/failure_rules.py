@@ -59,7 +59,7 @@ class Rule(Struct, frozen=True):
     """Searched in the server's message, and in what is wrong with the body of a 200."""
     fresh: bool = False
     """Whether it applies only before the endpoint's first successful call."""
-    mend: str | None = None
+    hint: str | None = None
     """What the user can do; `{model}`, `{base}` and `{key}` are placeholders."""
     retries: int | None = None
     """Maximum number of retries, if less than `limits.max_retries`."""
@@ -102,7 +102,7 @@ RULES: tuple[Rule, ...] = (
         "run",
         {"dns", "refused", "unreachable"},
         fresh=True,
-        mend=_NO_CONNECTION,
+        hint=_NO_CONNECTION,
     ),
     Rule("the same, later; a broken connection", "connection", "retry", {"dns", "refused", "unreachable", "reset"}),
     Rule(
@@ -111,7 +111,7 @@ RULES: tuple[Rule, ...] = (
         "run",
         {"tls"},
         fresh=True,
-        mend="check http or https in the address; for private certificates, set SSL_CERT_FILE",
+        hint="check http or https in the address; for private certificates, set SSL_CERT_FILE",
     ),
     Rule("TLS refused, later", "tls", "retry", {"tls"}),
     Rule(
@@ -119,18 +119,18 @@ RULES: tuple[Rule, ...] = (
         "timeout",
         "retry",
         {"timeout"},
-        mend="if the model needs longer, raise the timeout: --set limits.timeout=SECONDS; or lower max_tokens",
+        hint="if the model needs longer, raise the timeout: --set limits.timeout=SECONDS; or lower max_tokens",
         retries=TIMEOUT_RETRIES,
     ),
-    Rule("a reply of more than 32 MiB", "oversize", "row", {"oversize"}, mend="set max_tokens"),
+    Rule("a reply of more than 32 MiB", "oversize", "row", {"oversize"}, hint="set max_tokens"),
     Rule(
         "any redirect (3xx)",
         "redirect",
         "run",
         range(300, 400),
-        mend="redirects are not followed, so that no prompt goes to another host; set base_url to the new address",
+        hint="redirects are not followed, so that no prompt goes to another host; set base_url to the new address",
     ),
-    Rule("401", "auth", "run", {401}, mend="{key}"),
+    Rule("401", "auth", "run", {401}, hint="{key}"),
     Rule(
         "400, 403 that name the key",
         "auth",
@@ -138,10 +138,10 @@ RULES: tuple[Rule, ...] = (
         {400, 403},
         frozenset({"invalid_api_key", "api_key_invalid"}),
         _words(r"api[ _-]key (not valid|is invalid)|(invalid|incorrect|missing) api[ _-]key|API_KEY_INVALID"),
-        mend="{key}",
+        hint="{key}",
     ),
-    Rule("402", "quota", "run", {402}, mend=_NO_CREDIT),
-    Rule("a quota or billing code, with any status including 429", "quota", "run", None, _BILLING, mend=_NO_CREDIT),
+    Rule("402", "quota", "run", {402}, hint=_NO_CREDIT),
+    Rule("a quota or billing code, with any status including 429", "quota", "run", None, _BILLING, hint=_NO_CREDIT),
     Rule(
         "a content filter's code or words in 400, 403, 422",
         "content_filter",
@@ -159,7 +159,7 @@ RULES: tuple[Rule, ...] = (
         "run",
         {404},
         words=_words(r"try pulling"),
-        mend="pull it first: ollama pull {model}; or choose an installed one: ollama list, then --model NAME",
+        hint="pull it first: ollama pull {model}; or choose an installed one: ollama list, then --model NAME",
     ),
     Rule(
         "400, 404 that name the model",
@@ -172,7 +172,7 @@ RULES: tuple[Rule, ...] = (
             r"no longer available)|not a valid model|invalid model|unknown model|no such model|"
             r"deployment.{0,80}does not exist"
         ),
-        mend="choose one of the models listed at {base}/models with --model NAME; the server has no `{model}`",
+        hint="choose one of the models listed at {base}/models with --model NAME; the server has no `{model}`",
     ),
     Rule(
         "a code or words about the context length in 400, 413, 422, 429, 500",
@@ -189,9 +189,9 @@ RULES: tuple[Rule, ...] = (
             r"range of input length|`?inputs`? (tokens|must have less)|"
             r"(prompt|input|message)s?\b.{0,40} tokens?\b(?!.{0,60}\bper\b).{0,40}\b(limit|maximum|max|cannot exceed)\b"
         ),
-        mend="shorten the input, or use a model with a longer context",
+        hint="shorten the input, or use a model with a longer context",
     ),
-    Rule("any other 413", "too_large", "row", {413}, mend="shorten the input; send large images as URLs"),
+    Rule("any other 413", "too_large", "row", {413}, hint="shorten the input; send large images as URLs"),
     Rule(
         "400, 422, 501 that name `n`: from then on, the run requests one reply per call",
         "n_refused",
@@ -201,7 +201,7 @@ RULES: tuple[Rule, ...] = (
             r"['\"`]n['\"`]|\bn (must|should|cannot|can't|is|may|to|>|<|=)|\bn\s*[<>=]|n_cmpl|parameter:? n\b|"
             r"(only one|multiple|more than one|number of) (choice|completion|candidate)s?|candidate_?count"
         ),
-        mend="the server does not support n above 1",
+        hint="the server does not support n above 1",
     ),
     Rule(
         "400, 403, 404, 422, 500, 501 that refuse a parameter or a system message: what the task sets is changed from "
@@ -211,15 +211,15 @@ RULES: tuple[Rule, ...] = (
         {400, 403, 404, 422, 500, 501},
         frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter", "invalid_json_schema"}),
         Refusals(),
-        mend="if the model refuses a generation keyword, remove it: --set llm.NAME=null",
+        hint="if the model refuses a generation keyword, remove it: --set llm.NAME=null",
     ),
-    Rule("any other 403", "permission", "run", {403}, mend="check that this key and country have access to {model}"),
+    Rule("any other 403", "permission", "run", {403}, hint="check that this key and country have access to {model}"),
     Rule(
         "any other 404; 405",
         "not_found",
         "run",
         {404, 405},
-        mend="check base_url: it is {base}, and for most servers it ends in /v1",
+        hint="check base_url: it is {base}, and for most servers it ends in /v1",
     ),
     Rule("408", "timeout", "retry", {408}, retries=TIMEOUT_RETRIES),
     Rule("409, 425", "conflict", "retry", {409, 425}),
@@ -228,7 +228,7 @@ RULES: tuple[Rule, ...] = (
         "rate_limit",
         "retry",
         {429},
-        mend="lower --concurrency, or set limits.requests_per_minute; then run the same command to resume",
+        hint="lower --concurrency, or set limits.requests_per_minute; then run the same command to resume",
     ),
     Rule(
         "a rate limit's code in any status (`slow_down`)",
@@ -245,7 +245,7 @@ RULES: tuple[Rule, ...] = (
         "retry",
         {200},
         words=_words(r"^the reply is a web page"),
-        mend="check base_url ({base}), and whether a login page or a proxy is in front of it",
+        hint="check base_url ({base}), and whether a login page or a proxy is in front of it",
         retries=BILLED_RETRIES,
     ),
     Rule(
@@ -294,31 +294,31 @@ def classify(
         status=status if isinstance(status, int) else None,
         code=redact(code, situation.secrets) if code else None,
         retry_after=asked_wait(headers or {}, limited=rule.kind == "rate_limit") if rule.scope == "retry" else None,
-        mend=None if rule.mend is None else redact(_filled(rule.mend, situation), situation.secrets),
+        hint=None if rule.hint is None else redact(_filled(rule.hint, situation), situation.secrets),
         max_retries=rule.retries,
     )
 
 
-def _rule(status: int | str, code: str | None, said: str, *, fresh: bool) -> Rule:
+def _rule(status: int | str, code: str | None, parts: str, *, fresh: bool) -> Rule:
     for rule in RULES:
         if rule.statuses is not None and status not in rule.statuses:
             continue
         if rule.fresh and not fresh:
             continue
         if (rule.codes or rule.words) and not (
-            (code is not None and code.lower() in rule.codes) or (rule.words and rule.words.search(said))
+            (code is not None and code.lower() in rule.codes) or (rule.words and rule.words.search(parts))
         ):
             continue
         return rule
     raise AssertionError  # the last rule fits everything
 
 
-def _filled(mend: str, situation: Situation) -> str:
+def _filled(hint: str, situation: Situation) -> str:
     if situation.key_env:
         key = f"check that the key in {situation.key_env} is right and belongs to {situation.base}"
     else:
         key = "no key was sent; name the variable that holds it: --set llm.api_key_env=NAME"
-    return mend.format(model=situation.model, base=situation.base, key=key)
+    return hint.format(model=situation.model, base=situation.base, key=key)
 
 
 def _read_error(status: int | str, body: bytes | str) -> tuple[int | str, str | None, str]:
@@ -352,8 +352,8 @@ def _read_error(status: int | str, body: bytes | str) -> tuple[int | str, str | 
     )  # FastAPI's `detail` may be a list of objects
     if message is None and "choices" in data:
         return status, code, ""
-    said = message if isinstance(message, str) else _plain(body) if message is None else orjson.dumps(message).decode()
-    return status, code, _shortened(said + _more(error))
+    parts = message if isinstance(message, str) else _plain(body) if message is None else orjson.dumps(message).decode()
+    return status, code, _shortened(parts + _more(error))
 
 
 def _more(error: Mapping[str, Any]) -> str:

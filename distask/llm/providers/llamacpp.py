@@ -117,5 +117,5 @@ def _serve(model: str, settings: LlamaCpp) -> Any:
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
-        mend = "check that the GGUF file is complete and fits in memory; fewer `slots` or less `context` need less"
-        raise CallFailed(Failure("model", f"llama.cpp can't load {model}: {error}", "run", mend=mend)) from None
+        hint = "check that the GGUF file is complete and fits in memory; fewer `slots` or less `context` need less"
+        raise CallFailed(Failure("model", f"llama.cpp can't load {model}: {error}", "run", hint=hint)) from None

@@ -51,7 +51,7 @@ class Finding(Struct, frozen=True):
     name: str
     state: State
     message: str
-    mend: str | None = None
+    hint: str | None = None
 
 
 class _Probe(Struct, frozen=True):
@@ -59,7 +59,7 @@ class _Probe(Struct, frozen=True):
 
     keywords: dict[str, Any]
     judge: Callable[[Sequence[Completion]], Finding]
-    mend: str
+    hint: str
     text: str = "Reply with OK."
     image: bool = False
     samples: int = 1
@@ -139,19 +139,22 @@ def _basics(
         served = completions[0].model
         named = f", which responds as {served}" if served and served != model else ""
         return [endpoint, taken, Finding("model", "ok", f"{model}{named}")]
-    told, kind = failure.message, failure.kind
+    message, kind = failure.message, failure.kind
     if kind == "rate_limit":
         limited = Finding(
-            "limits", "warning", f"it is limiting the rate: {told}", "wait, or lower --concurrency for a run"
+            "limits", "warning", f"it is limiting the rate: {message}", "wait, or lower --concurrency for a run"
         )
         return [endpoint, taken, limited]
     if kind in ("connection", "tls", "timeout", "redirect", "not_found"):
-        return [Finding("endpoint", "no", told, failure.mend)]
+        return [Finding("endpoint", "no", message, failure.hint)]
     if kind in ("auth", "quota", "permission"):
-        return [endpoint, Finding("key", "no", told, failure.mend)]
+        return [endpoint, Finding("key", "no", message, failure.hint)]
     if kind == "model_not_found":
-        return [endpoint, taken, Finding("model", "no", told, _other_models(resolved) or failure.mend)]
-    return [endpoint, Finding("request", "no", told, failure.mend or "check whether it refuses a generation keyword")]
+        return [endpoint, taken, Finding("model", "no", message, _other_models(resolved) or failure.hint)]
+    return [
+        endpoint,
+        Finding("request", "no", message, failure.hint or "check whether it refuses a generation keyword"),
+    ]
 
 
 def _other_models(resolved: Resolved) -> str | None:
@@ -171,7 +174,7 @@ async def _feature(client: Client, resolved: Resolved, name: str, limit: str) ->
         return asked.judge(completions)
     if failure.kind == "rate_limit":
         return Finding(name, "warning", "unknown: it is limiting the rate", "run check again in a minute")
-    return Finding(name, "warning" if name == "n" else "no", failure.message, asked.mend)
+    return Finding(name, "warning" if name == "n" else "no", failure.message, asked.hint)
 
 
 def _request(resolved: Resolved, asked: _Probe, keywords: dict[str, Any], *, system: bool = False) -> Request:
@@ -209,19 +212,19 @@ def _json_schema(completions: Sequence[Completion]) -> Finding:
         held = False
     if held:
         return Finding("json_schema", "ok", "replies follow a schema")
-    return Finding("json_schema", "no", "a schema is accepted but not followed", PROBES["json_schema"].mend)
+    return Finding("json_schema", "no", "a schema is accepted but not followed", PROBES["json_schema"].hint)
 
 
 def _logprobs(completions: Sequence[Completion]) -> Finding:
     if completions[0].logprobs:
         return Finding("logprobs", "ok", "replies include log probabilities")
-    return Finding("logprobs", "no", "they were requested but not returned", PROBES["logprobs"].mend)
+    return Finding("logprobs", "no", "they were requested but not returned", PROBES["logprobs"].hint)
 
 
 def _tools(completions: Sequence[Completion]) -> Finding:
     if completions[0].tool_calls:
         return Finding("tools", "ok", "it calls tools")
-    return Finding("tools", "warning", "it accepts tools but did not call the requested one", PROBES["tools"].mend)
+    return Finding("tools", "warning", "it accepts tools but did not call the requested one", PROBES["tools"].hint)
 
 
 def _any(name: str, message: str) -> Callable[[Sequence[Completion]], Finding]:

@@ -274,8 +274,8 @@ def _notices(tally: ComparisonTally, facts: dict[str, Any], blocks: Blocks) -> I
         if count:
             other = tally.results[1 - side].name
             has = "has" if count == 1 else "have"
-            said = f"{several(count, 'row')} of {tally.results[side].name} {has} no match in {other}"
-            yield f"{said}; the changes do not include {'it' if count == 1 else 'them'}."
+            sentence = f"{several(count, 'row')} of {tally.results[side].name} {has} no match in {other}"
+            yield f"{sentence}; the changes do not include {'it' if count == 1 else 'them'}."
     if tally.kept is not None:
         yield f"All counts cover {facts['rows']:,} rows; the table holds {len(tally.kept):,} of them."
     if blocks.cut_rows or blocks.short_from is not None:

@@ -109,7 +109,7 @@ class BatchContext:
                 unknown = file is not None and error.failure.scope == "retry"
                 for lost, _ in parts[place + unknown :]:
                     self.ledger.drop(lost.number)
-                raise EndpointError(_told(error.failure)) from None
+                raise EndpointError(_explained(error.failure)) from None
 
     def look(self, record: Record) -> tuple[Record, Batch]:
         """Get the current status of a batch."""
@@ -128,7 +128,7 @@ class BatchContext:
             return (QueueFull if full else EndpointError)(f"the provider rejected batch {record.id}: {words}")
         results = self._fetch(record, batch)
         if results.fatal is not None:
-            return EndpointError(_told(results.fatal))
+            return EndpointError(_explained(results.fatal))
         if batch.status == "cancelled":
             return RunError(f"batch {record.id} was cancelled; replies received before that are in the store")
         return None
@@ -146,7 +146,7 @@ class BatchContext:
             except CallFailed as error:
                 if self.ledger.record(record.number).fetched is not None:  # another process fetched and deleted them
                     return results
-                raise EndpointError(_told(error.failure)) from None
+                raise EndpointError(_explained(error.failure)) from None
             results.read(files, [record], api.situation)
         unanswered = {"expired": EXPIRED, "completed": NO_RESULT}.get(batch.status)
         if unanswered is None:
@@ -166,7 +166,7 @@ class BatchContext:
         return batch
 
     def _note(self, record: Record, batch: Batch) -> Record:
-        self.ledger.told(record.number, id=batch.id, status=batch.status, done=batch.done, failed=batch.failed)
+        self.ledger.update_status(record.number, id=batch.id, status=batch.status, done=batch.done, failed=batch.failed)
         return self.ledger.record(record.number)
 
 
@@ -174,7 +174,7 @@ class Rounds:
     """Collects, submits, waits for and fetches one run's batches until the store has every reply.
 
     Args:
-        desk: submits and fetches batches.
+        context: submits and fetches batches.
         llm: the run's config.
         task: the task's name.
         collect: processes all rows with the given object instead of the endpoint.
@@ -186,7 +186,7 @@ class Rounds:
 
     def __init__(
         self,
-        desk: BatchContext,
+        context: BatchContext,
         llm: Resolved,
         task: str,
         collect: Callable[[Deferred], object],
@@ -196,7 +196,7 @@ class Rounds:
         observe: Callable[[Stats], None] | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
-        self._desk, self._llm, self._task = desk, llm, task
+        self._context, self._llm, self._task = context, llm, task
         self._collect, self._wait, self._limit = collect, wait, limit
         self._observe, self._tell = observe, notify or (lambda _: None)
         self._most: int | None = None
@@ -210,28 +210,28 @@ class Rounds:
         except KeyboardInterrupt:
             raise Left(self._where()) from None
         except CallFailed as error:
-            raise EndpointError(_told(error.failure)) from None
-        return Deferred(self._desk.ledger, None, unwritten=last.unwritten)
+            raise EndpointError(_explained(error.failure)) from None
+        return Deferred(self._context.ledger, None, unwritten=last.unwritten)
 
     def _round(self) -> Deferred | None:
         """Submit missing requests and fetch finished batches; returns a result once nothing is left to do."""
-        with submitting(self._desk.store.path) as folder:
-            self._desk.recover()
+        with submitting(self._context.store.path) as folder:
+            self._context.recover()
             if self._limit is not None:
                 self._limit.begin()
             made: list[tuple[Record, Path]] = []
 
             def full(part: Part) -> None:
                 assert part.path is not None
-                made.append((enter(self._desk.ledger, self._task, part), part.path))
+                made.append((enter(self._context.ledger, self._task, part), part.path))
 
             parts = Parts(
                 lambda number: folder / f"{number}.jsonl", full, most=self._most, room=MOST_PARTS, notify=self._note
             )
-            deferred = Deferred(self._desk.ledger, parts, self._limit)
+            deferred = Deferred(self._context.ledger, parts, self._limit)
             self._collect(deferred)
             parts.close()
-            self._desk.submit(made)
+            self._context.submit(made)
         waiting = deferred.waiting | {record.number for record, _ in made}
         if not waiting:
             if deferred.left:
@@ -250,19 +250,19 @@ class Rounds:
         """Fetch each batch as it ends; raises an error only after all finished batches are in the store."""
         fatal: RunError | None = None
         while True:
-            numbers &= {record.number for record in self._desk.ledger.records(open_only=True)}
+            numbers &= {record.number for record in self._context.ledger.records(open_only=True)}
             self._show(numbers)
             fetched = False
             for record in self._records(numbers):
                 ended, why = self._fetched(record)
                 fetched |= ended
                 fatal = fatal or why
-            numbers &= {record.number for record in self._desk.ledger.records(open_only=True)}
+            numbers &= {record.number for record in self._context.ledger.records(open_only=True)}
             self._show(numbers)
             if fatal is not None:
                 raise fatal
             if not numbers:
-                self._desk.stats.batches = ()
+                self._context.stats.batches = ()
                 return
             if not self._wait:
                 if fetched:
@@ -273,7 +273,7 @@ class Rounds:
     def _fetched(self, record: Record) -> tuple[bool, RunError | None]:
         """Fetch a batch if it has ended; returns whether it did, and the error that ends the run, if any."""
         try:
-            record, batch = self._desk.look(record)
+            record, batch = self._context.look(record)
         except CallFailed as error:
             if error.failure.scope != "retry":
                 raise
@@ -281,7 +281,7 @@ class Rounds:
             return False, None
         if not batch.ended:
             return False, None
-        why = self._desk.end(record, batch)
+        why = self._context.end(record, batch)
         if isinstance(why, QueueFull) and record.requests > 1:
             self._most = max(1, record.requests // 2)
             self._tell(f"{why}; the next batches are half as large")
@@ -289,15 +289,15 @@ class Rounds:
         return True, why
 
     def _records(self, numbers: set[int]) -> list[Record]:
-        return [record for record in self._desk.ledger.records(open_only=True) if record.number in numbers]
+        return [record for record in self._context.ledger.records(open_only=True) if record.number in numbers]
 
     def _show(self, numbers: set[int]) -> None:
-        self._desk.stats.batches = tuple(self._records(numbers))
+        self._context.stats.batches = tuple(self._records(numbers))
         if self._observe is not None:
-            self._observe(self._desk.stats)
+            self._observe(self._context.stats)
 
     def _where(self) -> str:
-        batches = self._desk.stats.batches
+        batches = self._context.stats.batches
         requests, done = sum(b.requests for b in batches), sum(b.done for b in batches)
         several = "1 batch is" if len(batches) == 1 else f"{len(batches)} batches are"
         return f"{several} in progress, {done:,} of {requests:,} requests done" if batches else "interrupted"
@@ -312,8 +312,8 @@ def submitting(store: Path) -> Iterator[Path]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        said = "another run is submitting batches from this store; wait for it to finish, then run again"
-        raise UsageError(f"{store}: {said}") from None
+        parts = "another run is submitting batches from this store; wait for it to finish, then run again"
+        raise UsageError(f"{store}: {parts}") from None
     folder = store.with_name(f"{store.name}.batch")
     try:
         shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
@@ -325,7 +325,7 @@ def submitting(store: Path) -> Iterator[Path]:
 
 
 def gather(
-    desk: BatchContext,
+    context: BatchContext,
     job: Job,
     collect: Callable[[Deferred], object],
     observe: Callable[[Stats], None] | None = None,
@@ -334,7 +334,7 @@ def gather(
     """Get all replies of a job into the store through batches; returns the answers for the run that follows.
 
     Args:
-        desk: submits and fetches batches.
+        context: submits and fetches batches.
         job: the job.
         collect: processes all rows with the given object instead of the endpoint.
         observe: called regularly with the counts.
@@ -344,14 +344,14 @@ def gather(
         Left: batches are in progress, and the job does not wait for them.
         RunError: the run can't continue.
     """
-    limit = None if job.max_cost is None else Money(job.max_cost, desk.stats)
+    limit = None if job.max_cost is None else Money(job.max_cost, context.stats)
     try:
         rounds = Rounds(
-            desk, job.llm, job.task.name, collect, wait=job.wait, limit=limit, observe=observe, notify=notify
+            context, job.llm, job.task.name, collect, wait=job.wait, limit=limit, observe=observe, notify=notify
         )
         return rounds.gather()
     finally:
-        desk.close()
+        context.close()
 
 
 def enter(ledger: Ledger, task: str, part: Part, status: str = SUBMITTING) -> Record:
@@ -382,5 +382,5 @@ def refuse_to_ask_twice(ledger: Ledger, job: Job) -> None:
         )
 
 
-def _told(failure: Failure) -> str:
-    return failure.message if failure.mend is None else f"{failure.message}\n{failure.mend}"
+def _explained(failure: Failure) -> str:
+    return failure.message if failure.hint is None else f"{failure.message}\n{failure.hint}"

@@ -87,7 +87,7 @@ def export(job: Job, output: Path) -> Exported:
 
 
 def take_in(
-    desk: BatchContext,
+    context: BatchContext,
     job: Job,
     collect: Callable[[Deferred], object],
     observe: Callable[[Stats], None] | None = None,  # noqa: ARG001 - interface of `ReplySource`
@@ -105,8 +105,8 @@ def take_in(
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: file not found")
-    ledger, results = desk.ledger, Results(desk.store, desk.ledger, desk.stats)
-    with submitting(desk.store.path):
+    ledger, results = context.ledger, Results(context.store, context.ledger, context.stats)
+    with submitting(context.store.path):
         for record in ledger.records(open_only=True):
             if record.status == IMPORTING:  # left by a killed process
                 ledger.drop(record.number)

@@ -31,7 +31,7 @@ class Stopped(RunError):  # noqa: N818 - not an error of this part
     """The complete run was stopped, by the user or by another part; replies received so far are in the store."""
 
 
-class Told(Struct, frozen=True):
+class Instructions(Struct, frozen=True):
     """The coordinator's answer to a heartbeat."""
 
     share: float
@@ -49,10 +49,10 @@ class Coordinator:
         self._stats: dict[int, Stats] = {}
         self._stop: str | None = None
 
-    def beat(self, member: str, part: int, stats: Stats) -> Told:
+    def beat(self, member: str, part: int, stats: Stats) -> Instructions:
         """Record a part's counts; returns its share of the limits and whether to stop."""
         self._stats[part] = stats
-        return Told(self._shares.beat(member, self._clock()), self._stop)
+        return Instructions(self._shares.beat(member, self._clock()), self._stop)
 
     def leave(self, member: str, part: int, stats: Stats) -> None:
         """Record a part's final counts and free its share."""
@@ -108,7 +108,7 @@ class Line(Protocol):
     def send(self, stats: Stats) -> None:
         """Send a heartbeat."""
 
-    def answer(self) -> Told | None:
+    def answer(self) -> Instructions | None:
         """Return the answer to the last heartbeat; None if there is none yet."""
 
 
@@ -125,11 +125,11 @@ class Governor:
     def govern(self, shared: Shared) -> None:
         """Apply the last answer; starts no calls before the first answer, or when answers stop coming."""
         now = self._clock()
-        if self._waits and (told := self._line.answer()) is not None:
+        if self._waits and (instructions := self._line.answer()) is not None:
             self._waits, self._heard = False, now
-            if told.stop is not None:
-                shared.halt(Stopped(told.stop))
-            self._apply(shared, told.share)
+            if instructions.stop is not None:
+                shared.halt(Stopped(instructions.stop))
+            self._apply(shared, instructions.share)
         elif now - self._heard > LEASE_SECONDS / 2:
             self._apply(shared, 0.0)
         if not self._waits and now - self._sent >= BEAT_SECONDS:

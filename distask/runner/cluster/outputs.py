@@ -125,7 +125,7 @@ def whole(job: Job, number: int, result: Result) -> Outcome:
     checksum = orjson.loads(record_path(path).read_bytes())["output"]["checksum"]
     outcome = Outcome(number, result.stats, result.failures, result.notes, checksum, path.stat().st_size)
     if not result.stats.failed:
-        mark = {"job": _told(job), **asdict(replace(outcome, stats=Stats())), "stats": _counts(result.stats)}
+        mark = {"job": _job_digest(job), **asdict(replace(outcome, stats=Stats())), "stats": _counts(result.stats)}
         partial = _mark(path).with_suffix(".partial")
         partial.write_bytes(orjson.dumps(mark))
         os.replace(partial, _mark(path))  # noqa: PTH105 - the pair of the line above
@@ -137,7 +137,7 @@ def marked(job: Job) -> Outcome | None:
     path = _output(job)
     try:
         mark = orjson.loads(_mark(path).read_bytes())
-        if mark.pop("job") != _told(job) or mark["bytes"] != path.stat().st_size:
+        if mark.pop("job") != _job_digest(job) or mark["bytes"] != path.stat().st_size:
             return None
         if "sha256" in mark:  # of an older version
             mark["checksum"] = f"sha256:{mark.pop('sha256')}"
@@ -159,10 +159,10 @@ def _counts(stats: Stats) -> dict[str, int | float | bool]:
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
-def _told(job: Job) -> str:
+def _job_digest(job: Job) -> str:
     """Hash everything that determines a part's rows."""
     config = [(key, value) for key, value, _ in job.llm.show() if not key.startswith("limits.")]
-    told = [
+    identity = [
         job.task.fingerprint(),
         asdict(job.shape),
         asdict(job.selection),
@@ -171,7 +171,7 @@ def _told(job: Job) -> str:
         job.source.state(),
         *([] if job.reading == DEFAULT_OPTIONS else [asdict(job.reading)]),
     ]
-    data = orjson.dumps(told, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    data = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from distask.data.parts import Part, count, cut, placed
 from distask.errors import DistaskError, OutputBusy, RunError, UsageError
-from distask.runner.cluster.coordinator import Coordinator, Governor, Stopped, Told, summed
+from distask.runner.cluster.coordinator import Coordinator, Governor, Instructions, Stopped, summed
 from distask.runner.cluster.outputs import Outcome, Outputs, marked, whole
 from distask.runner.engine.engine import Interrupted
 from distask.runner.engine.shared import FAILURES_KEPT
@@ -185,7 +185,7 @@ class PartRunner:
     def _outcome(self, job: Job) -> Outcome:
         number, member = job.source.number, uuid.uuid4().hex
         if (earlier := marked(job)) is not None:
-            self._tell(member, earlier)
+            self._report(member, earlier)
             return earlier
         seen = Stats()
         line = _RayLine(self._coordinator, member, number)
@@ -202,10 +202,10 @@ class PartRunner:
             self._coordinator.stop.remote(why)
         else:
             outcome = whole(job, number, result)
-        self._tell(member, outcome)
+        self._report(member, outcome)
         return outcome
 
-    def _tell(self, member: str, outcome: Outcome) -> None:
+    def _report(self, member: str, outcome: Outcome) -> None:
         import ray
 
         ray.get(self._coordinator.leave.remote(member, outcome.number, outcome.stats))
@@ -233,7 +233,7 @@ class _RayLine:
     def send(self, stats: Stats) -> None:
         self._reference = self._coordinator.beat.remote(self._member, self._part, stats)
 
-    def answer(self) -> Told | None:
+    def answer(self) -> Instructions | None:
         import ray
 
         ready, _ = ray.wait([self._reference], timeout=0)

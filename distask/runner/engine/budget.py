@@ -68,7 +68,7 @@ class Budget:
                 self._reserved += amount
                 return amount
             if self._reserved <= 0:
-                raise CostReached(self._told(request, amount * self._surcharge))
+                raise CostReached(self._explained(request, amount * self._surcharge))
             self._given_back.clear()
             await self._given_back.wait()
 
@@ -100,7 +100,7 @@ class Budget:
             return False
         return self._stats.cost + reserved * self._surcharge <= self.most
 
-    def _told(self, request: Request, amount: float) -> str:
+    def _explained(self, request: Request, amount: float) -> str:
         """Explain why the run ends; for a request without max_tokens, includes the assumed reply length."""
         spent = f"{money(self._stats.cost)} of {money(self.most)} (--max-cost) is spent"
         if request.max_tokens is not None:

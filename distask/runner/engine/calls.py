@@ -118,8 +118,8 @@ class Calls:
                 generations = await together(again)
         except CallFailed as error:  # ends the run; failures of a row are in `answers`
             failure = error.failure
-            told = failure.message if failure.mend is None else f"{failure.message}\n{failure.mend}"
-            raise EndpointError(told) from None
+            message = failure.message if failure.hint is None else f"{failure.message}\n{failure.hint}"
+            raise EndpointError(message) from None
         return generations
 
     def refused(self, error: RowError, messages: list[Message] | None = None) -> list[Generation]:
@@ -139,8 +139,8 @@ class Calls:
             if then == "drop":
                 stats.dropped += 1
             elif then == "fail" and generation.completion is not None and not self._shared.collecting:
-                said = f"{place}: {error.message} (the spec says `on_invalid: {{then: fail}}`)"
-                self._shared.halt(RunError(said))
+                reason = f"{place}: {error.message} (the spec says `on_invalid: {{then: fail}}`)"
+                self._shared.halt(RunError(reason))
 
     # Requests
 

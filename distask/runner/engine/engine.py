@@ -148,7 +148,7 @@ class Engine:
             await asyncio.gather(ticker, *self._active, return_exceptions=True)
             if self._last or shared.error is not None:
                 await asyncio.gather(*(client.close() for client in shared.clients), return_exceptions=True)
-            self._tell()
+            self._notify()
         if shared.error is not None and not whole:
             writer.abort()
             raise shared.error
@@ -324,7 +324,7 @@ class Engine:
     def _interrupt(self) -> None:
         self._interrupts += 1
         self._stats.stopping = True
-        self._tell()  # before the halt changes the calls in flight
+        self._notify()  # before the halt changes the calls in flight
         self._shared.halt(Interrupted("interrupted"))
         if self._interrupts > 1:
             for task in self._active:
@@ -353,9 +353,9 @@ class Engine:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._shared.count_calls()
         if self._observe is not None:
             self._observe(self._stats)

@@ -141,9 +141,9 @@ class Spool:
             yield
         except (OSError, sqlite3.Error) as error:
             folder = tempfile.gettempdir()
-            told = f"can't write rows for the step {self._barrier.count.name} to {folder}: "
-            told += getattr(error, "strerror", None) or str(error)
-            raise OutputError(f"{told}; free some space or set TMPDIR to another folder") from None
+            message = f"can't write rows for the step {self._barrier.count.name} to {folder}: "
+            message += getattr(error, "strerror", None) or str(error)
+            raise OutputError(f"{message}; free some space or set TMPDIR to another folder") from None
 
     def _read(self, number: int) -> CarriedRow:
         first = max(0, number - 1) * _OFFSET.size

@@ -149,8 +149,8 @@ class Steps:
     def _refused(self, row: Row, error: RowError) -> list[OutputRow]:
         self._shared.stats.generations += 1
         self._shared.failed(row.place, 0, error.kind, error.message)
-        said = {f"error_{self._pipeline.name}": {"kind": error.kind, "message": error.message}}
-        new = {**self._pipeline.null_output(), self._shape.metadata_column: said, MODEL_COLUMN: None}
+        parts = {f"error_{self._pipeline.name}": {"kind": error.kind, "message": error.message}}
+        new = {**self._pipeline.null_output(), self._shape.metadata_column: parts, MODEL_COLUMN: None}
         return [(row, new)] if self._last and not self._shape.only_outputs else []
 
     # Flows

@@ -168,7 +168,7 @@ def _rehearse(job: Job, made: PipelinePlan, targets: Targets, chats: int) -> Non
         step.output_tokens += (request.max_tokens or 0) * ask.num_generations
         return [*made_up]
 
-    def told(_step: str, error: RowError) -> None:
+    def on_error(_step: str, error: RowError) -> None:
         made.failures[error.kind] += 1
 
-    rehearse(pipeline, [row.values for row in rows], replies, told)
+    rehearse(pipeline, [row.values for row in rows], replies, on_error)

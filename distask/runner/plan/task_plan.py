@@ -175,7 +175,7 @@ class Plan(Struct):
     """Number of replies that the run needs."""
     stored: int = 0
     """Number of these replies in the store."""
-    reckoning: CostEstimate = field(default_factory=CostEstimate)
+    estimate: CostEstimate = field(default_factory=CostEstimate)
     """Estimated cost of the missing replies."""
     failures: Counter[str] = field(default_factory=Counter)
     """Number of rows that can't be rendered, by kind of error."""
@@ -202,10 +202,8 @@ def plan(job: Job, chats: int = 3, *, exact: bool = False) -> Plan:
     assert isinstance(job.task, Task)
     endpoint_target = target(job.llm)
     spec = job.task.spec
-    reckoning = CostEstimate(
-        known_of(job.llm, batch=job.batch), job.batch, spec.on_invalid.retry, tokens_of_cases(spec)
-    )
-    made = Plan(endpoint_target.model, endpoint_target.endpoint, job.shape.num_generations, reckoning=reckoning)
+    estimate = CostEstimate(known_of(job.llm, batch=job.batch), job.batch, spec.on_invalid.retry, tokens_of_cases(spec))
+    made = Plan(endpoint_target.model, endpoint_target.endpoint, job.shape.num_generations, estimate=estimate)
     config = job.llm.config
     schemas = SchemaFitter(known_dialect(config) or likely_dialect(config.base_url or ""), made.notes.append)
     requests = Requests(job.task, endpoint_target)
@@ -217,7 +215,7 @@ def plan(job: Job, chats: int = 3, *, exact: bool = False) -> Plan:
             and (store is None or not store.count())
             and (not shares or job.task.renders_only_inputs())
         )
-        check = InputCheck(job.task, reckoning.known.context, distinct=shares) if may_sample else None
+        check = InputCheck(job.task, estimate.known.context, distinct=shares) if may_sample else None
         rows = job.open_input(check)
         planner = _Planner(made, requests, schemas, chats)
         if check is None or rows.count is None or rows.count <= RENDERED:
@@ -255,14 +253,14 @@ class _Planner:
                 found = [c for s in samples if (c := store.get(asked.key(s), asked.request.max_tokens)) is not None]
                 missing -= len(found)
                 for completion in found:
-                    made.reckoning.found(completion)
+                    made.estimate.found(completion)
             made.stored += len(samples) - missing
             if missing:
-                made.reckoning.ask(asked.request, missing, row.place)
+                made.estimate.ask(asked.request, missing, row.place)
 
     def render_sample(self, rows: Input, check: InputCheck, task: Task) -> None:
         """Render the first rows and a sample; take the counts of rows and requests from the scan."""
-        made, reckoning = self._made, self._made.reckoning
+        made, estimate = self._made, self._made.estimate
         assert rows.count is not None
         made.rows, made.failures = rows.count, check.failures
         for row in islice(rows, self._chats):
@@ -290,8 +288,8 @@ class _Planner:
         made.estimated_failures = set(failures)
         requests = round(check.requests * len(tokens) / usable) if usable else 0
         made.completions = requests * len(self._samples)
-        reckoning.too_long, reckoning.longest = check.too_long, check.longest
-        reckoning.extrapolate(tokens, requests, len(self._samples), max_tokens)
+        estimate.too_long, estimate.longest = check.too_long, check.longest
+        estimate.extrapolate(tokens, requests, len(self._samples), max_tokens)
 
     def _rendered(self, row: Row) -> RowRequest:
         """Return the request of a row; its chat is kept if it is one of the first."""

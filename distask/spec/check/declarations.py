@@ -77,24 +77,24 @@ class Checker(TemplateChecker):
             for name in self._outputs if kind == "outputs" else getattr(self._declared, kind):
                 if kind != "outputs" and name in MAPPINGS | GLOBALS | {"true", "false", "none"}:
                     hint = "rename it, and map it to the column with `input_mappings`" if kind == "inputs" else None
-                    self._tell((kind, name), f"`{name}` is a reserved name in templates", hint, key=True)
+                    self._report((kind, name), f"`{name}` is a reserved name in templates", hint, key=True)
                 elif kind in ("params", "draw") and not re.fullmatch(IDENTIFIER, name):
-                    self._tell(
+                    self._report(
                         (kind, name), f"`{name}` is not a valid template name", "use letters, digits and _", key=True
                     )
                 elif not name.strip():
-                    self._tell((kind, name), "the column has no name", key=True)
+                    self._report((kind, name), "the column has no name", key=True)
         for name in self._declared.draw:
             for kind, word in (("inputs", "an input"), ("params", "a param")):
                 if name in getattr(self._declared, kind):
-                    self._tell(("draw", name), f"`{name}` is both {word} and a draw", "rename one of them", key=True)
+                    self._report(("draw", name), f"`{name}` is both {word} and a draw", "rename one of them", key=True)
 
     def _typed(self, path: Place, typed: Typed) -> None:
         if any(a[: len(path)] == path for a in self.aside):
             return
         if typed.schema_ is not None:
             if typed.type is not None:
-                self._tell((*path, "type"), "`type` and `schema` can't be combined", "remove one of them", key=True)
+                self._report((*path, "type"), "`type` and `schema` can't be combined", "remove one of them", key=True)
             if isinstance(typed.schema_, str):
                 self._expression((*path, "schema"), typed.schema_, self._fixed)
             else:
@@ -103,12 +103,12 @@ class Checker(TemplateChecker):
         kind = typed.type or ("enum" if typed.choices is not None else "string")
         if _innermost(kind) == "enum":
             if typed.choices is None:
-                self._tell((*path, "type"), "an enum needs `choices`", "list the allowed values")
+                self._report((*path, "type"), "an enum needs `choices`", "list the allowed values")
         elif typed.choices is not None:
             for index, choice in enumerate(typed.choices):
                 if not _fits(choice, _innermost(kind)):
-                    told = f"{shown(choice)} is not {article(_innermost(kind))}"
-                    self._tell((*path, "choices", index), told)
+                    problem = f"{shown(choice)} is not {article(_innermost(kind))}"
+                    self._report((*path, "choices", index), problem)
         self._keywords(path, typed, kind)
         default = getattr(typed, "default", None)
         if default is not None:
@@ -122,13 +122,13 @@ class Checker(TemplateChecker):
             wanted = _KEYWORDS_OF.get(keyword)
             if wanted is None or said_of & wanted or kind == "any":
                 continue
-            told = f"`{keyword}` does not apply to {article(kind)}"
+            problem = f"`{keyword}` does not apply to {article(kind)}"
             hint = None if typed.type else f"set `type: {min(wanted)}`"
-            self._tell(self._keyword_path(path, keyword), told, hint, key=True)
+            self._report(self._keyword_path(path, keyword), problem, hint, key=True)
         for low, high in _PAIRS:
             if low in keywords and high in keywords and keywords[low] > keywords[high]:
-                told = f"`{low}` ({keywords[low]:g}) is greater than `{high}` ({keywords[high]:g})"
-                self._tell(self._keyword_path(path, low), told, "no value is valid")
+                problem = f"`{low}` ({keywords[low]:g}) is greater than `{high}` ({keywords[high]:g})"
+                self._report(self._keyword_path(path, low), problem, "no value is valid")
         if typed.pattern is not None:
             self._pattern((*path, "pattern"), typed.pattern)
         for keyword in ("items", "properties"):
@@ -148,12 +148,12 @@ class Checker(TemplateChecker):
         if typed.choices is not None and not kind.startswith("list"):
             if default not in typed.choices:
                 words = [str(c) for c in typed.choices]
-                self._tell(
+                self._report(
                     path, f"the default is not one of `choices`: {shown(default)}", did_you_mean(str(default), words)
                 )
             return
         if not _fits(default, kind):
-            self._tell(path, f"the default is not {article(kind)}: {shown(default)}")
+            self._report(path, f"the default is not {article(kind)}: {shown(default)}")
             return
         bounds: tuple[tuple[float | None, Callable[[float], bool], str], ...] = (
             (typed.minimum, lambda least: default < least, "less than `minimum`"),
@@ -162,19 +162,19 @@ class Checker(TemplateChecker):
             (typed.exclusive_maximum, lambda most: default >= most, "not less than `exclusiveMaximum`"),
         )
         if isinstance(default, int | float) and not isinstance(default, bool):
-            for bound, breaks, said in bounds:
+            for bound, breaks, described in bounds:
                 if bound is not None and breaks(bound):
-                    self._tell(path, f"the default, {default:g}, is {said}, which is {bound:g}")
+                    self._report(path, f"the default, {default:g}, is {described}, which is {bound:g}")
         if isinstance(default, str) and typed.min_length is not None and len(default) < typed.min_length:
-            self._tell(path, f"the default is shorter than `minLength`, which is {typed.min_length}")
+            self._report(path, f"the default is shorter than `minLength`, which is {typed.min_length}")
         if isinstance(default, str) and typed.max_length is not None and len(default) > typed.max_length:
-            self._tell(path, f"the default is longer than `maxLength`, which is {typed.max_length}")
+            self._report(path, f"the default is longer than `maxLength`, which is {typed.max_length}")
 
     def _default_of_required(self, name: str) -> None:
         data = self.document.data["inputs"].get(name) if isinstance(self.document.data.get("inputs"), dict) else None
         if isinstance(data, dict) and data.get("required") is True:
-            told = "a required column can't have a default"
-            self._tell(("inputs", name, "default"), told, "set `required: false`, or remove the default", key=True)
+            problem = "a required column can't have a default"
+            self._report(("inputs", name, "default"), problem, "set `required: false`, or remove the default", key=True)
 
     def _schema(self, path: Place, schema: Any) -> None:
         import jsonschema_rs
@@ -185,49 +185,51 @@ class Checker(TemplateChecker):
             jsonschema_rs.meta.validate(schema)
             check_schema(schema)
         except SchemaError as error:
-            self._tell((*path, *error.path[1 if path[-1:] == ("properties",) else 0 :]), str(error))
+            self._report((*path, *error.path[1 if path[-1:] == ("properties",) else 0 :]), str(error))
         except jsonschema_rs.ValidationError as error:
             inner = list(error.instance_path)[1 if path[-1:] == ("properties",) else 0 :]
             value = getattr(error, "instance", None)
             if inner[-1:] == ["type"] and isinstance(value, str):
-                self._tell((*path, *inner), f"JSON Schema has no type `{value}`", did_you_mean(value, _JSON_TYPES))
+                self._report((*path, *inner), f"JSON Schema has no type `{value}`", did_you_mean(value, _JSON_TYPES))
             else:
-                self._tell((*path, *inner), f"invalid JSON Schema: {str(error.message).splitlines()[0]}")
+                self._report((*path, *inner), f"invalid JSON Schema: {str(error.message).splitlines()[0]}")
         except ValueError as error:
-            self._tell(path, f"invalid JSON Schema: {str(error).splitlines()[0]}")
+            self._report(path, f"invalid JSON Schema: {str(error).splitlines()[0]}")
 
     def _draw(self, path: Place, draw: Draw, seen: Scope) -> None:
         if (draw.options is None) == (draw.range is None):
-            self._tell(path, "a draw needs either `options` or `range`", key=True)
+            self._report(path, "a draw needs either `options` or `range`", key=True)
             return
         if draw.range is not None and draw.range[0] > draw.range[1]:
-            self._tell((*path, "range"), f"the range is reversed: {draw.range[0]:g} is greater than {draw.range[1]:g}")
+            self._report(
+                (*path, "range"), f"the range is reversed: {draw.range[0]:g} is greater than {draw.range[1]:g}"
+            )
         for key in ("options", "weights"):
             if isinstance(value := getattr(draw, key), str):
                 self._expression((*path, key), value, seen)
         if draw.weights is None:
             return
         if draw.options is None:
-            self._tell((*path, "weights"), "`weights` needs `options`", key=True)
+            self._report((*path, "weights"), "`weights` needs `options`", key=True)
         elif isinstance(draw.weights, str) or isinstance(draw.options, str):
             return
         elif len(draw.weights) != len(draw.options):
-            told = f"there are {len(draw.options)} options and {len(draw.weights)} weights"
-            self._tell((*path, "weights"), told, "write one weight per option")
+            problem = f"there are {len(draw.options)} options and {len(draw.weights)} weights"
+            self._report((*path, "weights"), problem, "write one weight per option")
         elif any(w < 0 for w in draw.weights) or not sum(draw.weights) > 0:
-            self._tell((*path, "weights"), "weights can't be negative, and at least one must be positive")
+            self._report((*path, "weights"), "weights can't be negative, and at least one must be positive")
 
     def _pattern(self, path: Place, pattern: str, flags: str = "", flags_path: Place = ()) -> tuple[str, ...] | None:
         """Return the pattern's groups; report an invalid pattern and return None."""
         from distask.spec.check.patterns import FLAGS, PatternError, compile_pattern
 
         if unknown := sorted(set(flags) - FLAGS.keys()):
-            self._tell(flags_path, f"unknown flag `{unknown[0]}`", f"known: {', '.join(FLAGS)}")
+            self._report(flags_path, f"unknown flag `{unknown[0]}`", f"known: {', '.join(FLAGS)}")
             flags = "".join(f for f in flags if f in FLAGS)
         try:
             return compile_pattern(pattern, flags).groups
         except PatternError as error:
-            self._tell(path, f"invalid pattern: {error}", offset=error.position, length=1)
+            self._report(path, f"invalid pattern: {error}", offset=error.position, length=1)
             return None
 
 

@@ -123,8 +123,8 @@ def read_expression(source: str) -> Syntax:
         return _read(source, None)
     syntax = _read(source, "variable")
     if syntax.faults and "{{" in source:
-        told = "an expression must be in one pair of braces, without other text"
-        return Syntax(faults=(Fault(told, source.find("{{"), 2, 'join text with `~`: {{ a ~ " and " ~ b }}'),))
+        message = "an expression must be in one pair of braces, without other text"
+        return Syntax(faults=(Fault(message, source.find("{{"), 2, 'join text with `~`: {{ a ~ " and " ~ b }}'),))
     return syntax
 
 

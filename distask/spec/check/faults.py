@@ -73,7 +73,7 @@ def model_faults(
         elif "missing" in kinds:
             found += _missing(path, there)
         else:
-            found.append(Fault(path, "value", _said(there), _hint(there), inside=_inside(there)))
+            found.append(Fault(path, "value", _explained(there), _hint(there), inside=_inside(there)))
     return found
 
 
@@ -172,17 +172,17 @@ _WANTED = {
 _TEXT_OF_A_NUMBER = re.compile(r"[-+]?[0-9.]+")
 
 
-def _said(errors: list[ErrorDetails]) -> str:
+def _explained(errors: list[ErrorDetails]) -> str:
     wanted = list(dict.fromkeys(_WANTED[e["type"]] for e in errors if e["type"] in _WANTED))
     other = next((e for e in errors if e["type"] not in _WANTED), None)
     if other is not None:
-        return _other_said(other)
+        return _explain_other(other)
     if "a number" in wanted and "a whole number" in wanted:
         wanted.remove("a whole number")
     return f"expected {_or(wanted)}, got {shown(errors[0]['input'])}"
 
 
-def _other_said(error: ErrorDetails) -> str:
+def _explain_other(error: ErrorDetails) -> str:
     kind, context, got = error["type"], error.get("ctx", {}), error["input"]
     if kind == "literal_error":
         return f"expected {_or([f'`{w}`' for w in _quoted_words(context['expected'])])}, got {shown(got)}"
@@ -195,7 +195,7 @@ def _other_said(error: ErrorDetails) -> str:
             return f"the key `{_discriminator(context)}` is missing"
         return f"expected a mapping with `{_discriminator(context)}`, got {shown(got)}"
     if kind == "string_pattern_mismatch":
-        return _pattern_said(error)
+        return _explain_pattern(error)
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
         return f"expected {words} {context[bound]:g}, got {shown(got)}"
@@ -216,7 +216,7 @@ _BOUNDS = {
 }
 
 
-def _pattern_said(error: ErrorDetails) -> str:
+def _explain_pattern(error: ErrorDetails) -> str:
     where, got = error["loc"][-1], shown(error["input"])
     if where == "type":
         return f"unknown type `{error['input']}`"

@@ -133,8 +133,8 @@ class _Flow(Checker):
         super().__init__(spec, spec.outputs, document, folder, aside)
         self.spec = spec
         self._tasks = tasks
-        told = "a step makes it; this is evaluated before rows are read"
-        self._fixed = replace(self._fixed, elsewhere={**self._fixed.elsewhere, **dict.fromkeys(spec.outputs, told)})
+        problem = "a step makes it; this is evaluated before rows are read"
+        self._fixed = replace(self._fixed, elsewhere={**self._fixed.elsewhere, **dict.fromkeys(spec.outputs, problem)})
         self._steps_named: dict[str, Place] = {}
         self.made_inside: dict[Place, list[str]] = {}
 
@@ -147,7 +147,7 @@ class _Flow(Checker):
         for name in self.spec.outputs:
             if name not in end.made and not end.open and self._outputs_known:
                 hint = did_you_mean(name, end.made)
-                self._tell(("outputs", name), f"no step makes the output `{name}`", hint, key=True)
+                self._report(("outputs", name), f"no step makes the output `{name}`", hint, key=True)
         self._output_names()
 
     def columns(self) -> Columns:
@@ -162,18 +162,18 @@ class _Flow(Checker):
             for name in getattr(self.spec, kind):
                 if name not in known and (known or kind == "output_mappings"):
                     word = "an input" if kind == "input_mappings" else "an output"
-                    self._tell((kind, name), f"`{name}` is not {word}", did_you_mean(name, known), key=True)
+                    self._report((kind, name), f"`{name}` is not {word}", did_you_mean(name, known), key=True)
         read = {self.spec.input_mappings.get(name, name) for name in self.spec.inputs}
         for name in self.spec.outputs:
             column = self.spec.output_mappings.get(name, name)
             mapped = name in self.spec.output_mappings
             place: Place = ("output_mappings", name) if mapped else ("outputs", name)
             if column in read and not self.spec.only_outputs:
-                told = f"the output `{column}` has the same name as an input column"
-                self._tell(place, told, f"rename it: `rename: {{{name}: new_{name}}}`", key=not mapped)
+                problem = f"the output `{column}` has the same name as an input column"
+                self._report(place, problem, f"rename it: `rename: {{{name}: new_{name}}}`", key=not mapped)
             elif column in OWN_COLUMNS:
-                told = f"`{column}` is reserved: every run adds this column"
-                self._tell(place, told, "rename it", key=not mapped)
+                problem = f"`{column}` is reserved: every run adds this column"
+                self._report(place, problem, "rename it", key=not mapped)
 
     # steps, in order
 
@@ -187,8 +187,8 @@ class _Flow(Checker):
             kind = kind_of(step) or ""
             if isinstance(step, BARRIERS):
                 if loops:
-                    told = f"`{kind}` waits for all rows and can't be used in a loop"
-                    self._tell((*here, kind), told, "move it after the loop", key=True)
+                    problem = f"`{kind}` waits for all rows and can't be used in a loop"
+                    self._report((*here, kind), problem, "move it after the loop", key=True)
                 self._expression((*here, "when"), step.when, self._fixed)
             else:
                 self._expression((*here, "when"), step.when, self._seen(columns, loops))
@@ -200,7 +200,7 @@ class _Flow(Checker):
             return
         if step.name in self._steps_named:
             line = self.document.position((*self._steps_named[step.name], "name"))[0]
-            self._tell((*place, "name"), f"the step name `{step.name}` is already used on line {line}", "rename it")
+            self._report((*place, "name"), f"the step name `{step.name}` is already used on line {line}", "rename it")
         self._steps_named.setdefault(step.name, place)
 
     def _seen(self, columns: Columns, loops: int) -> Scope:
@@ -211,12 +211,12 @@ class _Flow(Checker):
 
     def _known(self, place: Place, name: str, columns: Columns, *, key: bool = False) -> None:
         if name not in columns.made and not columns.open:
-            told = f"this step reads the column `{name}`, which is neither an input nor made by an earlier step"
-            self._tell(place, told, did_you_mean(name, columns.made), key=key)
+            problem = f"this step reads the column `{name}`, which is neither an input nor made by an earlier step"
+            self._report(place, problem, did_you_mean(name, columns.made), key=key)
 
     def _new(self, place: Place, name: str) -> None:
         if name in OWN_COLUMNS:
-            self._tell(place, f"`{name}` is reserved: every run adds this column", "rename it", key=True)
+            self._report(place, f"`{name}` is reserved: every run adds this column", "rename it", key=True)
 
     def _value(self, place: Place, value: Any, seen: Scope) -> None:
         """Check a value of any type; strings with braces are templates."""
@@ -251,16 +251,16 @@ class _Flow(Checker):
         added = added_by(loaded)
         for name in step.output_mappings:
             if name not in added:
-                told = f"the task `{spec.name}` has no output column `{name}`"
-                self._tell((*place, "output_mappings", name), told, did_you_mean(name, added), key=True)
+                problem = f"the task `{spec.name}` has no output column `{name}`"
+                self._report((*place, "output_mappings", name), problem, did_you_mean(name, added), key=True)
         made = [step.output_mappings.get(name, name) for name in added]
         for name, column in zip(added, made, strict=True):
             at = (*place, "output_mappings", name) if name in step.output_mappings else (*place, "task")
             self._new(at, column)
             if name not in step.output_mappings and column in columns.made:
-                told = f"the task `{spec.name}` makes `{column}`, which already exists"
-                mend = f"rename it: `output_mappings: {{{name}: new_{name}}}`; "
-                self._tell(at, told, f"{mend}or replace it: `{{{name}: {name}}}`")
+                problem = f"the task `{spec.name}` makes `{column}`, which already exists"
+                hint = f"rename it: `output_mappings: {{{name}: new_{name}}}`; "
+                self._report(at, problem, f"{hint}or replace it: `{{{name}: {name}}}`")
         return columns.plus(made, place)
 
     def _waits(self, step: TaskStep, place: Place, loaded: Loaded, loops: int) -> None:
@@ -273,15 +273,15 @@ class _Flow(Checker):
         why = (
             "in a loop" if loops else "with a `when` that depends on the row" if by_row else "with several generations"
         )
-        told = f"the task `{loaded.spec.name}` has a step that waits for all rows and can't be used {why}"
-        self._tell((*place, "task"), told)
+        problem = f"the task `{loaded.spec.name}` has a step that waits for all rows and can't be used {why}"
+        self._report((*place, "task"), problem)
 
     def _reads(self, step: TaskStep, place: Place, spec: TaskSpec | PipelineSpec, columns: Columns) -> None:
         for name, column in step.input_mappings.items():
             at = (*place, "input_mappings", name)
             if spec.inputs and name not in spec.inputs:
-                told = f"the task `{spec.name}` has no input `{name}`"
-                self._tell(at, told, did_you_mean(name, spec.inputs), key=True)
+                problem = f"the task `{spec.name}` has no input `{name}`"
+                self._report(at, problem, did_you_mean(name, spec.inputs), key=True)
             self._known(at, column, columns)
         for name, declared in spec.inputs.items():
             if name in step.input_mappings or not declared.required or declared.when is not None:
@@ -289,14 +289,14 @@ class _Flow(Checker):
             column = spec.input_mappings.get(name, name)
             if column in columns.made or columns.open:
                 continue
-            told = f"the task `{spec.name}` reads `{column}`, which is neither an input nor made by an earlier step"
+            problem = f"the task `{spec.name}` reads `{column}`, which is neither an input nor made by an earlier step"
             close = nearest(column, columns.made)
             hint = did_you_mean(column, columns.made)
             if close and isinstance(step.task, str):
                 hint = f"did you mean `input_mappings: {{{name}: {close}}}`?"
-            self._tell_read(name, step, (*place, "task"), told, hint)
+            self._report_read(name, step, (*place, "task"), problem, hint)
 
-    def _tell_read(self, name: str, step: TaskStep, place: Place, told: str, hint: str | None) -> None:
+    def _report_read(self, name: str, step: TaskStep, place: Place, problem: str, hint: str | None) -> None:
         """Report an error at the name in an inline task's chat, or else at the task."""
         messages = step.task.get("format_input") if isinstance(step.task, dict) else None
         for index, message in enumerate(messages if isinstance(messages, list) else ()):
@@ -305,20 +305,20 @@ class _Flow(Checker):
                 found = next((n for n in read_template(content).names if n.name == name), None)
                 if found is not None:
                     at = (*place, "format_input", index, "content")
-                    self._tell(at, told, hint, offset=found.offset, length=len(name))
+                    self._report(at, problem, hint, offset=found.offset, length=len(name))
                     return
-        self._tell(place, told, hint)
+        self._report(place, problem, hint)
 
     def _params_of(self, step: TaskStep, place: Place, spec: TaskSpec | PipelineSpec) -> None:
         for name in step.params:
             if name not in spec.params:
-                told = f"the task `{spec.name}` has no param `{name}`"
-                self._tell((*place, "params", name), told, did_you_mean(name, spec.params), key=True)
+                problem = f"the task `{spec.name}` has no param `{name}`"
+                self._report((*place, "params", name), problem, did_you_mean(name, spec.params), key=True)
         for name, param in spec.params.items():
             inherited = isinstance(step.task, dict) and name in self.spec.params
             if "default" not in param.model_fields_set and name not in step.params and not inherited:
-                told = f"the task `{spec.name}` needs the param `{name}`"
-                self._tell((*place, "task"), told, f"add `params: {{{name}: ...}}`")
+                problem = f"the task `{spec.name}` needs the param `{name}`"
+                self._report((*place, "task"), problem, f"add `params: {{{name}: ...}}`")
 
     def _llm(self, step: TaskStep, place: Place, seen: Scope) -> None:
         if step.llm is None:
@@ -330,13 +330,13 @@ class _Flow(Checker):
             self._value((*place, key), value, seen)
             if key == "config" and "{{" not in value and value not in configs():
                 at = place if self.document.part(place).data == value else (*place, key)
-                self._tell(at, f"there is no built-in config `{value}`", did_you_mean(value, configs()))
+                self._report(at, f"there is no built-in config `{value}`", did_you_mean(value, configs()))
 
     def _repeat(self, step: RepeatStep, place: Place, columns: Columns, loops: int) -> Columns:
         if isinstance(step.repeat, str):
             self._expression((*place, "repeat"), step.repeat, self._seen(columns, loops))
         elif not 0 <= step.repeat <= MAX_TURNS:
-            self._tell((*place, "repeat"), f"a loop must have 0 to {MAX_TURNS:,} turns")
+            self._report((*place, "repeat"), f"a loop must have 0 to {MAX_TURNS:,} turns")
         self._expression((*place, "while"), step.while_, self._seen(columns, loops + 1))
         inner = self._walk(step.steps, (*place, "steps"), columns, loops + 1)
         self._expression((*place, "until"), step.until, self._seen(inner, loops + 1))
@@ -347,7 +347,7 @@ class _Flow(Checker):
         name = name.strip()
         if not word or not name.isidentifier():
             self.made_inside[place] = []
-            self._tell((*place, "for_each"), 'expected "name in expression"', "for example: answer in answers")
+            self._report((*place, "for_each"), 'expected "name in expression"', "for example: answer in answers")
             return replace(columns, open=True)
         shift = len(step.for_each) - len(source)
 
@@ -420,7 +420,7 @@ class _Flow(Checker):
             self._known(at, name, columns, key=True)
             self._new(at, new)
             if new in columns.made and new not in step.rename:
-                self._tell(at, f"the column `{new}` already exists", "drop it first, or use another name")
+                self._report(at, f"the column `{new}` already exists", "drop it first, or use another name")
         return columns.without(step.rename).plus(step.rename.values(), place)
 
     def _group(self, step: GroupStep, place: Place, columns: Columns, _loops: int) -> Columns:
@@ -430,12 +430,12 @@ class _Flow(Checker):
     def _dedup(self, step: DedupStep, place: Place, columns: Columns, _loops: int) -> Columns:
         self._all_known(step.dedup.by, (*place, "dedup"), columns)
         if step.dedup.threshold is not None and step.dedup.method == "exact":
-            told = "`threshold` does not apply to exact values"
-            self._tell((*place, "dedup", "threshold"), told, "add `method: minhash`, or `cosine`", key=True)
+            problem = "`threshold` does not apply to exact values"
+            self._report((*place, "dedup", "threshold"), problem, "add `method: minhash`, or `cosine`", key=True)
         if isinstance(step.dedup.threshold, str):
             self._expression((*place, "dedup", "threshold"), step.dedup.threshold, self._fixed)
         if step.dedup.method == "cosine" and len(step.dedup.by) > 1:
-            self._tell((*place, "dedup"), "`method: cosine` compares only one column", key=True)
+            self._report((*place, "dedup"), "`method: cosine` compares only one column", key=True)
         return columns
 
     def _sort(self, step: SortStep, place: Place, columns: Columns, _loops: int) -> Columns:
@@ -445,7 +445,7 @@ class _Flow(Checker):
     def _sample(self, step: SampleStep, place: Place, columns: Columns, _loops: int) -> Columns:
         sample = step.sample
         if (sample.n is None) == (sample.fraction is None):
-            self._tell((*place, "sample"), "a sample needs either `n` or `fraction`", key=True)
+            self._report((*place, "sample"), "a sample needs either `n` or `fraction`", key=True)
         self._count((*place, "sample"), "n", sample.n)
         return columns
 
@@ -459,7 +459,7 @@ class _Flow(Checker):
         if isinstance(value, str):
             self._expression(at, value, self._fixed)
         elif value is not None and value < 0:
-            self._tell(at, f"expected at least 0 rows, got {value}")
+            self._report(at, f"expected at least 0 rows, got {value}")
 
     def _all_known(self, names: Sequence[str], place: Place, columns: Columns) -> None:
         written = self.document.part(place).data
@@ -472,11 +472,11 @@ class _Flow(Checker):
 
     def _case(self, path: Place, case: PipelineCase) -> None:
         if case.expect is None and case.error is None:
-            self._tell(path, "the case expects nothing", "add `expect`, or `error` for a row that fails")
+            self._report(path, "the case expects nothing", "add `expect`, or `error` for a row that fails")
         for name in case.params or {}:
             if name not in self.spec.params and self._names_known:
-                told = f"`{name}` is not a param"
-                self._tell((*path, "params", name), told, did_you_mean(name, self.spec.params), key=True)
+                problem = f"`{name}` is not a param"
+                self._report((*path, "params", name), problem, did_you_mean(name, self.spec.params), key=True)
 
     _WALKS: Mapping[type[Step], Callable[..., Columns]] = {
         TaskStep: _task,

@@ -73,7 +73,7 @@ class _Call(Checker):
             self._expression(("checks", index), check, self._reply)
         if self._outputs_known:
             for fault in aggregation_faults(self.spec, self.document):
-                self._tell(fault.path, fault.message, fault.hint, key=fault.key)
+                self._report(fault.path, fault.message, fault.hint, key=fault.key)
         self._mappings()
         self._collisions()
         self._structured_output()
@@ -93,15 +93,15 @@ class _Call(Checker):
             for key in ("role", "content", "name"):
                 if getattr(message, key) is not None:
                     hint = "split it into two messages"
-                    self._tell((*path, key), f"`{key}` can't be combined with `splice`", hint, key=True)
+                    self._report((*path, key), f"`{key}` can't be combined with `splice`", hint, key=True)
             return
         if message.role is None and message.content is None:
-            self._tell(path, "the message is empty", "add `role` and `content`, or `splice`")
+            self._report(path, "the message is empty", "add `role` and `content`, or `splice`")
             return
         if message.role is None:
-            self._tell(path, "the message has no `role`", "use system, user or assistant")
+            self._report(path, "the message has no `role`", "use system, user or assistant")
         if message.content is None:
-            self._tell(path, "the message has no `content`")
+            self._report(path, "the message has no `content`")
         if message.name is not None:
             self._template((*path, "name"), message.name, seen)
         content = (*path, "content")
@@ -111,7 +111,7 @@ class _Call(Checker):
             self._content_file((*content, "file"), message.content.file, seen)
         elif message.content is not None:
             if not message.content:
-                self._tell(content, "the list of parts is empty")
+                self._report(content, "the list of parts is empty")
             for index, part in enumerate(message.content):
                 self._part((*content, index), part, seen)
 
@@ -121,7 +121,7 @@ class _Call(Checker):
             return replace(self._row, open=self._is_aside(path))
         name, word, source = message.for_each.partition(" in ")
         if not word or not name.strip().isidentifier():
-            self._tell(path, 'expected "name in expression"', "for example: shot in vars.shots")
+            self._report(path, 'expected "name in expression"', "for example: shot in vars.shots")
             return replace(self._row, open=True)
         shift = len(name) + len(word)
 
@@ -135,13 +135,13 @@ class _Call(Checker):
         kinds = [kind for kind in ("text", "image", "audio", "file") if getattr(part, kind) is not None]
         if len(kinds) != 1:
             had = " and ".join(f"`{k}`" for k in kinds) or "none"
-            self._tell(
+            self._report(
                 path, f"a part needs one of `text`, `image`, `audio` and `file`, not {had}", "use one part for each"
             )
         for kind in kinds:
             self._template((*path, kind), getattr(part, kind), seen)
         if part.detail is not None and kinds and "image" not in kinds and not self._is_aside((*path, "image")):
-            self._tell((*path, "detail"), "`detail` applies only to images", key=True)
+            self._report((*path, "detail"), "`detail` applies only to images", key=True)
 
     def _content_file(self, path: Place, name: str, seen: Scope) -> None:
         text = self._file(name, lambda m, h: self.document.diagnostic(path, m, h))
@@ -166,7 +166,7 @@ class _Call(Checker):
             return
         for name in self.spec.outputs:
             if name not in filled and name not in self.spec.draw:
-                self._tell(("outputs", name), f"nothing fills the output `{name}`", self._way_to_fill(name), key=True)
+                self._report(("outputs", name), f"nothing fills the output `{name}`", self._way_to_fill(name), key=True)
 
     def _way_to_fill(self, name: str) -> str:
         parser = self.spec.format_output[0]
@@ -191,15 +191,15 @@ class _Call(Checker):
                 continue
             if parser.parser == "json" and isinstance(value, str) and value.startswith("/"):
                 if re.search(r"~(?![01])", value):
-                    self._tell(place, "invalid JSON pointer: write `~` as `~0`, and `/` in a key as `~1`")
+                    self._report(place, "invalid JSON pointer: write `~` as `~0`, and `/` in a key as `~1`")
             elif isinstance(value, str) and "{{" in value:
                 self._expression(place, value, seen)
             elif parser.parser == "json" and value != "":
                 hint = f"a pointer starts with `/`: /{value}" if isinstance(value, str) else None
-                self._tell(place, "expected a JSON pointer, or an expression in {{ }}", hint)
+                self._report(place, "expected a JSON pointer, or an expression in {{ }}", hint)
             elif value != "":
                 hint = f"put braces around it: {{{{ {value} }}}}" if isinstance(value, str) else None
-                self._tell(place, "expected an expression in {{ }}", hint)
+                self._report(place, "expected an expression in {{ }}", hint)
         return set(columns)
 
     def _filled(self, path: Place, parser: Any, computed: set[str]) -> set[str]:
@@ -239,8 +239,8 @@ class _Call(Checker):
         always = [n for n in left if self.spec.outputs[n].when is None]
         if len(always) > 1 and self._outputs_known:
             names = ", ".join(f"`{n}`" for n in always)
-            told = f"the parser `{parser.parser}` fills one column, but there are several outputs: {names}"
-            self._tell((*path, "parser"), told, f"set `column: {always[0]}`")
+            problem = f"the parser `{parser.parser}` fills one column, but there are several outputs: {names}"
+            self._report((*path, "parser"), problem, f"set `column: {always[0]}`")
         return set(left)
 
     def _logprobs(self, path: Place, parser: Any, left: list[str]) -> set[str]:
@@ -248,7 +248,7 @@ class _Call(Checker):
             self._expression((*path, "choices"), parser.choices, self._row)
         if not self.spec.llm.logprobs:
             hint = "set `llm: {logprobs: true, top_logprobs: 20}`"
-            self._tell((*path, "parser"), "the parser `logprobs` needs log probabilities", hint)
+            self._report((*path, "parser"), "the parser `logprobs` needs log probabilities", hint)
         if parser.probabilities is not None and self._is_output((*path, "probabilities"), parser.probabilities):
             rest = [name for name in left if name != parser.probabilities]
             if parser.column is None and not rest:
@@ -265,18 +265,18 @@ class _Call(Checker):
             if group in self.spec.outputs or group in aligned or not self._outputs_known:
                 continue
             found = re.search(rf"\(\?P?<({re.escape(group)})>", parser.pattern)
-            told = f"the group `{group}` is not an output"
+            problem = f"the group `{group}` is not an output"
             hint = did_you_mean(group, self.spec.outputs)
-            self._tell((*path, "pattern"), told, hint, offset=found.start(1) if found else None, length=len(group))
+            self._report((*path, "pattern"), problem, hint, offset=found.start(1) if found else None, length=len(group))
         for group, greatest in (parser.scale or {}).items():
             if group not in groups:
-                told = f"the pattern has no group `{group}`"
-                self._tell((*path, "scale", group), told, did_you_mean(group, groups), key=True)
+                problem = f"the pattern has no group `{group}`"
+                self._report((*path, "scale", group), problem, did_you_mean(group, groups), key=True)
             elif isinstance(greatest, str):
                 self._expression((*path, "scale", group), greatest, self._row)
         if not groups:
             only = next(iter(self.spec.outputs))
-            self._tell((*path, "pattern"), "the pattern has no named group", f"name one: (?P<{only}>…)")
+            self._report((*path, "pattern"), "the pattern has no named group", f"name one: (?P<{only}>…)")
             return set(self.spec.outputs)
         close = {nearest(g, self.spec.outputs) for g in groups if g not in self.spec.outputs}
         return {*groups, *(c for c in close if c is not None)}
@@ -298,29 +298,29 @@ class _Call(Checker):
             output = self.spec.outputs.get(column)
             lacking = output is not None and output.choices is None and not isinstance(output.schema_, dict | str)
             if lacking and not self._is_aside(("outputs", column)):
-                told = "the parser `choice` has no choices"
-                self._tell((*path, "parser"), told, f"add `choices` here or to the output `{column}`")
+                problem = "the parser `choice` has no choices"
+                self._report((*path, "parser"), problem, f"add `choices` here or to the output `{column}`")
         elif len(set(parser.choices)) != len(parser.choices):
-            self._tell((*path, "choices"), "a choice is repeated", key=True)
+            self._report((*path, "choices"), "a choice is repeated", key=True)
 
     def _is_output(self, path: Place, name: str, *, key: bool = False) -> bool:
         known = name in self.spec.outputs or not self._outputs_known
         if not known:
-            self._tell(path, f"`{name}` is not an output", did_you_mean(name, self.spec.outputs), key=key)
+            self._report(path, f"`{name}` is not an output", did_you_mean(name, self.spec.outputs), key=key)
         return known
 
     def _align_to(self, path: Place, name: str) -> None:
         if name not in self._row.known - MAPPINGS:
             if self._names_known:
                 known = [*self.spec.inputs, *self.spec.vars, *self.spec.params, *self.spec.draw]
-                self._tell(path, f"`{name}` is not a column", did_you_mean(name, known))
+                self._report(path, f"`{name}` is not a column", did_you_mean(name, known))
             return
         typed = self.spec.inputs.get(name)
         if typed is None or typed.schema_ is not None or self._is_aside(("inputs", name)):
             return
         kind = typed.type or ("enum" if typed.choices else "string")
         if not kind.startswith("list") and kind != "any":
-            self._tell(
+            self._report(
                 path, f"`align_to` needs a list, but `{name}` is {article(kind)}", f"set `type: list` for `{name}`"
             )
 
@@ -334,7 +334,7 @@ class _Call(Checker):
             for name in mappings:
                 if name not in columns and known:
                     word = "an input" if kind == "input_mappings" else "an output"
-                    self._tell((kind, name), f"`{name}` is not {word}", did_you_mean(name, columns), key=True)
+                    self._report((kind, name), f"`{name}` is not {word}", did_you_mean(name, columns), key=True)
 
     def _collisions(self) -> None:
         read = {self.spec.input_mappings.get(name, name): name for name in self.spec.inputs}
@@ -348,12 +348,12 @@ class _Call(Checker):
             place: Place = ("output_mappings", name) if name in mapped else at
             key = place[0] != "output_mappings"
             if column in read:
-                told = f"the output `{column}` has the same name as an input column"
-                self._tell(place, told, f"rename it: `output_mappings: {{{name}: new_{name}}}`", key=key)
+                problem = f"the output `{column}` has the same name as an input column"
+                self._report(place, problem, f"rename it: `output_mappings: {{{name}: new_{name}}}`", key=key)
             elif column in OWN_COLUMNS:
-                self._tell(place, f"`{column}` is reserved: every run adds this column", "rename it", key=key)
+                self._report(place, f"`{column}` is reserved: every run adds this column", "rename it", key=key)
             elif column in added and not (when[name] and when[added[column]]):
-                self._tell(
+                self._report(
                     place, f"the outputs `{added[column]}` and `{name}` use the same column, `{column}`", key=key
                 )
             added.setdefault(column, name)
@@ -365,7 +365,7 @@ class _Call(Checker):
         path: Place = ("structured_output",)
         ways = [k for k in ("schema_", "regex", "choice", "grammar") if getattr(asked, k) is not None]
         if not ways:
-            self._tell(path, "`structured_output` is empty", "add `schema`, `regex`, `choice` or `grammar`", key=True)
+            self._report(path, "`structured_output` is empty", "add `schema`, `regex`, `choice` or `grammar`", key=True)
         if isinstance(asked.schema_, dict):
             self._schema((*path, "schema"), asked.schema_)
         elif asked.schema_ is not None:
@@ -388,46 +388,46 @@ class _Call(Checker):
             if given
         ]
         if len(ways) > 1:
-            self._tell((ways[1],), f"`{ways[0]}` and `{ways[1]}` can't be combined", "remove one of them", key=True)
+            self._report((ways[1],), f"`{ways[0]}` and `{ways[1]}` can't be combined", "remove one of them", key=True)
         if not ways:
             return
         if spec.prefill and (message := spec.format_input[-1]).role not in ("assistant", None):
-            told = f"`prefill` continues an assistant message, but the last role is {message.role}"
-            self._tell(("prefill",), told, "end `format_input` with `role: assistant`", key=True)
+            problem = f"`prefill` continues an assistant message, but the last role is {message.role}"
+            self._report(("prefill",), problem, "end `format_input` with `role: assistant`", key=True)
         if spec.on_invalid.feedback and not spec.prefill:
-            self._tell(("on_invalid", "feedback"), "`feedback` needs a chat to show the error in", key=True)
+            self._report(("on_invalid", "feedback"), "`feedback` needs a chat to show the error in", key=True)
         for index, message in enumerate(spec.format_input):
             if isinstance(message.content, list) and not spec.prefill:
-                self._tell(("format_input", index, "content"), f"`{ways[0]}` supports only text, not parts", key=True)
+                self._report(("format_input", index, "content"), f"`{ways[0]}` supports only text, not parts", key=True)
         if isinstance(spec.completion, RawCompletion):
             self._raw_completion(spec.completion)
 
     def _raw_completion(self, asked: RawCompletion) -> None:
         path: Place = ("completion",)
         if asked.open is not None and asked.template is None:
-            told = "`open` needs a `template`"
-            self._tell((*path, "open"), told, "add `template: \"'chatml'\"`, or a param", key=True)
+            problem = "`open` needs a `template`"
+            self._report((*path, "open"), problem, "add `template: \"'chatml'\"`, or a param", key=True)
         self._expression((*path, "template"), asked.template, self._fixed)
 
     def _fallback(self) -> None:
         name = self.spec.on_invalid.fallback
         if isinstance(name, str) and name not in configs():
             path = ("on_invalid", "fallback")
-            self._tell(path, f"there is no built-in config `{name}`", did_you_mean(name, configs()))
+            self._report(path, f"there is no built-in config `{name}`", did_you_mean(name, configs()))
 
     def _case(self, path: Place, case: Case) -> None:
         if case.expect is None and case.error is None:
-            self._tell(path, "the case expects nothing", "add `expect`, or `error` for an invalid reply")
+            self._report(path, "the case expects nothing", "add `expect`, or `error` for an invalid reply")
         is_aligned = any(getattr(parser, "align_to", None) is not None for parser in self.spec.format_output)
         if case.expect is not None and case.error is not None and not is_aligned:
             hint = "an invalid reply has no columns, unless a parser has `align_to`"
-            self._tell((*path, "error"), "a case has `expect` or `error`, not both", hint, key=True)
+            self._report((*path, "error"), "a case has `expect` or `error`, not both", hint, key=True)
         mappings = self.spec.output_mappings
         known = [*dict.fromkeys([*(mappings.get(name, name) for name in self.spec.outputs), *mappings.values()])]
         for name in case.expect or {}:
             if name not in known and self._outputs_known and not self._is_aside(("output_mappings",)):
-                self._tell((*path, "expect", name), f"`{name}` is not an output", did_you_mean(name, known), key=True)
+                self._report((*path, "expect", name), f"`{name}` is not an output", did_you_mean(name, known), key=True)
         for name in case.params or {}:
             if name not in self.spec.params and self._names_known:
-                told = f"`{name}` is not a param"
-                self._tell((*path, "params", name), told, did_you_mean(name, self.spec.params), key=True)
+                problem = f"`{name}` is not a param"
+                self._report((*path, "params", name), problem, did_you_mean(name, self.spec.params), key=True)

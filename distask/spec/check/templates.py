@@ -90,7 +90,7 @@ class TemplateChecker:
             | dict.fromkeys(outputs, "it is an output; only `checks` and computed `columns` can read it"),
         )
 
-    def _tell(
+    def _report(
         self,
         path: Place,
         message: str,
@@ -123,7 +123,7 @@ class TemplateChecker:
         """Return whether a template is within the limits; report the first one that is not."""
         before, self._templates = self._templates, self._templates + len(source)
         if before <= MAX_TEMPLATES < self._templates:
-            self._tell(path, f"the task's templates have more than {MAX_TEMPLATES:,} characters in total")
+            self._report(path, f"the task's templates have more than {MAX_TEMPLATES:,} characters in total")
         return self._templates <= MAX_TEMPLATES and len(self.found) < MAX_TOLD
 
     def _at(self, path: Place) -> At:
@@ -143,12 +143,12 @@ class TemplateChecker:
         if self._is_aside(path):
             return
         self.found += [at(f.offset, f.length, f.message, f.hint) for f in syntax.faults[:MAX_TOLD]]
-        told: set[str] = set()
+        reported: set[str] = set()
         for name in syntax.names:
-            if len(told) >= MAX_TOLD:
+            if len(reported) >= MAX_TOLD:
                 break
-            if (fault := self._unknown(name, seen, what)) is not None and fault[2] not in told:
-                told.add(fault[2])
+            if (fault := self._unknown(name, seen, what)) is not None and fault[2] not in reported:
+                reported.add(fault[2])
                 offset, length = fault[:2]
                 self.found.append(at(offset, length, fault[2], fault[3]))
         for include in syntax.includes:
@@ -209,30 +209,30 @@ class TemplateChecker:
         self._syntax(read_template(text), seen, at, "the template", path)
         self._visiting = around
 
-    def _file(self, name: str, tell: Callable[[str, str | None], Diagnostic], optional: bool = False) -> str | None:
+    def _file(self, name: str, report: Callable[[str, str | None], Diagnostic], optional: bool = False) -> str | None:
         """Return the text of a file in the spec's folder or below; on error, report it once and return None."""
         if name in self._included:
             return self._included[name]
         self._included[name] = None
         refused = outside(name, self.folder)
         if refused is not None:
-            self.found.append(tell(refused, "a spec can read only files in its folder and below"))
+            self.found.append(report(refused, "a spec can read only files in its folder and below"))
             return None
         path = self.folder / name
         if not path.is_file():
             if not optional:
                 what = "is a folder" if path.is_dir() else "does not exist"
-                self.found.append(tell(f"the file `{name}` {what}", _nearest_file(path, self.folder)))
+                self.found.append(report(f"the file `{name}` {what}", _nearest_file(path, self.folder)))
             return None
         try:
             if path.stat().st_size > MAX_INCLUDED:
-                self.found.append(tell(f"the file `{name}` is larger than {MAX_INCLUDED >> 20} MiB", None))
+                self.found.append(report(f"the file `{name}` is larger than {MAX_INCLUDED >> 20} MiB", None))
                 return None
             text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
         except OSError as error:
-            self.found.append(tell(f"the file `{name}` can't be read: {error.strerror}", None))
+            self.found.append(report(f"the file `{name}` can't be read: {error.strerror}", None))
         except UnicodeDecodeError:
-            self.found.append(tell(f"the file `{name}` is not UTF-8", "save the file as UTF-8"))
+            self.found.append(report(f"the file `{name}` is not UTF-8", "save the file as UTF-8"))
         else:
             self._included[name] = text
         return self._included[name]

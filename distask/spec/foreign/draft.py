@@ -123,9 +123,9 @@ class Draft(Struct):
         elif tools:
             self.notes.append("the tools are not in the format of the API and are left out: set `tools`")
 
-    def leave(self, what: str, mend: str) -> None:
+    def leave(self, what: str, hint: str) -> None:
         """Add a note about something that could not be imported."""
-        self.notes.append(f"{what} left out: {mend}")
+        self.notes.append(f"{what} left out: {hint}")
 
     def text(self, name: str | None = None) -> str:
         """Return the text of the task."""
@@ -169,9 +169,9 @@ class Draft(Struct):
             try:
                 read |= meta.find_undeclared_variables(environment.parse(message["content"]))
             except TemplateSyntaxError as error:
-                told = f"the {message['role']} message is not a valid Jinja template ({error.message})"
+                problem = f"the {message['role']} message is not a valid Jinja template ({error.message})"
                 raise UsageError(
-                    f"{self.source}: {told}: if a loop creates the messages, use `for_each` or `splice` instead"
+                    f"{self.source}: {problem}: if a loop creates the messages, use `for_each` or `splice` instead"
                 ) from None
         read -= set(self.variables)
         for name in sorted(read - set(self.inputs)):

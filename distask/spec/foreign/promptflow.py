@@ -37,8 +37,8 @@ def read_flow(path: Path, wanted: str | None) -> Draft:
     _variables(draft, flow.get("inputs") or {}, node.get("inputs") or {})
     others = [str(n.get("name")) for n in nodes if n is not node and n.get("name") != node.get("name")]
     if others:
-        told = ", ".join(f"`{name}`" for name in others)
-        draft.leave(f"the node{'s' if len(others) > 1 else ''} {told} {'are' if len(others) > 1 else 'is'}",
+        names = ", ".join(f"`{name}`" for name in others)
+        draft.leave(f"the node{'s' if len(others) > 1 else ''} {names} {'are' if len(others) > 1 else 'is'}",
                     "import another LLM node separately (--node), and run code as a step")  # fmt: skip
     if node.get("connection"):
         draft.leave(f"the connection `{node['connection']}` is", "select the endpoint of a run with --config")

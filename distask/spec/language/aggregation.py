@@ -53,8 +53,8 @@ class Fault(Struct, frozen=True):
 def aggregation_faults(spec: TaskSpec, document: Document) -> Iterator[Fault]:
     """Yield the errors in a spec's `aggregate`."""
     if spec.aggregate and not spec.group_generations:
-        told = "`aggregate` needs grouped generations"
-        yield Fault(("aggregate",), told, "add `group_generations: true`", key=True)
+        message = "`aggregate` needs grouped generations"
+        yield Fault(("aggregate",), message, "add `group_generations: true`", key=True)
     for name, reductions in spec.aggregate.items():
         output = spec.outputs.get(name)
         if output is None:
@@ -66,8 +66,8 @@ def aggregation_faults(spec: TaskSpec, document: Document) -> Iterator[Fault]:
             if how in reductions[:index]:
                 yield Fault(place, f"`{how}` is repeated")
             elif how in OF_NUMBERS and not isinstance(output.schema_, str) and not holds_numbers(output):
-                mend = f"set `type: number` for `{name}`, or use majority or agreement"
-                yield Fault(place, f"`{how}` needs numbers, but `{name}` holds {_described(output)}", mend)
+                hint = f"set `type: number` for `{name}`, or use majority or agreement"
+                yield Fault(place, f"`{how}` needs numbers, but `{name}` holds {_described(output)}", hint)
 
 
 def is_aligned(name: str, parsers: Iterable[Parser]) -> bool:

@@ -184,7 +184,7 @@ class ChatInput:
         history = row.get("history")
         if isinstance(history, list | tuple) and history and all(map(_is_exchange, history)):
             pairs = zip(("user", "assistant") * len(history), itertools.chain.from_iterable(history), strict=True)
-            made += [{"role": role, "content": said} for role, said in pairs]
+            made += [{"role": role, "content": fields} for role, fields in pairs]
             columns.append("history")
         asked = [name for name in ("instruction", "input") if self._text(row, name) is not None]
         made.append({"role": "user", "content": "\n\n".join(row[name] for name in asked)})
@@ -322,10 +322,10 @@ def _turn(turn: Any, place: str, calls: _Calls) -> Iterable[Any]:
         raise RowError("splice", f"{place} must be {{role, content}}, not {kind_of(turn)}")
     role_key = _key(turn, _ROLE_KEYS)
     if role_key is None:
-        said = {key: value for key, value in turn.items() if value is not None and key not in _NOTES}
-        if not said or any(_ROLE_OF.get(str(key).lower()) not in ROLES for key in said):
+        fields = {key: value for key, value in turn.items() if value is not None and key not in _NOTES}
+        if not fields or any(_ROLE_OF.get(str(key).lower()) not in ROLES for key in fields):
             raise RowError("splice", f"{place} has {_keys(turn)}; {_NEEDED}")
-        return [{"role": _ROLE_OF[key.lower()], "content": value} for key, value in said.items()]
+        return [{"role": _ROLE_OF[key.lower()], "content": value} for key, value in fields.items()]
     content_key = _key(turn, _contents(role_key))
     if content_key is None and not turn.get("tool_calls") and not turn.get(FUNCTION_CALL):
         if role_key == "role":
@@ -350,15 +350,15 @@ def _turn(turn: Any, place: str, calls: _Calls) -> Iterable[Any]:
     return [{"role": role, "content": content, **rest}]
 
 
-def _calls(said: Any, calls: _Calls) -> list[dict[str, Any]] | None:
+def _calls(fields: Any, calls: _Calls) -> list[dict[str, Any]] | None:
     """The tool calls in a turn's text or mapping; None if it is not a tool call."""
-    if isinstance(said, str):
+    if isinstance(fields, str):
         try:
-            said = json.loads(said)
+            fields = json.loads(fields)
         except (ValueError, RecursionError):
             return None
     made = []
-    for call in said if isinstance(said, list) else [said]:
+    for call in fields if isinstance(fields, list) else [fields]:
         if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
             return None
         arguments = call.get("arguments", call.get("parameters", {}))
@@ -378,7 +378,7 @@ def _keys(turn: Mapping[str, Any]) -> str:
 
 
 def _is_exchange(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(said, str) for said in value)
+    return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(fields, str) for fields in value)
 
 
 def _key(turn: Mapping[str, Any], keys: Sequence[str]) -> str | None:

@@ -60,5 +60,5 @@ class ChoiceParser(Parser):
 
 
 def _none_of(choices: Sequence[str]) -> str:
-    told = ", ".join(choices[:_MOST_TOLD])
-    return f"the reply names none of {told}{', …' if len(choices) > _MOST_TOLD else ''}"
+    listed = ", ".join(choices[:_MOST_TOLD])
+    return f"the reply names none of {listed}{', …' if len(choices) > _MOST_TOLD else ''}"

@@ -96,8 +96,8 @@ class LogprobsParser(Parser):
             raise invalid(f"no token of the reply is one of {', '.join(choices)}")
         at, answer, likelihoods = answers[0 if self._find == "first" else -1]
         if scale is not None and score_of(text[at : at + _MOST_AFTER], scale) != _number(answer):
-            told = text[at : at + _MOST_TOLD].partition("\n")[0]
-            raise invalid(f"`{told}` is not one of {', '.join(choices)}", Progress.PART)
+            excerpt = text[at : at + _MOST_TOLD].partition("\n")[0]
+            raise invalid(f"`{excerpt}` is not one of {', '.join(choices)}", Progress.PART)
         found = dict.fromkeys(choices, 0.0)
         for token, probability in likelihoods.items():
             if (choice := folded.get(_folded(token))) is not None:

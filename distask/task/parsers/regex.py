@@ -192,8 +192,8 @@ class RegexParser(Parser):
         assert self._align_to is not None
         columns = {c: aligned([], self._align_to, scope) for c in self._columns}
         for match in matches:
-            said = match.group(POSITION) or ""
-            at = int(said) - 1 if said.isdecimal() and len(said) < 10 else -1
+            digits = match.group(POSITION) or ""
+            at = int(digits) - 1 if digits.isdecimal() and len(digits) < 10 else -1
             for column, values in columns.items():
                 if 0 <= at < len(values):
                     values[at] = read(column, match.group(column))

@@ -79,7 +79,7 @@ class Search:
         self._text = text
         self._end = len(text.rstrip())
         self._left = LEAST + 2 * len(text)
-        self._mending = 10 * MAX_MENDED
+        self._repairs_left = 10 * MAX_MENDED
         self.fault: str | None = None
         self.is_json = False
 
@@ -107,13 +107,13 @@ class Search:
             raise TooDeepError from None
         except json.JSONDecodeError as error:
             self._left -= START + error.pos - start
-            mended = self._mended(text, start)
-            if mended is None:
+            repaired = self._repaired(text, start)
+            if repaired is None:
                 if self.fault is None and _MENDABLE.match(text, start) is not None:
-                    self.fault = _told(_first_error(error, text[start:]), last - start)
+                    self.fault = _described(_first_error(error, text[start:]), last - start)
                     self.is_json = _CERTAIN.match(text, start) is not None
                 return None
-            value, end = mended
+            value, end = repaired
         except ValueError as error:  # NaN, infinity, or a number with thousands of digits
             self._left -= START
             reason = "it has a number of thousands of digits" if "digits" in str(error) else str(error)
@@ -128,11 +128,11 @@ class Search:
             raise TooDeepError
         return value, end
 
-    def _mended(self, text: str, start: int) -> tuple[Any, int] | None:
-        if self._mending < 0 or _MENDABLE.match(text, start) is None:
+    def _repaired(self, text: str, start: int) -> tuple[Any, int] | None:
+        if self._repairs_left < 0 or _MENDABLE.match(text, start) is None:
             return None
         written, end, closed = _written(text, start)
-        self._mending -= START + end - start
+        self._repairs_left -= START + end - start
         if not closed:
             return None
         try:
@@ -163,7 +163,7 @@ def _first_error(error: json.JSONDecodeError, text: str) -> json.JSONDecodeError
     return error
 
 
-def _told(error: json.JSONDecodeError, last: int) -> str:
+def _described(error: json.JSONDecodeError, last: int) -> str:
     if error.pos >= last or error.msg.startswith("Unterminated"):
         return "does not end"
     return f"is broken: {error.msg[:1].lower()}{error.msg[1:]} at `{error.doc[error.pos : error.pos + 20]}`"

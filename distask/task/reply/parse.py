@@ -144,7 +144,7 @@ class Check:
         try:
             holds = self._holds(scope)
         except RowError as error:
-            told = f"check failed: {self._source} ({error.message})"
-            raise InvalidReply("check", told, Progress.VALUES) from None
+            message = f"check failed: {self._source} ({error.message})"
+            raise InvalidReply("check", message, Progress.VALUES) from None
         if not holds:
             raise InvalidReply("check", f"check failed: {self._source}", Progress.VALUES)

@@ -212,10 +212,10 @@ def _channels(text: str) -> Split | None:
         found = [(match["channel"].lower(), match["text"].strip()) for match in _HARMONY.finditer(bare)]
         if not found:
             return None
-        final = [said for channel, said in found if channel == "final"]
-        reasoning = "\n\n".join(said for channel, said in found if channel != "final" and said)
+        final = [text for channel, text in found if channel == "final"]
+        reasoning = "\n\n".join(text for channel, text in found if channel != "final" and text)
         return Split(reasoning or None, "\n\n".join(final), closed=bool(final))
     if bare.startswith("analysis") and _STRIPPED_FINAL in bare:
-        said, _, answer = bare.removeprefix("analysis").rpartition(_STRIPPED_FINAL)
-        return Split(said.strip(), answer.strip())
+        text, _, answer = bare.removeprefix("analysis").rpartition(_STRIPPED_FINAL)
+        return Split(text.strip(), answer.strip())
     return None

@@ -111,8 +111,8 @@ class ReplySchema:
             return None
         path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in error.instance_path)
         where = f"{path.removeprefix('.')}: " if path else ""
-        said = str(error.message).replace("\n", " ")
-        return InvalidReply("type", f"the reply breaks its JSON Schema: {where}{said}")
+        explained = str(error.message).replace("\n", " ")
+        return InvalidReply("type", f"the reply breaks its JSON Schema: {where}{explained}")
 
     def _look(self, node: Any, depth: int) -> None:
         if not isinstance(node, dict) or depth > _MAX_DEPTH:

@@ -330,17 +330,17 @@ def digest(values: Sequence[Any] | Mapping[str, Any]) -> bytes:
     """A 16-byte hash of values: 1 and 1.0 are equal, 1 and true are not."""
     try:
         texts = isinstance(values, list) and all(type(value) is str for value in values)
-        told = json.dumps(values if texts else _told(values), sort_keys=True, default=repr)
+        data = json.dumps(values if texts else _hashable(values), sort_keys=True, default=repr)
     except (TypeError, ValueError) as error:
         raise RowError("wrong_type", f"a value can't be compared: {error}") from None
-    return blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest()
+    return blake2b(data.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _told(value: Any) -> Any:
+def _hashable(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, bytes | bytearray):
         return blake2b(value).hexdigest()
     if isinstance(value, Mapping):
-        return {str(key): _told(each) for key, each in value.items()}
-    return [_told(each) for each in value] if isinstance(value, list | tuple) else value
+        return {str(key): _hashable(each) for key, each in value.items()}
+    return [_hashable(each) for each in value] if isinstance(value, list | tuple) else value

@@ -78,8 +78,8 @@ def _compare(expect: dict[str, Any] | list[dict[str, Any]], rows: Sequence[Mappi
             same_columns(wanted, row, ("expect", number))
         return
     if len(rows) != 1:
-        told = f"expected one row, got {len(rows)}"
-        raise Broken(("expect",), told, "if a case gives several rows, or none, `expect` must be a list")
+        message = f"expected one row, got {len(rows)}"
+        raise Broken(("expect",), message, "if a case gives several rows, or none, `expect` must be a list")
     assert isinstance(expect, dict)
     same_columns(expect, rows[0], ("expect",))
 

@@ -211,8 +211,8 @@ class StepMaker:
         raise AssertionError(step)
 
     def _check(self, step: language.CheckStep, place: Place, count: Count) -> Node:
-        told = f"`{step.check}` is not true"
-        reason = (lambda _: told) if step.error is None else self._scope.text(step.error, (*place, "error"))
+        message = f"`{step.check}` is not true"
+        reason = (lambda _: message) if step.error is None else self._scope.text(step.error, (*place, "error"))
         return Check(count, self._scope.expression(step.check, (*place, "check")), reason)
 
     def _count_tokens(self, step: language.CountTokensStep, place: Place, count: Count) -> Node:
@@ -243,8 +243,8 @@ class StepMaker:
             try:
                 threshold = self._scope.fixed_expression(threshold, (*place, "dedup", "threshold"))
             except RowError as error:
-                told = f"the threshold of {count.name} can't be evaluated: {error.message}"
-                raise UsageError(f"{self._loaded.path}: {told}") from None
+                message = f"the threshold of {count.name} can't be evaluated: {error.message}"
+                raise UsageError(f"{self._loaded.path}: {message}") from None
             if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
                 raise UsageError(
                     f"{self._loaded.path}: the threshold of {count.name} is {threshold!r:.40}, not between 0 and 1"
@@ -273,8 +273,8 @@ class StepMaker:
                 f"{self._loaded.path}: `repeat: {step.repeat}` can't be evaluated: {error.message}"
             ) from None
         if isinstance(turns, bool) or not isinstance(turns, int) or not 0 <= turns <= language.MAX_TURNS:
-            told = f"is {turns!r:.40}, not a whole number from 0 to {language.MAX_TURNS:,}"
-            raise UsageError(f"{self._loaded.path}: `repeat: {step.repeat}` {told}")
+            message = f"is {turns!r:.40}, not a whole number from 0 to {language.MAX_TURNS:,}"
+            raise UsageError(f"{self._loaded.path}: `repeat: {step.repeat}` {message}")
         return turns
 
     def _items(self, source: str, place: Place) -> list[Any] | None:
@@ -324,8 +324,8 @@ class StepMaker:
             return self._pipeline(step, place, loaded, count, given, llm, n, grouped=grouped), added
         count.most = product(around.times, n)
         if not grouped and loaded.spec.aggregate:
-            told = f"the task {loaded.spec.name} uses `aggregate`, which needs `group_generations: true`"
-            raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
+            message = f"the task {loaded.spec.name} uses `aggregate`, which needs `group_generations: true`"
+            raise UsageError(f"{self._loaded.path}: step {count.name}: {message}")
         mapped = _mapped(loaded, step, around.raw)
         scope, builder = self._scope, self._builder
         written = templates_of(loaded)
@@ -382,8 +382,8 @@ class StepMaker:
         grouped: bool,
     ) -> list[Node]:
         if not all(map(self._scope.is_fixed, step.params.values())):
-            told = "the params of a task with steps can't depend on the row"
-            raise UsageError(f"{self._loaded.path}: step {count.name}: {told}")
+            message = "the params of a task with steps can't depend on the row"
+            raise UsageError(f"{self._loaded.path}: step {count.name}: {message}")
         times = product(self._around.times, n if grouped else 1)
         around = replace(self._around, llm=llm, depth=count.depth + 1, times=times)
         params = self._fixed_params(given, step.params, place)
@@ -418,7 +418,7 @@ def all_steps(nodes: Sequence[Node], loaded: LoadedPipeline) -> list[Step]:
     made: list[Step] = []
     for node in nodes:
         if isinstance(node, barriers.Barrier):
-            told = "waits for all rows, so it can't be in a loop or have a `when` that depends on the row"
-            raise UsageError(f"{loaded.path}: step {node.count.name} {told}")
+            message = "waits for all rows, so it can't be in a loop or have a `when` that depends on the row"
+            raise UsageError(f"{loaded.path}: step {node.count.name} {message}")
         made.append(node)
     return made

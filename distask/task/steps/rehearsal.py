@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 
 Replies = Callable[[Ask], "Sequence[str | Completion]"]
 """Returns the replies for an `Ask`, one per generation."""
-Told = Callable[[str, RowError], None]
+OnError = Callable[[str, RowError], None]
 """Called for each step that fails for a row."""
 
 
 def rehearse(
-    pipeline: Pipeline, rows: Iterable[Mapping[str, Any]], replies: Replies, told: Told = lambda _step, _error: None
+    pipeline: Pipeline,
+    rows: Iterable[Mapping[str, Any]],
+    replies: Replies,
+    on_error: OnError = lambda _step, _error: None,
 ) -> list[Item]:
     """The resulting rows. The pipeline can't be used again, because its steps and barriers keep state."""
     items = [pipeline.item(values, index, f"row {index + 1}") for index, values in enumerate(rows)]
     for number, segment in enumerate(pipeline.segments):
-        items = [each for item in items for each in _driven(pipeline.flow(number, item), replies, told)]
+        items = [each for item in items for each in _driven(pipeline.flow(number, item), replies, on_error)]
         barrier = segment.barrier
         if barrier is not None:
             for item in items:
@@ -41,7 +44,7 @@ def rehearse(
     return items
 
 
-def _driven(flow: Flow, replies: Replies, told: Told) -> list[Item]:
+def _driven(flow: Flow, replies: Replies, on_error: OnError) -> list[Item]:
     sent: Any = None
     while True:
         try:
@@ -50,17 +53,17 @@ def _driven(flow: Flow, replies: Replies, told: Told) -> list[Item]:
             items: list[Item] = end.value
             return items
         if isinstance(wanted, Fork):
-            sent = [_driven(each, replies, told) for each in wanted.flows]
+            sent = [_driven(each, replies, on_error) for each in wanted.flows]
         elif isinstance(wanted, Work):
             sent = wanted.call()
         elif isinstance(wanted, Fault):
-            told(wanted.step, wanted.error)
+            on_error(wanted.step, wanted.error)
             sent = None
         else:
-            sent = _answered(wanted, replies, told)
+            sent = _answered(wanted, replies, on_error)
 
 
-def _answered(ask: Ask, replies: Replies, told: Told) -> list[Made]:
+def _answered(ask: Ask, replies: Replies, on_error: OnError) -> list[Made]:
     """The results of the replies, in the same form as in a run."""
     task, step = ask.task, ask.step
     made: list[Made] = []
@@ -68,20 +71,20 @@ def _answered(ask: Ask, replies: Replies, told: Told) -> list[Made]:
         task.format_input(ask.values, ask.index)
         task.keywords(ask.values, ask.index)
     except RowError as error:
-        told(step, error)
+        on_error(step, error)
         made = [_failed(ask, error)] * ask.num_generations
     else:
         for reply in replies(ask):
             try:
                 parsed = task.parse_reply(reply, ask.values, ask.index)
             except RowError as error:
-                told(step, error)
+                on_error(step, error)
                 made.append(_failed(ask, error))
             else:
                 if parsed.error is not None:
-                    told(step, parsed.error)
-                said = {} if parsed.error is None else _said(ask, parsed.error)
-                made.append(Made(parsed.columns, said, None, failed=False))
+                    on_error(step, parsed.error)
+                metadata = {} if parsed.error is None else _error_metadata(ask, parsed.error)
+                made.append(Made(parsed.columns, metadata, None, failed=False))
     if not ask.grouped:
         drop = task.spec.on_invalid.then == "drop"
         return [each for each in made if not (drop and each.metadata)]
@@ -90,9 +93,9 @@ def _answered(ask: Ask, replies: Replies, told: Told) -> list[Made]:
     return [Made({**lists, **aggregated(task.aggregates, lists)}, {}, None, failed)]
 
 
-def _said(ask: Ask, error: RowError) -> dict[str, Any]:
+def _error_metadata(ask: Ask, error: RowError) -> dict[str, Any]:
     return {f"error_{ask.step}": {"kind": error.kind, "message": error.message}}
 
 
 def _failed(ask: Ask, error: RowError) -> Made:
-    return Made(dict(ask.task.null_output()), _said(ask, error), None, failed=True)
+    return Made(dict(ask.task.null_output()), _error_metadata(ask, error), None, failed=True)

@@ -76,8 +76,8 @@ class Set:
                 if item.failed:
                     return [item]
                 self.count.failed += 1
-                told = RowError(error.kind, f"{name}: {error.message}")
-                return (yield from fail(self.count.name, item, told))
+                failure = RowError(error.kind, f"{name}: {error.message}")
+                return (yield from fail(self.count.name, item, failure))
         return [item]
 
 
@@ -118,8 +118,8 @@ def _length(names: Sequence[str], lists: Sequence[Any]) -> int:
             raise RowError("wrong_type", f"`{name}` is not a list")
     lengths = {len(each) for each in lists}
     if len(lengths) > 1:
-        told = ", ".join(f"`{name}` has {len(each)}" for name, each in zip(names, lists, strict=True))
-        raise RowError("wrong_type", f"the lists differ in length: {told}")
+        failure = ", ".join(f"`{name}` has {len(each)}" for name, each in zip(names, lists, strict=True))
+        raise RowError("wrong_type", f"the lists differ in length: {failure}")
     return lengths.pop()
 
 

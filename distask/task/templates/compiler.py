@@ -176,7 +176,7 @@ def _printed(name: str, line: int, sandbox: Sandbox, longest: int | None) -> Tex
                 METER.start(sandbox.prompt_characters)
                 value = text_of(value)
             except Exception as error:  # noqa: BLE001 - as above
-                raise RowError("template", f"line {line}: {_cut(_said(error))}") from None
+                raise RowError("template", f"line {line}: {_cut(_explained(error))}") from None
         most = sandbox.prompt_characters if longest is None else longest
         if len(value) > most:
             raise RowError("template", f"line {line}: {too_long(most)}")
@@ -286,10 +286,10 @@ def _row_error(error: Exception) -> RowError:
             line = template.get_corresponding_lineno(trace.tb_lineno)
             place = f"{template.name}, line {line}: " if template.name else f"line {line}: "
         trace = trace.tb_next
-    return RowError("template", place + _cut(_said(error)))
+    return RowError("template", place + _cut(_explained(error)))
 
 
-def _said(error: Exception) -> str:
+def _explained(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "the template recurses endlessly"
     if isinstance(error, TemplateNotFound):

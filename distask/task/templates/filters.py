@@ -330,8 +330,8 @@ def tagged(value: Any, name: str, /, **attributes: Any) -> str:
     taken = set(re.findall(rf"</?\s*{re.escape(name)}(?:-(\d+))?", text, re.IGNORECASE))
     number = next((n for n in range(2, len(taken) + 3) if str(n) not in taken), 2) if taken else 1
     free = name if number == 1 else f"{name}-{number}"
-    told = "".join(f' {key}="{_escape(attribute)}"' for key, attribute in attributes.items())
-    return f"<{free}{told}>\n{text}\n</{free}>"
+    written = "".join(f' {key}="{_escape(attribute)}"' for key, attribute in attributes.items())
+    return f"<{free}{written}>\n{text}\n</{free}>"
 
 
 def _messages(value: Any, answer: bool = True, weights: bool = False) -> list[dict[str, Any]]:

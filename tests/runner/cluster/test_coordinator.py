@@ -5,7 +5,15 @@ import random
 import pytest
 
 from distask.llm.pacing.latency import Latency
-from distask.runner.cluster.coordinator import BEAT_SECONDS, LEASE_SECONDS, Coordinator, Governor, Shares, Stopped, Told
+from distask.runner.cluster.coordinator import (
+    BEAT_SECONDS,
+    LEASE_SECONDS,
+    Coordinator,
+    Governor,
+    Instructions,
+    Shares,
+    Stopped,
+)
 from distask.runner.engine.shared import Shared
 from distask.runner.stats import Stats
 
@@ -85,7 +93,7 @@ def test_an_engine_begins_nothing_before_it_was_reported_its_share():
     governor = Governor(line, clock)
 
     governor.govern(shared)
-    line.told = Told(0.25)
+    line.told = Instructions(0.25)
     clock.now += BEAT_SECONDS
     governor.govern(shared)
 
@@ -99,7 +107,7 @@ def test_an_engine_that_hears_nothing_stops_asking_before_others_take_its_share(
     shared.know(client)
     governor = Governor(line, clock)
     governor.govern(shared)
-    line.told = Told(1.0)
+    line.told = Instructions(1.0)
     governor.govern(shared)
 
     clock.now += LEASE_SECONDS / 2 + 1

@@ -62,20 +62,20 @@ def command(
     stats = Stats()
     with Store(store) as opened, Ledger(store) as ledger:
         chosen = _chosen(ledger.records(), batches or [])
-        desk = BatchContext(opened, ledger, stats)
+        context = BatchContext(opened, ledger, stats)
         try:
-            records = [_done(desk, record, action) for record in chosen]
+            records = [_done(context, record, action) for record in chosen]
         except CallFailed as error:
             raise EndpointError(error.failure.message) from None
         finally:
-            desk.close()
+            context.close()
     if json_:
         replies, cost = stats.completions, stats.cost_usd or 0.0
         Events("batch").result(batches=[_as_json(record) for record in records], replies=replies, cost_usd=cost)
     elif not records:
         err().print(plain("no batches in this store"))
     else:
-        _tell(records, stats, action)
+        _print_records(records, stats, action)
 
 
 def _chosen(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
@@ -89,21 +89,21 @@ def _chosen(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
     return [record for record in records if record.fetched is None] or list(records[-1:])
 
 
-def _done(desk: BatchContext, record: Record, action: Action) -> Record:
+def _done(context: BatchContext, record: Record, action: Action) -> Record:
     if record.fetched is not None:
         return record
     if record.id is None:
         if action is Action.CANCEL:
-            desk.cancel(record)
+            context.cancel(record)
             return replace(record, status="forgotten")
         return record
-    record, batch = desk.look(record)
+    record, batch = context.look(record)
     if action is Action.CANCEL and not batch.ended:
-        cancelled = desk.cancel(record)
+        cancelled = context.cancel(record)
         return record if cancelled is None else replace(record, status=cancelled.status)
     if action is Action.FETCH and batch.ended:
-        desk.end(record, batch)
-        record = desk.ledger.record(record.number)
+        context.end(record, batch)
+        record = context.ledger.record(record.number)
     return record
 
 
@@ -120,13 +120,13 @@ def _as_json(record: Record) -> dict[str, Any]:
     }
 
 
-def _tell(records: Sequence[Record], stats: Stats, action: Action) -> None:
+def _print_records(records: Sequence[Record], stats: Stats, action: Action) -> None:
     console = out()
     for record in records:
-        said = [f"{record.done:,} of {several(record.requests, 'request')} done"]
-        said += [f"{record.failed:,} failed"] if record.failed else []
-        said += ["results are in the store"] if record.fetched is not None else []
-        said += [f"{duration(max(0.0, time.time() - record.created))} old"]
+        parts = [f"{record.done:,} of {several(record.requests, 'request')} done"]
+        parts += [f"{record.failed:,} failed"] if record.failed else []
+        parts += ["results are in the store"] if record.fetched is not None else []
+        parts += [f"{duration(max(0.0, time.time() - record.created))} old"]
         name = record.id or f"({record.status})"
         status = record.status.replace("_", " ")
         console.print(
@@ -134,7 +134,7 @@ def _tell(records: Sequence[Record], stats: Stats, action: Action) -> None:
                 plain(f"{name}  "), plain(f"{status:<12}"), ("  ", ""), plain(f"{record.task} · {record.model}", "dim")
             )
         )
-        console.print(plain(f"    {', '.join(said)}"))
+        console.print(plain(f"    {', '.join(parts)}"))
     if stats.completions:
         spent = f", {money(stats.cost)}" if stats.cost else ""
         console.print(plain(f"{several(stats.completions, 'reply')} added to the store{spent}"))

@@ -41,12 +41,12 @@ def command(
     bring = partial(take_in, files=results)
     if json_:
         events = Events("import-batch", sys.stderr if choice.output == "-" else sys.stdout)
-        result = run_here(job, events.progress(), lambda sentence: events.tell("note", message=sentence), bring)
+        result = run_here(job, events.progress(), lambda sentence: events.emit("note", message=sentence), bring)
         events.result(result.exit_code, **summary.as_json(job, result))
         raise typer.Exit(result.exit_code)
     console = err()
     with Progress(console, quiet=quiet) as progress:
         notify = None if quiet else lambda sentence: console.print(plain(sentence, "yellow"))
         result = run_here(job, progress, notify, bring)
-    summary.tell(job, result, console, quiet=quiet, verbose=verbose > 0)
+    summary.print_summary(job, result, console, quiet=quiet, verbose=verbose > 0)
     raise typer.Exit(result.exit_code)

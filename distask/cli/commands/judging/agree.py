@@ -194,9 +194,9 @@ def command(
     if json_:
         events = Events("agree")
         for number, agreement in enumerate(agreements):
-            events.tell("agreement", **agreement)
+            events.emit("agreement", **agreement)
             if (found := estimates[number]) is not None:
-                events.tell("estimate", **found)
+                events.emit("estimate", **found)
         events.result(code, ok=not code, judges=len(agreements), unmet=failed)
     else:
         from distask.cli.display.agreement import show

@@ -155,7 +155,8 @@ def command(
     if sum(map(bool, (merge, import_, export))) > 1:
         raise UsageError("--merge, --import-label-studio and --export-label-studio can't be combined; run them in turn")
     chosen = _choice(choice, all_=all_, stratify=stratify, uncertain=uncertain, disagreements=disagreements)
-    choice = _with_source(choice, spec_or_result, disagreements)
+    needs_rows = not merge and import_ is None
+    choice = _with_source(choice, spec_or_result, disagreements, needs_rows=needs_rows)
     task = task_without_code(choice)
     from distask.labeling.questions import questions_of
 
@@ -207,7 +208,9 @@ def _choice(
     return Choice("uncertain" if uncertain else "random", size, choice.seed)
 
 
-def _with_source(choice: o.Choice, spec_or_result: str, disagreements: tuple[Path, Path] | None) -> o.Choice:
+def _with_source(
+    choice: o.Choice, spec_or_result: str, disagreements: tuple[Path, Path] | None, *, needs_rows: bool
+) -> o.Choice:
     """Add the task and the source of rows: the record of a result names its task, its params and its mappings."""
     from distask.labeling.source import read_record
     from distask.spec.gallery import gallery
@@ -227,15 +230,13 @@ def _with_source(choice: o.Choice, spec_or_result: str, disagreements: tuple[Pat
         params = [f"{name}={json.dumps(value)}" for name, value in record.params.items()]
         mappings = [f"input_mappings.{name}={column}" for name, column in record.input_mappings.items()]
         mappings += [f"output_mappings.{name}={column}" for name, column in record.output_mappings.items()]
-        choice = replace(
-            choice, param=[*params, *(choice.param or [])], set_=[*mappings, *(choice.set_ or [])]
-        )  # fmt: skip
-        choice = replace(choice, spec=record.spec, source=spec_or_result)
+        given = {"param": [*params, *(choice.param or [])], "set_": [*mappings, *(choice.set_ or [])]}
+        choice = replace(choice, spec=record.spec, source=spec_or_result, **given)
     else:
         choice = replace(choice, spec=spec_or_result)
     if disagreements is not None and choice.source is not None and is_spec:
         raise UsageError("--input and --disagreements can't be combined; the labels files hold the rows")
-    if disagreements is None and choice.source is None:
+    if disagreements is None and choice.source is None and needs_rows:
         raise UsageError(f"{spec_or_result}: the rows are missing; add --input DATA, or pass the result of a run")
     return choice
 
@@ -336,7 +337,7 @@ def _label(
         console = err()
         console.print(plain(f"{task.name} · {_counts(session.summary())} · {path}", "dim"))
         if events is not None:
-            events.tell("note", message=server.url)
+            events.emit("note", message=server.url)
         else:
             out().print(plain(server.url), soft_wrap=True)
             sys.stdout.flush()  # a program that reads the address waits for it

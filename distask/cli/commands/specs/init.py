@@ -66,7 +66,7 @@ def command(
     if json_:
         Events("init").result(path=str(path), schema=str(schema), files=[str(f) for f in files])
         return
-    _tell(path, start, source)
+    _print_next_steps(path, start, source)
 
 
 def task_path(name: str) -> Path:
@@ -102,9 +102,9 @@ def write(path: Path, text: str, *, new: bool = False) -> None:
         raise OutputError(f"{path}: can't be written: {error.strerror or error}") from None
 
 
-def _tell(path: Path, start: Start, source: str | None) -> None:
+def _print_next_steps(path: Path, start: Start, source: str | None) -> None:
     console, notes = out(), err()
-    console.print(Text.assemble(plain(str(path), "bold"), plain(f"  {start.told}")))
+    console.print(Text.assemble(plain(str(path), "bold"), plain(f"  {start.message}")))
     for note in start.notes:
         notes.print(plain(note, "yellow"))
     next_steps(path, source)

@@ -76,14 +76,14 @@ def _print_list(found: Sequence[Entry]) -> None:
         if entry.kind != kind:
             console.print(plain(entry.kind if kind is None else f"\n{entry.kind}", "bold"))
             kind = entry.kind
-        said = entry.description
+        text = entry.description
         if room is not None and room < LEAST_DESCRIPTION:
             console.print(plain(f"  {entry.name}", "cyan"))
-            for line in textwrap.wrap(said, max(console.width - 4, LEAST_DESCRIPTION // 2)):
+            for line in textwrap.wrap(text, max(console.width - 4, LEAST_DESCRIPTION // 2)):
                 console.print(plain(f"    {line}"))
             continue
-        said = said if room is None or len(said) <= room else f"{said[: room - 1].rstrip()}…"
-        console.print(Text.assemble("  ", (entry.name.ljust(width), "cyan"), "  ", plain(said)))
+        text = text if room is None or len(text) <= room else f"{text[: room - 1].rstrip()}…"
+        console.print(Text.assemble("  ", (entry.name.ljust(width), "cyan"), "  ", plain(text)))
     if console.is_terminal:
         console.print(plain(f"\n{several(len(found), 'task')}; distask tasks show {found[0].name} shows one", "dim"))
 
@@ -133,9 +133,9 @@ def _summary(spec: TaskSpec | PipelineSpec, console: Console) -> None:
         for index, (name, typed) in enumerate(values.items()):
             heading = Text(title if index == 0 else "", style="bold")
             heading.pad_right(8 - len(heading))
-            said = "  ".join(_said(typed))
+            text = "  ".join(_described(typed))
             optional = "?" if getattr(typed, "required", True) is False else ""
-            console.print(Text.assemble(heading, (renamed.get(name, name) + optional, "cyan"), "  ", plain(said)))
+            console.print(Text.assemble(heading, (renamed.get(name, name) + optional, "cyan"), "  ", plain(text)))
         if title == "adds" and not values:
             console.print(Text.assemble(("adds    ", "bold"), "the columns that its steps leave in a row"))
         if title != "adds" or not isinstance(spec, TaskSpec):
@@ -145,7 +145,7 @@ def _summary(spec: TaskSpec | PipelineSpec, console: Console) -> None:
             console.print(Text.assemble(" " * 8, (column, "cyan"), "  ", made))
 
 
-def _said(typed: Typed) -> Iterator[str]:
+def _described(typed: Typed) -> Iterator[str]:
     """Yield the type, default, description and condition of a column or param."""
     bounds = typed.choices or [typed.type or ("schema" if typed.schema_ is not None else "string")]
     yield f"({' | '.join(map(str, bounds))})"

@@ -60,8 +60,10 @@ def command(
     With --live, the model is called for each case that expects columns, and the number of passing cases is shown.
     Exits with 3 if a case fails, with 2 if a spec is invalid.
     """
-    if not live and (told := _needs_live(choice)):
-        raise UsageError(f"{told} selects a model, but without --live no model is called; add --live or remove {told}")
+    if not live and (option := _needs_live(choice)):
+        raise UsageError(
+            f"{option} selects a model, but without --live no model is called; add --live or remove {option}"
+        )
     begun = time.perf_counter()
     asks = _Live(choice) if live else None
     console = err() if json_ else out()
@@ -94,8 +96,8 @@ def _suite(spec: str, asks: _Live | None, *, allow_code: bool) -> Suite:
         suite.faults = [d for d in error.diagnostics if d.severity == "error"]
         return suite
     if asks is not None and isinstance(loaded, LoadedPipeline):
-        told = "--live does not support tasks with steps; use distask preview"
-        suite.outcomes = [Outcome(case_name(c, i), i, skipped=told) for i, c in enumerate(loaded.spec.cases)]
+        message = "--live does not support tasks with steps; use distask preview"
+        suite.outcomes = [Outcome(case_name(c, i), i, skipped=message) for i, c in enumerate(loaded.spec.cases)]
     elif asks is None or isinstance(loaded, LoadedPipeline):
         suite.outcomes = list(try_cases(loaded, allow_code=allow_code))
     else:
@@ -173,10 +175,10 @@ def _held(loaded: LoadedSpec, index: int, tried: Tried) -> Outcome:
     """Compare the model's columns with those that the case expects."""
     case, generation = loaded.spec.cases[index], tried.generations[0]
     if generation.columns is None:
-        told = "no reply" if generation.error is None else generation.error.message
+        message = "no reply" if generation.error is None else generation.error.message
         text = generation.completion.text if generation.completion else None
-        said = f"; the model replied {json.dumps(short(text), ensure_ascii=False)}" if text else ""
-        return outcome(loaded, index, Broken((), f"{told}{said}"))
+        parts = f"; the model replied {json.dumps(short(text), ensure_ascii=False)}" if text else ""
+        return outcome(loaded, index, Broken((), f"{message}{parts}"))
     try:
         compare(case, generation.columns)
     except Broken as broken:
@@ -229,18 +231,18 @@ def _print_summary(suites: Sequence[Suite], console: Console, seconds: float, *,
     counts = _counts(suites)
     if any(suite.outcomes or suite.faults for suite in suites):
         console.print()
-    said = [f"{counts['failed']} failed"] if counts["failed"] else []
-    said += [f"{several(counts['errors'], 'spec')} with errors"] if counts["errors"] else []
-    said += [f"{counts['passed']} passed"] if counts["passed"] or not said else []
-    said += [f"{counts['skipped']} skipped"] if counts["skipped"] else []
+    parts = [f"{counts['failed']} failed"] if counts["failed"] else []
+    parts += [f"{several(counts['errors'], 'spec')} with errors"] if counts["errors"] else []
+    parts += [f"{counts['passed']} passed"] if counts["passed"] or not parts else []
+    parts += [f"{counts['skipped']} skipped"] if counts["skipped"] else []
     good = not counts["failed"] and not counts["errors"]
-    console.print(Text(f"{', '.join(said)} in {duration(seconds)}", style="green" if good else "red"))
+    console.print(Text(f"{', '.join(parts)} in {duration(seconds)}", style="green" if good else "red"))
     reasons = dict.fromkeys(o.skipped for s in suites for o in s.outcomes if o.skipped)
     for reason in reasons:
         console.print(plain(f"skipped: {reason}", "yellow"))
     if not sum(counts.values()):
-        told = "no cases found: add `cases:` with `input`, `reply` and `expect`"
-        console.print(plain(told, "yellow"))
+        message = "no cases found: add `cases:` with `input`, `reply` and `expect`"
+        console.print(plain(message, "yellow"))
     if live:
         for line in _live_lines(suites):
             console.print(plain(line))

@@ -214,8 +214,8 @@ class _Columns:
             read(value)
         except ValueError as error:
             message = str(error)
-            told = f"`{column}`{message.removeprefix(name)}" if message.startswith(name) else f"`{column}`: {message}"
-            self._note(row, column, "type", told)
+            rest = message.removeprefix(name) if message.startswith(name) else f": {message}"
+            self._note(row, column, "type", f"`{column}`{rest}")
 
     def _note(self, row: Row, column: str, kind: str, message: str) -> None:
         self._first.setdefault((column, kind), (row, message))
@@ -228,21 +228,21 @@ class _Columns:
             if required and column not in columns and name not in self._stood_in:
                 mapped = name in self._loaded.spec.input_mappings
                 path = ("input_mappings", name) if mapped else ("inputs", name)
-                hint = self._mend(name, column, columns)
-                told = f"the data ({self._source}) has no column `{column}`"
-                found.append(document.diagnostic(path, told, hint, key=not mapped))
+                hint = self._hint(name, column, columns)
+                message = f"the data ({self._source}) has no column `{column}`"
+                found.append(document.diagnostic(path, message, hint, key=not mapped))
         read = {column for _, column, _, _ in self._inputs}
         for name, column in self._outputs.items():
             if column in columns and column not in read:
                 mapped = name in self._loaded.spec.output_mappings
                 own: tuple[str, ...] = ("outputs", name) if name in self._loaded.spec.outputs else ("aggregate",)
                 place = ("output_mappings", name) if mapped else own
-                told = f"the data ({self._source}) already has a column `{column}`"
+                message = f"the data ({self._source}) already has a column `{column}`"
                 hint = f"rename the output: `output_mappings: {{{name}: new_{name}}}`"
-                found.append(document.diagnostic(place, told, hint, key=not mapped))
+                found.append(document.diagnostic(place, message, hint, key=not mapped))
         return found
 
-    def _mend(self, name: str, column: str, columns: dict[str, None]) -> str | None:
+    def _hint(self, name: str, column: str, columns: dict[str, None]) -> str | None:
         from distask.data.readers.csv import delimiter_hint
 
         if (hint := delimiter_hint(self._source, columns)) is not None:
@@ -306,10 +306,10 @@ def _errors(found: Sequence[Diagnostic]) -> int:
 
 
 def _as_text(checked: dict[str, list[Diagnostic]]) -> str:
-    told = [str(d) for d in _once(checked)]
+    message = [str(d) for d in _once(checked)]
     wrong = sum(bool(_errors(found)) for found in checked.values())
     return "\n\n".join(
-        [*told, _summary(len(checked), wrong, sum(d.severity == "error" for d in _once(checked)), checked)]
+        [*message, _summary(len(checked), wrong, sum(d.severity == "error" for d in _once(checked)), checked)]
     )
 
 
@@ -320,8 +320,8 @@ def _once(checked: dict[str, list[Diagnostic]]) -> list[Diagnostic]:
 def _summary(specs: int, wrong: int, errors: int, checked: dict[str, list[Diagnostic]]) -> str:
     if not errors:
         return f"{visible(next(iter(checked)))}: no errors" if specs == 1 else f"{specs} specs, no errors"
-    told = f"{errors} error{'s' if errors > 1 else ''}"
-    return told if specs == 1 else f"{told} in {wrong} of {specs} specs"
+    message = f"{errors} error{'s' if errors > 1 else ''}"
+    return message if specs == 1 else f"{message} in {wrong} of {specs} specs"
 
 
 def _facts(checked: dict[str, list[Diagnostic]]) -> dict[str, Any]:
