@@ -14,8 +14,8 @@ from distask.data.compression import SUFFIXES
 from distask.data.input import Nothing
 from distask.diagnostics import did_you_mean
 from distask.errors import UsageError
-from distask.llm.config.resolve import load_config
-from distask.runner.job import Job, Selection, shape_of
+from distask.llm.config.resolve import OFFLINE, load_config
+from distask.runner.job import Job, Selection, calls_no_model, shape_of
 from distask.spec.document import scalar
 from distask.spec.language.model import PythonParser, TextParser
 from distask.spec.load import LoadedPipeline, load_spec
@@ -89,8 +89,11 @@ def task_and_llm(choice: Choice, *, asks: bool, reads: bool = False) -> tuple[Ta
         allow_paths=choice.allow_path or (),
         seed=choice.seed,
     )
+    config = choice.config
+    if calls_no_model(task) and not (config or choice.model or choice.base_url):
+        config = OFFLINE
     llm = load_config(
-        choice.config,
+        config,
         model=choice.model,
         base_url=choice.base_url,
         concurrency=choice.concurrency,

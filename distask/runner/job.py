@@ -19,7 +19,7 @@ from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
 from distask.data.readers.csv import delimiter_hint
 from distask.diagnostics import nearest
 from distask.errors import InputError, RowError, UsageError
-from distask.llm.config.resolve import Resolved, load_config
+from distask.llm.config.resolve import OFFLINE, Resolved, load_config
 from distask.runner.generations import MODEL_COLUMN, Shape
 from distask.task.task import Task
 
@@ -235,7 +235,15 @@ def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task | 
         return llm
     if isinstance(llm, Mapping):
         return load_config(None, contents=dict(llm), spec_llm=task.spec.llm, environ=os.environ, **changes)
-    return load_config(None if llm is None else str(llm), spec_llm=task.spec.llm, environ=os.environ, **changes)
+    source = None if llm is None else str(llm)
+    if source is None and calls_no_model(task):
+        source = OFFLINE
+    return load_config(source, spec_llm=task.spec.llm, environ=os.environ, **changes)
+
+
+def calls_no_model(task: Task | Pipeline) -> bool:
+    """Return whether a task has only steps without a model, so that it needs no endpoint."""
+    return not isinstance(task, Task) and not task.needs_model
 
 
 def shape_of(task: Task | Pipeline, num_generations: int | None, grouped: bool | None, metadata_column: str) -> Shape:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from distask.spec.language.model import LLM, Input
     from distask.spec.language.steps import PipelineSpec, StepLLM
+    from distask.spec.load import Loaded
     from distask.task.steps.flow import Count, Flow, Step
     from distask.task.task import Task
     from distask.task.templates.compiler import Compiler
@@ -117,6 +118,11 @@ class Pipeline:
         return tuple(self._builder.asked)
 
     @property
+    def needs_model(self) -> bool:
+        """Whether any of its steps can call a model."""
+        return _needs_model(self._loaded)
+
+    @property
     def tasks(self) -> Iterable[Task]:
         """The tasks that its steps use, as far as they are known without rows."""
         return tuple(self._builder.tasks)
@@ -194,6 +200,10 @@ def _segments(nodes: Sequence[Step | Barrier]) -> tuple[Segment, ...]:
         else:
             steps.append(node)
     return (*made, Segment(tuple(steps), None))
+
+
+def _needs_model(loaded: Loaded) -> bool:
+    return not isinstance(loaded, LoadedPipeline) or any(map(_needs_model, loaded.tasks.values()))
 
 
 def _told(loaded: Any) -> Any:

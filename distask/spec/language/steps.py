@@ -117,6 +117,46 @@ class ExplodeStep(Step):
     explode: Columns = Field(description="The list column, or several of the same length")
 
 
+class Chunk(Model):
+    """How a text is cut into chunks."""
+
+    from_: str = Field(alias="from", description="The column with the text")
+    size: int | str | None = Field(
+        None,
+        description="The maximum length of a chunk in units, or an expression over params for it; defaults to 1 for "
+        "headings",
+    )
+    unit: Literal["characters", "tokens", "sentences", "headings"] = Field(
+        "characters",
+        description="characters: Unicode code points; tokens: of `tokenizer`; sentences: by punctuation; headings: "
+        "sections of Markdown, each a heading with its text",
+    )
+    overlap: int | str = Field(
+        0,
+        description="The maximum length, in units, of what a chunk repeats from the end of the previous one, or an "
+        "expression over params for it",
+    )
+    break_at_headings: bool = Field(False, description="Whether each Markdown heading begins a new chunk")
+    tokenizer: str | None = Field(
+        None,
+        description="tokens: a `tokenizer.json`, relative to this file, or a model on the Hub that has one; if "
+        "omitted, tokens are estimated",
+    )
+
+
+CHUNK_COLUMNS = ("chunk", "start", "end", "headings", "chunk_id")
+"""The columns that a `chunk` step makes."""
+
+
+class ChunkStep(Step):
+    """Make one row for each chunk of a text, with the columns `chunk`, `start`, `end`, `headings` and `chunk_id`."""
+
+    chunk: Chunk = Field(description="{from, size, unit, overlap, break_at_headings, tokenizer}")
+    output_mappings: dict[str, str] = Field(
+        {}, description="Mapping of these columns to new names; existing columns are replaced"
+    )
+
+
 class Group(Model):
     """How rows are grouped."""
 
@@ -232,6 +272,7 @@ STEPS: dict[str, type[Step]] = {
     "set": SetStep,
     "python": PythonStep,
     "explode": ExplodeStep,
+    "chunk": ChunkStep,
     "group": GroupStep,
     "keep": KeepStep,
     "drop": DropStep,
@@ -266,6 +307,7 @@ AnyStep = Annotated[
     | Annotated[SetStep, Tag("set step")]
     | Annotated[PythonStep, Tag("python step")]
     | Annotated[ExplodeStep, Tag("explode step")]
+    | Annotated[ChunkStep, Tag("chunk step")]
     | Annotated[GroupStep, Tag("group step")]
     | Annotated[KeepStep, Tag("keep step")]
     | Annotated[DropStep, Tag("drop step")]

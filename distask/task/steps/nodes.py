@@ -21,6 +21,8 @@ from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Columns, Compute, Explode, Filter, Set, When
+from distask.task.steps.texts import CHUNK_SCHEMAS, Chunks, tokenizer_of
+from distask.task.text.chunks import Cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -171,7 +173,10 @@ class StepMaker:
             self.new = {n: None for n in self.new if n in before} | dict.fromkeys(collect)
             items = scope.expression(source, (*place, "for_each"))
             return [ForEach(count, name.strip(), items, inner, collect)], tuple(collect)
-        return [self._simple(step, place, count)], tuple(getattr(step, "set", getattr(step, "outputs", ())))
+        node = self._simple(step, place, count)
+        if isinstance(step, language.ChunkStep):
+            return [node], [step.output_mappings.get(name, name) for name in language.CHUNK_COLUMNS]
+        return [node], tuple(getattr(step, "set", getattr(step, "outputs", ())))
 
     def _simple(self, step: language.Step, place: Place, count: Count) -> Node:
         scope = self._scope
@@ -185,6 +190,8 @@ class StepMaker:
             case language.ExplodeStep():
                 self._around = replace(self._around, times=None)
                 return Explode(count, step.explode)
+            case language.ChunkStep():
+                return self._chunk(step, place, count)
             case language.KeepStep():
                 return Columns(count, keep=step.keep)
             case language.DropStep():
@@ -215,6 +222,22 @@ class StepMaker:
         self._builder.note_schemas({name: column.schema for name, column in columns.items()})
         return Compute(count, step.python, function_of(step.python, path.resolve().parent), args, columns)
 
+    def _chunk(self, step: language.ChunkStep, place: Place, count: Count) -> Node:
+        chunk, at, path = step.chunk, (*place, "chunk"), self._loaded.path
+        self._around = replace(self._around, times=None)
+        columns = {step.output_mappings.get(name, name): schema for name, schema in CHUNK_SCHEMAS.items()}
+        self.new |= {name: None for name in CHUNK_SCHEMAS if name not in step.output_mappings}
+        self._builder.note_schemas(columns)
+        size = self._whole(1 if chunk.size is None else chunk.size, (*at, "size"), "size", chunk.unit)
+        overlap = self._whole(chunk.overlap, (*at, "overlap"), "overlap", chunk.unit)
+        if overlap >= size:
+            raise UsageError(
+                f"{path}: the overlap of {count.name} is {overlap:,}, but must be less than its size, {size:,}"
+            )
+        tokenize = None if chunk.tokenizer is None else tokenizer_of(chunk.tokenizer, path.resolve().parent)
+        cut = Cut(size, overlap, chunk.unit, chunk.break_at_headings, tokenize)
+        return Chunks(count, chunk.from_, cut, step.output_mappings)
+
     def _dedup(self, step: language.DedupStep, place: Place, count: Count) -> Node:
         dedup = step.dedup
         if dedup.method == "exact":
@@ -232,13 +255,15 @@ class StepMaker:
                 )
         return (barriers.MinHash if dedup.method == "minhash" else barriers.Cosine)(count, dedup, threshold)
 
-    def _whole(self, written: int | str, place: Place, key: str) -> int:
+    def _whole(self, written: int | str, place: Place, key: str, unit: str = "rows") -> int:
         try:
             value = self._scope.fixed_expression(written, place) if isinstance(written, str) else written
         except RowError as error:
             raise UsageError(f"{self._loaded.path}: `{key}: {written}` can't be evaluated: {error.message}") from None
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise UsageError(f"{self._loaded.path}: `{key}: {written}` is {value!r:.40}, which is not a number of rows")
+            raise UsageError(
+                f"{self._loaded.path}: `{key}: {written}` is {value!r:.40}, which is not a number of {unit}"
+            )
         return value
 
     def _turns(self, step: language.RepeatStep, place: Place) -> int | None:

@@ -1,0 +1,109 @@
+"""Steps that work on texts, end to end and without a model: chunk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from distask import load, run
+from distask.errors import UsageError
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """Run steps over rows, with no key and no endpoint; gives back the rows out."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def process(rows, *steps, params=None, declared=None, seed=0, **more):
+        spec = {"name": "pipe", "inputs": {"text": "It."}, "params": declared or {}, "steps": list(steps), **more}
+        (tmp_path / "task.yaml").write_text(json.dumps(spec))
+        (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        result = run(
+            load(tmp_path / "task.yaml", params, seed=seed),
+            tmp_path / "in.jsonl",
+            output=tmp_path / "out.jsonl",
+            overwrite=True,
+        )
+        process.result = result
+        return [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+
+    process.folder = tmp_path
+    return process
+
+
+TEXT = "# A\n\nOne two three. Four five six.\n\n## B\n\nSeven eight."
+
+
+def test_a_chunk_is_a_row_with_its_place_its_headings_and_the_row_s_other_columns(bench):
+    rows = bench([{"text": TEXT, "id": 7}], {"chunk": {"from": "text", "size": 30}})
+
+    assert [row["chunk"] for row in rows] == ["# A\n\nOne two three.", "Four five six.", "## B\n\nSeven eight."]
+    assert [TEXT[row["start"] : row["end"]] for row in rows] == [row["chunk"] for row in rows]
+    assert [row["headings"] for row in rows] == [["A"], ["A"], ["A", "B"]]
+    assert all(row["text"] == TEXT and row["id"] == 7 for row in rows)
+    assert bench.result.stats.to_json()["steps"][0]["rows_out"] == 3
+
+
+def test_an_id_stays_when_other_documents_change_and_none_is_there_twice(bench):
+    step = {"chunk": {"from": "text", "size": 30}}
+    before = bench([{"text": TEXT}, {"text": TEXT}, {"text": "other"}], step)
+    after = bench([{"text": "new"}, {"text": TEXT}, {"text": "changed"}, {"text": TEXT}], step)
+
+    ids = [row["chunk_id"] for row in before[:6]]
+    assert len(set(ids)) == 6
+    assert ids == [row["chunk_id"] for row in after if row["text"] == TEXT]
+
+
+def test_an_id_changes_when_the_chunk_does(bench):
+    (one,) = bench([{"text": TEXT}], {"chunk": {"from": "text", "size": 400}})
+    first, *_ = bench([{"text": TEXT}], {"chunk": {"from": "text", "size": 30}})
+
+    assert one["chunk_id"] != first["chunk_id"]
+
+
+def test_a_null_text_stays_a_row_an_empty_one_does_not_and_a_number_fails(bench):
+    inputs = {"text": {"type": "any", "required": False}}
+    rows = bench([{"text": None}, {"text": " "}, {"text": 5}], {"chunk": {"from": "text", "size": 30}}, inputs=inputs)
+
+    assert [(row["text"], row["chunk"], row["start"]) for row in rows] == [(None, None, None), (5, None, None)]
+    assert rows[1]["distask_metadata"]["error_chunk"] == {"kind": "wrong_type", "message": "`text` is not a text"}
+    assert bench.result.exit_code == 3
+
+
+def test_columns_of_a_chunk_can_be_renamed_and_the_size_be_a_param(bench):
+    names = {"start": "begin", "chunk": "text"}
+    step = {"chunk": {"from": "text", "size": "hundreds * 100"}, "output_mappings": names}
+
+    (row,) = bench(
+        [{"text": TEXT, "start": "mine"}], step, params={"hundreds": 4}, declared={"hundreds": {"type": "integer"}}
+    )
+
+    assert (row["text"], row["start"], row["begin"], row["end"]) == (TEXT, "mine", 0, len(TEXT))
+
+
+def test_a_column_that_the_data_has_is_reported_before_the_run(bench):
+    with pytest.raises(UsageError, match=r"already has a column `end`.*output_mappings: \{end: new_end\}"):
+        bench([{"text": TEXT, "end": 1}], {"chunk": {"from": "text", "size": 4}})
+
+
+def test_an_overlap_from_params_must_be_less_than_the_size(bench):
+    with pytest.raises(UsageError, match="overlap of chunk is 9, but must be less than its size, 4"):
+        bench([{"text": TEXT}], {"chunk": {"from": "text", "size": 4, "overlap": "n"}}, vars={"n": 9})
+
+
+def test_rows_that_skip_the_step_have_nulls(bench):
+    rows = bench([{"text": "a b"}, {"text": "c d"}], {"chunk": {"from": "text", "size": 1}, "when": "'a' in text"})
+
+    assert [row["chunk"] for row in rows] == ["a", "b", None]
+
+
+def test_chunks_can_be_chunked_again(bench):
+    rows = bench(
+        [{"text": TEXT}],
+        {"chunk": {"from": "text", "unit": "headings"}, "output_mappings": {n: f"section_{n}" for n in ("chunk", "start", "end", "headings", "chunk_id")}},
+        {"chunk": {"from": "section_chunk", "size": 16}},
+    )  # fmt: skip
+
+    assert all(row["section_chunk"][row["start"] : row["end"]] == row["chunk"] for row in rows)
+    assert len({row["chunk_id"] for row in rows}) == len(rows) == 5
