@@ -110,6 +110,8 @@ def _measured(
         end = _best_end(text, new, start + (limit - start) // 2, limit, starts)
         yield start, _trimmed(text, start, end)
         new = _next_text(text, end, stop)  # the next chunk must reach beyond this
+        if new >= stop:
+            return
         repeated = _word_start(text, measure.backward(end, overlap), end) if overlap else end
         start = repeated if start < repeated < end and measure.forward(repeated, size) > new else new
 
@@ -139,13 +141,14 @@ def _between_graphemes(text: str, floor: int, limit: int) -> int:
     """Return `limit`, or the nearest place before it that is not inside a character that people see as one."""
     if text[limit].isascii():
         return limit
-    begin = max(floor, limit - _GRAPHEME_CONTEXT)
-    place = begin
-    for match in _GRAPHEMES.finditer(text, begin, min(len(text), limit + _GRAPHEME_CONTEXT)):
-        if match.end() > limit:
-            break
-        place = match.end()
-    return place if place > floor else limit
+    before = [place for place in _graphemes(text, floor, limit) if floor < place <= limit]
+    return before[-1] if before else limit
+
+
+def _graphemes(text: str, floor: int, place: int) -> Iterator[int]:
+    """Yield where the characters that people see around a place end."""
+    begin, end = max(floor, place - _GRAPHEME_CONTEXT), min(len(text), place + _GRAPHEME_CONTEXT)
+    return (match.end() for match in _GRAPHEMES.finditer(text, begin, end))
 
 
 def _word_start(text: str, target: int, end: int) -> int:
@@ -153,7 +156,9 @@ def _word_start(text: str, target: int, end: int) -> int:
     match = _WORD_START.search(text, target, end)
     if match is not None:
         return match.start()
-    return end if text[target] < FIRST_WIDE else _between_graphemes(text, max(0, target - _GRAPHEME_CONTEXT), target)
+    if text[target] < FIRST_WIDE:
+        return end
+    return _next_text(text, next(place for place in _graphemes(text, 0, target) if place >= target), end)
 
 
 def _next_text(text: str, begin: int, stop: int) -> int:

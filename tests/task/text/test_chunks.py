@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from distask.llm.tokens import estimate_tokens
@@ -39,6 +39,7 @@ CUTS = st.builds(
 
 
 @given(ANY_TEXT, CUTS)
+@example("# A\nก \u0301👩\u200d👩\u200d👧\u0301éa\x85# A\n", Cut(7, 5))
 def test_chunks_cover_the_text_in_order_and_have_no_white_space_at_their_ends(text, cut):
     chunks = cut_text(text, cut)
 
@@ -53,6 +54,7 @@ def test_chunks_cover_the_text_in_order_and_have_no_white_space_at_their_ends(te
 
 
 @given(ANY_TEXT, st.integers(1, 40), st.integers(0, 39), st.booleans())
+@example("# A\nก \u0301👩\u200d👩\u200d👧\u0301éa\x85# A\n", 7, 5, False)
 def test_no_chunk_is_longer_and_no_overlap_is_larger_than_asked(text, size, overlap, breaks):
     overlap %= size
     chunks = cut_text(text, Cut(size, overlap, break_at_headings=breaks))
