@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from distask.data.compression import kind_of
+from distask.data.documents import KINDS, check_packages
+from distask.data.documents.folders import documents_in
 from distask.data.objects import is_object, object_files
 from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, reader_of
 from distask.data.readers.hub import PREFIX, read_folder, read_hub
@@ -160,7 +162,7 @@ class Input:
 
 
 def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
-    """Open a source: a file, a glob, a `datasets` folder, `hf://…`, or `-` for JSON Lines on stdin.
+    """Open a source: a file, a glob, a folder of documents or of `datasets`, `hf://…`, or `-` for JSON Lines on stdin.
 
     Args:
         source: the value of `--input`.
@@ -176,27 +178,34 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
     if source == "-":
         spool, read_lines = _spooled(), reader_of(".jsonl", options)
         return Input("<stdin>", lambda: told_faults(read_lines(spool, "<stdin>"), "<stdin>"), **choice)
+    notes: dict[str, None] = {}
+
+    def note(message: str) -> None:
+        notes[message] = None
+
     try:
         folder = Path(source.partition("@")[0])
         if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
             return Input(source, lambda: read_folder(source), **choice)
-        files = source_files(source)
+        files = source_files(source, note)
     except PermissionError as error:
         raise InputError(f"{source}: can't be opened: {error.strerror}") from None
-    notes: dict[str, None] = {}
-    readers = [(_reader(file, options, lambda note: notes.update({note: None})), file) for file in files]
+    readers = {kind: _reader(kind, file, options, note) for kind, file in {kind_of(f): f for f in reversed(files)}.items()}
 
     def read() -> Iterator[Row]:
-        for reader, file in readers:
-            yield from told_faults(reader(file, str(file)), str(file))
+        for file in files:
+            yield from told_faults(readers[kind_of(file)](file, str(file)), str(file))
 
     remote = is_object(source)
     return Input(source, read, files=() if remote else files, remote=remote, notes=notes, **choice)
 
 
-def source_files(source: str) -> list[Path]:
-    """Return the files or objects that a source names, in order; raises `InputError` if there are none."""
-    return object_files(source) if is_object(source) else _files(source)
+def source_files(source: str, notify: Callable[[str], None] | None = None) -> list[Path]:
+    """Return the files or objects that a source names, in order; raises `InputError` if there are none.
+
+    `notify` is called with a sentence about files of a folder that are ignored.
+    """
+    return object_files(source) if is_object(source) else _files(source, notify)
 
 
 class Nothing(Struct, frozen=True):
@@ -230,10 +239,10 @@ def told_faults(rows: Iterable[Row], file: str) -> Iterator[Row]:
         raise InputError(f"{file}:{number + 1}: {error}") from None
 
 
-def _files(source: str) -> list[Path]:
+def _files(source: str, notify: Callable[[str], None] | None) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        raise InputError(f"{source} is a folder; did you mean {path}/*.jsonl?")
+        return documents_in(path, notify)
     if path.is_file():
         return [path]
     if path.exists():
@@ -248,10 +257,13 @@ def _files(source: str) -> list[Path]:
     raise InputError(f"{source}: there is no such file" + (f"; did you mean {path.parent / close}?" if close else ""))
 
 
-def _reader(file: Path, options: ReadOptions, notify: Callable[[str], None]) -> Callable[[Path, str], Iterator[Row]]:
-    kind = kind_of(file)
+def _reader(
+    kind: str, file: Path, options: ReadOptions, notify: Callable[[str], None]
+) -> Callable[[Path, str], Iterator[Row]]:
     if kind not in READERS:
         raise InputError(f"{file}: unknown format `{kind}`; {did_you_mean(kind, READERS)}")
+    if kind in KINDS:
+        check_packages(kind, str(file))
     return reader_of(kind, options, notify)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from msgspec import Struct
 
+from distask.data.documents import KINDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -23,8 +25,9 @@ READERS = {
     ".csv": "csv:read_csv",
     ".tsv": "csv:read_csv",
     ".parquet": "parquet:read_parquet",
+    **dict.fromkeys(KINDS, "distask.data.documents:read_document"),
 }
-"""File name ending (`.gz` and `.zst` may follow) to its reader: module and function."""
+"""File name ending (`.gz` and `.zst` may follow) to its reader: module (in this package, or in full) and function."""
 
 
 class ReadOptions(Struct, frozen=True):
@@ -45,7 +48,7 @@ def reader_of(kind: str, options: ReadOptions = DEFAULT_OPTIONS, notify: Callabl
     `notify` is called with sentences for the user about how a file is read.
     """
     module, _, name = READERS[kind].partition(":")
-    read = cast("Reader", getattr(import_module(f"{__name__}.{module}"), name))
+    read = cast("Reader", getattr(import_module(module if "." in module else f"{__name__}.{module}"), name))
     chosen: dict[str, dict[str, Any]] = {
         "jsonl": {"on_nan": options.on_nan},
         "json": {"on_nan": options.on_nan},
