@@ -48,14 +48,22 @@ class Chunks:
 
     def flow(self, item: Item) -> Flow:
         """A row for each chunk; none for an empty text. The new columns are null if the text is."""
-        text = item.values.get(self._column)
-        if isinstance(text, str):
-            return just(self._rows(item, text))
+        made = self.direct(item)
+        if made is not None:
+            return just(made)
         item.values = {**item.values, **dict.fromkeys(self._names)}
-        if text is None or item.failed:
-            return just([item])
         self.count.failed += 1
         return fail(self.count.name, item, RowError("wrong_type", f"`{self._column}` is not a text"))
+
+    def direct(self, item: Item) -> list[Item] | None:
+        """See `flow`; None if the column is not a text."""
+        text = item.values.get(self._column)
+        if isinstance(text, str):
+            return self._rows(item, text)
+        if text is not None and not item.failed:
+            return None
+        item.values = {**item.values, **dict.fromkeys(self._names)}
+        return [item]
 
     def _rows(self, item: Item, text: str) -> list[Item]:
         chunk, start, end, headings, chunk_id = self._names
