@@ -190,7 +190,8 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
         files = source_files(source, note)
     except PermissionError as error:
         raise InputError(f"{source}: can't be opened: {error.strerror}") from None
-    readers = {kind: _reader(kind, file, options, note) for kind, file in {kind_of(f): f for f in reversed(files)}.items()}
+    first = {kind_of(file): file for file in reversed(files)}
+    readers = {kind: _reader(kind, file, options, note) for kind, file in first.items()}
 
     def read() -> Iterator[Row]:
         for file in files:

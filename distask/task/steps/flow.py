@@ -132,14 +132,35 @@ def through(steps: Sequence[Step], item: Item) -> Flow:
         rest = steps[index + 1 :]
         if not rest:
             return made
-        if all(hasattr(each, "direct") for each in rest):  # nothing to wait for
-            done = []
-            for each in made:
-                done.append((yield from through(rest, each)))
-        else:
-            done = yield Fork([through(rest, each) for each in made])
+        if all(hasattr(each, "direct") for each in rest):
+            return (yield from _through_together(rest, made))
+        done = yield Fork([through(rest, each) for each in made])
         return [each for several in done for each in several]
     return [item]
+
+
+def _through_together(steps: Sequence[Any], items: list[Item]) -> Flow:
+    """Run rows from the same input row through `DirectStep`s, all rows through one step after the other."""
+    spent = items[0].spent
+    for index, step in enumerate(steps):
+        if not spent.has_room(len(items)):  # one of them will fail
+            done: list[Item] = []
+            for item in items:
+                done += yield from through(steps[index:], item)
+            return done
+        spent.steps += len(items)
+        step.count.came += len(items)
+        after: list[Item] = []
+        for item in items:
+            made = step.direct(item)
+            if made is None:
+                made = yield from step.flow(item)
+            after += made
+        step.count.went += len(after)
+        if not after:
+            return after
+        items = after
+    return items
 
 
 def fail(step: str, item: Item, error: RowError) -> Flow:

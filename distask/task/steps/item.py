@@ -68,6 +68,10 @@ class Spent:
         self.steps = 0
         self.seconds = 0.0
 
+    def has_room(self, steps: int) -> bool:
+        """Return whether so many more steps are within the limits."""
+        return self.steps + steps <= MAX_STEPS and self.seconds <= MAX_SECONDS
+
     def step(self) -> None:
         """Count a step; raises `RowError` if the row exceeds a limit."""
         self.steps += 1
