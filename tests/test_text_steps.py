@@ -16,7 +16,13 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     def process(rows, *steps, params=None, declared=None, seed=0, **more):
-        spec = {"name": "pipe", "inputs": {"text": "It."}, "params": declared or {}, "steps": list(steps), **more}
+        spec = {
+            "name": "pipe",
+            "inputs": {n: "It." for n in ("text", "path") if n in rows[0]},
+            "params": declared or {},
+            "steps": list(steps),
+            **more,
+        }
         (tmp_path / "task.yaml").write_text(json.dumps(spec))
         (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         result = run(
@@ -107,3 +113,82 @@ def test_chunks_can_be_chunked_again(bench):
 
     assert all(row["section_chunk"][row["start"] : row["end"]] == row["chunk"] for row in rows)
     assert len({row["chunk_id"] for row in rows}) == len(rows) == 5
+
+
+# split
+
+
+def parts(rows, column="split"):
+    """Name to the rows of each part."""
+    found = {}
+    for row in rows:
+        found.setdefault(row[column], []).append(row)
+    return found
+
+
+DOCUMENTS = [{"text": f"t{i}", "path": f"p{i % 20}"} for i in range(200)]
+
+
+def test_a_split_has_its_shares_and_no_group_is_in_two_parts(bench):
+    found = parts(bench(DOCUMENTS, {"split": "path"}))
+
+    assert {name: len(rows) for name, rows in found.items()} == {"train": 160, "validation": 20, "test": 20}
+    paths = [{row["path"] for row in rows} for rows in found.values()]
+    assert sum(map(len, paths)) == len(set().union(*paths)) == 20
+
+
+def test_a_split_keeps_the_order_and_depends_on_the_seed_only(bench):
+    one = bench(DOCUMENTS, {"split": {"by": "path"}})
+    two = bench(DOCUMENTS, {"split": {"by": "path"}})
+    other = bench(DOCUMENTS, {"split": {"by": "path"}}, seed=1)
+
+    assert one == two
+    assert [row["text"] for row in one] == [row["text"] for row in DOCUMENTS]
+    assert [row["split"] for row in one] != [row["split"] for row in other]
+
+
+def test_a_split_does_not_depend_on_the_order_of_the_rows(bench):
+    one = bench(DOCUMENTS, {"split": {"by": "path"}})
+    two = bench(DOCUMENTS[::-1], {"split": {"by": "path"}})
+
+    assert {row["path"]: row["split"] for row in one} == {row["path"]: row["split"] for row in two}
+
+
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_no_part_is_empty_if_there_are_enough_groups(bench, count):
+    assert set(parts(bench([{"text": f"t{i}"} for i in range(count)], {"split": {}}))) == {
+        "train",
+        "validation",
+        "test",
+    }
+
+
+def test_equal_rows_are_in_the_same_part(bench):
+    rows = bench([{"text": f"t{i // 2}"} for i in range(40)], {"split": {"into": {"a": 1, "b": 1}}})
+
+    assert all(one["split"] == two["split"] for one, two in zip(rows[::2], rows[1::2], strict=True))
+    assert {name: len(found) for name, found in parts(rows).items()} == {"a": 20, "b": 20}
+
+
+def test_a_stable_split_does_not_change_when_rows_are_added(bench):
+    step = {"split": {"by": "path", "stable": True}, "output_mappings": {"split": "part"}}
+    few = [{"text": "t", "path": f"p{i}"} for i in range(400)]
+    more = [{"text": "t", "path": f"p{i}"} for i in range(900)]
+
+    one = {row["path"]: row["part"] for row in bench(few, step)}
+    two = {row["path"]: row["part"] for row in bench(more, step)}
+
+    assert all(two[path] == part for path, part in one.items())
+    shares = {name: len(rows) / 900 for name, rows in parts(bench(more, step), "part").items()}
+    assert shares == {
+        name: pytest.approx(share, abs=0.04) for name, share in [("train", 0.8), ("validation", 0.1), ("test", 0.1)]
+    }
+
+
+def test_chunks_of_a_document_stay_together(bench):
+    documents = [{"text": "one two three four " * (3 + i), "path": f"p{i}"} for i in range(30)]
+    rows = bench(documents, {"chunk": {"from": "text", "size": 20}}, {"split": "path"})
+
+    found = parts(rows)
+    assert len(found) == 3
+    assert sum(len({row["path"] for row in part}) for part in found.values()) == 30

@@ -32,6 +32,7 @@ from distask.spec.language.steps import (
     SampleStep,
     SetStep,
     SortStep,
+    SplitStep,
     TaskStep,
     kind_of,
 )
@@ -439,4 +440,5 @@ class _Flow(StepChecker):
         SortStep: _sort,
         SampleStep: _sample,
         LimitStep: _limit,
+        SplitStep: StepChecker.check_split,
     }

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from distask.diagnostics import did_you_mean
 from distask.spec.check.declarations import Checker
 from distask.spec.check.templates import OWN_COLUMNS, Place, outside
-from distask.spec.language.steps import CHUNK_COLUMNS
+from distask.spec.language.steps import CHUNK_COLUMNS, SPLIT_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from distask.spec.language.steps import ChunkStep
+    from distask.spec.language.steps import ChunkStep, SplitStep
 
 
 class Columns(Struct, frozen=True):
@@ -84,10 +84,7 @@ class StepChecker(Checker):
             self._tell((*at, "break_at_headings"), told, "remove it", key=True)
         if chunk.tokenizer is not None:
             self._tokenizer((*at, "tokenizer"), chunk.tokenizer, chunk.unit)
-        for name in step.output_mappings:
-            if name not in CHUNK_COLUMNS:
-                hint = did_you_mean(name, CHUNK_COLUMNS)
-                self._tell((*place, "output_mappings", name), f"a chunk has no column `{name}`", hint, key=True)
+        self._mapped(step.output_mappings, CHUNK_COLUMNS, place, "a chunk")
         return self._plus(CHUNK_COLUMNS, step.output_mappings, place, "chunk", columns)
 
     def _units(self, place: Place, key: str, value: int | str | None, least: int) -> None:
@@ -122,3 +119,19 @@ class StepChecker(Checker):
                 hint = f"rename it: `output_mappings: {{{name}: new_{name}}}`; or replace it: `{{{name}: {name}}}`"
                 self._tell(at, f"the step makes `{column}`, which already exists", hint, key=True)
         return columns.plus([mapped.get(name, name) for name in names], place)
+
+    def check_split(self, step: SplitStep, place: Place, columns: Columns, _loops: int) -> Columns:
+        """Check a `split` step and return the columns after it."""
+        at = (*place, "split")
+        self._all_known(step.split.by or (), at, columns)
+        for name, share in step.split.into.items():
+            if not 0 < share < float("inf"):
+                self._tell((*at, "into", name), f"a share must be more than 0, got {share:g}")
+        self._mapped(step.output_mappings, (SPLIT_COLUMN,), place, "a split")
+        return self._plus((SPLIT_COLUMN,), step.output_mappings, place, "split", columns)
+
+    def _mapped(self, mapped: Mapping[str, str], known: Sequence[str], place: Place, what: str) -> None:
+        for name in mapped:
+            if name not in known:
+                told = f"{what} has no column `{name}`"
+                self._tell((*place, "output_mappings", name), told, did_you_mean(name, known), key=True)

@@ -264,6 +264,40 @@ class LimitStep(Step):
     limit: int | str = Field(description="The number of rows, or an expression over params for it")
 
 
+SPLIT_COLUMN = "split"
+"""The column that a `split` step makes."""
+
+
+class Split(Model):
+    """Which parts the rows are split into."""
+
+    into: dict[str, float] = Field(
+        {"train": 0.8, "validation": 0.1, "test": 0.1},
+        min_length=1,
+        description="Mapping of names to their shares, which are relative: 8, 1, 1 is the same as 0.8, 0.1, 0.1",
+    )
+    by: Columns | None = Field(
+        None,
+        description="The columns with equal values in rows that must stay together, such as `path`; if omitted, only "
+        "rows that are equal in all columns stay together",
+    )
+    stable: bool = Field(
+        False,
+        description="Whether a row keeps its part when other rows are added or removed; shares are then approximate",
+    )
+
+
+class SplitStep(Step):
+    """Assign each row to a part such as train or test, based on the run's seed, in the column `split`."""
+
+    split: Annotated[Split, BeforeValidator(lambda v: {"by": v} if isinstance(v, str | list) else v)] = Field(
+        description="{into, by, stable}, or the columns that keep rows together"
+    )
+    output_mappings: dict[str, str] = Field(
+        {}, description="Mapping of `split` to a new name; an existing column is replaced"
+    )
+
+
 STEPS: dict[str, type[Step]] = {
     "task": TaskStep,
     "repeat": RepeatStep,
@@ -281,10 +315,11 @@ STEPS: dict[str, type[Step]] = {
     "sort": SortStep,
     "sample": SampleStep,
     "limit": LimitStep,
+    "split": SplitStep,
 }
 """The key that identifies a step, and its model."""
 
-BARRIERS = (GroupStep, DedupStep, SortStep, SampleStep, LimitStep)
+BARRIERS = (GroupStep, DedupStep, SortStep, SampleStep, LimitStep, SplitStep)
 """Steps that wait for all rows."""
 
 
@@ -315,7 +350,8 @@ AnyStep = Annotated[
     | Annotated[DedupStep, Tag("dedup step")]
     | Annotated[SortStep, Tag("sort step")]
     | Annotated[SampleStep, Tag("sample step")]
-    | Annotated[LimitStep, Tag("limit step")],
+    | Annotated[LimitStep, Tag("limit step")]
+    | Annotated[SplitStep, Tag("split step")],
     Discriminator(_step_kind),
 ]
 

@@ -208,9 +208,20 @@ class StepMaker:
                 seed = f"{self._builder.seed}/{self._loaded.spec.name}/{count.name}"
                 n = None if step.sample.n is None else self._whole(step.sample.n, (*place, "sample"), "sample")
                 return barriers.Sample(count, seed, n=n, fraction=step.sample.fraction)
+            case language.SplitStep():
+                return self._split(step, count)
             case language.LimitStep():
                 return barriers.Limit(count, self._whole(step.limit, (*place, "limit"), "limit"))
         raise AssertionError(step)
+
+    def _split(self, step: language.SplitStep, count: Count) -> Node:
+        column = step.output_mappings.get(language.SPLIT_COLUMN, language.SPLIT_COLUMN)
+        if not step.output_mappings:
+            self.new[column] = None
+        split = step.split
+        self._builder.note_schemas({column: {"type": "string"}})
+        seed = f"{self._builder.seed}/{self._loaded.spec.name}/{count.name}"
+        return barriers.Split(count, seed, split.into, by=split.by, column=column, stable=split.stable)
 
     def _compute(self, step: language.PythonStep, place: Place, count: Count) -> Node:
         path = self._loaded.path
