@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from distask.data.compression import kind_of
-from distask.data.documents import KINDS, check_packages
+from distask.data.documents import check_packages
 from distask.data.documents.folders import documents_in
 from distask.data.objects import is_object, object_files
 from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, reader_of
@@ -263,8 +263,7 @@ def _reader(
 ) -> Callable[[Path, str], Iterator[Row]]:
     if kind not in READERS:
         raise InputError(f"{file}: unknown format `{kind}`; {did_you_mean(kind, READERS)}")
-    if kind in KINDS:
-        check_packages(kind, str(file))
+    check_packages(kind, str(file))
     return reader_of(kind, options, notify)
 
 

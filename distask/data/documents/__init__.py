@@ -1,11 +1,18 @@
-"""Documents as rows: each file becomes a row with its text as Markdown, its path, title, pages and media type."""
+"""Documents as rows: each file becomes a row with its text as Markdown, its path, title, pages and media type.
+
+With `pages`, each page becomes a row, with its number and, for PDF, an image for vision models.
+"""
 
 from __future__ import annotations
 
+import io
+import pickle
+import tempfile
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from msgspec import Struct
 
@@ -14,7 +21,7 @@ from distask.data.row import Row
 from distask.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MAX_BYTES = 256 << 20
 """Maximum bytes of a file."""
@@ -30,15 +37,32 @@ class Kind(Struct, frozen=True):
     """Module and function that turn the bytes of a file into a `Document`."""
     packages: tuple[str, ...] = ()
     """The packages that it needs from the extra `documents`."""
+    images: str | None = None
+    """Module and function that turn the bytes into an image of each page."""
 
+
+_HTML = ("bs4", "markdownify")
+_OFFICE = "application/vnd.openxmlformats-officedocument"
 
 KINDS = {
     ".txt": Kind("text/plain", "text:plain"),
     ".md": Kind("text/markdown", "text:markdown"),
     ".markdown": Kind("text/markdown", "text:markdown"),
     ".rst": Kind("text/x-rst", "text:restructured"),
+    ".ipynb": Kind("application/x-ipynb+json", "text:notebook"),
+    ".html": Kind("text/html", "html:html", _HTML),
+    ".htm": Kind("text/html", "html:html", _HTML),
+    ".xhtml": Kind("application/xhtml+xml", "html:html", _HTML),
+    ".pdf": Kind("application/pdf", "pdf:pdf", ("pypdfium2", "PIL"), images="pdf:page_images"),
+    ".docx": Kind(f"{_OFFICE}.wordprocessingml.document", "packed:word", ("mammoth", *_HTML)),
+    ".pptx": Kind(f"{_OFFICE}.presentationml.presentation", "packed:slides", ("pptx",)),
+    ".epub": Kind("application/epub+zip", "packed:epub", _HTML),
 }
 """File name ending (`.gz` and `.zst` may follow) to its format."""
+
+
+ARCHIVES = (".zip", ".tar", ".tgz")
+"""Endings of archives with documents; `.gz` and `.zst` may follow `.tar`."""
 
 
 class Document(Struct):
@@ -58,30 +82,41 @@ class DocumentError(Exception):
         self.line, self.column = line, column
 
 
-def read_document(path: Path, file: str) -> Iterator[Row]:
-    """Yield the row of a document; if it can't be read, its `error` is set.
+def read_document(path: Path, file: str, *, pages: bool = False) -> Iterator[Row]:
+    """Yield the row of a document, or of each page; if it can't be read, the `error` of its row is set.
 
     Args:
         path: the file, which may be compressed.
         file: its name in the column `path` and in messages.
+        pages: whether each page is a row.
     """
+    kind = kind_of(path)
+    state = _state(path) if KINDS[kind].packages and not pages else None  # images would fill the disk
+    if state is not None and (rows := _extracted.get(state)) is not None:
+        yield from rows
+        return
+    made: list[Row] = []
     try:
         with open_binary(path) as stream:
             data = read_bytes(stream)
-        yield document_row(data, kind_of(path), file)
+        for row in document_rows(data, kind, file, pages=pages):
+            made.append(row)
+            yield row
     except (DocumentError, DamagedError) as error:
         yield bad_row(file, error)
+        return
+    if state is not None:
+        _extracted.put(state, made)
 
 
-def document_row(data: bytes, kind: str, file: str) -> Row:
-    """Return the row of a document; raises `DocumentError`."""
+def document_rows(data: bytes, kind: str, file: str, *, pages: bool = False) -> Iterator[Row]:
+    """Yield the row of a document, or of each page; raises `DocumentError`."""
     known = KINDS[kind]
-    module, _, name = known.extract.partition(":")
-    document: Document = getattr(import_module(f"{__name__}.{module}"), name)(data)
+    document: Document = _function(known.extract)(data)
     if len(document.text) > MAX_CHARACTERS:
         raise DocumentError(f"the text is longer than {MAX_CHARACTERS >> 20} million characters; split the document")
-    if not document.text or document.text.isspace():
-        raise DocumentError("there is no text in it")
+    if (not document.text or document.text.isspace()) and not (pages and known.images and document.pages):
+        raise DocumentError(_no_text(document, known))
     values: dict[str, Any] = {
         "text": document.text,
         "path": file,
@@ -89,7 +124,70 @@ def document_row(data: bytes, kind: str, file: str) -> Row:
         "pages": None if document.pages is None else len(document.pages),
         "media_type": known.media_type,
     }
-    return Row(values, file, 1)
+    if not pages:
+        yield Row(values, file, 1)
+        return
+    texts = [document.text] if document.pages is None else document.pages
+    images = repeat(None) if known.images is None else _function(known.images)(data)
+    for number, (text, image) in enumerate(zip(texts, images, strict=False), 1):
+        yield Row({**values, "text": text, "page": number, "image": image}, file, number)
+
+
+def _no_text(document: Document, kind: Kind) -> str:
+    if not document.pages:
+        return "there is no text in it"
+    hint = (
+        "; recognize it first (OCR), or pass images of the pages to a vision model with --pages" if kind.images else ""
+    )
+    return f"there is no text in its {len(document.pages):,} pages: is it scanned?{hint}"
+
+
+def _function(name: str) -> Callable[[bytes], Any]:
+    module, _, function = name.partition(":")
+    made: Callable[[bytes], Any] = getattr(import_module(f"{__name__}.{module}"), function)
+    return made
+
+
+class _Extracted:
+    """Rows that took long to extract, in a temporary file: an input is read twice, once to check it."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._offsets: dict[Any, int] = {}
+
+    def get(self, state: Any) -> list[Row] | None:
+        """Return the rows of a file in this state; None if they are not known."""
+        if self._file is None or state not in self._offsets:
+            return None
+        self._file.seek(self._offsets[state])
+        rows: list[Row] = pickle.load(self._file)  # noqa: S301 - written by this process
+        return rows
+
+    def put(self, state: Any, rows: list[Row]) -> None:
+        """Keep the rows of a file, unless the disk is full."""
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - deleted at exit
+            self._file.seek(0, io.SEEK_END)
+            place = self._file.tell()
+            pickle.dump(rows, self._file, protocol=pickle.HIGHEST_PROTOCOL)
+            self._file.flush()
+        except OSError:
+            return
+        self._offsets[state] = place
+
+
+_extracted = _Extracted()
+
+
+def _state(path: Path) -> Any:
+    """Return what identifies the contents of a file; None if the file is remote or can't be read."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    changed = getattr(stat, "st_mtime_ns", None)
+    return None if changed is None else (str(path), stat.st_size, changed)
 
 
 def bad_row(file: str, error: Exception) -> Row:
@@ -117,5 +215,5 @@ def stem_of(file: str) -> str:
 
 def check_packages(kind: str, file: str) -> None:
     """Raise `UsageError` if the packages that read a format are not installed."""
-    if any(find_spec(package) is None for package in KINDS[kind].packages):
+    if kind in KINDS and any(find_spec(package) is None for package in KINDS[kind].packages):
         raise UsageError(f"{file}: {kind} files need an extra: pip install 'distask[documents]'")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distask.data.compression import kind_of
-from distask.data.documents import KINDS
+from distask.data.documents import ARCHIVES, KINDS
 from distask.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def documents_in(folder: Path, notify: Callable[[str], None] | None = None) -> l
     ignored: Counter[str] = Counter()
     for path in _files(folder):
         kind = kind_of(path)
-        if kind in KINDS:
+        if kind in KINDS or kind in ARCHIVES:
             found.append(path)
         elif kind in ROWS:
             raise InputError(

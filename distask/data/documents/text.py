@@ -1,9 +1,11 @@
-"""Read plain text, Markdown and reStructuredText, with their titles."""
+"""Read plain text, Markdown, reStructuredText and notebooks, with their titles."""
 
 from __future__ import annotations
 
 import codecs
+import json
 import re
+from typing import Any
 
 from distask.data.documents import Document, DocumentError
 
@@ -23,6 +25,7 @@ _OTHER_KINDS = (
     (b"\x89PNG", "this is an image, not text"),
     (b"\xff\xd8\xff", "this is an image, not text"),
     (b"\x7fELF", "this is a program, not text"),
+    (b"\x1f\x8b", "it is compressed twice; decompress it once"),
 )
 _TITLE_WITHIN = 1 << 16
 """Characters at the beginning of a text where its title can be."""
@@ -120,3 +123,26 @@ def _section(lines: list[str], at: int) -> tuple[str, str | None, int]:
 
 def _adornment(lines: list[str], at: int) -> str:
     return lines[at][0] if at < len(lines) and _ADORNMENT.fullmatch(lines[at]) else ""
+
+
+def notebook(data: bytes) -> Document:
+    """Read a Jupyter notebook: its texts, and its code in fences; without outputs. Raises `DocumentError`."""
+    try:
+        written = json.loads(decoded(data))
+        cells = written["cells"]
+        language = written.get("metadata", {}).get("language_info", {}).get("name", "python")
+        blocks = [_cell(cell, language) for cell in cells]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        words = f"{type(error).__name__}: {error}"
+        raise DocumentError(f"this is not a Jupyter notebook of version 4 or later ({words:.80})") from None
+    text = "\n\n".join(block for block in blocks if block.strip())
+    return Document(text, title_of(text))
+
+
+def _cell(cell: dict[str, Any], language: str) -> str:
+    source = cell["source"]
+    words = ("".join(source) if isinstance(source, list) else source).strip("\n")
+    if cell["cell_type"] == "code" and words.strip():
+        fence = "```" if "```" not in words else "~~~~"
+        return f"{fence}{language}\n{words}\n{fence}"
+    return str(words)
