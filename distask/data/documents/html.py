@@ -47,7 +47,12 @@ def _text_of(soup: Any) -> str:
         tag.decompose()
     body = soup.find("main") or soup.body or soup
     converter = MarkdownConverter(
-        heading_style=ATX, bullets="-", strip=["img", "title"], escape_asterisks=False, escape_underscores=False
+        heading_style=ATX,
+        bullets="-",
+        strip=["img", "title"],
+        table_infer_header=True,
+        escape_asterisks=False,
+        escape_underscores=False,
     )
     try:
         text = converter.convert_soup(body)

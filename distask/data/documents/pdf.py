@@ -24,7 +24,10 @@ PARAGRAPH_GAP = 1.75
 """Lines further apart than this, in font sizes, are in different paragraphs."""
 IMAGE_PIXELS = 1_568
 """The longer side of a page's image: larger ones are scaled down by most vision models."""
+_HYPHENS = str.maketrans("", "", "\ufffe\x02\0")
+"""What PDFium writes for a hyphen at the end of a line, where it joins the two parts of a word."""
 _ITEM = re.compile(r"(?:[-*•▪◦\u2013]|\d{1,3}[.)])\s")
+_NEXT_ITEM, _NEXT_BLOCK = "\n", "\n\n"
 _BULLET = re.compile(r"^[•▪◦]\s*")
 
 
@@ -33,7 +36,9 @@ class _Line(Struct):
     size: float
     """The font size in points."""
     top: float
-    """Distance from the bottom of the page in points."""
+    """Where its first character ends, in points from the bottom of the page."""
+    bottom: float
+    """The same of its last character: PDFium joins lines at a hyphen."""
 
 
 def pdf(data: bytes) -> Document:
@@ -107,12 +112,15 @@ def _lines(page: Any) -> list[_Line]:
         found, place = [], 0
         left, right, bottom, top = (ctypes.c_double() for _ in range(4))
         for written in text.split("\n"):
-            words = written.replace("\ufffe", "-").replace("\x02", "-").strip("\r \t\0")
+            words = written.translate(_HYPHENS).strip()
             first = place + len(written) - len(written.lstrip())
             if words:
                 size = pdfium.FPDFText_GetFontSize(text_page, first)
-                pdfium.FPDFText_GetCharBox(text_page, first, left, right, bottom, top)
-                found.append(_Line(words, round(float(size), 1), bottom.value))
+                ends = []
+                for character in (first, place + len(written.rstrip()) - 1):
+                    pdfium.FPDFText_GetCharBox(text_page, character, left, right, bottom, top)
+                    ends.append(bottom.value)
+                found.append(_Line(words, round(float(size), 1), *ends))
             place += len(written) + 1
         return found
     finally:
@@ -138,7 +146,7 @@ def _markdown(lines: Sequence[_Line], sizes: Sequence[float]) -> str:
     for line in lines:
         is_heading = line.size in sizes and len(line.text) <= LONGEST_HEADING
         same = before is not None and before.size == line.size
-        near = before is not None and 0 <= before.top - line.top <= PARAGRAPH_GAP * max(line.size, 1.0)
+        near = before is not None and -1 <= before.bottom - line.top <= PARAGRAPH_GAP * max(line.size, 1.0)
         if blocks and same and near and not _ITEM.match(line.text):
             blocks[-1] = _joined(blocks[-1], line.text)
         elif is_heading:
@@ -146,7 +154,11 @@ def _markdown(lines: Sequence[_Line], sizes: Sequence[float]) -> str:
         else:
             blocks.append(_BULLET.sub("- ", line.text))
         before = line
-    return "\n\n".join(blocks)
+    pieces = [
+        f"{'' if i == 0 else _NEXT_ITEM if _ITEM.match(block) and _ITEM.match(blocks[i - 1]) else _NEXT_BLOCK}{block}"
+        for i, block in enumerate(blocks)
+    ]
+    return "".join(pieces)
 
 
 def _joined(block: str, line: str) -> str:

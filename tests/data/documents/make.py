@@ -9,7 +9,11 @@ import zipfile
 
 def pdf(pages, title=None, size=(595, 842)):
     """A PDF; a page is a list of (font size, x, y, text) in points from the bottom left."""
-    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"]
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+    ]
     kids = []
     for page in pages:
         drawn = b"".join(
