@@ -77,8 +77,8 @@ Source = Annotated[
         "-i",
         metavar="DATA",
         help="Input rows: .jsonl .json .csv .tsv .parquet (also .gz, .zst); documents such as .md .pdf .docx .html, "
-        "or a folder or .zip of them; a glob, a folder of `datasets`, hf://owner/name@split, s3://…, or - for JSON Lines "
-        "on stdin.",
+        "or a folder or .zip of them; a glob, a folder of `datasets`, hf://owner/name@split, s3://…, or - for JSON "
+        "Lines on stdin.",
         rich_help_panel=_IN,
     ),
 ]
@@ -345,7 +345,7 @@ ShowConfig = Annotated[
 
 
 def read_options(on_nan: OnNaN, delimiter: str | None, *, pages: bool = False) -> ReadOptions:
-    """Build the read options from `--on-nan`, `--delimiter` and `--pages`; raises `UsageError` for a wrong delimiter."""
+    """Build the read options from the values of their options; raises `UsageError` for a wrong delimiter."""
     from distask.data.readers import ReadOptions
     from distask.data.readers.csv import parse_delimiter
 

@@ -139,7 +139,8 @@ def _no_text(document: Document, kind: Kind) -> str:
     hint = (
         "; recognize it first (OCR), or pass images of the pages to a vision model with --pages" if kind.images else ""
     )
-    return f"there is no text in its {len(document.pages):,} pages: is it scanned?{hint}"
+    where = "page" if len(document.pages) == 1 else f"{len(document.pages):,} pages"
+    return f"there is no text on its {where}: is it scanned?{hint}"
 
 
 def _function(name: str) -> Callable[[bytes], Any]:

@@ -107,7 +107,7 @@ def test_a_document_is_a_row_with_its_text_as_markdown(rows_of, name, data, titl
     [
         ("a.pdf", b"%PDF-1.7 broken", "a.pdf: the file is damaged"),
         ("a.pdf", b"text", "a.pdf: the file is not PDF"),
-        ("a.pdf", make.pdf([[], []]), "a.pdf: there is no text in its 2 pages: is it scanned\\?.*--pages"),
+        ("a.pdf", make.pdf([[], []]), "a.pdf: there is no text on its 2 pages: is it scanned\\?.*--pages"),
         ("a.docx", make.docx()[:900], "a.docx: the file is damaged"),
         ("a.docx", b"text", "a.docx: the file is not Word"),
         ("a.docx", make.pptx(), "a.docx: the file is damaged, or not Word"),
