@@ -5,6 +5,7 @@ Rows wait only at a barrier, which needs all of them. Waiting rows are on disk; 
 
 from __future__ import annotations
 
+import io
 import pickle
 import tempfile
 from array import array
@@ -84,6 +85,12 @@ async def run_pipeline(
     return shared.failures
 
 
+SHARED_CHARACTERS = 1_024
+"""Texts from this length on are stored once if rows in sequence share them, as chunks share their document."""
+_SHARED_TEXTS = 16
+"""Number of such texts to remember."""
+
+
 class Spool:
     """Stores rows that wait for a barrier in a private temporary file, which is deleted at the end."""
 
@@ -95,6 +102,11 @@ class Spool:
         self._barrier = barrier
         self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
         self._offsets = array("Q")
+        self._lengths = array("Q")
+        self._written: dict[int, tuple[str, tuple[int, int]]] = {}
+        """The identity of a shared text to the text and its place in the file, for the last texts."""
+        self._texts: dict[tuple[int, int], str] = {}
+        """The place of a shared text to the text, for the last texts that were read."""
         self._schemas: list[Any] = []
         """Arrow schemas of the sources, each stored once because it may be as large as a row."""
 
@@ -103,9 +115,11 @@ class Spool:
         assert isinstance(row, CarriedRow)
         assert row.item is not None
         try:
-            self._offsets.append(self._file.tell())
             packed = self._packed(row.cells)
-            pickle.dump((replace(row, cells=None), packed), self._file, protocol=pickle.HIGHEST_PROTOCOL)
+            data = io.BytesIO()
+            _Pickler(data, self._share).dump((replace(row, cells=None), packed))
+            self._offsets.append(self._file.tell())
+            self._lengths.append(self._file.write(data.getbuffer()))
         except OSError as error:
             folder = tempfile.gettempdir()
             told = f"can't write rows for the step {self._barrier.count.name} to {folder}: {error.strerror}"
@@ -130,12 +144,33 @@ class Spool:
 
     def _read(self, number: int) -> CarriedRow:
         self._file.seek(self._offsets[number])
+        data = io.BytesIO(self._file.read(self._lengths[number]))
         row: CarriedRow
-        row, packed = pickle.load(self._file)  # noqa: S301 - written by this process
+        row, packed = _Unpickler(data, self._shared).load()
         if packed is not None:
             schema, data = packed
             row.cells = Cells.unpacked(self._schemas[schema], data)
         return row
+
+    def _share(self, text: str) -> tuple[int, int]:
+        """Write a text, unless it was just written, and return its place."""
+        known = self._written.get(id(text))
+        if known is None:
+            place = self._file.tell(), self._file.write(text.encode(errors="surrogatepass"))
+            known = self._written[id(text)] = text, place
+            if len(self._written) > _SHARED_TEXTS:
+                del self._written[next(iter(self._written))]
+        return known[1]
+
+    def _shared(self, place: tuple[int, int]) -> str:
+        """Read a text that rows share."""
+        text = self._texts.get(place)
+        if text is None:
+            self._file.seek(place[0])
+            text = self._texts[place] = self._file.read(place[1]).decode(errors="surrogatepass")
+            if len(self._texts) > _SHARED_TEXTS:
+                del self._texts[next(iter(self._texts))]
+        return text
 
     def _packed(self, cells: Cells | None) -> tuple[int, bytes] | None:
         """Return a row's Arrow values with the number of their schema."""
@@ -145,3 +180,23 @@ class Spool:
         if number == len(self._schemas):
             self._schemas.append(cells.schema)
         return number, cells.packed()
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles long texts as their places."""
+
+    def __init__(self, file: io.BytesIO, share: Callable[[str], tuple[int, int]]) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._share = share
+
+    def persistent_id(self, value: Any) -> tuple[int, int] | None:
+        return self._share(value) if type(value) is str and len(value) >= SHARED_CHARACTERS else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, shared: Callable[[tuple[int, int]], str]) -> None:
+        super().__init__(file)
+        self._shared = shared
+
+    def persistent_load(self, place: tuple[int, int]) -> str:
+        return self._shared(place)
