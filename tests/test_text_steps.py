@@ -8,6 +8,7 @@ import pytest
 
 from distask import load, run
 from distask.errors import UsageError
+from distask.runner.engine.segments import Spool
 
 
 @pytest.fixture
@@ -303,3 +304,19 @@ def test_a_benchmark_that_changed_is_read_again(benchmark):
     (benchmark.folder / "tests/gsm.jsonl").write_text('{"question": "another question that nobody has ever put"}\n')
 
     assert benchmark([{"text": QUESTION}], step)[0]["contamination"] is None
+
+
+def test_rows_that_wait_share_the_text_of_their_document_on_disk(bench, monkeypatch):
+    sizes = []
+    abort = Spool.abort
+    monkeypatch.setattr(Spool, "abort", lambda spool: (sizes.append(spool._file.seek(0, 2)), abort(spool)))
+    documents = [{"text": f"{number} é 😀 " * 2000, "path": str(number)} for number in range(3)]
+
+    rows = bench(documents, {"chunk": {"from": "text", "size": 100}}, {"split": {"by": "path"}})
+
+    assert len(rows) > 300
+    assert all(row["text"] == documents[int(row["path"])]["text"] for row in rows)
+    assert all(row["text"][row["start"] : row["end"]] == row["chunk"] for row in rows)
+    lines = (bench.folder / "out.jsonl").read_bytes().splitlines()
+    assert all(rb"\ud83d\ude00" in line for line in lines)  # the input's own bytes
+    assert sizes[0] < 1000 * len(rows) < 20_000 * len(rows)

@@ -5,12 +5,11 @@ Rows wait only at a barrier, which needs all of them. Waiting rows are on disk; 
 
 from __future__ import annotations
 
-import io
 import pickle
 import tempfile
 from array import array
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -91,6 +90,32 @@ _SHARED_TEXTS = 16
 """Number of such texts to remember."""
 
 
+class _Place(NamedTuple):
+    """Where a long text is in a file."""
+
+    start: int
+    length: int
+    """Bytes."""
+    is_text: bool
+
+
+def _is_long(value: Any) -> bool:
+    return type(value) in (str, bytes) and len(value) >= SHARED_CHARACTERS
+
+
+def _changed(row: CarriedRow, change: Callable[[Any], Any]) -> CarriedRow:
+    """Return a row with a function applied to its bytes and to its values at the top level, without its cells."""
+
+    def values_of(values: dict[str, Any]) -> dict[str, Any]:
+        made = {name: change(value) for name, value in values.items()}
+        return made if any(made[name] is not value for name, value in values.items()) else values
+
+    item = row.item
+    assert item is not None
+    item = replace(item, values=values_of(item.values), frames=tuple(map(values_of, item.frames)))
+    return replace(row, values=values_of(row.values), raw=change(row.raw), cells=None, item=item)
+
+
 class Spool:
     """Stores rows that wait for a barrier in a private temporary file, which is deleted at the end."""
 
@@ -102,11 +127,10 @@ class Spool:
         self._barrier = barrier
         self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
         self._offsets = array("Q")
-        self._lengths = array("Q")
-        self._written: dict[int, tuple[str, tuple[int, int]]] = {}
-        """The identity of a shared text to the text and its place in the file, for the last texts."""
-        self._texts: dict[tuple[int, int], str] = {}
-        """The place of a shared text to the text, for the last texts that were read."""
+        self._written: dict[int, tuple[str | bytes, _Place]] = {}
+        """The identity of a long text to the text and its place in the file, for the last texts."""
+        self._texts: dict[_Place, str | bytes] = {}
+        """The place of a long text to the text, for the last texts that were read."""
         self._schemas: list[Any] = []
         """Arrow schemas of the sources, each stored once because it may be as large as a row."""
 
@@ -116,10 +140,9 @@ class Spool:
         assert row.item is not None
         try:
             packed = self._packed(row.cells)
-            data = io.BytesIO()
-            _Pickler(data, self._share).dump((replace(row, cells=None), packed))
+            data = pickle.dumps((self._without_texts(row), packed), protocol=pickle.HIGHEST_PROTOCOL)
             self._offsets.append(self._file.tell())
-            self._lengths.append(self._file.write(data.getbuffer()))
+            self._file.write(data)
         except OSError as error:
             folder = tempfile.gettempdir()
             told = f"can't write rows for the step {self._barrier.count.name} to {folder}: {error.strerror}"
@@ -144,30 +167,41 @@ class Spool:
 
     def _read(self, number: int) -> CarriedRow:
         self._file.seek(self._offsets[number])
-        data = io.BytesIO(self._file.read(self._lengths[number]))
         row: CarriedRow
-        row, packed = _Unpickler(data, self._shared).load()
+        row, packed = pickle.load(self._file)  # noqa: S301 - written by this process
+        row = self._with_texts(row)
         if packed is not None:
             schema, data = packed
             row.cells = Cells.unpacked(self._schemas[schema], data)
         return row
 
-    def _share(self, text: str) -> tuple[int, int]:
+    def _without_texts(self, row: CarriedRow) -> CarriedRow:
+        """Return the row with places instead of long texts."""
+        return _changed(row, lambda value: self._share(value) if _is_long(value) else value)
+
+    def _with_texts(self, row: CarriedRow) -> CarriedRow:
+        """Return the row with its long texts; equal places give the same object."""
+        return _changed(row, lambda value: self._shared(value) if type(value) is _Place else value)
+
+    def _share(self, text: str | bytes) -> _Place:
         """Write a text, unless it was just written, and return its place."""
         known = self._written.get(id(text))
         if known is None:
-            place = self._file.tell(), self._file.write(text.encode(errors="surrogatepass"))
+            data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+            place = _Place(self._file.tell(), len(data), isinstance(text, str))
+            self._file.write(data)
             known = self._written[id(text)] = text, place
             if len(self._written) > _SHARED_TEXTS:
                 del self._written[next(iter(self._written))]
         return known[1]
 
-    def _shared(self, place: tuple[int, int]) -> str:
+    def _shared(self, place: _Place) -> str | bytes:
         """Read a text that rows share."""
         text = self._texts.get(place)
         if text is None:
-            self._file.seek(place[0])
-            text = self._texts[place] = self._file.read(place[1]).decode(errors="surrogatepass")
+            self._file.seek(place.start)
+            data = self._file.read(place.length)
+            text = self._texts[place] = data.decode(errors="surrogatepass") if place.is_text else data
             if len(self._texts) > _SHARED_TEXTS:
                 del self._texts[next(iter(self._texts))]
         return text
@@ -180,23 +214,3 @@ class Spool:
         if number == len(self._schemas):
             self._schemas.append(cells.schema)
         return number, cells.packed()
-
-
-class _Pickler(pickle.Pickler):
-    """Pickles long texts as their places."""
-
-    def __init__(self, file: io.BytesIO, share: Callable[[str], tuple[int, int]]) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._share = share
-
-    def persistent_id(self, value: Any) -> tuple[int, int] | None:
-        return self._share(value) if type(value) is str and len(value) >= SHARED_CHARACTERS else None
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, shared: Callable[[tuple[int, int]], str]) -> None:
-        super().__init__(file)
-        self._shared = shared
-
-    def persistent_load(self, place: tuple[int, int]) -> str:
-        return self._shared(place)
