@@ -319,4 +319,4 @@ def test_rows_that_wait_share_the_text_of_their_document_on_disk(bench, monkeypa
     assert all(row["text"][row["start"] : row["end"]] == row["chunk"] for row in rows)
     lines = (bench.folder / "out.jsonl").read_bytes().splitlines()
     assert all(rb"\ud83d\ude00" in line for line in lines)  # the input's own bytes
-    assert sizes[0] < 1000 * len(rows) < 20_000 * len(rows)
+    assert sizes[0] < 2_000 * len(rows), (sizes, len(rows))

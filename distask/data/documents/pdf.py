@@ -26,6 +26,8 @@ IMAGE_PIXELS = 1_568
 """The longer side of a page's image: larger ones are scaled down by most vision models."""
 _HYPHENS = str.maketrans("", "", "\ufffe\x02\0")
 """What PDFium writes for a hyphen at the end of a line, where it joins the two parts of a word."""
+_DIGITS = re.compile(r"\d+")
+_PAGE_NUMBER = re.compile(r"(?:page |seite |[-\u2013] ?)?(?:\d{1,4}|[ivxlc]{1,7})(?: ?[-\u2013])?", re.IGNORECASE)
 _ITEM = re.compile(r"(?:[-*•▪◦\u2013]|\d{1,3}[.)])\s")
 _NEXT_ITEM, _NEXT_BLOCK = "\n", "\n\n"
 _BULLET = re.compile(r"^[•▪◦]\s*")
@@ -44,7 +46,7 @@ class _Line(Struct):
 def pdf(data: bytes) -> Document:
     """Read all pages; raises `DocumentError` if the file is encrypted, damaged or scanned without text."""
     with _Opened(data) as opened:
-        lines = [_lines(page) for page in opened.pages()]
+        lines = _without_margins([_lines(page) for page in opened.pages()])
         title = opened.title()
     sizes = _heading_sizes([line for page in lines for line in page])
     pages = [_markdown(page, sizes) for page in lines]
@@ -125,6 +127,26 @@ def _lines(page: Any) -> list[_Line]:
         return found
     finally:
         text_page.close()
+
+
+def _without_margins(pages: Sequence[list[_Line]]) -> list[list[_Line]]:
+    """Remove page numbers, and headers and footers: first and last lines that most pages have, apart from numbers."""
+    edges = Counter(
+        _DIGITS.sub("0", line.text)
+        for page in pages
+        for line in {id(each): each for each in page[:1] + page[-1:]}.values()
+    )
+
+    def is_margin(line: _Line) -> bool:
+        words = _DIGITS.sub("0", line.text)
+        return bool(_PAGE_NUMBER.fullmatch(line.text)) or (len(pages) >= 3 and edges[words] * 2 > len(pages))
+
+    made = []
+    for page in pages:
+        first = 1 if page and is_margin(page[0]) else 0
+        last = len(page) - 1 if len(page) > first and is_margin(page[-1]) else len(page)
+        made.append(page[first:last])
+    return made
 
 
 def _heading_sizes(lines: Sequence[_Line]) -> list[float]:

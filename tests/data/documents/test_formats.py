@@ -141,6 +141,20 @@ def test_a_document_that_unpacks_to_too_much_is_not_unpacked(rows_of, monkeypatc
         rows_of("a.docx", make.docx())
 
 
+def test_page_numbers_headers_and_footers_are_left_out(rows_of):
+    pages = [
+        [
+            (12, 72, 800, "My Book"),
+            (12, 72, 700, f"Text {number}."),
+            (12, 72, 686, "2024"),
+            (12, 300, 20, f"- {number} -"),
+        ]
+        for number in range(9, 13)
+    ]
+
+    assert rows_of("a.pdf", make.pdf(pages))[0]["text"].split("\n\n") == [f"Text {n}. 2024" for n in range(9, 13)]
+
+
 def test_pages_are_rows_with_images(rows_of):
     rows = rows_of("a.pdf", make.pdf(PAGES), pages=True)
 
