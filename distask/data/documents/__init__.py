@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 256 << 20
 """Maximum bytes of a file."""
+_USUAL_BYTES = 1 << 16
 MAX_CHARACTERS = 64 << 20
 """Maximum characters of a document's text."""
 
@@ -200,7 +201,9 @@ def bad_row(file: str, error: Exception) -> Row:
 
 def read_bytes(stream: BinaryIO) -> bytes:
     """Read a file into memory; raises `DocumentError` if it is too large."""
-    data = stream.read(MAX_BYTES + 1)
+    data = stream.read(_USUAL_BYTES)
+    if len(data) == _USUAL_BYTES:  # a large buffer for every small file would take time
+        data += stream.read(max(0, MAX_BYTES - _USUAL_BYTES) + 1)
     if len(data) > MAX_BYTES:
         raise DocumentError(f"the file is larger than {MAX_BYTES >> 20} MiB; split it")
     return data
