@@ -9,6 +9,8 @@ import pytest
 from distask import load, run
 from distask.errors import UsageError
 from distask.runner.engine.segments import Spool
+from distask.spec.load import load_spec
+from distask.task.load import run_cases
 
 
 @pytest.fixture
@@ -320,3 +322,56 @@ def test_rows_that_wait_share_the_text_of_their_document_on_disk(bench, monkeypa
     lines = (bench.folder / "out.jsonl").read_bytes().splitlines()
     assert all(rb"\ud83d\ude00" in line for line in lines)  # the input's own bytes
     assert sizes[0] < 2_000 * len(rows), (sizes, len(rows))
+
+
+# What surrounds the steps
+
+
+def test_tokens_are_those_of_a_tokenizer_next_to_the_spec(bench):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(bench.folder / "tokenizer.json"))
+    step = {"chunk": {"from": "text", "size": 3, "overlap": 1, "unit": "tokens", "tokenizer": "tokenizer.json"}}
+
+    rows = bench([{"text": "one two three four five six"}], step)
+
+    assert [row["chunk"] for row in rows] == ["one two three", "three four five", "five six"]
+
+
+def test_a_broken_tokenizer_is_reported(bench):
+    (bench.folder / "tokenizer.json").write_text("{}")
+
+    with pytest.raises(UsageError, match=r"the tokenizer tokenizer\.json can't be loaded"):
+        bench(
+            [{"text": "x y"}], {"chunk": {"from": "text", "size": 3, "unit": "tokens", "tokenizer": "tokenizer.json"}}
+        )
+
+
+def test_a_missing_tokenizer_library_is_reported(bench, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+
+    with pytest.raises(UsageError, match=r"`tokenizer: qwen/q` needs an extra: pip install 'distask\[tokenizers\]'"):
+        bench([{"text": "x y"}], {"chunk": {"from": "text", "size": 3, "unit": "tokens", "tokenizer": "qwen/q"}})
+
+
+def test_a_case_of_a_task_without_a_model_needs_no_replies(bench):
+    case = {"input": {"text": "a b"}, "expect": [{"chunk": "a"}, {"chunk": "b"}]}
+    bench([{"text": "x"}], {"chunk": {"from": "text", "size": 1}}, cases=[case])
+    (bench.folder / "wrong.yaml").write_text(
+        (bench.folder / "task.yaml").read_text().replace('"chunk": "b"', '"chunk": "c"')
+    )
+
+    assert run_cases(load_spec(bench.folder / "task.yaml")) == []
+    assert len(run_cases(load_spec(bench.folder / "wrong.yaml"))) == 1
+
+
+def test_a_row_that_makes_too_many_rows_fails_and_others_do_not(bench, monkeypatch):
+    monkeypatch.setattr("distask.task.steps.item.MAX_STEPS", 50)
+    steps = [{"chunk": {"from": "text", "size": 1}}, {"drop": "text"}, {"keep": ["chunk"]}]
+
+    rows = bench([{"text": "a " * 30}, {"text": "b c"}], *steps)
+
+    assert [row["chunk"] for row in rows[-2:]] == ["b", "c"]
+    assert bench.result.stats.failed > 0

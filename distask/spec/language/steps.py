@@ -420,8 +420,9 @@ class PipelineCase(Model):
     params: dict[str, Any] | None = Field(None, description="Params for the case")
     seed: int = Field(0, description="Random seed")
     replies: Reply | list[Reply] | dict[str, Reply | list[Reply]] = Field(
+        [],
         description="The replies in the order of the requests; or step name to its reply or replies; or one text for "
-        "all requests"
+        "all requests; none for a task that calls no model",
     )
     expect: dict[str, Any] | list[dict[str, Any]] | None = Field(
         None, description="The expected columns of the output row, or of each output row"
