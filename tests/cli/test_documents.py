@@ -67,7 +67,7 @@ def test_broken_documents_are_reported_by_file_before_any_request_or_skipped(han
 
     assert stopped.code == 2
     assert "handbook/old.docx: the file is encrypted" in stopped.err
-    assert "handbook/scan.pdf: there is no text on its page" in stopped.err
+    assert "handbook/scan.pdf: the file has no text on its page" in stopped.err
     assert handbook.server.requests == []
 
     assert handbook(*arguments, "--on-bad-row", "skip").code == 0

@@ -136,12 +136,12 @@ def document_rows(data: bytes, kind: str, file: str, *, pages: bool = False) -> 
 
 def _no_text(document: Document, kind: Kind) -> str:
     if not document.pages:
-        return "there is no text in it"
+        return "the file has no text"
     hint = (
         "; recognize it first (OCR), or pass images of the pages to a vision model with --pages" if kind.images else ""
     )
     where = "page" if len(document.pages) == 1 else f"{len(document.pages):,} pages"
-    return f"there is no text on its {where}: is it scanned?{hint}"
+    return f"the file has no text on its {where}: is it scanned?{hint}"
 
 
 def _function(name: str) -> Callable[[bytes], Any]:

@@ -46,7 +46,7 @@ def documents_in(folder: Path, notify: Callable[[str], None] | None = None) -> l
         else:
             ignored[kind or path.name] += 1
     if not found:
-        raise InputError(f"{folder} is a folder without documents; did you mean {folder}/*.jsonl?")
+        raise InputError(f"{folder} is a folder; did you mean {folder}/*.jsonl? There are no documents in it")
     if ignored and notify is not None:
         kinds = [kind for kind, _ in ignored.most_common(_NAMED)]
         more = ", …" if len(ignored) > _NAMED else ""

@@ -8,7 +8,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distask.data.input import open_input
 from distask.errors import RowError, UsageError
 from distask.spec.language.steps import CHUNK_COLUMNS, LANGUAGE_COLUMNS
 from distask.task.steps.flow import Count, fail, just
@@ -192,6 +191,7 @@ def _benchmark_index(
     states: Sequence[tuple[Path, int, int]], columns: Sequence[str] | None, words: int, folder: Path
 ) -> Index:
     """Read benchmarks once, although a task is compiled several times; changed files are read again."""
+    from distask.data.input import open_input
 
     def rows() -> Iterator[tuple[str, Mapping[str, Any]]]:
         for file, _, _ in states:

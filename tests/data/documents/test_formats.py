@@ -107,7 +107,7 @@ def test_a_document_is_a_row_with_its_text_as_markdown(rows_of, name, data, titl
     [
         ("a.pdf", b"%PDF-1.7 broken", "a.pdf: the file is damaged"),
         ("a.pdf", b"text", "a.pdf: the file is not PDF"),
-        ("a.pdf", make.pdf([[], []]), "a.pdf: there is no text on its 2 pages: is it scanned\\?.*--pages"),
+        ("a.pdf", make.pdf([[], []]), "a.pdf: the file has no text on its 2 pages: is it scanned\\?.*--pages"),
         ("a.docx", make.docx()[:900], "a.docx: the file is damaged"),
         ("a.docx", b"text", "a.docx: the file is not Word"),
         ("a.docx", make.pptx(), "a.docx: the file is damaged, or not Word"),
@@ -119,7 +119,7 @@ def test_a_document_is_a_row_with_its_text_as_markdown(rows_of, name, data, titl
         ("a.ipynb", b"{}", "a.ipynb: this is not a Jupyter notebook"),
         ("a.ipynb", b'{"worksheets": []}', "a.ipynb: this is not a Jupyter notebook of version 4"),
         ("a.html", b"%PDF-1.7", "a.html: this is not HTML"),
-        ("a.html", b"<script>x()</script>", "a.html: there is no text in it"),
+        ("a.html", b"<script>x()</script>", "a.html: the file has no text"),
     ],
 )
 def test_a_document_that_can_t_be_read_is_reported_by_the_scan(rows_of, name, data, told):

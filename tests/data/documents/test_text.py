@@ -108,7 +108,7 @@ def test_compressed_documents_are_read(tmp_path):
         ("a.md", b"%PDF-1.7", r"a.md: this is a PDF file; rename it to .pdf"),
         ("a.md", b"PK\x03\x04", r"a.md: this is a zip archive or an Office document"),
         ("a.md", b"\x89PNG\r\n", r"a.md: this is an image"),
-        ("a.md", b" \n", r"a.md: there is no text in it"),
+        ("a.md", b" \n", r"a.md: the file has no text"),
         ("a.md.gz", gzip.compress(b"x" * 99)[:-9], r"a.md.gz: the compressed file is truncated"),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_folder_of_rows_or_of_both_kinds_is_reported(tmp_path):
 
 
 def test_a_folder_without_documents_is_reported(tmp_path):
-    with pytest.raises(InputError, match="is a folder without documents"):
+    with pytest.raises(InputError, match="There are no documents in it"):
         open_input(str(tmp_path))
 
 
