@@ -39,10 +39,14 @@ STEP_SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("A task of steps", steps.PipelineSpec),
     *((f"`{word}`", step) for word, step in steps.STEPS.items()),
     ("The model of a step: `llm`", steps.StepLLM),
+    ("`chunk`: how a text is cut", steps.Chunk),
+    ("`language`: which languages", steps.Language),
+    ("`decontaminate`: with which benchmarks", steps.Decontaminate),
     ("`group`: which rows", steps.Group),
     ("`dedup`: which rows", steps.Dedup),
     ("`sort`: by what", steps.Sort),
     ("`sample`: how many", steps.Sample),
+    ("`split`: which parts", steps.Split),
     ("A case of a task of steps", steps.PipelineCase),
 ]
 

@@ -67,7 +67,7 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
         private=choice.private,
         escape_formulas=choice.escape_formulas,
         on_bad_row=choice.on_bad_row.value,
-        reading=read_options(choice.on_nan, choice.delimiter),
+        reading=read_options(choice.on_nan, choice.delimiter, pages=choice.pages),
         max_cost=choice.max_cost,
         batch=choice.batch,
         wait=not choice.no_wait,

@@ -76,8 +76,9 @@ Source = Annotated[
         "--input",
         "-i",
         metavar="DATA",
-        help="Input rows: .jsonl .json .csv .tsv .parquet (also .gz, .zst), a glob, a folder of `datasets`, "
-        "hf://owner/name@split, s3://…, or - for JSON Lines on stdin.",
+        help="Input rows: .jsonl .json .csv .tsv .parquet (also .gz, .zst); documents such as .md .pdf .docx .html, "
+        "or a folder or .zip of them; a glob, a folder of `datasets`, hf://owner/name@split, s3://…, or - for JSON "
+        "Lines on stdin.",
         rich_help_panel=_IN,
     ),
 ]
@@ -87,6 +88,14 @@ Delimiter = Annotated[
         "--delimiter",
         metavar="CHAR",
         help="Separator of CSV columns: one character, or `tab`. [detected from the header]",
+        rich_help_panel=_IN,
+    ),
+]
+Pages = Annotated[
+    bool,
+    typer.Option(
+        "--pages",
+        help="Read each page of a document as a row, with its image for vision models if it is a PDF.",
         rich_help_panel=_IN,
     ),
 ]
@@ -344,12 +353,12 @@ ShowConfig = Annotated[
 ]
 
 
-def read_options(on_nan: OnNaN, delimiter: str | None) -> ReadOptions:
-    """Build the read options from `--on-nan` and `--delimiter`; raises `UsageError` for a wrong delimiter."""
+def read_options(on_nan: OnNaN, delimiter: str | None, *, pages: bool = False) -> ReadOptions:
+    """Build the read options from the values of their options; raises `UsageError` for a wrong delimiter."""
     from distask.data.readers import ReadOptions
     from distask.data.readers.csv import parse_delimiter
 
-    return ReadOptions(on_nan.value, None if delimiter is None else parse_delimiter(delimiter))
+    return ReadOptions(on_nan.value, None if delimiter is None else parse_delimiter(delimiter), pages)
 
 
 class Choice(Struct, frozen=True):
@@ -359,6 +368,7 @@ class Choice(Struct, frozen=True):
     source: Source = None
     delimiter: Delimiter = None
     on_nan: OnNan = OnNaN.STOP
+    pages: Pages = False
     rows: RowCount = None
     param: Param = None
     num_generations: NumGenerations = None
@@ -391,7 +401,7 @@ class Choice(Struct, frozen=True):
     allow_path: AllowPath = None
 
 
-INPUT = ("spec", "source", "delimiter", "on_nan", "rows", "param", "num_generations", "seed")
+INPUT = ("spec", "source", "delimiter", "on_nan", "pages", "rows", "param", "num_generations", "seed")
 OUTPUT = ("group_generations", "output", "overwrite", "private", "escape_formulas", "metadata_column", "only_outputs")
 LLM = ("config", "model", "base_url", "set_")
 ROWS = ("limit", "offset", "shard", "sample", "on_bad_row")

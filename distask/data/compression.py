@@ -128,7 +128,11 @@ def is_compressed(path: Path) -> bool:
 
 def kind_of(path: Path) -> str:
     """Return the format that a name implies, `.jsonl` for `a.jsonl.gz`."""
-    suffixes = [s.lower() for s in path.suffixes]
-    while suffixes and suffixes[-1] in SUFFIXES:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
+    name = path.name.lower()
+    while True:
+        stem, _, ending = name.rpartition(".")
+        if not stem.strip(".") or not ending:
+            return ""
+        if f".{ending}" not in SUFFIXES:
+            return f".{ending}"
+        name = stem

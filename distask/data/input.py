@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from msgspec import Struct
 
 from distask.data.compression import kind_of
+from distask.data.documents import check_packages
+from distask.data.documents.folders import documents_in
 from distask.data.objects import is_object, object_files
 from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, is_lines, reader_of
 from distask.data.readers.blocks import BlockIndex, read_blocks
@@ -258,7 +260,7 @@ class _Found:
 
 
 def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
-    """Open a source: a file, a glob, a `datasets` folder, `hf://…`, or `-` for JSON Lines on stdin.
+    """Open a source: a file, a glob, a folder of documents or of `datasets`, `hf://…`, or `-` for JSON Lines on stdin.
 
     Args:
         source: the value of `--input`.
@@ -279,22 +281,28 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
             read_blocks=lambda: _blocks(spool, "<stdin>", options, read_lines),
             **choice,
         )
+    notes: dict[str, None] = {}
+
+    def note(message: str) -> None:
+        notes[message] = None
+
     try:
         folder = Path(source.partition("@")[0])
         if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
             return Input(source, lambda: read_folder(source), **choice)
-        files = source_files(source)
+        files = source_files(source, note)
     except PermissionError as error:
         raise InputError(f"{source}: can't be opened: {error.strerror}") from None
-    notes: dict[str, None] = {}
-    readers = [(_reader(file, options, lambda note: notes.update({note: None})), file) for file in files]
+    first = {kind_of(file): file for file in reversed(files)}
+    readers = {kind: _reader(kind, file, options, note) for kind, file in first.items()}
 
     def read() -> Iterator[Row]:
-        for reader, file in readers:
-            yield from with_read_errors(reader(file, str(file)), str(file))
+        for file in files:
+            yield from with_read_errors(readers[kind_of(file)](file, str(file)), str(file))
 
     def blocks() -> Iterator[Block | Row]:
-        for reader, file in readers:
+        for file in files:
+            reader = readers[kind_of(file)]
             if is_lines(file):
                 yield from _blocks(file, str(file), options, reader)
             else:
@@ -315,9 +323,12 @@ def _blocks(path: Path, file: str, options: ReadOptions, read: Reader) -> Iterat
         raise InputError(f"{file}: {error}") from None
 
 
-def source_files(source: str) -> list[Path]:
-    """Return the files or objects that a source names, in order; raises `InputError` if there are none."""
-    return object_files(source) if is_object(source) else _files(source)
+def source_files(source: str, notify: Callable[[str], None] | None = None) -> list[Path]:
+    """Return the files or objects that a source names, in order; raises `InputError` if there are none.
+
+    `notify` is called with a sentence about files of a folder that are ignored.
+    """
+    return object_files(source) if is_object(source) else _files(source, notify)
 
 
 class Nothing(Struct, frozen=True):
@@ -351,10 +362,10 @@ def with_read_errors(rows: Iterable[Row], file: str) -> Iterator[Row]:
         raise InputError(f"{file}:{number + 1}: {error}") from None
 
 
-def _files(source: str) -> list[Path]:
+def _files(source: str, notify: Callable[[str], None] | None) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        raise InputError(f"{source} is a folder; did you mean {path}/*.jsonl?")
+        return documents_in(path, notify)
     if path.is_file():
         return [path]
     if path.exists():
@@ -369,10 +380,12 @@ def _files(source: str) -> list[Path]:
     raise InputError(f"{source}: file not found" + (f"; did you mean {path.parent / close}?" if close else ""))
 
 
-def _reader(file: Path, options: ReadOptions, notify: Callable[[str], None]) -> Callable[[Path, str], Iterator[Row]]:
-    kind = kind_of(file)
+def _reader(
+    kind: str, file: Path, options: ReadOptions, notify: Callable[[str], None]
+) -> Callable[[Path, str], Iterator[Row]]:
     if kind not in READERS:
         raise InputError(f"{file}: unknown format `{kind}`; {did_you_mean(kind, READERS)}")
+    check_packages(kind, str(file))
     return reader_of(kind, options, notify)
 
 

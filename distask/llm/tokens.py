@@ -12,7 +12,7 @@ TOKENS_PER_MESSAGE = 4
 TOKENS_PER_PART = 800
 """An image, a sound or a file: roughly a medium image."""
 
-_FIRST_WIDE, _LAST_WIDE = "\u2e80", "\U0003ffff"
+FIRST_WIDE, LAST_WIDE = "\u2e80", "\U0003ffff"
 """Between them are scripts whose characters take about a token each, and emoji."""
 
 
@@ -34,7 +34,7 @@ def _of_content(content: Any) -> int:
 
 
 def _of_text(text: str) -> int:
-    wide = 0 if text.isascii() else sum(_FIRST_WIDE <= character <= _LAST_WIDE for character in text)
+    wide = 0 if text.isascii() else sum(FIRST_WIDE <= character <= LAST_WIDE for character in text)
     return wide + -(-(len(text) - wide) // CHARACTERS_PER_TOKEN)
 
 

@@ -237,7 +237,10 @@ def resolve(llm: Resolved | Mapping[str, Any] | str | Path | None, task: Task | 
         llm = OFFLINE
     if isinstance(llm, Mapping):
         return load_config(None, contents=dict(llm), spec_llm=task.spec.llm, environ=os.environ, **changes)
-    return load_config(None if llm is None else str(llm), spec_llm=task.spec.llm, environ=os.environ, **changes)
+    source = None if llm is None else str(llm)
+    if source is None and not task.calls_model:
+        source = OFFLINE
+    return load_config(source, spec_llm=task.spec.llm, environ=os.environ, **changes)
 
 
 def shape_of(

@@ -36,6 +36,7 @@ def run(
     on_bad_row: Literal["stop", "skip"] = "stop",
     on_nan: Literal["stop", "null"] = "stop",
     delimiter: str | None = None,
+    pages: bool = False,
     max_cost: float | None = None,
     batch: bool = False,
     wait: bool = True,
@@ -47,7 +48,8 @@ def run(
 
     Args:
         task: a task, or an argument for `distask.load`: a file or the name of a built-in task.
-        rows: a value for `--input` (a file, a glob, a folder, `hf://owner/name@split`), or the rows themselves.
+        rows: a value for `--input` (a file, a glob, a folder, `hf://owner/name@split`), or the rows themselves; files
+            may be documents.
         llm: a config: a file, a built-in name, a mapping or a resolved config. None uses the environment.
         output: a `.jsonl`, `.csv` or `.parquet` file, also in an object store (`s3://…`); `hf://owner/name` for a
             dataset on the Hub; `folder/` for a folder of `datasets`; "-" for stdout; None returns the rows.
@@ -62,6 +64,7 @@ def run(
         on_nan: how to read NaN, Infinity and -Infinity in JSON (Python's `json.dumps` writes them): "stop" makes the
             row unreadable; "null" reads them as null and writes null.
         delimiter: column separator of CSV files; None detects it.
+        pages: whether each page of a document is a row, with its image if it is a PDF.
         max_cost: cost limit in USD; the run ends before a call that may exceed it. Needs the model's price.
         batch: whether to use the endpoint's batch API, which takes up to a day and usually costs half as much.
         wait: whether to wait for batches; if not, raises `RunError` while they are in progress. Run again to resume.
@@ -87,7 +90,7 @@ def run(
         overwrite=overwrite,
         private=private,
         on_bad_row=on_bad_row,
-        reading=ReadOptions(on_nan, None if delimiter is None else parse_delimiter(delimiter)),
+        reading=ReadOptions(on_nan, None if delimiter is None else parse_delimiter(delimiter), pages),
         max_cost=max_cost,
         batch=batch,
         wait=wait,

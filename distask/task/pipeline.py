@@ -172,18 +172,19 @@ class Pipeline:
         """The output columns of a failed row."""
         return dict.fromkeys(self.output_columns)
 
-    def item(self, values: Mapping[str, Any], index: int, place: str, equal: int = 0) -> Item:
-        """Wrap an input row; `equal` is the number of equal rows before it."""
-        return Item(dict(values), Lineage(self._key(values, equal), str(index), fresh=True), place)
+    def item(
+        self, values: Mapping[str, Any], index: int, place: str, equal: int = 0, identity: bytes | None = None
+    ) -> Item:
+        """Wrap an input row; `equal` is the number of equal rows before it, `identity` that of the row, if known."""
+        known = self.identity(values) if identity is None else identity
+        key = hashlib.blake2b(known + b"%d" % equal, digest_size=16).digest()
+        return Item(dict(values), Lineage(key, str(index), fresh=True), place)
 
     def identity(self, values: Mapping[str, Any]) -> bytes:
         """A 16-byte hash that identifies a row: of the declared inputs, or else of all columns."""
         read = [self.dataset_name(name) for name in self.input_columns] or sorted(values)
         data = json.dumps([[name, values.get(name)] for name in read], sort_keys=True, default=_digest)
         return hashlib.blake2b(data.encode(errors="surrogatepass"), digest_size=16).digest()
-
-    def _key(self, values: Mapping[str, Any], equal: int) -> bytes:
-        return hashlib.blake2b(self.identity(values) + b"%d" % equal, digest_size=16).digest()
 
     def flow(self, segment: int, item: Item) -> Flow:
         """Run the steps of a segment on a row."""

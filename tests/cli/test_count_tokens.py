@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from distask.errors import RowError
-from distask.task.steps.tokens import text_to_count
+from distask.task.text.tokens import text_to_count
 
 TASK = """\
 name: count

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from msgspec import Struct
 
 from distask.data.compression import kind_of
+from distask.data.documents import ARCHIVES, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,8 +26,10 @@ READERS = {
     ".csv": "csv:read_csv",
     ".tsv": "csv:read_csv",
     ".parquet": "parquet:read_parquet",
+    **dict.fromkeys(KINDS, "distask.data.documents:read_document"),
+    **dict.fromkeys(ARCHIVES, "distask.data.documents.archives:read_archive"),
 }
-"""File name ending (`.gz` and `.zst` may follow) to its reader: module and function."""
+"""File name ending (`.gz` and `.zst` may follow) to its reader: module (in this package, or in full) and function."""
 
 
 def is_lines(path: Path) -> bool:
@@ -41,6 +44,8 @@ class ReadOptions(Struct, frozen=True):
     """NaN and infinities in JSON: "stop" makes their row unreadable, "null" reads them as null."""
     delimiter: str | None = None
     """Column separator of CSV files; None to detect it."""
+    pages: bool = False
+    """Whether each page of a document is a row."""
 
 
 DEFAULT_OPTIONS = ReadOptions()
@@ -52,10 +57,12 @@ def reader_of(kind: str, options: ReadOptions = DEFAULT_OPTIONS, notify: Callabl
     `notify` is called with sentences for the user about how a file is read.
     """
     module, _, name = READERS[kind].partition(":")
-    read = cast("Reader", getattr(import_module(f"{__name__}.{module}"), name))
+    read = cast("Reader", getattr(import_module(module if "." in module else f"{__name__}.{module}"), name))
     chosen: dict[str, dict[str, Any]] = {
         "jsonl": {"on_nan": options.on_nan},
         "json": {"on_nan": options.on_nan},
         "csv": {"delimiter": options.delimiter, "notify": notify},
+        "distask.data.documents": {"pages": options.pages},
+        "distask.data.documents.archives": {"pages": options.pages, "notify": notify},
     }
     return partial(read, **chosen[module]) if module in chosen else read

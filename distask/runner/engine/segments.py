@@ -11,7 +11,7 @@ import sqlite3
 import struct
 import tempfile
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from distask.task.pipeline import Pipeline
     from distask.task.steps.barriers import Barrier
 
-_OFFSET = struct.Struct("=Q")
+_BOUNDS = struct.Struct("=QQ")
 
 
 async def run_pipeline(
@@ -88,6 +88,38 @@ async def run_pipeline(
     return shared.failures
 
 
+SHARED_CHARACTERS = 1_024
+"""Texts from this length on are stored once if rows in sequence share them, as chunks share their document."""
+_SHARED_TEXTS = 16
+"""Number of such texts to remember."""
+
+
+class _Place(NamedTuple):
+    """Where a long text is in a file."""
+
+    start: int
+    length: int
+    """Bytes."""
+    is_text: bool
+
+
+def _is_long(value: Any) -> bool:
+    return type(value) in (str, bytes) and len(value) >= SHARED_CHARACTERS
+
+
+def _changed(row: CarriedRow, change: Callable[[Any], Any]) -> CarriedRow:
+    """Return a row with a function applied to its bytes and to its values at the top level, without its cells."""
+
+    def values_of(values: dict[str, Any]) -> dict[str, Any]:
+        made = {name: change(value) for name, value in values.items()}
+        return made if any(made[name] is not value for name, value in values.items()) else values
+
+    item = row.item
+    assert item is not None
+    item = replace(item, values=values_of(item.values), frames=tuple(map(values_of, item.frames)))
+    return replace(row, values=values_of(row.values), raw=change(row.raw), cells=None, item=item)
+
+
 class Spool:
     """Stores rows that wait for a barrier in private temporary files, which are deleted at the end."""
 
@@ -98,8 +130,12 @@ class Spool:
         self.notes: list[str] = []
         self._barrier = barrier
         self._rows = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
-        self._ends = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
-        """The end of each row in `_rows`, 8 bytes each."""
+        self._places = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - closed by `abort`
+        """The start and the end of each row in `_rows`."""
+        self._written: dict[int, tuple[str | bytes, _Place]] = {}
+        """The identity of a long text to the text and its place in the file, for the last texts."""
+        self._texts: dict[_Place, str | bytes] = {}
+        """The place of a long text to the text, for the last texts that were read."""
         self._schemas: list[Any] = []
         """Arrow schemas of the sources, each stored once because it may be as large as a row."""
 
@@ -109,8 +145,10 @@ class Spool:
         assert row.item is not None
         with self._explaining_errors():
             packed = self._packed(row.cells)
-            pickle.dump((replace(row, cells=None), packed), self._rows, protocol=pickle.HIGHEST_PROTOCOL)
-            self._ends.write(_OFFSET.pack(self._rows.tell()))
+            data = pickle.dumps((self._without_texts(row), packed), protocol=pickle.HIGHEST_PROTOCOL)
+            start = self._rows.tell()
+            self._rows.write(data)
+            self._places.write(_BOUNDS.pack(start, start + len(data)))
             self._barrier.count.came += 1
             self._barrier.look(row.item)
 
@@ -118,7 +156,7 @@ class Spool:
         """Return the rows that pass the barrier, in its order."""
         with self._explaining_errors():
             self._rows.flush()
-            self._ends.flush()
+            self._places.flush()
             for numbers in self._barrier.order():
                 several = [self._read(number) for number in numbers]
                 items = [row.item for row in several if row.item is not None]
@@ -131,7 +169,7 @@ class Spool:
     def abort(self) -> None:
         """Close and delete the files."""
         self._rows.close()
-        self._ends.close()
+        self._places.close()
         self._barrier.close()
 
     @contextmanager
@@ -146,15 +184,45 @@ class Spool:
             raise OutputError(f"{message}; free some space or set TMPDIR to another folder") from None
 
     def _read(self, number: int) -> CarriedRow:
-        first = max(0, number - 1) * _OFFSET.size
-        bounds = os.pread(self._ends.fileno(), (number + 1) * _OFFSET.size - first, first)
-        start, end = (0 if number == 0 else _OFFSET.unpack_from(bounds)[0]), _OFFSET.unpack(bounds[-_OFFSET.size :])[0]
+        bounds = os.pread(self._places.fileno(), _BOUNDS.size, number * _BOUNDS.size)
+        start, end = _BOUNDS.unpack(bounds)
         row: CarriedRow
         row, packed = pickle.loads(os.pread(self._rows.fileno(), end - start, start))  # noqa: S301 - written by this process
+        row = self._with_texts(row)
         if packed is not None:
             schema, data = packed
             row.cells = Cells.unpacked(self._schemas[schema], data)
         return row
+
+    def _without_texts(self, row: CarriedRow) -> CarriedRow:
+        """Return the row with places instead of long texts."""
+        return _changed(row, lambda value: self._share(value) if _is_long(value) else value)
+
+    def _with_texts(self, row: CarriedRow) -> CarriedRow:
+        """Return the row with its long texts; equal places give the same object."""
+        return _changed(row, lambda value: self._shared(value) if type(value) is _Place else value)
+
+    def _share(self, text: str | bytes) -> _Place:
+        """Write a text, unless it was just written, and return its place."""
+        known = self._written.get(id(text))
+        if known is None:
+            data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+            place = _Place(self._rows.tell(), len(data), isinstance(text, str))
+            self._rows.write(data)
+            known = self._written[id(text)] = text, place
+            if len(self._written) > _SHARED_TEXTS:
+                del self._written[next(iter(self._written))]
+        return known[1]
+
+    def _shared(self, place: _Place) -> str | bytes:
+        """Read a text that rows share."""
+        text = self._texts.get(place)
+        if text is None:
+            data = os.pread(self._rows.fileno(), place.length, place.start)
+            text = self._texts[place] = data.decode(errors="surrogatepass") if place.is_text else data
+            if len(self._texts) > _SHARED_TEXTS:
+                del self._texts[next(iter(self._texts))]
+        return text
 
     def _packed(self, cells: Cells | None) -> tuple[int, bytes] | None:
         """Return a row's Arrow values with the number of their schema."""

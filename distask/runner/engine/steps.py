@@ -107,8 +107,8 @@ class Steps:
             if MODEL_COLUMN in taken:
                 earlier["input_model_name"] = row.values[MODEL_COLUMN]
             row = replace(row, values={n: v for n, v in row.values.items() if n not in taken}, raw=None)
-        equal = self._equal.next(self._pipeline.identity(row.values))
-        item = self._pipeline.item(row.values, row.index, row.place, equal)
+        identity = self._pipeline.identity(row.values)
+        item = self._pipeline.item(row.values, row.index, row.place, self._equal.next(identity), identity)
         item.metadata = dict(earlier)
         more = range(1, self._shape.num_generations)
         return row, [(0, item), *((n, item.child(dict(row.values), SAMPLE, n, dict(earlier))) for n in more)]

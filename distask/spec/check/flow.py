@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from distask.diagnostics import Diagnostic, did_you_mean, nearest
-from distask.spec.check.declarations import Checker
 from distask.spec.check.expressions import GLOBALS, read_expression, read_template
 from distask.spec.check.templates import MAPPINGS, OWN_COLUMNS, Place, Scope
+from distask.spec.check.text_steps import Columns, StepChecker
 from distask.spec.gallery import configs
 from distask.spec.language.aggregation import aggregate_columns
 from distask.spec.language.model import TaskSpec
@@ -18,7 +17,9 @@ from distask.spec.language.steps import (
     BARRIERS,
     MAX_TURNS,
     CheckStep,
+    ChunkStep,
     CountTokensStep,
+    DecontaminateStep,
     DedupStep,
     DropStep,
     ExplodeStep,
@@ -26,6 +27,7 @@ from distask.spec.language.steps import (
     ForEachStep,
     GroupStep,
     KeepStep,
+    LanguageStep,
     LimitStep,
     PipelineSpec,
     PythonStep,
@@ -34,35 +36,18 @@ from distask.spec.language.steps import (
     SampleStep,
     SetStep,
     SortStep,
+    SplitStep,
     TaskStep,
     kind_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from distask.spec.document import Document
     from distask.spec.language.steps import PipelineCase, Step
     from distask.spec.loaded import Loaded
-
-
-class Columns(Struct, frozen=True):
-    """The columns available at a step."""
-
-    made: Mapping[str, Place | None] = field(default_factory=dict)
-    """Column to the step that made it; None for an input."""
-    open: bool = False
-    """Whether there may be more, because the spec declares no inputs or a step is invalid."""
-
-    def plus(self, names: Iterable[str], place: Place) -> Columns:
-        """Return a copy with the columns that a step makes."""
-        return replace(self, made={**self.made, **dict.fromkeys(names, place)})
-
-    def without(self, names: Iterable[str]) -> Columns:
-        """Return a copy without some columns."""
-        gone = set(names)
-        return replace(self, made={n: place for n, place in self.made.items() if n not in gone})
 
 
 def check_flow(
@@ -119,7 +104,7 @@ def made_in(loaded: Loaded, place: Place) -> list[str]:
     return flow.made_inside[place]
 
 
-class _Flow(Checker):
+class _Flow(StepChecker):
     """Checks a task with steps."""
 
     def __init__(
@@ -208,15 +193,6 @@ class _Flow(Checker):
         known = {*columns.made, *spec.params, *spec.vars} | MAPPINGS | ({"loop_index"} if loops else set())
         later = dict.fromkeys(spec.outputs, "no earlier step makes it")
         return Scope(frozenset(known), "a column at this step, a param or a var", later, columns.open)
-
-    def _known(self, place: Place, name: str, columns: Columns, *, key: bool = False) -> None:
-        if name not in columns.made and not columns.open:
-            problem = f"this step reads the column `{name}`, which is neither an input nor made by an earlier step"
-            self._report(place, problem, did_you_mean(name, columns.made), key=key)
-
-    def _new(self, place: Place, name: str) -> None:
-        if name in OWN_COLUMNS:
-            self._report(place, f"`{name}` is reserved: every run adds this column", "rename it", key=True)
 
     def _value(self, place: Place, value: Any, seen: Scope) -> None:
         """Check a value of any type; strings with braces are templates."""
@@ -453,21 +429,6 @@ class _Flow(Checker):
         self._count(place, "limit", step.limit)
         return columns
 
-    def _count(self, place: Place, key: str, value: int | str | None) -> None:
-        here = self.document.part(place).data
-        at = (*place, key) if isinstance(here, dict) and key in here else place
-        if isinstance(value, str):
-            self._expression(at, value, self._fixed)
-        elif value is not None and value < 0:
-            self._report(at, f"expected at least 0 rows, got {value}")
-
-    def _all_known(self, names: Sequence[str], place: Place, columns: Columns) -> None:
-        written = self.document.part(place).data
-        if isinstance(written, dict) and "by" in written:
-            place, written = (*place, "by"), written["by"]
-        for index, name in enumerate(names):
-            self._known((*place, index) if isinstance(written, list) else place, name, columns)
-
     # cases
 
     def _case(self, path: Place, case: PipelineCase) -> None:
@@ -488,6 +449,9 @@ class _Flow(Checker):
         SetStep: _set,
         PythonStep: _python,
         ExplodeStep: _explode,
+        ChunkStep: StepChecker.check_chunk,
+        LanguageStep: StepChecker.check_language,
+        DecontaminateStep: StepChecker.check_decontaminate,
         KeepStep: _keep,
         DropStep: _drop,
         RenameStep: _rename,
@@ -496,4 +460,5 @@ class _Flow(Checker):
         SortStep: _sort,
         SampleStep: _sample,
         LimitStep: _limit,
+        SplitStep: StepChecker.check_split,
     }

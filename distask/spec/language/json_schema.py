@@ -49,6 +49,12 @@ def _step_forms(models: dict[str, Any]) -> None:
     for name in ("Group", "Dedup", "Sort"):
         _or_short(models[f"{name}Step"]["properties"], name.lower(), text, texts)
         _or_short(models[name]["properties"], "by", text)
+    _or_short(models["SplitStep"]["properties"], "split", text, texts)
+    _or_short(models["Split"]["properties"], "by", text)
+    _or_short(models["LanguageStep"]["properties"], "language", text)
+    _or_short(models["Language"]["properties"], "keep", text)
+    for key in ("from", "against", "columns"):
+        _or_short(models["Decontaminate"]["properties"], key, text)
     for kind in ("keep", "drop", "explode"):
         _or_short(models[STEPS[kind].__name__]["properties"], kind, text)
     for kind in ("repeat", "for_each"):

@@ -134,6 +134,96 @@ class ExplodeStep(Step):
     explode: Columns = Field(description="The list column, or several of the same length")
 
 
+class Chunk(Model):
+    """How a text is cut into chunks."""
+
+    from_: str = Field(alias="from", description="The column with the text")
+    size: int | str | None = Field(
+        None,
+        description="The maximum length of a chunk in units, or an expression over params for it; defaults to 1 for "
+        "headings",
+    )
+    unit: Literal["characters", "tokens", "sentences", "headings"] = Field(
+        "characters",
+        description="characters: Unicode code points; tokens: of `tokenizer`; sentences: by punctuation; headings: "
+        "sections of Markdown, each a heading with its text",
+    )
+    overlap: int | str = Field(
+        0,
+        description="The maximum length, in units, of what a chunk repeats from the end of the previous one, or an "
+        "expression over params for it",
+    )
+    break_at_headings: bool = Field(False, description="Whether each Markdown heading begins a new chunk")
+    tokenizer: str | None = Field(
+        None,
+        description="tokens: a `tokenizer.json`, relative to this file, or a model on the Hub that has one; if "
+        "omitted, tokens are estimated",
+    )
+
+
+CHUNK_COLUMNS = ("chunk", "start", "end", "headings", "chunk_id")
+"""The columns that a `chunk` step makes."""
+
+
+class ChunkStep(Step):
+    """Make one row for each chunk of a text, with the columns `chunk`, `start`, `end`, `headings` and `chunk_id`."""
+
+    chunk: Chunk = Field(description="{from, size, unit, overlap, break_at_headings, tokenizer}")
+    output_mappings: dict[str, str] = Field(
+        {}, description="Mapping of these columns to new names; existing columns are replaced"
+    )
+
+
+LANGUAGE_COLUMNS = ("language", "language_score")
+"""The columns that a `language` step makes."""
+
+
+class Language(Model):
+    """Which languages are kept."""
+
+    from_: str = Field(alias="from", description="The column with the text")
+    keep: Columns | None = Field(
+        None, description="ISO 639 codes, such as `en`; rows in other languages are removed. If omitted, all are kept"
+    )
+    min_score: float = Field(0.0, ge=0, le=1, description="keep: the minimum probability of the language")
+
+
+class LanguageStep(Step):
+    """Identify the language of a text, in the columns `language` and `language_score`, and keep some languages."""
+
+    language: Annotated[Language, BeforeValidator(lambda v: {"from": v} if isinstance(v, str) else v)] = Field(
+        description="{from, keep, min_score}, or the column with the text"
+    )
+    output_mappings: dict[str, str] = Field(
+        {}, description="Mapping of these columns to new names; existing columns are replaced"
+    )
+
+
+CONTAMINATION_COLUMN = "contamination"
+"""The column that a `decontaminate` step makes."""
+
+
+class Decontaminate(Model):
+    """With which benchmarks texts are compared."""
+
+    from_: Columns = Field(alias="from", description="The columns with texts")
+    against: Columns = Field(description="Files of benchmarks, or globs, relative to this file, in any input format")
+    columns: Columns | None = Field(None, description="The benchmarks' columns; if omitted, all columns with texts")
+    words: int = Field(
+        13, ge=2, le=100, description="The number of words in a sequence; a shorter text of a benchmark is one sequence"
+    )
+    then: Literal["mark", "drop"] = Field("mark", description="mark: keep all rows; drop: remove rows with an overlap")
+
+
+class DecontaminateStep(Step):
+    """Find texts that share word sequences with benchmarks, and where, in the column `contamination`."""
+
+    decontaminate: Decontaminate = Field(description="{from, against, columns, words, then}")
+    output_mappings: dict[str, str] = Field(
+        {}, description="Mapping of `contamination` to a new name; an existing column is replaced"
+    )
+
+
 class Group(Model):
     """How rows are grouped."""
 
@@ -241,6 +331,40 @@ class LimitStep(Step):
     limit: int | str = Field(description="The number of rows, or an expression over params for it")
 
 
+SPLIT_COLUMN = "split"
+"""The column that a `split` step makes."""
+
+
+class Split(Model):
+    """Which parts the rows are split into."""
+
+    into: dict[str, float] = Field(
+        {"train": 0.8, "validation": 0.1, "test": 0.1},
+        min_length=1,
+        description="Mapping of names to their shares, which are relative: 8, 1, 1 is the same as 0.8, 0.1, 0.1",
+    )
+    by: Columns | None = Field(
+        None,
+        description="The columns with equal values in rows that must stay together, such as `path`; if omitted, only "
+        "rows that are equal in all columns stay together",
+    )
+    stable: bool = Field(
+        False,
+        description="Whether a row keeps its part when other rows are added or removed; shares are then approximate",
+    )
+
+
+class SplitStep(Step):
+    """Assign each row to a part such as train or test, based on the run's seed, in the column `split`."""
+
+    split: Annotated[Split, BeforeValidator(lambda v: {"by": v} if isinstance(v, str | list) else v)] = Field(
+        description="{into, by, stable}, or the columns that keep rows together"
+    )
+    output_mappings: dict[str, str] = Field(
+        {}, description="Mapping of `split` to a new name; an existing column is replaced"
+    )
+
+
 STEPS: dict[str, type[Step]] = {
     "task": TaskStep,
     "repeat": RepeatStep,
@@ -251,6 +375,9 @@ STEPS: dict[str, type[Step]] = {
     "set": SetStep,
     "python": PythonStep,
     "explode": ExplodeStep,
+    "chunk": ChunkStep,
+    "language": LanguageStep,
+    "decontaminate": DecontaminateStep,
     "group": GroupStep,
     "keep": KeepStep,
     "drop": DropStep,
@@ -259,10 +386,11 @@ STEPS: dict[str, type[Step]] = {
     "sort": SortStep,
     "sample": SampleStep,
     "limit": LimitStep,
+    "split": SplitStep,
 }
 """The key that identifies a step, and its model."""
 
-BARRIERS = (GroupStep, DedupStep, SortStep, SampleStep, LimitStep)
+BARRIERS = (GroupStep, DedupStep, SortStep, SampleStep, LimitStep, SplitStep)
 """Steps that wait for all rows."""
 
 
@@ -287,6 +415,9 @@ AnyStep = Annotated[
     | Annotated[SetStep, Tag("set step")]
     | Annotated[PythonStep, Tag("python step")]
     | Annotated[ExplodeStep, Tag("explode step")]
+    | Annotated[ChunkStep, Tag("chunk step")]
+    | Annotated[LanguageStep, Tag("language step")]
+    | Annotated[DecontaminateStep, Tag("decontaminate step")]
     | Annotated[GroupStep, Tag("group step")]
     | Annotated[KeepStep, Tag("keep step")]
     | Annotated[DropStep, Tag("drop step")]
@@ -294,7 +425,8 @@ AnyStep = Annotated[
     | Annotated[DedupStep, Tag("dedup step")]
     | Annotated[SortStep, Tag("sort step")]
     | Annotated[SampleStep, Tag("sample step")]
-    | Annotated[LimitStep, Tag("limit step")],
+    | Annotated[LimitStep, Tag("limit step")]
+    | Annotated[SplitStep, Tag("split step")],
     Discriminator(_step_kind),
 ]
 
@@ -311,7 +443,7 @@ class PipelineCase(Model):
     replies: Reply | list[Reply] | dict[str, Reply | list[Reply]] = Field(
         [],
         description="The replies in the order of the requests; or step name to its reply or replies; or one text for "
-        "all requests",
+        "all requests; none for a task that calls no model",
     )
     expect: dict[str, Any] | list[dict[str, Any]] | None = Field(
         None, description="The expected columns of the output row, or of each output row"

@@ -1,4 +1,4 @@
-"""Steps that wait for all rows: group, dedup, sort, sample, limit.
+"""Steps that wait for all rows: group, dedup, sort, sample, limit, split.
 
 A barrier looks at each row once and keeps only what it needs (a key, a digest, a signature), on disk where there is
 one for each row. Then it decides which rows continue, and in which order. The caller stores the rows.
@@ -324,6 +324,95 @@ class Limit(Barrier):
         """The first rows."""
         for number in range(min(self._n, self.seen)):
             yield (number,)
+
+
+class Split(Barrier):
+    """Assigns rows to parts. Rows with equal values in some columns are a group, and a group is in one part only.
+
+    The groups are put in an order that depends on the seed and their values only. The parts are filled in that order,
+    so that their numbers of rows are as close to their shares as the groups allow.
+
+    Args:
+        count: the counts of the step.
+        seed: the seed.
+        shares: the parts and their shares, which are relative.
+        by: the columns of a group; None for all columns.
+        column: the column for the name of the part.
+        stable: whether a group's part depends on its own values only, so that the shares are approximate.
+    """
+
+    def __init__(
+        self,
+        count: Count,
+        seed: str,
+        shares: Mapping[str, float],
+        *,
+        by: Sequence[str] | None,
+        column: str,
+        stable: bool,
+    ) -> None:
+        super().__init__(count)
+        self._seed = seed.encode(errors="surrogatepass")
+        self._names = list(shares)
+        total = sum(shares.values())
+        self._shares = [share / total for share in shares.values()]
+        self._by, self._column, self._stable = by, column, stable
+        self._sizes: dict[bytes, int] = {}
+        """Rows of each group."""
+        self._parts: dict[bytes, int] = {}
+        """The part of each group."""
+
+    def look(self, item: Item) -> None:
+        """Count the row in its group."""
+        self.seen += 1
+        if not self._stable:
+            key = self._key(item)
+            self._sizes[key] = self._sizes.get(key, 0) + 1
+
+    def order(self) -> Iterator[Sequence[int]]:
+        """All rows, in their order."""
+        self._parts = _filled(sorted(self._sizes.items()), self._shares)
+        self._sizes = {}
+        for number in range(self.seen):
+            yield (number,)
+
+    def joined(self, items: Sequence[Item]) -> Item:
+        """The row with its part."""
+        (item,) = items
+        key = self._key(item)
+        part = _drawn(key, self._shares) if self._stable else self._parts[key]
+        item.values = {**item.values, self._column: self._names[part]}
+        return item
+
+    def _key(self, item: Item) -> bytes:
+        """Return a hash of the row's group, evenly distributed."""
+        values = item.values if self._by is None else [item.values.get(name) for name in self._by]
+        return blake2b(self._seed + digest(values), digest_size=16).digest()
+
+
+def _filled(groups: Sequence[tuple[bytes, int]], shares: Sequence[float]) -> dict[bytes, int]:
+    """Assign each group to the part that lacks the most rows; no part stays empty if there are enough groups."""
+    total = sum(size for _, size in groups)
+    missing = [share * total for share in shares]
+    empty = set(range(len(shares)))
+    parts: dict[bytes, int] = {}
+    for number, (key, size) in enumerate(groups):
+        known = empty if empty and len(groups) - number <= len(empty) else range(len(shares))
+        part = max(known, key=lambda each: missing[each])
+        parts[key] = part
+        missing[part] -= size
+        empty.discard(part)
+    return parts
+
+
+def _drawn(key: bytes, shares: Sequence[float]) -> int:
+    """Return the part in which a hash falls."""
+    place = int.from_bytes(key[:8], "big") / (1 << 64)
+    for part, share in enumerate(shares):
+        place -= share
+        if place < 0:
+            return part
+    return len(shares) - 1
 
 
 def digest(values: Sequence[Any] | Mapping[str, Any]) -> bytes:

@@ -213,18 +213,29 @@ class Leave:
         self.count = Count(count.name, count.kind)
         self._task = count
         self._frame = frame
+        self._own = (*frame.drawn, *frame.mapped, *frame.defaults)
+
+    def direct(self, item: Item) -> list[Item] | None:
+        """The outer row with every column that the steps left; None if the task has outputs."""
+        frame = self._frame
+        if frame.outputs is not None:
+            return None
+        self._task.went += 1
+        around = item.frames[-1]
+        item.frames = item.frames[:-1]
+        if self._own or frame.renamed:
+            own = {*frame.drawn, *(n for n in self._own if n not in around)}
+            item.values = {frame.renamed.get(n, n): value for n, value in item.values.items() if n not in own}
+        return [item]
 
     def flow(self, item: Item) -> Flow:
-        """The outer row with the task's columns."""
+        """The outer row with the task's outputs."""
         self._task.went += 1
         frame, inside = self._frame, item.values
         around = item.frames[-1]
         rejected = item.rejected == len(item.frames)
         item.frames = item.frames[:-1]
-        if frame.outputs is None:
-            own = {*frame.drawn, *(n for n in (*frame.mapped, *frame.defaults) if n not in around)}
-            item.values = {frame.renamed.get(n, n): value for n, value in inside.items() if n not in own}
-            return [item]
+        assert frame.outputs is not None
         made, wrong = {}, None
         for name, (outside, column) in frame.outputs.items():
             value = None if rejected else inside.get(name)

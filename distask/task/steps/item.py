@@ -21,10 +21,11 @@ class Lineage:
     other steps: if the prompt of one step changes, the requests of the others are not repeated.
     """
 
-    __slots__ = ("_seen", "asked", "fresh", "index", "key")
+    __slots__ = ("_key", "_seen", "asked", "fresh", "index")
 
-    def __init__(self, key: bytes, index: str, *, fresh: bool) -> None:
-        self.key = key
+    def __init__(self, key: bytes | tuple[Lineage, str], index: str, *, fresh: bool) -> None:
+        self._key = key
+        """The key, or what it is computed from when it is needed: the parent, and the way from there."""
         self.index = index
         """The row index for drawn values."""
         self.fresh = fresh
@@ -32,10 +33,17 @@ class Lineage:
         self.asked = False
         self._seen: dict[bytes, int] = {}
 
+    @property
+    def key(self) -> bytes:
+        """The 16 bytes that identify the row."""
+        if isinstance(self._key, tuple):
+            parent, way = self._key
+            self._key = hashlib.blake2b(parent.key + b"/" + way.encode(), digest_size=16).digest()
+        return self._key
+
     def child(self, way: str) -> Lineage:
         """The lineage of a derived row; `way` identifies it among its siblings."""
-        key = hashlib.blake2b(self.key + b"/" + way.encode(), digest_size=16).digest()
-        return Lineage(key, f"{self.index}/{way}", fresh=self.fresh and not self.asked)
+        return Lineage((self, way), f"{self.index}/{way}", fresh=self.fresh and not self.asked)
 
     def occurrence(self, fingerprint: bytes) -> int:
         """The number of a request among equal ones: unique to the row and to each repetition in it."""
@@ -59,6 +67,10 @@ class Spent:
     def __init__(self) -> None:
         self.steps = 0
         self.seconds = 0.0
+
+    def has_room(self, steps: int) -> bool:
+        """Return whether so many more steps are within the limits."""
+        return self.steps + steps <= MAX_STEPS and self.seconds <= MAX_SECONDS
 
     def step(self) -> None:
         """Count a step; raises `RowError` if the row exceeds a limit."""

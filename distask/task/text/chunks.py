@@ -1,0 +1,170 @@
+"""Cut a text into chunks with exact offsets, if possible between sections, paragraphs or sentences.
+
+A chunk never begins or ends with white space, and each character that is not white space is in at least one chunk.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import regex
+from msgspec import Struct
+
+from distask.llm.tokens import FIRST_WIDE
+from distask.task.text.headings import find_headings, path_at
+from distask.task.text.measures import CHARACTERS, token_measure
+from distask.task.text.sentences import last_sentence_end, sentences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from distask.task.text.headings import Heading
+    from distask.task.text.measures import Measure, Tokenize
+
+Unit = Literal["characters", "tokens", "sentences", "headings"]
+
+_TEXT = re.compile(r"\S")
+_WORD_START = re.compile(r"(?<=\s)\S")
+_GRAPHEMES = regex.compile(r"\X")
+_GRAPHEME_CONTEXT = 64
+"""Characters before a cut that decide whether it is inside a character that people see as one."""
+
+
+class Chunk(NamedTuple):
+    """A part of a text: `text[start:end]`, counted in Unicode code points."""
+
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    """The titles of the headings above its start, outermost first; a heading at its start is included."""
+
+
+class Cut(Struct, frozen=True):
+    """How a text is cut.
+
+    Args:
+        size: the maximum length of a chunk, in units.
+        overlap: the maximum length of what a chunk repeats from the end of the one before; less than `size`.
+        unit: "characters" are code points; "headings" are sections, each a heading and the text under it.
+        break_at_headings: whether each heading begins a new chunk.
+        tokenize: returns the offsets of the tokens; None to estimate tokens from characters.
+    """
+
+    size: int
+    overlap: int = 0
+    unit: Unit = "characters"
+    break_at_headings: bool = False
+    tokenize: Tokenize | None = None
+
+
+def cut_text(text: str, cut: Cut) -> list[Chunk]:
+    """Return the chunks of a text, in order; none if it is only white space."""
+    headings = find_headings(text)
+    starts = [heading.start for heading in headings]
+    if cut.unit == "headings":
+        spans = _grouped(_sections(text, starts), cut)
+    else:
+        parts = _sections(text, starts) if cut.break_at_headings else [(0, len(text))]
+        if cut.unit == "sentences":
+            spans = [span for begin, stop in parts for span in _grouped(sentences(text, begin, stop), cut)]
+        else:
+            measure = token_measure(text, cut.tokenize) if cut.unit == "tokens" else CHARACTERS
+            spans = [span for begin, stop in parts for span in _measured(text, begin, stop, cut, measure, headings)]
+    if not headings:
+        return [Chunk(start, end, ()) for start, end in spans]
+    return [Chunk(start, end, path_at(headings, starts, start)) for start, end in spans]
+
+
+def _sections(text: str, starts: Sequence[int]) -> list[tuple[int, int]]:
+    """Return where the text before the first heading and each section begins and ends, without white space."""
+    edges = [0, *starts, len(text)]
+    found = []
+    for begin, stop in pairwise(edges):
+        first = _next_text(text, begin, stop)
+        if first < stop:
+            found.append((first, _trimmed(text, first, stop)))
+    return found
+
+
+def _grouped(spans: Sequence[tuple[int, int]], cut: Cut) -> list[tuple[int, int]]:
+    """Join `size` neighbours; each chunk begins with the last `overlap` of those before."""
+    step = cut.size - cut.overlap
+    count = max(len(spans) - cut.overlap, min(1, len(spans)))  # what remains then is only overlap
+    return [(spans[i][0], spans[min(i + cut.size, len(spans)) - 1][1]) for i in range(0, count, step)]
+
+
+def _measured(
+    text: str, begin: int, stop: int, cut: Cut, measure: Measure, headings: Sequence[Heading]
+) -> Iterator[tuple[int, int]]:
+    size, overlap = cut.size, cut.overlap
+    starts = [heading.start for heading in headings]
+    start = new = _next_text(text, begin, stop)
+    while start < stop:
+        limit = measure.forward(start, size)
+        if limit >= stop:
+            yield start, _trimmed(text, start, stop)
+            return
+        end = _best_end(text, new, start + (limit - start) // 2, limit, starts)
+        yield start, _trimmed(text, start, end)
+        new = _next_text(text, end, stop)  # the next chunk must reach beyond this
+        if new >= stop:
+            return
+        repeated = _word_start(text, measure.backward(end, overlap), end) if overlap else end
+        start = repeated if start < repeated < end and measure.forward(repeated, size) > new else new
+
+
+def _best_end(text: str, floor: int, half: int, limit: int, headings: Sequence[int]) -> int:
+    """Return the best place for an end, after `floor` and up to `limit`; if possible, after `half`."""
+    low = max(floor, half)
+    index = bisect_right(headings, limit)
+    if index and headings[index - 1] > low:
+        return headings[index - 1]
+    for blank in ("\n\n", "\n\r\n"):
+        if (place := text.rfind(blank, low + 1, limit + len(blank))) > 0:
+            return place
+    if (end := last_sentence_end(text, low, limit)) is not None:
+        return end
+    for low_enough in (low, floor):
+        for space in ("\n", " "):
+            if (place := text.rfind(space, low_enough + 1, limit + 1)) > 0:
+                return place
+        place = next((i for i in range(limit, low_enough, -1) if text[i].isspace()), -1)
+        if place > 0:
+            return place
+    return _between_graphemes(text, floor, limit)
+
+
+def _between_graphemes(text: str, floor: int, limit: int) -> int:
+    """Return `limit`, or the nearest place before it that is not inside a character that people see as one."""
+    if text[limit].isascii():
+        return limit
+    before = [place for place in _graphemes(text, floor, limit) if floor < place <= limit]
+    return before[-1] if before else limit
+
+
+def _graphemes(text: str, floor: int, place: int) -> Iterator[int]:
+    """Yield where the characters that people see around a place end."""
+    begin, end = max(floor, place - _GRAPHEME_CONTEXT), min(len(text), place + _GRAPHEME_CONTEXT)
+    return (match.end() for match in _GRAPHEMES.finditer(text, begin, end))
+
+
+def _word_start(text: str, target: int, end: int) -> int:
+    """Return the first start of a word in `text[target:end]`, or `end`; in scripts without spaces, any place."""
+    match = _WORD_START.search(text, target, end)
+    if match is not None:
+        return match.start()
+    if text[target] < FIRST_WIDE:
+        return end
+    return _next_text(text, next(place for place in _graphemes(text, 0, target) if place >= target), end)
+
+
+def _next_text(text: str, begin: int, stop: int) -> int:
+    match = _TEXT.search(text, begin, stop)
+    return stop if match is None else match.start()
+
+
+def _trimmed(text: str, begin: int, end: int) -> int:
+    return begin + len(text[begin:end].rstrip())
