@@ -84,7 +84,7 @@ def test_a_broken_tokenizer_ends_the_run(counting):
 
 def test_without_the_package_the_error_says_how_to_install_it(monkeypatch):
     from distask.errors import UsageError
-    from distask.task.steps import tokens
+    from distask.task.text import tokens
 
     monkeypatch.setattr(tokens, "find_spec", lambda _name: None)
     with pytest.raises(UsageError, match=r"pip install 'distask\[tokenizers\]'"):
