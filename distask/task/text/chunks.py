@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import regex
 from msgspec import Struct
 
 from distask.llm.tokens import FIRST_WIDE
@@ -28,7 +28,6 @@ Unit = Literal["characters", "tokens", "sentences", "headings"]
 
 _TEXT = re.compile(r"\S")
 _WORD_START = re.compile(r"(?<=\s)\S")
-_GRAPHEMES = regex.compile(r"\X")
 _GRAPHEME_CONTEXT = 64
 """Characters before a cut that decide whether it is inside a character that people see as one."""
 
@@ -148,7 +147,14 @@ def _between_graphemes(text: str, floor: int, limit: int) -> int:
 def _graphemes(text: str, floor: int, place: int) -> Iterator[int]:
     """Yield where the characters that people see around a place end."""
     begin, end = max(floor, place - _GRAPHEME_CONTEXT), min(len(text), place + _GRAPHEME_CONTEXT)
-    return (match.end() for match in _GRAPHEMES.finditer(text, begin, end))
+    return (match.end() for match in _grapheme_pattern().finditer(text, begin, end))
+
+
+@cache
+def _grapheme_pattern() -> Any:
+    import regex
+
+    return regex.compile(r"\X")
 
 
 def _word_start(text: str, target: int, end: int) -> int:
