@@ -60,14 +60,14 @@ def recorded(
     place = None if output is None else str(output.resolve())
     key = digest(json.dumps([told, place]).encode())
     among = None if targets is None else json.dumps(sorted(targets))
-    running = "1" if place is not None else "running + 1"
+    others = place is None
     try:
         with closing(connect(path, journal)) as connection:
             connection.execute(
                 "INSERT INTO runs (id, task, identity, output, targets, running, started) VALUES (?, ?, ?, ?, ?, 1, ?) "
                 "ON CONFLICT (id) DO UPDATE SET targets = excluded.targets, started = excluded.started, "
-                f"finished = NULL, running = {running}",
-                (key, str(identity.get("task", "")), told, place, among, time.time()),
+                "finished = NULL, running = CASE WHEN ? THEN running + 1 ELSE 1 END",
+                (key, str(identity.get("task", "")), told, place, among, time.time(), others),
             )
     except FAULTS as error:
         raise StoreError(explained(path, error)) from error

@@ -137,16 +137,22 @@ _OF_A_BATCH = "CREATE INDEX requests_of_batches ON batch_requests (batch);"
 
 
 _COLUMNS_OF_ADAPTATIONS = ", ".join(Adaptation.__struct_fields__)
-_JOINED = (
-    "INSERT OR IGNORE INTO adaptations SELECT * FROM other.adaptations",
-    "INSERT OR IGNORE INTO runs SELECT * FROM other.runs",
+_JOIN_SOURCES = (
     "INSERT OR IGNORE INTO sources (run, task, endpoint, model, price, used) "
-    "SELECT run, task, endpoint, model, price, used FROM other.sources",
+    "SELECT run, task, endpoint, model, price, used FROM other.sources"
+)
+_JOIN_COMPLETIONS = (
     "INSERT OR IGNORE INTO completions "
     "SELECT theirs.key, max_tokens, completion, theirs.model, created, checksum, own.number "
     "FROM other.completions AS theirs LEFT JOIN other.sources AS source ON source.number = theirs.source "
     "LEFT JOIN main.sources AS own ON own.run = source.run AND own.task = source.task "
-    "AND own.endpoint = source.endpoint AND own.model = source.model",
+    "AND own.endpoint = source.endpoint AND own.model = source.model"
+)
+_JOINED = (
+    "INSERT OR IGNORE INTO adaptations SELECT * FROM other.adaptations",
+    "INSERT OR IGNORE INTO runs SELECT * FROM other.runs",
+    _JOIN_SOURCES,
+    _JOIN_COMPLETIONS,
 )
 """Statements that copy the contents of another store into this one."""
 
