@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from distask.data.writers.base import lock_path
 from distask.errors import StoreError, UsageError
 from distask.run_ledger import RunRecord, read_runs
+from distask.runner.cluster.outputs import EARLIER
 from distask.runner.stored.contents import check_exists
 from distask.store import FAULTS, ROLLBACK, WAL, Store, StorePlace, connect, explained
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 20_000
 """Row ids per transaction; others can write between two of them."""
-SECOND_WAL_BYTES = 32 << 20
-"""Size that the write-ahead log may reach before its pages are copied into the file."""
+LOG_PAGES = 8192
+"""Size of the write-ahead log at which its pages are copied into the file."""
 
 
 class Choice(Struct, frozen=True):
@@ -39,8 +41,8 @@ class Choice(Struct, frozen=True):
     """Id of the run that requested them."""
     model: str | None = None
     """As it was requested; for completions of an older version, as the server named it."""
-    abandon: tuple[bytes, ...] = ()
-    """Ids of unfinished runs that need nothing any more."""
+    abandon: tuple[RunRecord, ...] = ()
+    """Unfinished runs that need nothing any more."""
 
 
 class Pruned(Struct):
@@ -84,7 +86,7 @@ def find_run(path: Path, output: Path) -> RunRecord:
     if not same:
         raise UsageError(
             f"{output}: the store {path} has no run with this output; name its store with --store. "
-            "Runs of versions before 0.2 are not recorded: prune their replies with --older-than or --model"
+            "Older versions did not record runs: prune their replies with --older-than or --model"
         )
     return same[-1]
 
@@ -93,7 +95,7 @@ def find_unfinished(path: Path, name: str) -> list[RunRecord]:
     """Return the unfinished runs with this output, or with this task if they have no output.
 
     Raises:
-        UsageError: there is none, or it is running.
+        UsageError: there is none.
     """
     with _opened(path) as connection:
         runs = [run for run in read_runs(connection) if run.finished is None]
@@ -118,15 +120,16 @@ def prune(path: Path, choice: Choice, observe: Callable[[int], None] | None = No
 
     Raises:
         StoreError: the store can't be read or written.
+        UsageError: a run to abandon is running.
     """
-    with _opened(path) as connection:
+    with _not_running(choice.abandon), _opened(path) as connection:
         size = _size(path)
         done = _counted(connection, path, choice)
         done.completions = done.bytes = 0
         with _transaction(connection):
             connection.executemany(
                 "UPDATE runs SET finished = ?, running = 0 WHERE id = ? AND finished IS NULL",
-                [(time.time(), key) for key in choice.abandon],
+                [(time.time(), run.id) for run in choice.abandon],
             )
         last = connection.execute("SELECT max(rowid) FROM completions").fetchone()[0] or 0
         for start in range(0, last + 1, AT_ONCE):
@@ -239,12 +242,12 @@ def _condition(connection: sqlite3.Connection, choice: Choice, needs: _Needs) ->
     return which, values
 
 
-def _needs(connection: sqlite3.Connection, path: Path, abandoned: Sequence[bytes]) -> _Needs:
+def _needs(connection: sqlite3.Connection, path: Path, abandoned: Sequence[RunRecord]) -> _Needs:
     """Return what unfinished runs, open batches and partial outputs may need."""
     needs = _Needs()
     runs = read_runs(connection)
     for run in runs:
-        if run.finished is not None or run.id in abandoned:
+        if run.finished is not None or run.id in {each.id for each in abandoned}:
             continue
         needs.reasons.append(describe(run))
         needs.unknown = True
@@ -293,14 +296,35 @@ def _forget_sources(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
+def _not_running(runs: Sequence[RunRecord]) -> Iterator[None]:
+    """Hold the locks of the runs' outputs, so that none of them starts; raises `UsageError` if one is running."""
+    from filelock import FileLock, Timeout
+
+    with ExitStack() as locks:
+        for output in (Path(run.output) for run in runs if run.output is not None):
+            lock = lock_path(output)
+            if lock.exists():
+                try:
+                    locks.enter_context(FileLock(lock, mode=0o600, thread_local=False).acquire(timeout=0))
+                except Timeout:
+                    raise UsageError(f"{output}: its run is running; stop it before you abandon it") from None
+        yield
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """Yield a connection to a store, which is migrated if an older version wrote it; keeps its journal mode."""
     check_exists(path)
+    if path.name == EARLIER:
+        raise UsageError(
+            f"{path}: the parts of a cluster output read this store, so it can't be pruned; "
+            f"delete the folder {path.parent} when the output is complete"
+        )
     try:
         journal = _journal(path)
         Store(StorePlace(path, network=journal != WAL)).close()
         with closing(connect(path, journal)) as connection:
-            connection.execute("PRAGMA wal_autocheckpoint = 8192")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             yield connection
     except FAULTS as error:
         raise StoreError(explained(path, error)) from error
