@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -28,14 +28,15 @@ def key(number):
 
 def fill(path, model, numbers, *, output=None, finish=True):
     """Store completions as a run would."""
-    try:
-        with Store(path) as store, recorded(store, {"task": "t", "model": model}, output, {(ENDPOINT, model)}):
-            source = store.source("t", ENDPOINT, model)
-            asyncio.run(store.put([(key(n), Completion("x" * 500, model=model)) for n in numbers], None, source))
-            if not finish:
-                raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        pass
+    with (
+        suppress(KeyboardInterrupt),
+        Store(path) as store,
+        recorded(store, {"task": "t", "model": model}, output, {(ENDPOINT, model)}),
+    ):
+        source = store.source("t", ENDPOINT, model)
+        asyncio.run(store.put([(key(n), Completion("x" * 500, model=model)) for n in numbers], None, source))
+        if not finish:
+            raise KeyboardInterrupt
 
 
 def killed(path, steps):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distask.cli import options as o  # noqa: TC001 - typer reads it
-from distask.cli.display.console import err, out, plain
+from distask.cli.display.console import err, out, plain, short
 from distask.cli.events.emit import Events
 from distask.errors import UsageError
 from distask.formatting import money, several, size
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from distask.run_ledger import RunRecord
 
 SECONDS = {"h": 3_600, "d": 86_400, "w": 7 * 86_400}
+"""Units of an age."""
+LONGEST_CELL = 40
+"""Maximum number of characters of a name in the table."""
+NUMBERS = ("replies", "bytes", "cost")
+"""Columns of the table that are aligned to the right."""
 
 
 class Action(Enum):
@@ -171,32 +176,18 @@ def _show(store: Path, *, as_json: bool) -> None:
 
 
 def _print(store: Path, contents: Contents, sources: list[Source], unfinished: list[RunRecord]) -> None:
-    from rich.table import Table
-
     console = out()
     replies = sum(source.completions for source in sources)
     free = f" ({size(contents.free_bytes)} free)" if contents.free_bytes else ""
     told = [
         f"{several(replies, 'reply')} in {size(contents.file_bytes)}{free}",
-        _money(_total_cost(sources)),
+        "cost unknown" if (cost := _total_cost(sources)) is None else money(cost),
         several(len(contents.runs), "run"),
     ]
     told += [f"{several(contents.open_batches, 'batch')} open"] if contents.open_batches else []
     console.print(plain(f"{store}: {', '.join(told)}"))
-    if sources:
-        table = Table(box=None, pad_edge=False, show_edge=False)
-        for name in ("task", "model", "output"):
-            table.add_column(name, overflow="fold")
-        for name in ("replies", "bytes", "cost"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for name in ("first", "last", "last used"):
-            table.add_column(name, no_wrap=True)
-        for source in sources:
-            cells = [source.task or "(unknown)", source.model, _output(source)]
-            cells += [f"{source.completions:,}", size(source.bytes), _money(_cost(source))]
-            cells += [_date(source.first), _date(source.last), _date(source.used)]
-            table.add_row(*(plain(cell) for cell in cells))
-        console.print(table)
+    for line in _table(sources):
+        console.print(plain(line))
     for run in unfinished:
         console.print(plain(f"unfinished: {describe(run).removeprefix('the unfinished run of ')}", "yellow"))
     if contents.damaged:
@@ -205,6 +196,35 @@ def _print(store: Path, contents: Contents, sources: list[Source], unfinished: l
         console.print(
             plain("(unknown): stored by a version that recorded no runs; the model is as the server named it", "dim")
         )
+
+
+def _table(sources: list[Source]) -> list[str]:
+    """Return aligned lines with a heading; empty if there are no sources. Lines are not wrapped."""
+    if not sources:
+        return []
+    rows = [("task", "model", "output", "replies", "bytes", "cost", "first", "last used")]
+    for source in sources:
+        cost = _cost(source)
+        rows.append(
+            (
+                short(source.task or "(unknown)", LONGEST_CELL),
+                short(source.model, LONGEST_CELL),
+                short(_output(source), LONGEST_CELL),
+                f"{source.completions:,}",
+                size(source.bytes),
+                "unknown" if cost is None else money(cost),
+                _date(source.first),
+                _date(source.used),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if name in NUMBERS else cell.ljust(width)
+            for cell, width, name in zip(row, widths, rows[0], strict=True)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _output(source: Source) -> str:
@@ -220,10 +240,6 @@ def _cost(source: Source) -> float | None:
 def _total_cost(sources: list[Source]) -> float | None:
     known = [cost for source in sources if (cost := _cost(source)) is not None]
     return round(sum(known), USD_DIGITS) if known else None
-
-
-def _money(usd: float | None) -> str:
-    return "cost unknown" if usd is None else money(usd)
 
 
 def _date(seconds: float | None) -> str:
