@@ -256,6 +256,7 @@ class Store:
                 "RETURNING number",
                 told,
             ).fetchall()
+            self._used.add(row[0][0])
             return int(row[0][0])
         return None
 
