@@ -12,6 +12,7 @@ import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from msgspec import Struct
 
 from distask.errors import StoreError
@@ -34,7 +35,7 @@ class RunRecord(Struct, frozen=True):
 
     id: bytes
     task: str
-    identity: dict[str, Any]
+    identity: bytes
     output: str | None
     targets: frozenset[Target] | None
     """None if the run may use any target."""
@@ -56,9 +57,9 @@ def recorded(
         StoreError: the run can't be recorded; no requests were sent.
     """
     path, journal = store.path, store.journal
-    told = json.dumps(identity, sort_keys=True, default=str)
+    told = hash_identity(identity)
     place = None if output is None else str(output.resolve())
-    key = digest(json.dumps([told, place]).encode())
+    key = digest(told + (place or "").encode())
     among = None if targets is None else json.dumps(sorted(targets))
     others = place is None
     try:
@@ -88,13 +89,18 @@ def recorded(
             )
 
 
+def hash_identity(identity: Mapping[str, Any]) -> bytes:
+    """Return the 16-byte hash of a run's identity, which is the same for the identity in its `OUT.run.json`."""
+    return digest(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str))
+
+
 def read_runs(connection: sqlite3.Connection) -> list[RunRecord]:
     """Return the runs in a store, in the order in which they last started."""
     found = connection.execute(
         "SELECT id, task, identity, output, targets, running, started, finished FROM runs ORDER BY started"
     )
     return [
-        RunRecord(key, task, json.loads(identity), output, _targets(targets), running, started, finished)
+        RunRecord(key, task, identity, output, _targets(targets), running, started, finished)
         for key, task, identity, output, targets, running, started, finished in found
     ]
 

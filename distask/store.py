@@ -111,7 +111,7 @@ _RUNS = """
 CREATE TABLE runs (             -- see `run_ledger`
     id BLOB PRIMARY KEY,        -- hash of the identity and the output
     task TEXT NOT NULL,
-    identity TEXT NOT NULL,     -- JSON
+    identity BLOB NOT NULL,     -- hash: params may quote prompts
     output TEXT,                -- absolute path; NULL for stdout and for rows returned to the caller
     targets TEXT,               -- JSON: the endpoints and models it may use; NULL if any
     running INTEGER NOT NULL,   -- processes that have begun it and have not ended it

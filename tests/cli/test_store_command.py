@@ -11,6 +11,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.cli.conftest import SPEC
 from tests.server import Reply
 
 DAY = 86_400
@@ -272,6 +273,16 @@ def test_what_is_wrong_is_said_with_the_fix(shell, arguments, words):
     assert said.code in (1, 2)
     assert words in " ".join(said.err.split())
     assert stored(shell) == 5
+
+
+def test_the_store_holds_no_params_of_a_run(shell):
+    """They may quote a prompt."""
+    shell.write("task.yaml", SPEC.replace("format_input", "params: {rule: {type: string, default: x}}\nformat_input"))
+    shell.run("-o", "out.jsonl", "-p", "rule=confidential words")
+
+    assert "confidential" in (shell.folder / "out.jsonl.run.json").read_text()
+    data = b"".join(path.read_bytes() for path in (shell.folder / ".distask").glob("store.db*"))
+    assert b"confidential" not in data
 
 
 def test_joined_stores_keep_their_runs(shell):

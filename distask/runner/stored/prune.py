@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from distask.data.writers.base import lock_path
 from distask.errors import StoreError, UsageError
-from distask.run_ledger import RunRecord, read_runs
+from distask.run_ledger import RunRecord, hash_identity, read_runs
 from distask.runner.cluster.outputs import EARLIER
 from distask.runner.stored.contents import check_exists
 from distask.store import FAULTS, ROLLBACK, WAL, Store, StorePlace, connect, explained
@@ -353,9 +353,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
 
-def _identity(record: Path) -> dict[str, Any] | None:
+def _identity(record: Path) -> bytes | None:
     try:
         found = json.loads(record.read_bytes())["identity"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
+    return hash_identity(found) if isinstance(found, dict) else None
