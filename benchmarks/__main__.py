@@ -19,6 +19,8 @@ from benchmarks.judged import write_results
 from benchmarks.process import Used, run
 from benchmarks.scanned import HEAD, ratios
 from benchmarks.sizes import sizes_table
+from benchmarks.stored import HEAD as STORE_HEAD
+from benchmarks.stored import use
 
 IN_FLIGHT = 256
 
@@ -50,7 +52,10 @@ class Measured:
 def main() -> None:
     words = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     words.add_argument(
-        "mode", nargs="?", choices=("cost", "sizes", "latency", "memory", "scan", "report", "all"), default="cost"
+        "mode",
+        nargs="?",
+        choices=("cost", "sizes", "latency", "memory", "scan", "report", "store", "all"),
+        default="cost",
     )
     words.add_argument("--peers", nargs="*", metavar="NAME", help="peers too: all of them, or those that are named")
     words.add_argument("--only", nargs="*", metavar="NAME", help="these candidates only")
@@ -58,7 +63,7 @@ def main() -> None:
         "--rows",
         type=_numbers,
         metavar="N,N",
-        help="how many rows (2000,20000; 5000,50000,1000000; scan 200000,1000000; report 100000,1000000)",
+        help="how many rows (2000,20000; 5000,50000,1000000; scan 200000,1000000; report 100000,1000000; store 1000000)",
     )
     words.add_argument("--repeat", type=int, default=3, help="how often; the cheapest run counts (3)")
     words.add_argument("--delay", type=float, default=100.0, help="milliseconds of a call, for latency (100)")
@@ -66,7 +71,15 @@ def main() -> None:
     words.add_argument("--home", type=Path, default=Path.home() / ".cache" / "distask-benchmarks")
     words.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
     chosen = words.parse_args()
-    modes = {"cost": cost, "sizes": sizes, "latency": latency, "memory": memory, "scan": scan, "report": report}
+    modes = {
+        "cost": cost,
+        "sizes": sizes,
+        "latency": latency,
+        "memory": memory,
+        "scan": scan,
+        "report": report,
+        "store": store,
+    }
     for name in modes if chosen.mode == "all" else [chosen.mode]:
         table = f"{modes[name](chosen)}\n\n{_where()}"
         print(f"\n{table}\n", flush=True)
@@ -264,6 +277,16 @@ def scan(chosen: argparse.Namespace) -> str:
         for count in chosen.rows or (200_000, 1_000_000):
             lines += ratios(python, variables, folder, count, chosen.repeat, chosen.seconds)
     return "\n".join(lines)
+
+
+# The store
+
+
+def store(chosen: argparse.Namespace) -> str:
+    """Opening a store, looking replies up, going through it and pruning it, next to a bare SQLite table."""
+    with tempfile.TemporaryDirectory(prefix="distask-benchmark-") as name:
+        lines = [line for count in chosen.rows or (1_000_000,) for line in use(Path(name), count, chosen.repeat)]
+    return "\n".join([STORE_HEAD, *lines])
 
 
 # Reports

@@ -42,3 +42,11 @@ def duration(seconds: float) -> str:
     if seconds < 60 and minutes == 0:
         return f"{seconds:.1f} s"
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: int) -> str:
+    """Format a number of bytes with decimal units: 950 B, 12.3 kB, 3.4 MB."""
+    for least, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= least:
+            return f"{count / least:.1f} {unit}"
+    return f"{count} B"

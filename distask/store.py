@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import queue
 import sqlite3
 import threading
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
 """Exceptions that SQLite raises; `UnicodeDecodeError` if its message includes bytes of a damaged file."""
 WAL, ROLLBACK = "WAL", "TRUNCATE"
@@ -106,22 +107,63 @@ CREATE TABLE adaptations (      -- what models refuse; see `llm.adaptation`
     PRIMARY KEY (endpoint, model, route, parameter, value)
 ) STRICT;
 """
+_RUNS = """
+CREATE TABLE runs (             -- see `run_ledger`
+    id BLOB PRIMARY KEY,        -- hash of the identity and the output
+    task TEXT NOT NULL,
+    identity BLOB NOT NULL,     -- hash: params may quote prompts
+    output TEXT,                -- absolute path; NULL for stdout and for rows returned to the caller
+    targets TEXT,               -- JSON: the endpoints and models it may use; NULL if any
+    running INTEGER NOT NULL,   -- processes that have begun it and have not ended it
+    started REAL NOT NULL,
+    finished REAL               -- NULL while it is unfinished
+) STRICT, WITHOUT ROWID;
+"""
+_SOURCES = """
+CREATE TABLE sources (          -- where completions come from
+    number INTEGER PRIMARY KEY,
+    run BLOB NOT NULL,          -- its id; empty if no run requested them
+    task TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    model TEXT NOT NULL,        -- as it was requested
+    price TEXT,                 -- JSON; NULL if unknown
+    used REAL NOT NULL,         -- when a run last used one of them
+    UNIQUE (run, task, endpoint, model)
+) STRICT;
+"""
+_SOURCE = "ALTER TABLE completions ADD COLUMN source INTEGER"
+"""The number of a completion's source; NULL if a version before 5 stored it. Adding a column rewrites no rows."""
 _OF_A_BATCH = "CREATE INDEX requests_of_batches ON batch_requests (batch);"
 
 
 _COLUMNS_OF_ADAPTATIONS = ", ".join(Adaptation.__struct_fields__)
-_JOINED = tuple(
-    f"INSERT OR IGNORE INTO {table} SELECT * FROM other.{table}"  # noqa: S608
-    for table in ("adaptations", "completions")
+_JOIN_SOURCES = (
+    "INSERT OR IGNORE INTO sources (run, task, endpoint, model, price, used) "
+    "SELECT run, task, endpoint, model, price, used FROM other.sources"
+)
+_JOIN_COMPLETIONS = (
+    "INSERT OR IGNORE INTO completions "
+    "SELECT theirs.key, max_tokens, completion, theirs.model, created, checksum, own.number "
+    "FROM other.completions AS theirs LEFT JOIN other.sources AS source ON source.number = theirs.source "
+    "LEFT JOIN main.sources AS own ON own.run = source.run AND own.task = source.task "
+    "AND own.endpoint = source.endpoint AND own.model = source.model"
+)
+_JOINED = (
+    "INSERT OR IGNORE INTO adaptations SELECT * FROM other.adaptations",
+    "INSERT OR IGNORE INTO runs SELECT * FROM other.runs",
+    _JOIN_SOURCES,
+    _JOIN_COMPLETIONS,
 )
 """Statements that copy the contents of another store into this one."""
 
 _ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Completion)
 
-_SELECT = "SELECT max_tokens, completion, CAST(model AS BLOB), checksum FROM completions WHERE key = ?"
-_SELECT_SEVERAL = "SELECT key, max_tokens, completion, CAST(model AS BLOB), checksum FROM completions WHERE key IN "
+_SELECT = "SELECT max_tokens, completion, CAST(model AS BLOB), checksum, source FROM completions WHERE key = ?"
+_SELECT_SEVERAL = (
+    "SELECT key, max_tokens, completion, CAST(model AS BLOB), checksum, source FROM completions WHERE key IN "
+)
 _INSERT = "INSERT OR REPLACE INTO completions VALUES "
-_ONE = "(?, ?, ?, ?, ?, ?)"
+_ONE = "(?, ?, ?, ?, ?, ?, ?)"
 
 
 class StorePlace(Struct, frozen=True):
@@ -144,6 +186,9 @@ class Store:
         self.journal = ROLLBACK if place.network else WAL
         earlier = place.earlier if place.earlier is not None and place.earlier.exists() else None
         self._earlier = None if earlier is None else Store(StorePlace(earlier, place.network))
+        self.run: bytes | None = None
+        """The id of the run that uses the store, if one does (see `run_ledger`)."""
+        self._used: set[int | None] = set()
         self.damaged = 0
         """Number of damaged completions found and ignored so far."""
         try:
@@ -170,12 +215,13 @@ class Store:
         found = self._ahead.pop(key, None)
         if found is None:
             found = self._execute(_SELECT, (key,))
-        for limit, data, model, checksum in found:
+        for limit, data, model, checksum, source in found:
             if checksum is None or checksum != _checksum(key, limit, data, model):
                 self.damaged += 1
                 continue
             completion = _decode(data)
             if _serves(completion, limit or None, max_tokens):
+                self._used.add(source)
                 return completion
         return None if self._earlier is None else self._earlier.get(key, max_tokens)
 
@@ -197,14 +243,36 @@ class Store:
         except FAULTS as error:
             raise StoreError(explained(self.path, error)) from error
 
-    async def put(self, completions: Iterable[tuple[bytes, Completion]], max_tokens: int | None = None) -> None:
+    def source(self, task: str, endpoint: str, model: str, price: Any = None) -> int | None:
+        """Return the number for `put` of completions that this run requests; None if the file can't be written now.
+
+        `price` is a mapping that JSON can represent: USD per million tokens.
+        """
+        message = (self.run or b"", task, endpoint, model, price and json.dumps(price), time.time())
+        with suppress(*FAULTS):
+            row = self._connection.execute(
+                "INSERT INTO sources (run, task, endpoint, model, price, used) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT "
+                "(run, task, endpoint, model) DO UPDATE SET price = excluded.price, used = excluded.used "
+                "RETURNING number",
+                message,
+            ).fetchall()
+            self._used.add(row[0][0])
+            return int(row[0][0])
+        return None
+
+    async def put(
+        self,
+        completions: Iterable[tuple[bytes, Completion]],
+        max_tokens: int | None = None,
+        source: int | None = None,
+    ) -> None:
         """Store completions under their keys; returns once they are on disk.
 
         Raises:
             StoreError: the completions can't be stored.
         """
         now = time.time()
-        records = [_record(key, max_tokens or 0, completion, now) for key, completion in completions]
+        records = [_record(key, max_tokens or 0, completion, now, source) for key, completion in completions]
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         if not self._gathered:
@@ -275,9 +343,17 @@ class Store:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
+        self._note_use()
         self._connection.close()
         if self._earlier is not None:
             self._earlier.close()
+
+    def _note_use(self) -> None:
+        """Record which sources the run used, once, so that a look-up costs no write."""
+        used = [(time.time(), number) for number in self._used if number is not None]
+        if used and self.run is not None:
+            with suppress(*FAULTS):
+                self._connection.executemany("UPDATE sources SET used = ? WHERE number = ?", used)
 
     def take_in(self, other: Path) -> None:
         """Copy the entries of another store that this store lacks."""
@@ -407,9 +483,9 @@ def _serves(completion: Completion, asked: int | None, limit: int | None) -> boo
     return asked == limit or limit is None or length is None or length <= limit
 
 
-def _record(key: bytes, limit: int, completion: Completion, now: float) -> tuple[Any, ...]:
+def _record(key: bytes, limit: int, completion: Completion, now: float, source: int | None) -> tuple[Any, ...]:
     data = _encode(completion)
-    return key, limit, data, completion.model, now, _checksum(key, limit, data, completion.model.encode())
+    return key, limit, data, completion.model, now, _checksum(key, limit, data, completion.model.encode()), source
 
 
 def _checksum(key: bytes, limit: int, data: bytes, model: bytes) -> int | None:
@@ -453,6 +529,9 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute(_ADAPTATIONS)
     if version < 3:
         for statement in (_BATCHES, _BATCH_REQUESTS, _OF_A_BATCH):
+            connection.execute(statement)
+    if version < 5:
+        for statement in (_RUNS, _SOURCES, _SOURCE):
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")

@@ -16,7 +16,7 @@ LAYERS = [
     {"judging", "labeling"},
     {"__init__"},
     {"runner"},
-    {"batch_ledger"},
+    {"batch_ledger", "run_ledger"},
     {"store"},
     {"task"},
     {"llm", "data"},

@@ -32,6 +32,7 @@ COMMANDS = {
     "run": "Run a task over rows.",
     "dry_run": "Show what a run would send.",
     "merge": "Merge the outputs of shards.",
+    "store": "Show what a store holds, or prune it.",
     "batch.batch": "Show, fetch or cancel batches.",
     "batch.export_batch": "Write a run's requests to a batch file.",
     "batch.import_batch": "Write rows from the results of a batch file.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from distask.formatting import several
 from distask.llm.prices import known_of
 from distask.llm.tokens import estimate_tokens
 from distask.llm.tracing import run_span
+from distask.run_ledger import recorded
 from distask.runner.batch.collect import BatchContext, gather, refuse_to_ask_twice
 from distask.runner.batch.deferred import NullWriter
 from distask.runner.engine.calls import Calls
@@ -25,7 +26,7 @@ from distask.runner.generations import output_schemas
 from distask.runner.job import Result
 from distask.runner.record import claim, describe_run, record_path, refuse_to_replace, write_record
 from distask.runner.stats import Stats
-from distask.runner.targets import budget_of, fallback, target
+from distask.runner.targets import budget_of, fallback, target, targets_of
 from distask.task.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -127,17 +128,31 @@ def _run(
     notify: Callable[[str], None] | None,
     bring: ReplySource | None,
 ) -> Result:
+    with ExitStack() as until_sent:
+        return _run_recorded(job, until_sent, observe, notify, bring)
+
+
+def _run_recorded(
+    job: Job,
+    until_sent: ExitStack,
+    observe: Callable[[Stats], None] | None,
+    notify: Callable[[str], None] | None,
+    bring: ReplySource | None,
+) -> Result:
+    """Run a job; `until_sent` ends when its output is complete and has been sent."""
     rows = examine(job, notify)
     earlier_notes = rows.notes if notify is not None else []
     path, far = job.output_path(), job.destination()
     stats = Stats(total=rows.count, layout=[] if job.selection.shard else None)
     writer = ListWriter() if job.output is None else _open_output(job, path)
     try:
-        with (
-            job.open_store() or nullcontext() as store,
-            replies(job, rows, store, stats, observe, notify, bring or (gather if job.batch else None)) as deferred,
-        ):
-            failures = run_rows(job, rows, writer, store, stats, observe, notify, deferred)
+        with job.open_store() or nullcontext() as store:
+            if store is not None:
+                until_sent.enter_context(recorded(store, job.identity(), path, targets_of(job)))
+            with replies(
+                job, rows, store, stats, observe, notify, bring or (gather if job.batch else None)
+            ) as deferred:
+                failures = run_rows(job, rows, writer, store, stats, observe, notify, deferred)
             damaged = 0 if store is None else store.damaged
     except BaseException as error:
         writer.abort()

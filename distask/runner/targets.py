@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from distask.errors import UsageError
 from distask.llm.config.file import built_in
-from distask.llm.config.resolve import load_config
+from distask.llm.config.resolve import LLAMACPP, load_config
 from distask.llm.prices import known_of
 from distask.runner.engine.requests import Target, merged
+from distask.task.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from distask.llm.config.resolve import Resolved
     from distask.runner.engine.budget import Budget
     from distask.runner.engine.requests import Client
+    from distask.runner.job import Job
     from distask.runner.stats import Stats
     from distask.task.task import Task
 
@@ -49,6 +51,17 @@ def target(
         llm=llm,
         fixed=llm.set_by_user(),
     )
+
+
+def targets_of(job: Job) -> set[tuple[str, str]] | None:
+    """Return the endpoints and models that a job may use; None if they are known only once it runs."""
+    if isinstance(job.task, Pipeline):
+        return None
+    first = target(job.llm)
+    used = [each for each in (first, fallback(job.task, job.llm, first)) if each is not None]
+    if any(each.llm is not None and each.llm.config.provider == LLAMACPP for each in used):
+        return None  # its endpoint is known once the file is fetched
+    return {(each.endpoint, each.model) for each in used}
 
 
 def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> Budget | None:

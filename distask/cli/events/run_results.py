@@ -95,6 +95,60 @@ class BatchResult(Result):
     cost_usd: float
 
 
+class StoredRun(Model):
+    """A run that a store knows."""
+
+    task: str
+    output: str | None = Field(description="null for stdout and for rows returned to Python")
+    started: float = Field(description="seconds since 1970")
+    finished: float | None = Field(description="null while it is unfinished")
+
+
+class StoredReplies(Model):
+    """The replies that one run requested from one model."""
+
+    task: str | None = Field(description="null if a version that recorded no runs stored them")
+    endpoint: str | None
+    model: str
+    run: StoredRun | None = Field(description="null if no run requested them, as in a preview, or if it is unknown")
+    replies: int
+    bytes: int
+    cost_usd: float | None = Field(description="of the replies whose cost is known; null if none is")
+    unpriced: int = Field(description="replies whose cost is unknown")
+    first: float | None = Field(description="when the first one was stored, in seconds since 1970")
+    last: float | None
+    used: float | None = Field(description="when a run last used one of them; null if unknown")
+
+
+class StoreShowResult(Result):
+    """`distask store show`."""
+
+    command: Literal["store"]
+    store: str
+    bytes: int = Field(description="size of the file and its write-ahead log")
+    free_bytes: int = Field(description="free pages in the file, which new replies will fill")
+    replies: int
+    cost_usd: float | None
+    damaged: int
+    open_batches: int
+    unfinished: list[StoredRun]
+    sources: list[StoredReplies]
+
+
+class StorePruneResult(Result):
+    """`distask store prune`."""
+
+    command: Literal["store"]
+    store: str
+    dry_run: bool
+    replies: int = Field(description="replies that were deleted, or would be with --dry-run")
+    bytes: int = Field(description="size of these replies")
+    kept: int = Field(description="replies that meet the conditions, but may be needed")
+    reasons: list[str] = Field(description="the unfinished runs, batches and outputs that may need them")
+    freed: int = Field(description="bytes by which the file shrank")
+    free_bytes: int = Field(description="free pages that remain in the file, which new replies will fill")
+
+
 class Setting(Model):
     """A config value and its source."""
 

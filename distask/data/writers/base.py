@@ -61,7 +61,7 @@ class PartialFile:
         folder = self.path.parent / ".distask"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            self._lock = FileLock(folder / f"{self.path.name}.lock", mode=0o600, thread_local=False)
+            self._lock = FileLock(lock_path(self.path), mode=0o600, thread_local=False)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise OutputBusy(f"{path}: another run is writing this file; wait for it, or name another file") from None
@@ -133,6 +133,11 @@ class PartialFile:
     def explained(self, error: OSError) -> OutputError:
         """Return an error that explains a disk error to the user."""
         return unwritable(str(self.path), error)
+
+
+def lock_path(output: Path) -> Path:
+    """Return the path of the lock that a run holds while it writes an output."""
+    return output.parent / ".distask" / f"{output.name}.lock"
 
 
 def unwritable(name: str, error: OSError) -> OutputError:

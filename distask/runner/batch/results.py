@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 AT_ONCE = 1_000
 """Number of results per commit to the store."""
 
+_Found = tuple[tuple[int | None, int | None], "list[tuple[bytes, Completion]]"]
+"""The limit and the source of completions, and the completions by key."""
+
 Answers = dict[bytes, "int | Failure | None"]
 """Outcomes by request key, for `Ledger.settle`."""
 
@@ -54,8 +57,10 @@ class Results:
 
     def read(self, files: Iterable[Path], records: Iterable[Record], situation: Situation) -> None:
         """Read result files; ignores results of other batches."""
+        records = list(records)
         prices = {r.number: None if r.price is None else Price(**r.price) for r in records}
-        group: list[tuple[int | None, list[tuple[bytes, Completion]]]] = []
+        sources = {r.number: self._store.source(r.task, r.endpoint, r.model, r.price) for r in records}
+        group: list[_Found] = []
         for line in _lines(files):
             result = read_result(line, situation)
             key = None if result is None else _key(result.custom_id)
@@ -70,7 +75,8 @@ class Results:
             completions = result.completions[: len(entry.keys)]
             self.answers[entry.key] = len(completions)
             self._stats.paid(completions, prices[entry.batch])
-            group.append((entry.max_tokens, list(zip(entry.keys, completions, strict=False))))
+            origin = entry.max_tokens, sources[entry.batch]
+            group.append((origin, list(zip(entry.keys, completions, strict=False))))
             if len(group) >= AT_ONCE:
                 self._keep(group)
                 group = []
@@ -99,10 +105,10 @@ class Results:
             )
             self.answers = dict.fromkeys(self.answers)
 
-    def _keep(self, group: list[tuple[int | None, list[tuple[bytes, Completion]]]]) -> None:
+    def _keep(self, group: list[_Found]) -> None:
         async def put() -> None:
-            for limit in {limit for limit, _ in group}:
-                await self._store.put([pair for own, pairs in group if own == limit for pair in pairs], limit)
+            for origin in {origin for origin, _ in group}:
+                await self._store.put([pair for own, pairs in group if own == origin for pair in pairs], *origin)
 
         if group:
             run_loop(put)

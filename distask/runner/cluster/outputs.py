@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 
 MANIFEST = "manifest.json"
+EARLIER = "earlier.db"
+"""The store with the replies of earlier splits, which the parts read."""
 
 
 class Outputs(Struct, frozen=True):
@@ -93,7 +95,7 @@ class Outputs(Struct, frozen=True):
 
     @property
     def _earlier(self) -> Path:
-        return self._private / "earlier.db"
+        return self._private / EARLIER
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -74,6 +74,7 @@ class Calls:
         self._fallback = fallback
         self._store = store if target.keep else None
         self._shared = shared
+        self._sources: dict[Target, int | None] = {}
         self._equal = shared.equal
         self._asks_again = task.spec.on_invalid.retry > 0 or fallback is not None
         for endpoint_target in (target, fallback):
@@ -243,7 +244,7 @@ class Calls:
     ) -> dict[int, Completion | Failure]:
         """Make and count one call; stores the replies before they count as done."""
         request, price, budget = asked.seeded(samples[0], attempt), target.price, self._shared.budget
-        keep = partial(self._keep, asked, samples, attempt) if self._store is not None and target.keep else None
+        keep = partial(self._keep, target, asked, samples, attempt) if self._store is not None and target.keep else None
         try:
             if budget is None or price is None:
                 completions = await target.client.ask(request, samples, keep)
@@ -276,14 +277,20 @@ class Calls:
         return completions
 
     async def _keep(
-        self, asked: RowRequest, samples: Sequence[int], attempt: int, completions: list[Completion]
+        self, target: Target, asked: RowRequest, samples: Sequence[int], attempt: int, completions: list[Completion]
     ) -> None:
         assert self._store is not None
         try:
             kept = [(asked.key(s, attempt), c) for s, c in zip(samples, completions, strict=False)]
-            await self._store.put(kept, asked.request.max_tokens)
+            await self._store.put(kept, asked.request.max_tokens, self._source(self._store, target))
         except StoreError as error:  # the reply still goes to the output
             self._shared.halt(error)
+
+    def _source(self, store: Store, target: Target) -> int | None:
+        if target not in self._sources:
+            price = None if target.price is None else target.price.model_dump(exclude_defaults=True)
+            self._sources[target] = store.source(self.task.name, target.endpoint, target.model, price)
+        return self._sources[target]
 
     def _read(self, values: Mapping[str, Any], index: Index, request: Request, completion: Completion) -> Generation:
         generation = Generation(request.model, request.messages, completion, usage=completion.usage)
