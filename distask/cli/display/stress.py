@@ -52,7 +52,9 @@ def show_plan(console: Console, job: Job, prices: Sequence[Price], tests: Tests)
         cells = [f"{row[0]:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True))]
         console.print(plain("  ".join(cells).rstrip()))
     if tests.from_orders is not None:
-        console.print(plain(f"{tests.from_orders.name} is measured from the rows as they are: the task asks both orders"))
+        console.print(
+            plain(f"{tests.from_orders.name} is measured from the rows as they are: the task asks both orders")
+        )
     for variant in tests.variants:
         for note in variant.notes:
             console.print(plain(f"{variant.name}: {note}"))

@@ -51,10 +51,8 @@ def parse_bias_requirement(text: str, biases: Collection[str]) -> BiasRequiremen
         raise UsageError(f"--require '{text}': the bias `{bias}` is not tested; {did_you_mean(bias, biases)}")
     name, part = (*rest, "", "")[:2] if len(rest) < 3 else ("", "")
     if name not in (*METRICS, *COUNTS):
-        known = (*METRICS, *COUNTS)
-        raise UsageError(
-            f"--require '{text}': name a measure of `{bias}`, such as `{bias}.changed.high`; {did_you_mean(name, known)}"
-        )
+        hint = did_you_mean(name, (*METRICS, *COUNTS))
+        raise UsageError(f"--require '{text}': name a measure, such as `{bias}.changed.high`; {hint}")
     if (part and name in COUNTS) or (part and part not in _PARTS):
         listed = f"`{bias}.{name}`" if name in COUNTS else ", ".join(f"`{bias}.{name}.{known}`" for known in _PARTS)
         raise UsageError(f"--require '{text}': there is no `{'.'.join(condition.parts)}`; write {listed}")

@@ -220,8 +220,7 @@ def facts_of(bias: Bias, verdict: Verdict, compared: Compared, settings: Setting
         "shift_of": None if shift is None else _meaning(bias, verdict),
         "first_place": first_place,
         "moves": [
-            {"from": one, "to": other, "count": count}
-            for (one, other), count in compared.moves.most_common(MAX_MOVES)
+            {"from": one, "to": other, "count": count} for (one, other), count in compared.moves.most_common(MAX_MOVES)
         ],
         "found": _found(bias.toward, shift, first_place),
         "failed_before": compared.failed_before,
@@ -243,9 +242,9 @@ def _found(toward: Toward | None, shift: Metric | None, first_place: Metric | No
     measured, middle = (first_place, 0.5) if first_place is not None else (shift, 0.0)
     if toward is None or measured is None or measured["low"] is None or measured["high"] is None:
         return None
-    if toward == "higher" or toward == "first":
+    if toward in {"higher", "first"}:
         return measured["low"] > middle
-    if toward == "lower" or toward == "last":
+    if toward in {"lower", "last"}:
         return measured["high"] < middle
     return None
 
