@@ -203,7 +203,7 @@ def test_what_is_printed(stress):
     assert "compared        20 rows" in said.out
     assert "changed         100.0 %" in said.out
     assert "shift           +3.000 (+3.000 to +3.000): change of the mean of `score`" in said.out
-    assert "bias            yes, toward higher" in said.out
+    assert "bias            yes, toward the changed answer" in said.out
     assert "40 replies requested, 0 from the store" in said.out
     rows = stress.shell.lines("out.jsonl")
     assert [(row["stress"], row["score"]) for row in rows] == [("base", 5)] * ROWS + [("verbosity", 8)] * ROWS

@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 
 _WIDTH = 16
 _MOVES_SHOWN = 6
-_TOWARD = {"first": "toward the first place", "last": "toward the last place"}
+_TOWARD = {
+    "first": "toward the first place",
+    "last": "toward the last place",
+    "higher": "toward the changed answer",
+    "lower": "against the changed answer",
+}
 
 
 def begin(console: Console, job: Job, prices: Sequence[Price]) -> None:
     """Print the first line of a test."""
     replies, stored = sum(made.replies for made in prices), sum(made.stored for made in prices)
-    costs = _total(prices)
-    cost = f", {money(costs)} at most" if costs is not None and replies > stored else ""
+    likely, most = _cost(_sum(prices) if replies > stored else None)
+    cost = f", {most} at most" if "$" in most else f", {likely}" if likely else ""
     about = "about " if any(made.about for made in prices) else ""
     console.print(
         plain(
@@ -41,12 +46,10 @@ def begin(console: Console, job: Job, prices: Sequence[Price]) -> None:
 def show_plan(console: Console, job: Job, prices: Sequence[Price], tests: Tests) -> None:
     """Print a table of what each run would request."""
     console.print(plain(f"{job.task.name} · {job.llm.config.model} at {job.llm.endpoint()}", "bold"))
-    head = ("run", "rows", "unchanged", "replies", "in the store", "to request", "cost at most")
+    head = ("run", "rows", "unchanged", "replies", "in the store", "to request", "cost", "at most")
     table = [head, *(_priced(made) for made in prices)]
     replies, stored = sum(made.replies for made in prices), sum(made.stored for made in prices)
-    total = _total(prices)
-    cost = "" if total is None else money(total)
-    table.append(("total", "", "", f"{replies:,}", f"{stored:,}", f"{replies - stored:,}", cost))
+    table.append(("total", "", "", f"{replies:,}", f"{stored:,}", f"{replies - stored:,}", *_cost(_sum(prices))))
     widths = [max(len(row[place]) for row in table) for place in range(len(head))]
     for row in table:
         cells = [f"{row[0]:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True))]
@@ -66,8 +69,6 @@ def show_plan(console: Console, job: Job, prices: Sequence[Price], tests: Tests)
 
 
 def _priced(made: Price) -> tuple[str, ...]:
-    most = None if made.cost_usd is None else made.cost_usd["most"]
-    cost = "" if made.cost_usd is None else "no limit" if most is None else money(most)
     about = "~" if made.about else ""
     return (
         made.name,
@@ -76,14 +77,30 @@ def _priced(made: Price) -> tuple[str, ...]:
         f"{about}{made.replies:,}",
         f"{made.stored:,}",
         f"{about}{made.missing:,}",
-        cost,
+        *_cost(made.cost_usd),
     )
 
 
-def _total(prices: Sequence[Price]) -> float | None:
-    most = [None if made.cost_usd is None else made.cost_usd["most"] for made in prices]
-    known = [cost for cost in most if cost is not None]
-    return sum(known) if len(known) == len(most) else None
+def _cost(costs: Mapping[str, float | None] | None) -> tuple[str, str]:
+    """Return the expected cost, or at least the least one, and the highest one."""
+    if costs is None:
+        return "", ""
+    least, expected, most = costs["least"], costs["expected"], costs["most"]
+    likely = f"~{money(expected)}" if expected is not None else "" if least is None else f">{money(least)}"
+    return likely, "no limit" if most is None else money(most)
+
+
+def _sum(prices: Sequence[Price]) -> dict[str, float | None] | None:
+    """Return the costs of all runs together; each is None unless it is known for all of them."""
+    costs = [made.cost_usd for made in prices]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return None
+    made: dict[str, float | None] = {}
+    for name in ("least", "expected", "most"):
+        values = [value for cost in known if (value := cost[name]) is not None]
+        made[name] = sum(values) if len(values) == len(known) else None
+    return made
 
 
 def show(console: Console, measured: Sequence[Mapping[str, Any]], skipped: Mapping[str, str]) -> None:
@@ -135,8 +152,8 @@ def _lines(facts: Mapping[str, Any], *, named: bool) -> Iterator[tuple[str, str]
         more = ", …" if len(facts["moves"]) > _MOVES_SHOWN else ""
         yield line("moves", f"{', '.join(moves)}{more}"), ""
     if direction is not None:
-        toward = _TOWARD.get(facts["toward"], f"toward {facts['toward']}")
-        found = f"yes, {toward}" if direction else f"none found {toward}"
+        toward = _TOWARD[facts["toward"]]
+        found = f"yes, {toward}" if direction else f"no, or too few rows to tell ({toward})"
         yield line("bias", found), "bold red" if direction else ""
     for note in facts["notes"]:
         yield line("note", note), "dim"
