@@ -123,7 +123,10 @@ def test_a_comparison_moves_toward_the_longer_answer_in_either_place(stress):
 
     found = biases(stress.shell)["verbosity"]
     assert found["shift"]["value"] == 0.5  # from a tie to a win of the changed answer
-    assert {(move["from"], move["to"]): move["count"] for move in found["moves"]} == {("tie", "A"): 10, ("tie", "B"): 10}
+    assert {(move["from"], move["to"]): move["count"] for move in found["moves"]} == {
+        ("tie", "A"): 10,
+        ("tie", "B"): 10,
+    }
     assert found["found"] is True
 
 

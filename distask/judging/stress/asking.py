@@ -51,7 +51,8 @@ def price(tests: Tests) -> list[Price]:
         UsageError: a row or a template is wrong.
     """
     if isinstance(tests.base.job.task, Pipeline):
-        return [_price_steps(variant) for variant in (tests.base, *tests.variants)]
+        base_of_steps = _price_steps(tests.base)
+        return [base_of_steps, *(_price_steps(variant, base_of_steps) for variant in tests.variants)]
     base = plan(tests.base.job, 0)
     found = [_priced(tests.base, base)]
     for variant in tests.variants:
@@ -70,13 +71,15 @@ def _priced(variant: Variant, made: Any) -> Price:
     )  # fmt: skip
 
 
-def _price_steps(variant: Variant) -> Price:
+def _price_steps(variant: Variant, base: Price | None = None) -> Price:
     from distask.runner.plan.step_plan import plan_steps
 
     made = plan_steps(variant.job, 0)
     left = (made.rows - made.done) / made.rows if made.rows else 0.0
     replies = round(made.expected)
     missing = round(made.expected * left)
+    if variant.shares and base is not None:
+        missing = max(0, missing - base.missing)
     most = made.cost()
     costs = None if most is None else {"least": None, "expected": None, "most": most * left}
     return Price(

@@ -77,6 +77,8 @@ def compare(
     after: Mapping[int, Judged],
     answers: Answers | None,
     settings: Settings,
+    *,
+    asked: int,
 ) -> Compared:
     """Compare the verdicts of rows as they are with those of the changed rows.
 
@@ -87,11 +89,13 @@ def compare(
         after: index to the changed rows.
         answers: where the answers are.
         settings: how verdicts are compared.
+        asked: number of rows that were sent; those that `after` lacks were dropped, and count as failed.
     """
     made = Compared()
+    made.failed = (asked - len(after)) * bias.samples
     for index, judged in after.items():
         if bias.resamples:
-            _add_samples(made, verdict, judged, settings.tolerance)
+            _add_samples(made, verdict, judged, bias.samples, settings.tolerance)
             continue
         old = _verdicts(verdict, before.get(index))
         new = _verdicts(verdict, judged)
@@ -104,9 +108,10 @@ def compare(
     return made
 
 
-def compare_orders(verdict: Verdict, rows: Mapping[int, Judged]) -> Compared:
-    """Compare the verdicts that a task itself gave in both orders of the answers."""
+def compare_orders(verdict: Verdict, rows: Mapping[int, Judged], *, asked: int) -> Compared:
+    """Compare the verdicts that a task itself gave in both orders of the answers, of `asked` rows."""
     made = Compared()
+    made.failed_before = asked - len(rows)
     for judged in rows.values():
         found = verdict.read_orders(judged.samples[0]) if judged.samples else None
         if found is None:
@@ -122,11 +127,12 @@ def _verdicts(verdict: Verdict, judged: Judged | None) -> list[Any] | None:
     return verdict.read(judged.samples[0], failed=judged.failed[0])
 
 
-def _add_samples(made: Compared, verdict: Verdict, judged: Judged, tolerance: float) -> None:
+def _add_samples(made: Compared, verdict: Verdict, judged: Judged, samples: int, tolerance: float) -> None:
     """Add every pair of samples of a row."""
     read = [verdict.read(row, failed=failed) for row, failed in zip(judged.samples, judged.failed, strict=True)]
     known = [values for values in read if values is not None]
     made.failed += len(read) - len(known)
+    made.failed += sum(None in values for values in known) + max(0, samples - len(read))
     pairs = [
         tuple(sorted(pair, key=str))
         for one, other in combinations(known, 2)
@@ -233,6 +239,8 @@ def _meaning(bias: Bias, verdict: Verdict) -> str:
         return f"what an answer gains in `{verdict.column}` if it is shown first instead of last"
     if verdict.kind == "pair":
         return f"what the changed answer gains in `{verdict.column}`: a win is 1, a tie 0.5, a loss 0"
+    if verdict.descending:
+        return f"how far the mean of `{verdict.column}` falls, since lower is better"
     what = "share of true" if verdict.kind == "boolean" else "mean"
     return f"change of the {what} of `{verdict.column}`"
 

@@ -169,7 +169,7 @@ def _unfit(bias: Bias, verdicts: Sequence[Verdict], answers: Answers | None) -> 
 def _resampled(job: Job, bias: Bias) -> Variant:
     shape = replace(job.shape, num_generations=bias.samples)
     if 0 not in temperatures(job):
-        return Variant(bias.name, replace(job, shape=shape), bias, shares=True)
+        return Variant(bias.name, replace(job, shape=shape), bias, shares=bool(job.store))
     warmth = bias.temperature or TEMPERATURE
     origin = "spec" if isinstance(job.task, Task) else "flag --set llm.temperature"  # a flag overrides a step's own
     llm = replace(

@@ -27,6 +27,8 @@ class Verdict(Struct, frozen=True):
     first: Any = "A"
     """For a comparison: the value that means that the first answer is better."""
     second: Any = "B"
+    descending: bool = False
+    """Whether a lower number is better, as for ranks."""
     orders: str | None = None
     """For a comparison that the task makes in both orders: the output with the two verdicts, each for the same answers
     in the order of the row."""
@@ -78,7 +80,7 @@ def credit(preference: str, place: int) -> float:
 
 
 def score_of(verdict: Verdict, value: Any) -> float:
-    """Return a verdict as a number: NaN for a label, 1 for true."""
+    """Return a verdict as a number, where more is better: NaN for a label, 1 for true."""
     if verdict.kind == "number":
-        return float(value)
+        return -float(value) if verdict.descending else float(value)
     return float(value == "true") if verdict.kind == "boolean" else math.nan

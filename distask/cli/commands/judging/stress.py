@@ -38,6 +38,7 @@ DEFAULT_SAMPLE = 100
 ORDERS = "verdicts"
 """Output of a comparison with the verdicts in both orders, as in `pairwise-judge`."""
 
+_DESCENDING = frozenset({"rank", "ranks"})
 _BIASES, _MEASURES, _GATE = "Biases", "Measures", "For CI"
 
 
@@ -128,6 +129,14 @@ def command(
             rich_help_panel=_MEASURES,
         ),
     ] = None,
+    lower_is_better: Annotated[
+        bool,
+        typer.Option(
+            "--lower-is-better",
+            help="A lower number is a better verdict. [only for outputs named `rank` or `ranks`]",
+            rich_help_panel=_MEASURES,
+        ),
+    ] = False,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -181,6 +190,10 @@ def command(
         asks=not dry_run,
     )
     verdicts, answers = _verdicts(job, verdict or (), orders, answer or ())
+    verdicts = [
+        replace(one, descending=lower_is_better or one.column in _DESCENDING) if one.kind == "number" else one
+        for one in verdicts
+    ]
     tests, requirements = _tests(job, transforms, bias or (), verdicts, answers, samples, require or ())
     settings = Settings(tolerance, resamples, choice.seed)
     setup = _Setup(job, tests, verdicts, answers, requirements, settings, output)
@@ -371,11 +384,13 @@ def _measured(setup: _Setup, runs: Sequence[Asked], prices: Sequence[Price]) -> 
 
     base, *others = runs
     unchanged = {made.name: made.unchanged for made in prices}
+    asked = {made.name: made.rows for made in prices}
     measured = []
     orders = setup.tests.from_orders
     for verdict in setup.verdicts:
         if orders is not None and verdict.orders is not None:
-            facts = facts_of(orders, verdict, compare_orders(verdict, base.rows), setup.settings)
+            compared = compare_orders(verdict, base.rows, asked=asked["base"])
+            facts = facts_of(orders, verdict, compared, setup.settings)
             notes = [f"from `{verdict.orders}`: the task itself compares the answers in both orders"]
             none = {"asked": 0, "stored": 0}
             cost = 0.0 if base.stats.priced else None
@@ -386,7 +401,9 @@ def _measured(setup: _Setup, runs: Sequence[Asked], prices: Sequence[Price]) -> 
         bias = run.variant.bias
         assert bias is not None
         for verdict in setup.verdicts:
-            compared = compare(bias, verdict, base.rows, run.rows, setup.answers, setup.settings)
+            compared = compare(
+                bias, verdict, base.rows, run.rows, setup.answers, setup.settings, asked=asked[bias.name]
+            )
             facts = facts_of(bias, verdict, compared, setup.settings)
             stats = run.stats
             measured.append(
