@@ -68,7 +68,8 @@ def test_a_judge_that_prefers_the_first_place(stress):
 
     found = biases(stress.shell)["position"]
     assert (said.code, said.err, found["n"], found["output"]) == (0, "", ROWS, "better")
-    assert found["changed"]["value"] == 1 and 0.8 < found["changed"]["low"] < 1
+    assert found["changed"]["value"] == 1
+    assert 0.8 < found["changed"]["low"] < 1
     assert found["first_place"]["value"] == 1
     assert found["moves"] == [{"from": "A", "to": "B", "count": ROWS}]
     assert found["found"] is True
@@ -77,7 +78,7 @@ def test_a_judge_that_prefers_the_first_place(stress):
 
 def test_a_judge_that_prefers_the_last_place_in_a_known_share_of_the_rows(stress):
     def reply(body):
-        first, second = answers_in(body)
+        first, _ = answers_in(body)
         if int(first.split()[0]) < 5:  # the last place wins in 5 of the 20 rows
             return "B"
         return "A" if first.endswith("x") else "B"
@@ -146,7 +147,7 @@ def test_the_samples_of_a_row_are_compared_with_each_other(stress):
     assert said.code == 0
     assert (found["n"], found["samples"], found["shift"]) == (ROWS, 3, None)
     assert found["changed"]["value"] == pytest.approx(0.5 * 2 / 3)  # two of the three pairs differ
-    assert "temperature 0" in found["notes"][0] and "at temperature 1" in found["notes"][0]
+    assert found["notes"] == ["the judge has temperature 0; its replies are sampled at temperature 1"]
     assert {body["temperature"] for body in stress.server.requests} == {0, 1}
 
 
@@ -211,7 +212,8 @@ def test_what_is_printed(stress):
     rows = stress.shell.lines("out.jsonl")
     assert [(row["stress"], row["score"]) for row in rows] == [("base", 5)] * ROWS + [("verbosity", 8)] * ROWS
     assert [row["stress_row"] for row in rows] == [*range(ROWS), *range(ROWS)]
-    assert rows[ROWS]["answer"].startswith("Thank you") and rows[0]["answer"] == "answer 0"
+    assert rows[ROWS]["answer"].startswith("Thank you")
+    assert rows[0]["answer"] == "answer 0"
 
 
 def test_an_output_of_something_else_is_not_replaced(stress):
@@ -258,3 +260,285 @@ def test_a_wrong_condition_is_refused_before_any_call(stress, condition, words):
     said = stress("duel.yaml", "two.jsonl", "--bias", "position", "--require", condition)
 
     assert (said.code, words in said.err, stress.server.requests) == (2, True, [])
+
+
+LIST = """\
+name: rate
+inputs: {question: The question., texts: {type: "list[string]"}}
+format_input:
+  - {role: user, content: "{{ question }}\\n{% for text in texts %}<answer>\\n{{ text }}\\n</answer>\\n{% endfor %}"}
+outputs:
+  scores: {type: "list[integer]"}
+format_output: {parser: json, align_to: texts}
+llm: {temperature: 0}
+"""
+
+
+def test_scores_of_a_list_are_compared_answer_by_answer(stress):
+    stress.shell.write(
+        "rate.yaml",
+        LIST.replace(
+            "{parser: json, align_to: texts}",
+            "{parser: regex, find: all, align_to: texts, pattern: '(?P<scores>[0-9]+)'}",
+        ),
+    )
+    stress.shell.write("lists.csv", "question,texts\n" + "".join(f'q{i},"[""a"", ""b"", ""c""]"\n' for i in range(6)))
+    stress.server.reply = lambda body: " ".join(["5", "3", "3"] if len(answers_in(body)) == 3 else ["1"])
+
+    said = stress("rate.yaml", "lists.csv", "--bias", "position", "--bias", "authority", "--json")
+
+    found = biases(stress.shell)
+    assert (said.code, found.keys()) == (0, {"position", "authority"})
+    assert found["position"]["n"] == 6
+    assert found["position"]["changed"]["value"] == pytest.approx(2 / 3)  # of the first and the last of three answers
+    assert found["position"]["shift"]["value"] == 2
+    assert (found["position"]["found"], found["authority"]["found"]) == (True, False)
+
+
+def test_only_the_changed_answer_of_a_list_counts(stress):
+    stress.shell.write(
+        "rate.yaml",
+        LIST.replace(
+            "{parser: json, align_to: texts}",
+            "{parser: regex, find: all, align_to: texts, pattern: '(?P<scores>[0-9]+)'}",
+        ),
+    )
+    stress.shell.write("lists.jsonl", lines({"question": f"q{i}", "texts": ["a", "b"]} for i in range(6)))
+    stress.server.reply = lambda body: " ".join("9" if len(text) > 50 else "4" for text in answers_in(body))
+
+    stress("rate.yaml", "lists.jsonl", "--bias", "authority", "--json")
+
+    found = biases(stress.shell)["authority"]
+    assert (found["n"], found["changed"]["value"], found["shift"]["value"]) == (6, 1, 5)
+
+
+def test_a_task_that_asks_both_orders_itself_is_not_asked_for_them_again(stress):
+    stress.shell.write(
+        "pairs.jsonl", lines({"instruction": f"q{i}", "generations": [f"{i}", f"{i} more"]} for i in range(8))
+    )
+    stress.server.reply = lambda _body: "Verdict: [[A]]"
+
+    said = stress("pairwise-judge", "pairs.jsonl", "--bias", "position", "--json")
+
+    found = biases(stress.shell)["position"]
+    assert (said.code, found["output"], found["n"], len(stress.server.requests)) == (0, "preference", 8, 16)
+    print(found)
+    assert (found["changed"]["value"], found["first_place"]["value"], found["found"]) == (1, 1, True)
+    assert "the task itself compares the answers in both orders" in found["notes"][0]
+    stress("pairwise-judge", "pairs.jsonl", "--bias", "position", "--bias", "authority", "--dry-run", "--json")
+    assert {run["name"]: (run["stored"], run["missing"]) for run in stress.shell.events[-1]["runs"]} == {
+        "base": (16, 0),
+        "authority": (0, 16),
+    }
+
+
+def test_two_columns_of_answers_are_exchanged(stress):
+    stress.shell.write(
+        "sides.yaml",
+        PAIR.replace(
+            'answers: {type: "list[string]", minItems: 2, maxItems: 2}', "answer_a: One., answer_b: The other."
+        ).replace("{% for answer in answers %}", "{% for answer in [answer_a, answer_b] %}"),
+    )
+    stress.shell.write(
+        "sides.jsonl", lines({"question": f"q{i}", "answer_a": f"{i}", "answer_b": f"{i}!"} for i in range(8))
+    )
+    stress.server.reply = lambda _body: "B"
+
+    stress("sides.yaml", "sides.jsonl", "--bias", "position", "--json", "-o", "out.jsonl")
+
+    found = biases(stress.shell)["position"]
+    assert (found["changed"]["value"], found["first_place"]["value"]) == (1, 0)
+    assert stress.shell.lines("out.jsonl")[8]["answer_a"] == "0!"
+
+
+def test_rows_that_stay_the_same_are_not_sent(stress):
+    stress.shell.write(
+        "same.jsonl", lines({"question": f"q{i}", "answers": ["same", "same" if i % 2 else "other"]} for i in range(8))
+    )
+    stress.server.reply = lambda _body: "A"
+
+    stress("duel.yaml", "same.jsonl", "--bias", "position", "--json")
+
+    found = biases(stress.shell)["position"]
+    assert (found["n"], found["unchanged"], asked(stress.server)) == (4, 4, 12)
+
+
+def test_failed_rows_are_counted_before_and_after_the_change(stress):
+    def reply(body):
+        text = answers_in(body)[0]
+        number = int(re.search(r"answer (\d+)", text)[1])
+        return "no score" if number < 3 or (number < 7 and len(text) > 200) else "5"
+
+    stress.server.reply = reply
+    for then in ("keep", "drop"):
+        stress.shell.write("grade.yaml", SCORE + ("" if then == "keep" else "on_invalid: {then: drop}\n"))
+        stress("grade.yaml", "one.jsonl", "--bias", "verbosity", "--json")
+
+        found = biases(stress.shell)["verbosity"]
+        assert found["n"] == 13
+        assert found["failed_before"] + found["failed"] == 7
+    assert stress.shell.events[-1]["exit_code"] == 0
+
+
+def test_a_change_of_your_own(stress):
+    stress.shell.write(
+        "mine.yaml",
+        """\
+shouting: {toward: higher, answer: "{{ answer | upper }}"}
+polite:
+  description: The question is asked politely.
+  inputs: {question: "Please: {{ question }}"}
+""",
+    )
+    stress.server.reply = lambda body: "9" if answers_in(body)[0].isupper() else "4" if "Please" in str(body) else "6"
+
+    said = stress(
+        "grade.yaml", "one.jsonl", "--transforms", "mine.yaml", "--bias", "shouting", "--bias", "polite", "--json"
+    )
+
+    found = biases(stress.shell)
+    assert (said.code, found["shouting"]["shift"]["value"], found["shouting"]["found"]) == (0, 3, True)
+    assert (found["polite"]["shift"]["value"], found["polite"]["found"]) == (-2, None)
+    assert found["polite"]["description"] == "The question is asked politely."
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("mine: {}", "mine.yaml:1:1", "`mine` changes nothing"),
+        ("mine: {anwser: x}", "mine.yaml:1:8", "did you mean `answer`?"),
+        ("mine:\n  answer: '{{ answer | uper }}'", "mine.yaml:2", "uper"),
+        ("mine:\n  answer: '{{ answer'", "mine.yaml:2", "unexpected end"),
+        ("mine: {answer: Always this.}", "mine.yaml:1:16", "does not contain the answer"),
+        ("mine: {samples: 1}", "mine.yaml:1:17", "2"),
+        ("mine: {samples: 3, answer: '{{ answer }}!'}", "mine.yaml:1:20", "can't be combined"),
+        ("mine: {temperature: 1, answer: '{{ answer }}!'}", "mine.yaml:1:8", "`temperature` needs `samples`"),
+        ("mine: {toward: first, answer: '{{ answer }}!'}", "mine.yaml:1:16", "`higher` or `lower`"),
+        ("mine: {toward: higher, order: reversed}", "mine.yaml:1:16", "`first` or `last`"),
+        ("Mine!: {order: reversed}", "mine.yaml:1:1", "is not a valid name"),
+        ("base: {order: reversed}", "mine.yaml:1:1", "unchanged rows"),
+        ("mine: {inputs: {}}", "mine.yaml:1:16", "no input is changed"),
+        ("mine: {inputs: {qestion: x}}", "mine.yaml:1:", "did you mean `question`?"),
+        ("- order", "mine.yaml:1:1", "must be a mapping"),
+        ("mine:\n  answer: '{{ answer ~ anser }}'", "mine.yaml:2", "one.jsonl:1: "),
+        ("mine:\n  inputs: {question: '{{ question.x.y }}'}", "mine.yaml:2", "one.jsonl:1: "),
+    ],
+)
+def test_a_wrong_change_is_shown_with_its_line_before_any_call(stress, text, place, words):
+    stress.shell.write("mine.yaml", text + "\n")
+
+    said = stress("grade.yaml", "one.jsonl", "--transforms", "mine.yaml")
+
+    assert (said.code, stress.server.requests) == (2, [])
+    assert place in said.err
+    assert words in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--bias", "positon"], "did you mean `position`"),
+        (["--bias", "position"], "--bias position: the task judges one answer at a time"),
+        (["--verdict", "scor"], "did you mean `score`"),
+        (["--answer", "anser"], "did you mean `answer`"),
+        (["--orders", "verdicts"], "--orders verdicts: the task grade has no such output"),
+        (["-o", "s3://bucket/out.jsonl"], "write a local file"),
+        (["-o", "out"], "write a local file"),
+        (["--transforms", "none.yaml"], "none.yaml"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_call(stress, arguments, words):
+    said = stress("grade.yaml", "one.jsonl", *arguments)
+
+    assert (said.code, words in said.err, stress.server.requests) == (2, True, []), said.err
+
+
+def test_a_task_of_free_text_has_no_verdict(stress):
+    said = stress.shell("stress", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m")
+
+    assert (said.code, "`generation` can't be compared" in said.err, stress.server.requests) == (2, True, [])
+
+
+def test_the_answers_can_be_named(stress):
+    stress.shell.write(
+        "odd.yaml",
+        SCORE.replace("answer: The answer.", "this: One., that: Another.").replace(
+            "{{ answer }}", "{{ this }} {{ that }}"
+        ),
+    )
+    stress.shell.write("odd.jsonl", lines({"question": "q", "this": f"{i}", "that": "fine"} for i in range(4)))
+    stress.server.reply = lambda body: "9" if "Whitfield" in str(body) else "5"
+
+    unknown = stress("odd.yaml", "odd.jsonl", "--bias", "authority")
+    stress("odd.yaml", "odd.jsonl", "--bias", "authority", "--answer", "this", "--json")
+
+    assert (unknown.code, "name them with --answer" in unknown.err) == (2, True)
+    assert biases(stress.shell)["authority"]["shift"]["value"] == 4
+
+
+def test_answers_that_are_not_text_are_an_error_with_the_line(stress):
+    stress.shell.write("odd.jsonl", lines([{"question": "q", "answer": "x"}, {"question": "q", "answer": 5}]))
+
+    said = stress("grade.yaml", "odd.jsonl", "--bias", "verbosity")
+
+    assert (said.code, stress.server.requests) == (2, [])
+    assert "odd.jsonl:2: the answers in `answer` are not texts" in said.err
+
+
+def test_the_cost_limit_holds_for_all_runs_together(stress):
+    stress.server.reply = lambda _body: "5"
+    price = ["--set", "price.input=100", "--set", "price.output=100", "--set", "llm.max_tokens=1"]
+    arguments = ["grade.yaml", "one.jsonl", "--bias", "authority", "-j", "1", *price]
+
+    dry = stress(*arguments, "--dry-run", "--json")
+    most = sum(run["cost_usd"]["most"] for run in stress.shell.events[-1]["runs"])
+    assert (dry.code, most > 0) == (0, True)
+    said = stress(*arguments, "--max-cost", str(most / 2))
+    assert said.code == 1
+    assert "--max-cost" in said.err
+    assert "distask stress grade.yaml" in said.err
+    before = asked(stress.server)
+    assert ROWS <= before < 2 * ROWS
+    assert stress(*arguments, "--max-cost", str(most)).code == 0  # resumes: nothing is asked twice
+    assert asked(stress.server) == 2 * ROWS
+
+
+def test_rows_on_stdin(stress):
+    stress.server.reply = lambda _body: "5"
+
+    said = stress.shell(
+        *("stress", "grade.yaml", "-i", "-", "--base-url", "{url}", "--model", "m", "--bias", "authority", "--json"),
+        stdin=(stress.shell.folder / "one.jsonl").read_text(),
+    )
+
+    assert (said.code, biases(stress.shell)["authority"]["n"], asked(stress.server)) == (0, ROWS, 2 * ROWS)
+
+
+def test_a_number_that_moves_less_than_the_tolerance_has_not_changed(stress):
+    stress.server.reply = lambda body: "6" if "Whitfield" in str(body) else "5"
+
+    stress("grade.yaml", "one.jsonl", "--bias", "authority", "--tolerance", "1", "--json")
+
+    found = biases(stress.shell)["authority"]
+    assert (found["changed"]["value"], found["shift"]["value"]) == (0, 1)
+
+
+def test_ranks_and_other_numbers_where_lower_is_better(stress):
+    stress.server.reply = lambda body: "1" if "Whitfield" in str(body) else "5"
+
+    stress("grade.yaml", "one.jsonl", "--bias", "authority", "--lower-is-better", "--json")
+
+    found = biases(stress.shell)["authority"]
+    assert (found["shift"]["value"], found["found"]) == (4, True)
+
+
+def test_help_and_a_wrong_option_load_nothing_heavy(shell):
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from distask.cli import main; main(['stress', '--help']);"
+        "print(sorted({'numpy', 'openai', 'datasets', 'pyarrow', 'ray'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,7 +66,7 @@ def command(
     choice: o.Choice,
     context: typer.Context,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
@@ -185,7 +185,7 @@ def command(
         replace(
             choice,
             sample=choice.sample or DEFAULT_SAMPLE,
-            output=None if output is None else _local(output),
+            output=None if output is None else str(_local(output)),
         ),
         asks=not dry_run,
     )
@@ -196,7 +196,7 @@ def command(
     ]
     tests, requirements = _tests(job, transforms, bias or (), verdicts, answers, samples, require or ())
     settings = Settings(tolerance, resamples, choice.seed)
-    setup = _Setup(job, tests, verdicts, answers, requirements, settings, output)
+    setup = _Setup(job, tests, verdicts, answers, requirements, settings, None if output is None else _local(output))
     _refuse_to_replace(setup)
     prices = price(tests)
     events = Events("stress") if json_ else None
@@ -214,12 +214,14 @@ def command(
 # Before the first call
 
 
-def _local(output: Path) -> str:
+def _local(output: str) -> Path:
+    from distask.data.writers import WRITERS
     from distask.runner.job import is_remote
 
-    if is_remote(str(output)) or not output.suffix:
-        raise UsageError(f"--output {output}: write a local file, such as verdicts.jsonl")
-    return str(output)
+    path = Path(output)
+    if is_remote(output) or path.suffix.lower() not in WRITERS:
+        raise UsageError(f"--output {output}: write a local file, such as verdicts.jsonl, .csv or .parquet")
+    return path
 
 
 def _verdicts(
