@@ -322,7 +322,6 @@ def test_a_task_that_asks_both_orders_itself_is_not_asked_for_them_again(stress)
 
     found = biases(stress.shell)["position"]
     assert (said.code, found["output"], found["n"], len(stress.server.requests)) == (0, "preference", 8, 16)
-    print(found)
     assert (found["changed"]["value"], found["first_place"]["value"], found["found"]) == (1, 1, True)
     assert "the task itself compares the answers in both orders" in found["notes"][0]
     stress("pairwise-judge", "pairs.jsonl", "--bias", "position", "--bias", "authority", "--dry-run", "--json")

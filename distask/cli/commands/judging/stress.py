@@ -264,7 +264,7 @@ def _verdict(
     if question.kind == "pair":
         own = orders or (ORDERS if (schemas.get(ORDERS) or {}).get("type") == "array" else None)
         first, second = question.options[0].value, question.options[-1].value
-        return Verdict(column, "pair", entries, optional, first, second, own)
+        return Verdict(column, "pair", entries, optional, first, second, orders=own)
     if question.kind in ("rating", "number"):
         return Verdict(column, "number", entries, optional)
     if question.kind == "boolean":
