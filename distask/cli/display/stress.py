@@ -153,7 +153,7 @@ def _lines(facts: Mapping[str, Any], *, named: bool) -> Iterator[tuple[str, str]
         yield line("moves", f"{', '.join(moves)}{more}"), ""
     if direction is not None:
         toward = _TOWARD[facts["toward"]]
-        found = f"yes, {toward}" if direction else f"no, or too few rows to tell ({toward})"
+        found = f"yes, {toward}" if direction else f"no, or too few rows to show one ({toward})"
         yield line("bias", found), "bold red" if direction else ""
     for note in facts["notes"]:
         yield line("note", note), "dim"

@@ -27,7 +27,6 @@ _FEWEST = 2
 """Fewest rows for a bootstrap interval."""
 MAX_MOVES = 50
 """Maximum number of moves from one label to another that are reported, the most common first."""
-NO_ROWS = "no row has a verdict before and after the change"
 
 
 class Settings(Struct, frozen=True):
