@@ -282,14 +282,14 @@ def test_scores_of_a_list_are_compared_answer_by_answer(stress):
             "{parser: regex, find: all, align_to: texts, pattern: '(?P<scores>[0-9]+)'}",
         ),
     )
-    stress.shell.write("lists.csv", "question,texts\n" + "".join(f'q{i},"[""a"", ""b"", ""c""]"\n' for i in range(6)))
+    stress.shell.write("lists.csv", "question,texts\n" + "".join(f'q{i},"[""a"", ""b"", ""c""]"\n' for i in range(20)))
     stress.server.reply = lambda body: " ".join(["5", "3", "3"] if len(answers_in(body)) == 3 else ["1"])
 
     said = stress("rate.yaml", "lists.csv", "--bias", "position", "--bias", "authority", "--json")
 
     found = biases(stress.shell)
     assert (said.code, found.keys()) == (0, {"position", "authority"})
-    assert found["position"]["n"] == 6
+    assert found["position"]["n"] == 20
     assert found["position"]["changed"]["value"] == pytest.approx(2 / 3)  # of the first and the last of three answers
     assert found["position"]["shift"]["value"] == 2
     assert (found["position"]["found"], found["authority"]["found"]) == (True, False)
@@ -303,31 +303,31 @@ def test_only_the_changed_answer_of_a_list_counts(stress):
             "{parser: regex, find: all, align_to: texts, pattern: '(?P<scores>[0-9]+)'}",
         ),
     )
-    stress.shell.write("lists.jsonl", lines({"question": f"q{i}", "texts": ["a", "b"]} for i in range(6)))
+    stress.shell.write("lists.jsonl", lines({"question": f"q{i}", "texts": ["a", "b"]} for i in range(20)))
     stress.server.reply = lambda body: " ".join("9" if len(text) > 50 else "4" for text in answers_in(body))
 
     stress("rate.yaml", "lists.jsonl", "--bias", "authority", "--json")
 
     found = biases(stress.shell)["authority"]
-    assert (found["n"], found["changed"]["value"], found["shift"]["value"]) == (6, 1, 5)
+    assert (found["n"], found["changed"]["value"], found["shift"]["value"]) == (20, 1, 5)
 
 
 def test_a_task_that_asks_both_orders_itself_is_not_asked_for_them_again(stress):
     stress.shell.write(
-        "pairs.jsonl", lines({"instruction": f"q{i}", "generations": [f"{i}", f"{i} more"]} for i in range(8))
+        "pairs.jsonl", lines({"instruction": f"q{i}", "generations": [f"{i}", f"{i} more"]} for i in range(20))
     )
     stress.server.reply = lambda _body: "Verdict: [[A]]"
 
     said = stress("pairwise-judge", "pairs.jsonl", "--bias", "position", "--json")
 
     found = biases(stress.shell)["position"]
-    assert (said.code, found["output"], found["n"], len(stress.server.requests)) == (0, "preference", 8, 16)
+    assert (said.code, found["output"], found["n"], len(stress.server.requests)) == (0, "preference", 20, 40)
     assert (found["changed"]["value"], found["first_place"]["value"], found["found"]) == (1, 1, True)
     assert "the task itself compares the answers in both orders" in found["notes"][0]
     stress("pairwise-judge", "pairs.jsonl", "--bias", "position", "--bias", "authority", "--dry-run", "--json")
     assert {run["name"]: (run["stored"], run["missing"]) for run in stress.shell.events[-1]["runs"]} == {
-        "base": (16, 0),
-        "authority": (0, 16),
+        "base": (40, 0),
+        "authority": (0, 40),
     }
 
 
@@ -339,7 +339,7 @@ def test_two_columns_of_answers_are_exchanged(stress):
         ).replace("{% for answer in answers %}", "{% for answer in [answer_a, answer_b] %}"),
     )
     stress.shell.write(
-        "sides.jsonl", lines({"question": f"q{i}", "answer_a": f"{i}", "answer_b": f"{i}!"} for i in range(8))
+        "sides.jsonl", lines({"question": f"q{i}", "answer_a": f"{i}", "answer_b": f"{i}!"} for i in range(20))
     )
     stress.server.reply = lambda _body: "B"
 
@@ -347,19 +347,19 @@ def test_two_columns_of_answers_are_exchanged(stress):
 
     found = biases(stress.shell)["position"]
     assert (found["changed"]["value"], found["first_place"]["value"]) == (1, 0)
-    assert stress.shell.lines("out.jsonl")[8]["answer_a"] == "0!"
+    assert stress.shell.lines("out.jsonl")[20]["answer_a"] == "0!"
 
 
 def test_rows_that_stay_the_same_are_not_sent(stress):
     stress.shell.write(
-        "same.jsonl", lines({"question": f"q{i}", "answers": ["same", "same" if i % 2 else "other"]} for i in range(8))
+        "same.jsonl", lines({"question": f"q{i}", "answers": ["same", "same" if i % 2 else "other"]} for i in range(20))
     )
     stress.server.reply = lambda _body: "A"
 
     stress("duel.yaml", "same.jsonl", "--bias", "position", "--json")
 
     found = biases(stress.shell)["position"]
-    assert (found["n"], found["unchanged"], asked(stress.server)) == (4, 4, 12)
+    assert (found["n"], found["unchanged"], asked(stress.server)) == (10, 10, 30)
 
 
 def test_failed_rows_are_counted_before_and_after_the_change(stress):
@@ -531,13 +531,24 @@ def test_ranks_and_other_numbers_where_lower_is_better(stress):
     assert (found["shift"]["value"], found["found"]) == (4, True)
 
 
-def test_help_and_a_wrong_option_load_nothing_heavy(shell):
+def test_few_rows_decide_nothing(stress):
+    stress.server.reply = lambda _body: "A"
+
+    said = stress("duel.yaml", "two.jsonl", "--bias", "position", "--limit", "19")
+
+    assert "first place won 100.0 %" in said.out
+    assert "not decided: it takes at least 20 rows" in said.out
+
+
+def test_help_and_a_dry_run_load_nothing_heavy(stress):
     import subprocess
     import sys
 
-    program = (
-        "import sys; from distask.cli import main; main(['stress', '--help']);"
-        "print(sorted({'numpy', 'openai', 'datasets', 'pyarrow', 'ray'} & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "[]"
+    folder = stress.shell.folder
+    for arguments in (["--help"], ["grade.yaml", "-i", "one.jsonl", "--model", "m", "--dry-run"]):
+        program = (
+            f"import sys; from distask.cli import main; print(main(['stress', *{arguments}]), file=sys.stderr);"
+            "print(sorted({'numpy', 'openai', 'datasets', 'pyarrow', 'ray'} & set(sys.modules)), file=sys.stderr)"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=folder)
+        assert done.stderr.split("\n")[:2] == ["0", "[]"]

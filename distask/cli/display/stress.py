@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.cli.display.console import plain
 from distask.formatting import money, several
+from distask.judging.stress.measure import FEWEST_FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -142,7 +143,6 @@ def _lines(facts: Mapping[str, Any], *, named: bool) -> Iterator[tuple[str, str]
         yield line("changed", "undefined: no row has verdicts to compare"), "yellow"
         return
     yield line("changed", _percent(facts["changed"])), "bold"
-    direction = facts["found"]
     if (first := facts["first_place"]) is not None:
         yield line("first place won", _percent(first)), ""
     if (shift := facts["shift"]) is not None:
@@ -151,14 +151,22 @@ def _lines(facts: Mapping[str, Any], *, named: bool) -> Iterator[tuple[str, str]
         moves = [f"{move['from']} → {move['to']} {move['count']:,}" for move in facts["moves"][:_MOVES_SHOWN]]
         more = ", …" if len(facts["moves"]) > _MOVES_SHOWN else ""
         yield line("moves", f"{', '.join(moves)}{more}"), ""
-    if direction is not None:
-        toward = _TOWARD[facts["toward"]]
-        found = f"yes, {toward}" if direction else f"no, or too few rows to show one ({toward})"
-        yield line("bias", found), "bold red" if direction else ""
+    if facts["toward"] is not None:
+        yield line("bias", _verdict(facts)), "bold red" if facts["found"] else ""
     for note in facts["notes"]:
         yield line("note", note), "dim"
     if facts["cost_usd"] is not None:
         yield line("cost", money(facts["cost_usd"])), ""
+
+
+def _verdict(facts: Mapping[str, Any]) -> str:
+    """Return whether there is a bias in the declared direction, as far as the rows show."""
+    toward = _TOWARD[facts["toward"]]
+    if facts["found"] is not None:
+        return f"yes, {toward}" if facts["found"] else f"none shown {toward}"
+    if facts["n"] < FEWEST_FOUND:
+        return f"not decided: it takes at least {FEWEST_FOUND} rows"
+    return "not decided: the verdicts have no direction"
 
 
 def _percent(found: Metric) -> str:

@@ -196,7 +196,8 @@ class Bias(Model):
     )
     moves: list[Move] = Field(description="labels that changed, the most common first; empty for numbers")
     found: bool | None = Field(
-        description="whether the interval shows a bias in the direction `toward`; null without a direction or interval"
+        description="whether the interval shows a bias in the direction `toward`; null without a direction, and for "
+        "fewer than 20 rows"
     )
     failed_before: int = Field(description="rows without a verdict before the change")
     failed: int = Field(description="rows, or samples, without a verdict after it")

@@ -51,7 +51,7 @@ class Answers(Struct, frozen=True):
         if not all(isinstance(answer, str) for answer in found):
             raise InputError(
                 f"{place}: the answers in `{'`, `'.join(self.columns)}` are not texts, so they can't be changed; name "
-                "another column with --answer"
+                "another column with --answer, or test only consistency: --bias consistency"
             )
         return found
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _FEWEST = 2
 """Fewest rows for a bootstrap interval."""
+FEWEST_FOUND = 20
+"""Fewest rows for saying whether there is a bias; with fewer, a bootstrap interval is too rough."""
 MAX_MOVES = 50
 """Maximum number of moves from one label to another that are reported, the most common first."""
 
@@ -227,7 +229,7 @@ def facts_of(bias: Bias, verdict: Verdict, compared: Compared, settings: Setting
         "moves": [
             {"from": one, "to": other, "count": count} for (one, other), count in compared.moves.most_common(MAX_MOVES)
         ],
-        "found": _found(bias.toward, shift, first_place),
+        "found": None if n < FEWEST_FOUND else _found(bias.toward, shift, first_place),
         "failed_before": compared.failed_before,
         "failed": compared.failed,
     }
