@@ -43,6 +43,7 @@ COMMANDS = {
     "specs.tasks": "List the built-in tasks, or show one.",
     "report": "Write an HTML page about a result, or compare two.",
     "judging.agree": "Measure how far a judge agrees with people.",
+    "judging.stress": "Measure what changes a judge's verdict and should not.",
     "judging.label": "Answer a task's questions yourself, on a local page.",
     "specs.schema": "Print the JSON Schema of a task, for editors.",
     "completion": "Print a completion script for your shell.",

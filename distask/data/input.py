@@ -6,8 +6,9 @@ import glob
 import random
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from msgspec import Struct
 
@@ -47,8 +48,9 @@ class Input:
 
     `offset` and `limit` apply first, then the shard (i, k) takes every k-th row from the i-th, then `sample` draws from
     those and keeps their order. `first` is the place of the first row in the complete input. `stand_in` takes a needed
-    column and a row that lacks it, and names what is read instead, or returns None. `read_blocks` reads the
-    same rows as `read`, as blocks of valid rows where that is possible.
+    column and a row that lacks it, and names what is read instead, or returns None. `transform` takes a selected row
+    that can be read, and returns the row to yield instead, or None to leave it out; a scan sees the rows as they are.
+    `read_blocks` reads the same rows as `read`, as blocks of valid rows where that is possible.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Input:
         stand_in: Callable[[str, Mapping[str, Any]], str | None] | None = None,
         on_bad_row: Literal["stop", "skip"] = "stop",
         notes: Mapping[str, None] | None = None,
+        transform: Callable[[Row], Row | None] | None = None,
     ) -> None:
         self.name = name
         self.count: int | None = None
@@ -91,6 +94,7 @@ class Input:
         self._on_bad_row = on_bad_row
         self._states: list[tuple[int, int]] = []
         self._notes = {} if notes is None else notes
+        self._transform = transform
 
     @property
     def notes(self) -> list[str]:
@@ -113,7 +117,9 @@ class Input:
                 continue
             if sparse and row.cells is not None:  # a row must not keep its neighbours in memory
                 row.cells = row.cells.copied()
-            yield row
+            changed = row if self._transform is None or row.error is not None else self._transform(row)
+            if changed is not None:
+                yield changed
 
     def _selected(self) -> Iterator[Row]:
         return cast("Iterator[Row]", self._select(self._read()))
@@ -265,8 +271,8 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
     Args:
         source: the value of `--input`.
         options: how files are read.
-        choice: `limit`, `offset`, `sample`, `seed`, `shard`, `columns_needed`, `stand_in` and
-            `on_bad_row`, see `Input`.
+        choice: `limit`, `offset`, `sample`, `seed`, `shard`, `columns_needed`, `stand_in`, `on_bad_row` and
+            `transform`, see `Input`.
 
     Raises:
         InputError: the source does not exist, or its format is not supported.
@@ -274,7 +280,7 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
     if source.startswith(PREFIX):
         return Input(source, lambda: read_hub(source), remote=True, **choice)
     if source == "-":
-        spool, read_lines = _spooled(), reader_of(".jsonl", options)
+        spool, read_lines = _spooled(sys.stdin), reader_of(".jsonl", options)
         return Input(
             "<stdin>",
             lambda: with_read_errors(read_lines(spool, "<stdin>"), "<stdin>"),
@@ -389,13 +395,14 @@ def _reader(
     return reader_of(kind, options, notify)
 
 
-def _spooled() -> Path:
-    """Copy stdin to a temporary file so that it can be read twice; deleted when the process ends."""
+@cache
+def _spooled(stream: TextIO) -> Path:
+    """Copy stdin to a temporary file so that it can be read many times; deleted when the process ends."""
     import atexit
     import shutil
 
     with tempfile.NamedTemporaryFile(prefix="distask-", suffix=".jsonl", delete=False) as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        shutil.copyfileobj(stream.buffer, file)
     path = Path(file.name)
     atexit.register(path.unlink, missing_ok=True)
     return path

@@ -60,6 +60,8 @@ class Result(Struct, frozen=True):
     """The first failed generations (at most 100)."""
     notes: list[str] = field(default_factory=list)
     """Messages for the user."""
+    indexes: list[int] | None = None
+    """The index in the input of each of `rows`."""
     address: str | None = None
     """Where the output was uploaded: a dataset on the Hub or an object store URL."""
 
@@ -98,6 +100,8 @@ class Job(Struct, frozen=True):
     """Number of concurrent parts, with Ray."""
     governor: Governor | None = None
     """Keeps this part of a larger run within its share of the limits."""
+    transform: Callable[[Row], Row | None] | None = None
+    """Changes each selected row before it is used, or leaves it out; see `distask.data.input.Input`."""
 
     def __post_init__(self) -> None:
         """Apply the config's prompt size limit to the task."""
@@ -130,6 +134,7 @@ class Job(Struct, frozen=True):
                 columns_needed=needed,
                 stand_in=self.task.stand_in,
                 on_bad_row=self.on_bad_row,
+                transform=self.transform,
             )
             if not is_remote(str(self.source)):
                 self.task.allow(Path(self.source).parent)
@@ -154,6 +159,7 @@ class Job(Struct, frozen=True):
                 shard=chosen.shard,
                 columns_needed=needed,
                 stand_in=self.task.stand_in,
+                transform=self.transform,
             )
         rows.scan(look)
         check_columns(self.task, rows, self.shape)

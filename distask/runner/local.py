@@ -168,8 +168,8 @@ def _run_recorded(
     if path is not None:
         _write_record(job, path, writer.checksum, rows, stats, failures)
     address = None if far is None or path is None else far.send(record_path(path), described(job, stats))
-    rows_made = writer.rows if isinstance(writer, ListWriter) else None
-    return Result(stats, path, rows_made, failures, notes, address)
+    rows_made, indexes = (writer.rows, writer.indexes) if isinstance(writer, ListWriter) else (None, None)
+    return Result(stats, path, rows_made, failures, notes, indexes, address)
 
 
 def _looked_through(job: Job, notify: Callable[[str], None] | None) -> Input:
@@ -334,11 +334,13 @@ class ListWriter:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.indexes: list[int] = []
         self.notes: list[str] = []
 
     def write(self, row: Row, new: Mapping[str, Any]) -> None:
         """Keep a row."""
         self.rows.append({**row.values, **new})
+        self.indexes.append(row.index)
 
     def commit(self) -> None:
         """Do nothing."""

@@ -253,3 +253,19 @@ def test_rows_made_of_nothing_are_never_kept():
 
     assert [row.values for row in rows] == [{}, {}]
     assert [row.index for row in rows] == [0, 1]
+
+
+def test_rows_can_be_changed_or_left_out_after_they_are_selected(tmp_path):
+    from msgspec.structs import replace
+
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"a": {i}}}\n' for i in range(10)))
+
+    def change(row):
+        return None if row.values["a"] % 2 else replace(row, values={"a": -row.values["a"]}, raw=None)
+
+    source = open_input(str(tmp_path / "in.jsonl"), limit=5, transform=change)
+    seen = []
+    source.scan(lambda row: seen.append(row.values["a"]))
+
+    assert [(row.index, row.values) for row in source] == [(0, {"a": 0}), (2, {"a": -2}), (4, {"a": -4})]
+    assert (seen, source.count) == ([0, 1, 2, 3, 4], 5)

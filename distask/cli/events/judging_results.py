@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from distask.cli.events.models import Model, Result
+from distask.cli.events.models import Completions, Model, Result
 
 
 class Metric(Model):
@@ -183,3 +183,84 @@ class LabelResult(Result):
     added: int | None = Field(None, description="lines that were merged or imported")
     tasks: int | None = Field(None, description="exported items")
     annotations: int | None = Field(None, description="exported answers")
+
+
+class Move(Model):
+    """A verdict that moved from one label to another."""
+
+    from_: str = Field(alias="from")
+    to: str
+    count: int
+
+
+class Bias(Model):
+    """How often a change that should not matter changed one output of a judge."""
+
+    event: Literal["bias"]
+    command: Literal["stress"]
+    bias: str
+    description: str
+    output: str
+    kind: Literal["label", "boolean", "number", "pair"]
+    toward: Literal["first", "last", "higher", "lower"] | None = Field(description="the direction that would be a bias")
+    samples: int | None = Field(description="replies per row that are compared; null unless the chat is the same")
+    n: int = Field(description="compared rows")
+    changed: Metric | None = Field(description="share of verdicts that changed; null without rows")
+    shift: Metric | None = Field(description="mean difference after the change; null for labels and samples")
+    shift_of: str | None = Field(description="what `shift` measures")
+    first_place: Metric | None = Field(
+        description="share of comparisons that the first place won, in both orders, without ties"
+    )
+    moves: list[Move] = Field(description="labels that changed, the most common first; empty for numbers")
+    found: bool | None = Field(
+        description="whether the interval shows a bias in the direction `toward`; null without a direction, and for "
+        "fewer than 20 rows"
+    )
+    failed_before: int = Field(description="rows without a verdict before the change")
+    failed: int = Field(description="rows, or samples, without a verdict after it")
+    unchanged: int = Field(description="rows that the change leaves as they are")
+    completions: Completions
+    cost_usd: float | None
+    notes: list[str]
+
+
+class Costs(Model):
+    """Estimated cost in USD; null where it is unknown."""
+
+    least: float | None
+    expected: float | None
+    most: float | None
+
+
+class StressRun(Model):
+    """What one run of a stress test requests."""
+
+    name: str = Field(description="the bias; `base` for the rows as they are")
+    rows: int
+    unchanged: int = Field(description="rows that the change leaves as they are; they are not sent")
+    replies: int
+    stored: int = Field(description="replies in the store, or requested by an earlier run of the test")
+    missing: int = Field(description="replies to request")
+    about: bool = Field(description="whether the numbers are extrapolated, as for a task of steps")
+    cost_usd: Costs | None
+
+
+class StressResult(Result):
+    """`distask stress`."""
+
+    command: Literal["stress"]
+    ok: bool
+    dry_run: bool
+    task: str
+    model: str | None
+    output: str | None
+    biases: int
+    skipped: dict[str, str] = Field(description="biases that do not apply to the task, and why")
+    runs: list[StressRun] = Field(description="what each run needed before the first request")
+    completions: Completions
+    calls: int = Field(description="HTTP requests")
+    cost_usd: float | None
+    unmet: list[str] = Field(description="conditions of `--require` that do not hold; if any, the exit code is 3")
+    notes: list[str]
+    resamples: int
+    seed: int

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from distask.cli import options as o  # noqa: TC001 - typer reads the annotations
 from distask.cli.events import judging_results, other_results, run_results
 from distask.cli.events.emit import Events
-from distask.cli.events.judging_results import Agreement, PoolEstimate
+from distask.cli.events.judging_results import Agreement, Bias, PoolEstimate
 from distask.cli.events.models import Error, Model, Note, Progress, Result, Started
 from distask.errors import UsageError
 from distask.spec.language.json_schema import SCHEMA_ID
@@ -63,7 +63,7 @@ _RESULTS = [
     for model in vars(module).values()
     if isinstance(model, type) and issubclass(model, Result) and model is not Result
 ]
-EVENTS: list[type[Model]] = [Started, Progress, Note, Agreement, PoolEstimate, *_RESULTS, Error]
+EVENTS: list[type[Model]] = [Started, Progress, Note, Agreement, PoolEstimate, Bias, *_RESULTS, Error]
 
 
 def event_schema() -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Measure what should not change a judge's verdict: changed rows, their verdicts, and what moved."""
