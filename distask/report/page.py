@@ -148,10 +148,17 @@ def _environment() -> Environment:
     environment.filters |= {
         "count": "{:,}".format,
         "number": number,
+        "signed": signed,
         "percent": percent,
         "bins": bins,
     }
     return environment
+
+
+def signed(value: float) -> str:
+    """Format a difference: its sign and few digits; 0 has no sign."""
+    text = number(value)
+    return f"+{text}" if value > 0 and text != "0" else text
 
 
 def number(value: float | None) -> str:

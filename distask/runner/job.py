@@ -24,7 +24,7 @@ from distask.runner.generations import MODEL_COLUMN, Shape
 from distask.task.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from distask.data.destination import Destination
     from distask.data.input import Input, Look

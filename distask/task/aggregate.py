@@ -28,6 +28,15 @@ def mean(values: Sequence[Any]) -> float | None:
     return _finite(lambda: mean(given)) if given else None
 
 
+def weighted_mean(values: Sequence[Any], weights: Sequence[Any]) -> float | None:
+    """The mean of values with one weight each; null if the weights sum to 0."""
+    if len(values) != len(weights):
+        raise ValueError(f"there are {len(weights)} weights for {len(values)} values")
+    pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
+    total = sum(weight for _, weight in pairs)
+    return _finite(lambda: sum(value * weight for value, weight in pairs) / total) if total else None
+
+
 def median(values: Sequence[Any]) -> float | None:
     """The middle value; for an even number of values, the mean of the two middle ones."""
     given = sorted(_given(values))

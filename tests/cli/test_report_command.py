@@ -25,6 +25,21 @@ def test_two_results_make_one_page(shell):
     assert said.out.startswith("a.b.report.html  5 rows in both, changed: 5 generation, 0.")
 
 
+def test_what_is_more_than_chance_is_printed(shell):
+    for name, score, verdict in (("a", 1, "true"), ("b", 2, "false")):
+        rows = [f'{{"id": {i}, "score": {score + i % 2}, "good": {verdict}, "same": {i}}}\n' for i in range(20)]
+        shell.write(f"{name}.jsonl", "".join(rows))
+
+    said = shell("report", "a.jsonl", "b.jsonl", "--by", "id")
+
+    lines = said.out.splitlines()
+    assert (said.code, len(lines)) == (0, 3)
+    assert lines[1:] == [
+        "score: +1 on average, 95 % interval +1 to +1",
+        "good: -100.0 points of `true`, 95 % interval -100 to -100, McNemar p < 0.001",
+    ]
+
+
 def test_programs_get_the_counts(shell):
     shell.run("-o", "answers.jsonl")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import jsonschema_rs
 import pytest
@@ -13,6 +14,7 @@ from distask import Task
 from distask.errors import InvalidReply
 from distask.llm.schemas.dialects import DIALECTS
 from distask.llm.schemas.fit import fit_schema
+from distask.task.reply.examples import instance
 from distask.task.reply.reply_schema import reply_schema
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
@@ -294,3 +296,14 @@ def test_a_schema_whose_references_multiply_without_end_takes_no_time(schema):
     read(schema, deep)
     for dialect in DIALECTS.values():
         assert isinstance(fit_schema(schema, dialect).schema, dict)
+
+
+def test_an_example_of_a_list_of_distinct_items_has_as_many_as_the_schema_asks_for():
+    """Otherwise a simulated ranking would leave out candidates, and every task that ranks would fail offline."""
+    letters = {"type": "string", "enum": ["A", "B", "C", "D"]}
+    schema = {"type": "array", "items": letters, "uniqueItems": True, "minItems": 4, "maxItems": 4}
+
+    made = [instance(schema, random.Random(seed)) for seed in range(20)]
+
+    assert all(sorted(value) == ["A", "B", "C", "D"] for value in made)
+    assert len({tuple(value) for value in made}) > 1

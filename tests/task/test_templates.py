@@ -103,6 +103,7 @@ def test_white_space_is_taken_off_around_blocks_and_at_the_end(render, source, t
         ("{{ 'a </Q> b <q-2>' | tagged('q', id=1) }}", '<q-3 id="1">\na </Q> b <q-2>\n</q-3>'),
         ("{{ 'a' | tagged('q', name='\"><x') }}", '<q name="&#34;&gt;&lt;x">\na\n</q>'),
         ("{{ [4, none, 5] | mean }} {{ [1, 2, 9] | median }} {{ [1, 3] | std | round(2) }}", "4.5 2.0 1.41"),
+        ("{{ [5, 2, none] | weighted_mean([2, 1, 9]) }} {{ [5] | weighted_mean([0]) }}", "4.0 "),
         ("{{ ['a', 'b', 'a', 'a'] | majority }} {{ ['a', 'b', 'a', 'a'] | agreement }}", "a 0.75"),
         ("{{ [] | mean }}", ""),
         ("{{ xs | join(', ') }}", "a, b"),

@@ -119,10 +119,28 @@ def _print_summary(page: Path, facts: dict[str, Any]) -> None:
     console = out()
     size = f"{facts['size'] / 1e6:,.1f} MB"
     console.print(Text.assemble(plain(str(page), "bold"), plain(f"  {_counts(facts)}, {size}")))
+    for sentence in _differences(facts):
+        console.print(plain(sentence))
     if facts["kept"] is not None:
         kept = facts["kept"]["rows"]
         note = f"the table holds {kept:,} of the rows, the counts cover all; --max-rows {facts['rows']} shows all rows"
         err().print(plain(note, "yellow"))
+
+
+def _differences(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each difference of two results that is more than chance."""
+    for change in facts.get("changes", ()):
+        if (found := change["difference"]) is not None and found["is_clear"]:
+            yield f"{change['name']}: {found['value']:+.3g} on average, 95 % interval {_interval(found, 1)}"
+        for share in change["shares"]:
+            if share["is_clear"]:
+                p = "< 0.001" if share["mcnemar"] < 0.001 else f"= {share['mcnemar']:.3f}"
+                note = f"{change['name']}: {100 * share['value']:+.1f} points of `{share['label']}`"
+                yield f"{note}, 95 % interval {_interval(share, 100)}, McNemar p {p}"
+
+
+def _interval(found: dict[str, Any], factor: int) -> str:
+    return f"{factor * found['low']:+.3g} to {factor * found['high']:+.3g}"
 
 
 def _counts(facts: dict[str, Any]) -> str:

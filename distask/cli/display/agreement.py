@@ -250,8 +250,6 @@ def _estimate(estimate: Mapping[str, Any]) -> Iterator[Line]:
         yield f"{'labels only':<{_WIDTH}}{_shown(estimate['labels_only'])}", ""
         if estimate["rogan_gladen"] is not None:
             yield f"{'Rogan-Gladen':<{_WIDTH}}{_shown(estimate['rogan_gladen'])}", ""
-        if estimate["rogan_gladen"] is not None:
-            yield f"{'Rogan-Gladen':<{_WIDTH}}{_shown(estimate['rogan_gladen'])}", ""
     else:
         yield f"no corrected estimate: {estimate['reason']}", "bold red"
     for sentence in estimate["assumptions"]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.report.columns import ABSENT, LONGEST_LABEL, NOTHING, ColumnTally, drawn, leaves
 from distask.report.compare.agreement import canonical
+from distask.report.compare.chance import mean_difference, share_differences
 from distask.report.compare.spill import SpillFile
 from distask.report.distribution import Distribution, histogram, spread
 
@@ -177,8 +178,8 @@ class ChangeTally:
             return "number"
         return "label" if kinds and kinds <= {"label", "boolean"} and self._transitions is not None else "text"
 
-    def facts(self) -> dict[str, Any]:
-        """Return the statistics of the column."""
+    def facts(self, *, independent: bool = True) -> dict[str, Any]:
+        """Return the statistics of the column; pairs that are not independent have no test."""
         kind = self.kind
         made: dict[str, Any] = {
             "name": self.name,
@@ -187,9 +188,13 @@ class ChangeTally:
             "pairs": sum(self._ways),
             "sides": [tally.facts() for tally in self.sides],
             "histogram": None,
+            "difference": None,
+            "shares": [],
         }
         if kind == "number":
             differences = self._differences.ordered()
+            if independent:
+                made["difference"] = mean_difference(differences)
             if len(differences):
                 made |= {"spread": spread(differences), "histogram": histogram(differences, whole=self._whole)}
         elif kind == "label":
@@ -197,6 +202,8 @@ class ChangeTally:
             names = sorted({label for pair in counted for label in pair})
             made["transitions"] = [{"from": a, "to": b, "count": count} for (a, b), count in counted.most_common()]
             made["matrix"] = _matrix(names, counted) if len(names) <= MATRIX else None
+            if independent:
+                made["shares"] = share_differences(counted)
         return made
 
     def index(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -56,6 +56,8 @@ class ComparisonTally:
         """The failures of matched rows, for each side."""
         self.spending = (Spending(first.record), Spending(second.record))
         self.replies = [0, 0]
+        self.independent = True
+        """Whether each pair is an input row of its own, and not one of several replies to it."""
         self.kept: list[int] | None = None
         self.step = 1
         self._spared = 0
@@ -127,6 +129,9 @@ class ComparisonTally:
             replies = list(chain.from_iterable([row.replies for row in rows if row is not None]))
             self.replies[side] += len(replies)
             self.spending[side].add([reply.usage for reply in replies])
+            self.independent = self.independent and not any(
+                reply.sample for row in rows if row is not None and row.group is None for reply in row.replies
+            )
             for row, pair in zip(rows, batch, strict=True):
                 if row is not None and row.failed and pair.is_matched:
                     self.kinds[side].update(reply.kind for reply in row.replies if reply.kind is not None)
@@ -143,7 +148,8 @@ class ComparisonTally:
                 {"kind": kind, "counts": [side[kind] for side in self.kinds]}
                 for kind in sorted({*self.kinds[0], *self.kinds[1]}, key=lambda k: (-sum(s[k] for s in self.kinds), k))
             ],
-            "changes": [tally.facts() for tally in self.columns.values()],
+            "changes": [tally.facts(independent=self.independent) for tally in self.columns.values()],
+            "independent": self.independent,
             "kept": None if self.kept is None else {"rows": len(self.kept), "step": self.step},
         }
 
@@ -276,6 +282,11 @@ def _notices(tally: ComparisonTally, facts: dict[str, Any], blocks: Blocks) -> I
             has = "has" if count == 1 else "have"
             sentence = f"{several(count, 'row')} of {tally.results[side].name} {has} no match in {other}"
             yield f"{sentence}; the changes do not include {'it' if count == 1 else 'them'}."
+    if not tally.independent:
+        yield (
+            "Rows have several replies, which are not independent, so there are no intervals and no tests; with "
+            "--group-generations, distask run writes one row for them."
+        )
     if tally.kept is not None:
         yield f"All counts cover {facts['rows']:,} rows; the table holds {len(tally.kept):,} of them."
     if blocks.cut_rows or blocks.short_from is not None:

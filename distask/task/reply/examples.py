@@ -6,6 +6,7 @@ import json
 import random
 import re
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from distask.task.templates.limits import METER, LimitError, fits
@@ -19,6 +20,8 @@ _WORDS = (  # plain words that are not a label or marker of any task
     *("amber", "basil", "cedar", "delta", "ember", "fable", "grove", "harbor", "island", "juniper", "kernel"),
     *("lantern", "meadow", "nectar", "orchard", "pebble", "quartz", "river", "saffron", "timber", "willow"),
 )
+_DRAWS_PER_ITEM = 20
+"""Maximum number of draws per item of a list whose items are distinct."""
 
 
 def sentence(rng: random.Random) -> str:
@@ -55,8 +58,15 @@ def instance(schema: dict[str, Any], rng: random.Random) -> Any:
     ):
         low = schema.get("minItems", 1)
         count = rng.randint(low, max(low, schema.get("maxItems", low + 2)))
-        items = [instance(schema.get("items") or {"type": "string"}, rng) for _ in range(count)]
-        return list({json.dumps(i): i for i in items}.values()) if schema.get("uniqueItems") else items
+        draws = (instance(schema.get("items") or {"type": "string"}, rng) for _ in range(count * _DRAWS_PER_ITEM))
+        if not schema.get("uniqueItems"):
+            return list(islice(draws, count))
+        distinct: dict[str, Any] = {}
+        for item in draws:
+            distinct.setdefault(json.dumps(item), item)
+            if len(distinct) == count:
+                break
+        return list(distinct.values())
     if kind == "object" and not {"$ref", "$defs", "patternProperties", "allOf", "anyOf", "oneOf"} & schema.keys():
         return {key: instance(value, rng) for key, value in schema.get("properties", {}).items()}
     if kind == "string" and "pattern" in schema:

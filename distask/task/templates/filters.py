@@ -18,7 +18,7 @@ from jinja2.filters import FILTERS as JINJAS
 from jinja2.runtime import Macro
 from markupsafe import escape
 
-from distask.task.aggregate import agreement, majority, mean, median, std
+from distask.task.aggregate import agreement, majority, mean, median, std, weighted_mean
 from distask.task.chat import training
 from distask.task.chat.rows import answered, chat_of
 from distask.task.templates.limits import METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
@@ -321,6 +321,16 @@ def _reducer(reduce: Callable[[list[Any]], Any]) -> Callable[[Any], Any]:
     return reduced
 
 
+@functools.wraps(weighted_mean)
+def _weighted_mean(values: Any, weights: Any) -> float | None:
+    try:
+        return weighted_mean(listed(values), listed(weights))
+    except TypeError:
+        raise TemplateRuntimeError("a value or a weight is not a number") from None
+    except ValueError as error:
+        raise TemplateRuntimeError(str(error)) from None
+
+
 def tagged(value: Any, name: str, /, **attributes: Any) -> str:
     """Wrap a text in `<name>` and `</name>`, on separate lines.
 
@@ -401,6 +411,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "forceescape": _escape,
     "wordwrap": _wordwrap,
     "truncate_tokens": truncate_tokens,
+    "weighted_mean": _weighted_mean,
 }
 
 
