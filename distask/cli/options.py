@@ -327,6 +327,18 @@ AllowPath = Annotated[
     ),
 ]
 
+Resamples = Annotated[
+    int,
+    typer.Option(
+        "--resamples",
+        min=100,
+        max=100_000,
+        metavar="N",
+        help="Number of bootstrap resamples. [2,000]",
+        rich_help_panel="Measures",
+    ),
+]
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=_TELL)]
 Verbose = Annotated[
     int,

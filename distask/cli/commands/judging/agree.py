@@ -129,17 +129,7 @@ def command(
             rich_help_panel=_MEASURES,
         ),
     ] = False,
-    resamples: Annotated[
-        int,
-        typer.Option(
-            "--resamples",
-            min=100,
-            max=100_000,
-            metavar="N",
-            help="Number of bootstrap resamples. [2,000]",
-            rich_help_panel=_MEASURES,
-        ),
-    ] = 2000,
+    resamples: o.Resamples = 2000,
     require: Annotated[
         list[str] | None,
         typer.Option(
