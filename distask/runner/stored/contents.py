@@ -162,6 +162,6 @@ def opened_read_only(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
 
 
 def check_exists(path: Path) -> None:
-    """Raise `UsageError` if the store does not exist."""
+    """Raise `UsageError` if the file is missing."""
     if not path.is_file():
         raise UsageError(f"{path}: the store does not exist; set the run's store with --store")
