@@ -6,11 +6,11 @@ import glob
 import random
 import sys
 import tempfile
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from distask.data.compression import kind_of
 from distask.data.documents import check_packages
@@ -50,7 +50,8 @@ class Input:
     those and keeps their order. `first` is the place of the first row in the complete input. `stand_in` takes a needed
     column and a row that lacks it, and names what is read instead, or returns None. `transform` takes a selected row
     that can be read, and returns the row to yield instead, or None to leave it out; a scan sees the rows as they are.
-    `read_blocks` reads the same rows as `read`, as blocks of valid rows where that is possible.
+    `placed` rows keep the index that they have. `read_blocks` reads the same rows as `read`, as blocks of valid rows where
+    that is possible.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Input:
         on_bad_row: Literal["stop", "skip"] = "stop",
         notes: Mapping[str, None] | None = None,
         transform: Callable[[Row], Row | None] | None = None,
+        placed: bool = False,
     ) -> None:
         self.name = name
         self.count: int | None = None
@@ -94,7 +96,7 @@ class Input:
         self._on_bad_row = on_bad_row
         self._states: list[tuple[int, int]] = []
         self._notes = {} if notes is None else notes
-        self._transform = transform
+        self._transform, self._placed = transform, placed
 
     @property
     def notes(self) -> list[str]:
@@ -129,7 +131,8 @@ class Input:
         self.skipped, taken, index = 0, 0, self._first
         for item in items:
             if isinstance(item, Row):
-                item.index = index
+                if not self._placed:
+                    item.index = index
                 index += 1
                 if item.error is not None and self._on_bad_row == "skip":
                     self.skipped += 1
@@ -280,7 +283,7 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
     if source.startswith(PREFIX):
         return Input(source, lambda: read_hub(source), remote=True, **choice)
     if source == "-":
-        spool, read_lines = _spooled(sys.stdin), reader_of(".jsonl", options)
+        spool, read_lines = _spooled(), reader_of(".jsonl", options)
         return Input(
             "<stdin>",
             lambda: with_read_errors(read_lines(spool, "<stdin>"), "<stdin>"),
@@ -357,6 +360,22 @@ def rows_input(rows: Iterable[Mapping[str, Any]], **choice: Any) -> Input:
     return Input("<rows>", read, **choice)
 
 
+class Selected(Struct, frozen=True):
+    """Rows that were selected from an input and are kept in memory, each with its index and its place there."""
+
+    name: str
+    rows: list[Row]
+    folder: Path | None = None
+    """The folder whose files the rows may name."""
+    notes: tuple[str, ...] = ()
+    """How the rows were read."""
+
+    def open(self, **choice: Any) -> Input:
+        """Open them as an input, with the options of `Input`."""
+        notes = dict.fromkeys(self.notes)
+        return Input(self.name, lambda: map(replace, self.rows), placed=True, notes=notes, **choice)
+
+
 def with_read_errors(rows: Iterable[Row], file: str) -> Iterator[Row]:
     """Yield the rows of a file; errors of the disk or the compressed stream become an `InputError` with the line."""
     number = 0
@@ -395,14 +414,13 @@ def _reader(
     return reader_of(kind, options, notify)
 
 
-@cache
-def _spooled(stream: TextIO) -> Path:
-    """Copy stdin to a temporary file so that it can be read many times; deleted when the process ends."""
+def _spooled() -> Path:
+    """Copy stdin to a temporary file so that it can be read twice; deleted when the process ends."""
     import atexit
     import shutil
 
     with tempfile.NamedTemporaryFile(prefix="distask-", suffix=".jsonl", delete=False) as file:
-        shutil.copyfileobj(stream.buffer, file)
+        shutil.copyfileobj(sys.stdin.buffer, file)
     path = Path(file.name)
     atexit.register(path.unlink, missing_ok=True)
     return path

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from distask.data.destination import destination
-from distask.data.input import open_input, rows_input
+from distask.data.input import Selected, open_input, rows_input
 from distask.data.objects import is_object
 from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
 from distask.data.readers.csv import delimiter_hint
 from distask.diagnostics import nearest
 from distask.errors import InputError, RowError, UsageError
+from distask.formatting import several
 from distask.llm.config.resolve import OFFLINE, Resolved, load_config
 from distask.runner.generations import MODEL_COLUMN, Shape
 from distask.task.task import Task
@@ -149,6 +151,10 @@ class Job(Struct, frozen=True):
             )
             for span in part.spans:
                 self.task.allow(Path(span.file).parent)
+        elif isinstance(self.source, Selected):
+            rows = self.source.open(columns_needed=needed, stand_in=self.task.stand_in, transform=self.transform)
+            if self.source.folder is not None:
+                self.task.allow(self.source.folder)
         else:
             rows = rows_input(
                 self.source,
@@ -164,6 +170,15 @@ class Job(Struct, frozen=True):
         rows.scan(look)
         check_columns(self.task, rows, self.shape)
         return rows
+
+    def with_selected_rows(self) -> Job:
+        """Read the selected rows into memory; returns a job over them, which keeps their indexes and places."""
+        rows, source = self.open_input(), self.source
+        is_local = isinstance(source, str | Path) and not is_remote(str(source))
+        kept = list(rows)
+        skipped = [f"{several(rows.skipped, 'unreadable row')} skipped"] if rows.skipped else []
+        selected = Selected(rows.name, kept, Path(source).parent if is_local else None, (*rows.notes, *skipped))
+        return replace(self, source=selected, selection=Selection())
 
     def open_store(self) -> Store | None:
         """Open the store; None with `--no-store`, for the offline provider and for a task that calls no model."""

@@ -531,6 +531,57 @@ def test_ranks_and_other_numbers_where_lower_is_better(stress):
     assert (found["shift"]["value"], found["found"]) == (4, True)
 
 
+def test_a_task_of_steps_is_sampled_at_another_temperature_too(stress):
+    stress.shell.write(
+        "pairs.jsonl", lines({"instruction": f"q{i}", "generations": [f"{i}", f"{i} more"]} for i in range(4))
+    )
+    stress.server.reply = lambda _body: "Verdict: [[A]]"
+
+    stress("pairwise-judge", "pairs.jsonl", "--bias", "consistency", "--json")
+
+    temperatures = [body["temperature"] for body in stress.server.requests for _ in range(body.get("n") or 1)]
+    assert (temperatures.count(0), temperatures.count(1), len(temperatures)) == (8, 24, 32)
+    assert biases(stress.shell)["consistency"]["changed"]["value"] == 0
+
+
+def test_a_test_is_small_by_default(stress):
+    stress.shell.write("many.jsonl", lines({"question": f"q{i}", "answer": f"a{i}"} for i in range(150)))
+
+    stress("grade.yaml", "many.jsonl", "--bias", "authority", "--dry-run", "--json")
+    assert [run["rows"] for run in stress.shell.events[-1]["runs"]] == [100, 100]
+
+    stress("grade.yaml", "many.jsonl", "--bias", "authority", "--sample", "120", "--dry-run", "--json")
+    assert [run["rows"] for run in stress.shell.events[-1]["runs"]] == [120, 120]
+
+
+def test_the_changed_rows_have_the_draws_of_the_rows_themselves(stress):
+    stress.shell.write(
+        "drawn.yaml",
+        SCORE.replace("{{ question }}", "{{ tone }}").replace("outputs:", "draw: {tone: [a, b, c, d]}\noutputs:"),
+    )
+    stress.server.reply = lambda _body: "5"
+
+    stress("drawn.yaml", "one.jsonl", "--bias", "authority", "--sample", "10", "--json")
+
+    tones = {}
+    for body in stress.server.requests:
+        text = body["messages"][0]["content"]
+        tones.setdefault(re.search(r"answer \d+", text)[0], []).append(text[0])
+    assert len(tones) == 10
+    assert all(len(two) == 2 and len(set(two)) == 1 for two in tones.values())
+    assert len({two[0] for two in tones.values()}) > 1
+
+
+def test_unreadable_rows_are_reported_or_skipped(stress):
+    stress.shell.write("bad.jsonl", '{"question": "q", "answer": "a"}\n{"question"\n')
+    stress.server.reply = lambda _body: "5"
+
+    refused = stress("grade.yaml", "bad.jsonl", "--bias", "authority")
+    assert (refused.code, "bad.jsonl:2" in refused.err, stress.server.requests) == (2, True, [])
+    skipped = stress("grade.yaml", "bad.jsonl", "--bias", "authority", "--on-bad-row", "skip")
+    assert (skipped.code, "1 unreadable row skipped" in skipped.err, asked(stress.server)) == (0, True, 2)
+
+
 def test_few_rows_decide_nothing(stress):
     stress.server.reply = lambda _body: "A"
 

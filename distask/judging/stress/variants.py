@@ -122,6 +122,7 @@ def plan_tests(
         asked_for: whether the user named the biases, so that one that does not apply is an error.
 
     Raises:
+        InputError: the rows can't be read, or lack a column.
         SpecError: a bias changes an input that the task does not have.
         UsageError: no bias applies, or one that the user named.
     """
@@ -144,6 +145,9 @@ def plan_tests(
             tests.variants.append(Variant(bias.name, replace(job, transform=change), bias, change))
     if not tests.variants and tests.from_orders is None:
         raise UsageError(f"no bias can be tested: {'; '.join(f'{n}: {why}' for n, why in tests.skipped.items())}")
+    kept = job.with_selected_rows()  # a large input is read only once
+    for variant in (tests.base, *tests.variants):
+        variant.job = replace(variant.job, source=kept.source, selection=kept.selection)
     return tests
 
 
@@ -177,8 +181,10 @@ def _resampled(job: Job, bias: Bias) -> Variant:
         generation={**job.llm.generation, "temperature": warmth},
         origins={**job.llm.origins, "generation.temperature": origin},
     )
-    note = f"the judge has temperature 0; its replies are sampled at temperature {warmth:g}"
-    return Variant(bias.name, replace(job, shape=shape, llm=llm), bias, notes=[note])
+    notes = [f"the judge has temperature 0; its replies are sampled at temperature {warmth:g}"]
+    if not isinstance(job.task, Task) and any(step.config is not None for step, _ in job.task.asked):
+        notes.append("steps with a config of their own keep their temperature")
+    return Variant(bias.name, replace(job, shape=shape, llm=llm), bias, notes=notes)
 
 
 def temperatures(job: Job) -> set[float | None]:
