@@ -287,7 +287,7 @@ def test_rows_with_an_overlap_can_be_dropped_and_columns_be_chosen(benchmark):
     [
         ("frage", None, r"gsm\.jsonl:1: the benchmark has no column `frage`; it has `question`, `answer`"),
         (None, "x", r"gsm\.jsonl:1.*not JSON"),
-        (None, "", r"gsm\.jsonl: there are no rows"),
+        (None, "", r"gsm\.jsonl: the input has no rows"),
     ],
 )
 def test_a_benchmark_that_can_t_be_read_is_reported_before_the_run(benchmark, columns, text, told):
@@ -311,7 +311,7 @@ def test_a_benchmark_that_changed_is_read_again(benchmark):
 def test_rows_that_wait_share_the_text_of_their_document_on_disk(bench, monkeypatch):
     sizes = []
     abort = Spool.abort
-    monkeypatch.setattr(Spool, "abort", lambda spool: (sizes.append(spool._file.seek(0, 2)), abort(spool)))
+    monkeypatch.setattr(Spool, "abort", lambda spool: (sizes.append(spool._rows.seek(0, 2)), abort(spool)))
     documents = [{"text": f"{number} é 😀 " * 2000, "path": str(number)} for number in range(3)]
 
     rows = bench(documents, {"chunk": {"from": "text", "size": 100}}, {"split": {"by": "path"}})

@@ -282,7 +282,7 @@ def test_the_same_replies_cost_the_same_everywhere(calls, price):
     report = Spending({"price": None if price is None else price.model_dump(exclude_defaults=True), "counts": {}})
     for row in rows:
         cost = row.pop("cost_usd", None)
-        report.add(Usage(**row, cost=cost))
+        report.add([Usage(**row, cost=cost)])
 
     assert report.describe() == stats.tokens()
     expected = sum(cost_of_usage(price, usage) or 0.0 for usage, _ in calls)

@@ -132,7 +132,7 @@ def test_images_and_sounds_that_the_task_sends_are_shown(tmp_path):
     picture, heard = (column["blocks"] for column in made["columns"])
 
     assert picture[0]["src"] == "data:image/png;base64," + base64.b64encode(PIXEL).decode()
-    assert picture[1] == {"kind": "note", "text": "image: b.png: there is no such image"}
+    assert picture[1] == {"kind": "note", "text": "image: b.png: image not found"}
     assert heard[0]["src"].startswith("data:audio/wav;base64,")
 
 

@@ -15,7 +15,7 @@ class Check(Model):
     name: str
     state: Literal["ok", "no", "warning", "skipped"]
     message: str
-    hint: str | None
+    mend: str | None
 
 
 class CheckResult(Result):
