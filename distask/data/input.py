@@ -50,8 +50,7 @@ class Input:
     those and keeps their order. `first` is the place of the first row in the complete input. `stand_in` takes a needed
     column and a row that lacks it, and names what is read instead, or returns None. `transform` takes a selected row
     that can be read, and returns the row to yield instead, or None to leave it out; a scan sees the rows as they are.
-    `placed` rows keep the index that they have. `read_blocks` reads the same rows as `read`, as blocks of valid rows where
-    that is possible.
+    `placed` rows keep their index. `read_blocks` reads the same rows as `read`, as blocks of valid rows where possible.
     """
 
     def __init__(
