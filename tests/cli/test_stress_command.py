@@ -582,6 +582,57 @@ def test_unreadable_rows_are_reported_or_skipped(stress):
     assert (skipped.code, "1 unreadable row skipped" in skipped.err, asked(stress.server)) == (0, True, 2)
 
 
+def test_a_judge_that_changes_its_mind_at_random_at_a_known_rate(stress):
+    import random
+
+    def flips(number):
+        return random.Random(number).random() < 0.3
+
+    def reply(body):
+        text = answers_in(body)[0]
+        number = int(re.search(r"answer (\d+)", text)[1])
+        return "2" if "Whitfield" in text and flips(number) else "8"
+
+    stress.shell.write("more.jsonl", lines({"question": "q", "answer": f"answer {i}"} for i in range(100)))
+    stress.server.reply = reply
+    stress("grade.yaml", "more.jsonl", "--bias", "authority", "--json")
+
+    found, share = biases(stress.shell)["authority"], sum(map(flips, range(100))) / 100
+    assert found["changed"]["value"] == pytest.approx(share)
+    assert found["changed"]["low"] < 0.3 < found["changed"]["high"]
+    assert found["shift"]["value"] == pytest.approx(-6 * share)
+    assert found["shift"]["low"] < -1.8 < found["shift"]["high"] < 0
+    assert found["found"] is False  # an authority makes it stricter
+
+
+TWO = SCORE.replace("outputs:", "outputs:\n  tone: {choices: [warm, cold]}\n  why: {}").replace(
+    "(?P<score>\\d+)", "(?P<tone>\\w+) (?P<score>\\d+)(?P<why>.*)"
+)
+
+
+def test_every_verdict_of_a_task_is_compared_and_held_to_the_conditions(stress):
+    stress.shell.write("two.yaml", TWO)
+    stress.server.reply = lambda body: "cold 5 odd" if "Whitfield" in str(body) else "warm 5 fine"
+
+    arguments = ["two.yaml", "one.jsonl", "--bias", "authority", "--require", "authority.changed = 0"]
+    stress(*arguments, "--json")
+    events, unmet = stress.shell.events[:-1], stress.shell.events[-1]["unmet"]
+    assert [(e["output"], e["kind"], e["changed"]["value"]) for e in events] == [
+        ("tone", "label", 1),
+        ("score", "number", 0),
+    ]
+    assert unmet == ["authority.changed = 0: changed.value of `tone` is 1"]
+
+    said = stress(*arguments, "--set", "price.input=1", "--set", "price.output=1")
+    assert said.out.count("  verdict         ") == 2
+    assert said.out.count("  cost            ") == 1
+    assert "moves           warm → cold 20" in said.out
+    assert "not decided: the verdicts have no direction" in said.out
+    assert stress(*arguments, "--verdict", "score").code == 0
+    refused = stress(*arguments, "--verdict", "score", "--verdict", "why")
+    assert (refused.code, "`why` can't be compared" in refused.err) == (2, True)
+
+
 def test_few_rows_decide_nothing(stress):
     stress.server.reply = lambda _body: "A"
 

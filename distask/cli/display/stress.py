@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from distask.cli.display.console import plain
@@ -106,15 +107,15 @@ def _sum(prices: Sequence[Price]) -> dict[str, float | None] | None:
 
 def show(console: Console, measured: Sequence[Mapping[str, Any]], skipped: Mapping[str, str]) -> None:
     """Print the measures of every bias, with its 95 % intervals."""
-    last = None
-    for facts in measured:
-        if facts["bias"] != last:
-            if last is not None:
-                console.print()
-            last = facts["bias"]
-            console.print(plain(facts["bias"], "bold"), plain(f" {facts['description']}"), sep="")
-        several_outputs = sum(other["bias"] == last for other in measured) > 1
-        for line, style in _lines(facts, named=several_outputs):
+    groups = [list(group) for _, group in groupby(measured, key=lambda facts: facts["bias"])]
+    for number, group in enumerate(groups):
+        if number:
+            console.print()
+        console.print(plain(group[0]["bias"], "bold"), plain(f" {group[0]['description']}"), sep="")
+        for facts in group:
+            for line, style in _lines(facts, named=len(group) > 1):
+                console.print(plain(line, style))
+        for line, style in _of_run(group[0]):
             console.print(plain(line, style))
     if skipped:
         console.print()
@@ -122,12 +123,21 @@ def show(console: Console, measured: Sequence[Mapping[str, Any]], skipped: Mappi
         console.print(plain(f"{name} is left out: {why}", "dim"))
 
 
-def _lines(facts: Mapping[str, Any], *, named: bool) -> Iterator[tuple[str, str]]:
-    def line(name: str, text: str) -> str:
-        return f"  {name:<{_WIDTH}}{text}"
+def _line(name: str, text: str) -> str:
+    return f"  {name:<{_WIDTH}}{text}"
 
+
+def _of_run(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what all verdicts of a run share."""
+    for note in facts["notes"]:
+        yield _line("note", note), "dim"
+    if facts["cost_usd"] is not None:
+        yield _line("cost", money(facts["cost_usd"])), ""
+
+
+def _lines(facts: Mapping[str, Any], *, named: bool) -> Iterator[tuple[str, str]]:
     if named:
-        yield line("verdict", facts["output"]), ""
+        yield _line("verdict", facts["output"]), ""
     left = [
         f"{facts[name]:,} {why}"
         for name, why in (
@@ -138,25 +148,22 @@ def _lines(facts: Mapping[str, Any], *, named: bool) -> Iterator[tuple[str, str]
         if facts[name]
     ]
     compared = several(facts["n"], "row") + (f", {facts['samples']} replies each" if facts["samples"] else "")
-    yield line("compared", ", ".join([compared, *left])), ""
+    yield _line("compared", ", ".join([compared, *left])), ""
     if facts["changed"] is None:
-        yield line("changed", "undefined: no row has verdicts to compare"), "yellow"
+        yield _line("changed", "undefined: no row has verdicts to compare"), "yellow"
         return
-    yield line("changed", _percent(facts["changed"])), "bold"
+    yield _line("changed", _percent(facts["changed"])), "bold"
     if (first := facts["first_place"]) is not None:
-        yield line("first place won", _percent(first)), ""
+        yield _line("first place won", _percent(first)), ""
     if (shift := facts["shift"]) is not None:
-        yield line("shift", f"{_signed(shift)}: {facts['shift_of']}"), ""
+        yield _line("shift", f"{_signed(shift)}: {facts['shift_of']}"), ""
     if facts["moves"]:
-        moves = [f"{move['from']} → {move['to']} {move['count']:,}" for move in facts["moves"][:_MOVES_SHOWN]]
+        arrow = "↔" if facts["samples"] else "→"
+        moves = [f"{move['from']} {arrow} {move['to']} {move['count']:,}" for move in facts["moves"][:_MOVES_SHOWN]]
         more = ", …" if len(facts["moves"]) > _MOVES_SHOWN else ""
-        yield line("moves", f"{', '.join(moves)}{more}"), ""
+        yield _line("moves", f"{', '.join(moves)}{more}"), ""
     if facts["toward"] is not None:
-        yield line("bias", _verdict(facts)), "bold red" if facts["found"] else ""
-    for note in facts["notes"]:
-        yield line("note", note), "dim"
-    if facts["cost_usd"] is not None:
-        yield line("cost", money(facts["cost_usd"])), ""
+        yield _line("bias", _verdict(facts)), "bold red" if facts["found"] else ""
 
 
 def _verdict(facts: Mapping[str, Any]) -> str:

@@ -261,10 +261,11 @@ def _verdict(
         return Verdict(column, "boolean", entries, optional)
     if question.kind in ("choice", "several"):
         numbers = all(type(option.value) in (int, float) for option in question.options)
-        return Verdict(column, "number" if numbers else "label", entries, optional)
+        return Verdict(column, "number" if numbers and question.kind == "choice" else "label", entries, optional)
     items = (schemas[column] or {}).get("items") if isinstance(schemas[column], dict) else None
     types = items.get("type") if isinstance(items, dict) else None
-    if answers is not None and answers.listed and types in ("integer", "number"):  # such as ranks
+    kinds = set(types if isinstance(types, list) else [types]) - {"null"}
+    if answers is not None and answers.listed and kinds and kinds <= {"integer", "number"}:  # such as ranks
         return Verdict(column, "number", entries=True, optional=optional)
     return None
 
