@@ -312,7 +312,9 @@ def test_a_store_of_the_version_before_gets_the_table(bench):
     bench.run(llm=ONE_BY_ONE)
     path = bench.folder / ".distask" / "store.db"
     with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE adaptations")
+        for table in ("adaptations", "runs", "sources"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("ALTER TABLE completions DROP COLUMN source")
         db.execute("PRAGMA user_version = 3")
     bench.rows(6)
     bench.server.reply = gpt_5

@@ -275,6 +275,29 @@ def test_what_is_wrong_is_said_with_the_fix(shell, arguments, words):
     assert stored(shell) == 5
 
 
+@pytest.mark.parametrize(
+    ("more", "models"),
+    [
+        ("", ["m"]),
+        ("on_invalid: {fallback: {model: second}}\n", ["m", "second"]),
+        (None, None),
+    ],
+    ids=["one model", "a fallback", "steps"],
+)
+def test_a_run_is_recorded_with_all_models_that_it_may_use(shell, more, models):
+    """The models of steps are known only when they run, so their runs may use any."""
+    shell.write("other.yaml", SPEC + (more or ""))
+    shell.write("steps.yaml", "steps:\n  - {task: other.yaml}\n")
+    name = "steps.yaml" if more is None else "other.yaml"
+    shell("run", name, "-i", "in.jsonl", "--base-url", "{url}", "--model", "m", "-o", "out.jsonl")
+
+    with closing(sqlite3.connect(shell.folder / ".distask/store.db")) as db:
+        ((targets, finished),) = db.execute("SELECT targets, finished FROM runs").fetchall()
+
+    assert finished is not None
+    assert (None if targets is None else [model for _, model in json.loads(targets)]) == models
+
+
 def test_the_store_holds_no_params_of_a_run(shell):
     """They may quote a prompt."""
     shell.write("task.yaml", SPEC.replace("format_input", "params: {rule: {type: string, default: x}}\nformat_input"))
