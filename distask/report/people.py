@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +12,17 @@ from msgspec import Struct, field
 from distask.diagnostics import did_you_mean
 from distask.errors import UsageError
 from distask.formatting import several
-from distask.judging.agreement import Agreement
 from distask.judging.comparison import compare_judges
 from distask.judging.matching.items import Item, Missing, Orders, Request, match
 from distask.judging.matching.sources import LABEL_COLUMN, Source, parse_column
 from distask.judging.measures.names import METRIC_NAMES, REASONS
 from distask.judging.metrics import PRIMARY, Settings
-from distask.judging.scales import label_of, number_of
+from distask.judging.scales import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distask.judging.agreement import Agreement
     from distask.judging.matching.gold import GoldVerdict
     from distask.report.result import Result
 
@@ -33,6 +32,8 @@ MAX_MATRIX = 12
 """Maximum number of labels of a confusion matrix on a page."""
 _MAX_WORDS = 60
 """Maximum characters of a value that is listed."""
+_LABELS = frozenset({"nominal", "ordinal", "preference"})
+"""Kinds whose values are single labels."""
 AGREE, DISAGREE = "agree", "disagree"
 
 
@@ -54,18 +55,22 @@ class Opinion(Struct, frozen=True):
 
     column: str
     annotator: str
-    person: Any
-    judge: Any
-    agrees: bool
+    person: str
+    judge: str
+    """Both as labels of the scale, or as text."""
     comment: str | None
     distance: float
-    """How far apart the two are; 0 if they agree, 1 for labels without an order."""
+    """How far apart the two are on the scale; 0 if they agree, 1 for labels without an order."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two verdicts are equal."""
+        return self.distance == 0
 
     @property
     def words(self) -> str:
         """Both verdicts, as the page filters them."""
-        judge = _words(self.judge)
-        return f"both {judge}" if self.agrees else f"person {_words(self.person)}, judge {judge}"
+        return f"both {self.judge}" if self.agrees else f"person {self.person}, judge {self.judge}"
 
 
 class Trust(Struct):
@@ -89,12 +94,20 @@ class Trust(Struct):
             for kind, title in (("agrees", "agrees with people"), ("verdicts", "person and judge"))
         }
 
-    def index(self, lines: Sequence[int]) -> tuple[dict[str, Any], dict[str, list[list[Any]]]]:
-        """Return the values of the measures, and the opinions to show with a row.
+    def index(
+        self, lines: Sequence[int], kept: Sequence[int] | None
+    ) -> tuple[dict[str, Any], dict[str, list[list[Any]]]]:
+        """Return the values of the measures, and the opinions to show with each row; note which rows are on the page.
 
         Args:
-            lines: the line of each row on the page.
+            lines: the line of each row of the result.
+            kept: the numbers of the rows on the page; None for all.
         """
+        on_page = None if kept is None else set(kept)
+        for example in (example for card in self.cards for example in card["examples"]):
+            example["on_page"] = on_page is None or example["row"] in on_page
+        if kept is not None:
+            lines = [lines[number] for number in kept]
         measures = {}
         for name in self.columns:
             each, agrees, verdicts = [], [], []
@@ -175,28 +188,30 @@ def _opinions(column: str, item: Item, agreement: Agreement) -> list[Opinion]:
 
 
 def _opinion(column: str, verdict: GoldVerdict, judge: Any, agreement: Agreement) -> Opinion:
+    encoder, is_list = agreement.encoder, agreement.ratings.scale.elementwise
+    person, said = _words(verdict.value), _words(judge)
+    if not is_list and agreement.kind in _LABELS:
+        codes = encoder.gold(verdict.value), encoder.judge(judge)
+        person, said = (w if c is None else encoder.labels[c] for w, c in zip((person, said), codes, strict=True))
     distance = _distance(judge, verdict.value, agreement)
-    return Opinion(column, verdict.annotator, verdict.value, judge, distance == 0, verdict.comment, distance)
+    return Opinion(column, verdict.annotator, person, said, verdict.comment, distance)
 
 
 def _distance(judge: Any, person: Any, agreement: Agreement) -> float:
-    if agreement.ratings.scale.elementwise and isinstance(judge, list) and isinstance(person, list):
-        if len(judge) != len(person):
-            return 1.0
-        return sum(_distance_of_two(a, b, agreement) for a, b in zip(judge, person, strict=True))
-    return _distance_of_two(judge, person, agreement)
+    if not agreement.ratings.scale.elementwise:
+        return _distance_of_two(judge, person, agreement)
+    if not isinstance(judge, list) or not isinstance(person, list) or len(judge) != len(person):
+        return 1.0
+    return sum(_distance_of_two(a, b, agreement) for a, b in zip(judge, person, strict=True))
 
 
 def _distance_of_two(judge: Any, person: Any, agreement: Agreement) -> float:
-    encoder, kind = agreement.encoder, agreement.kind
-    one, other = encoder.judge(judge), encoder.gold(person)
+    one, other = agreement.encoder.judge(judge), agreement.encoder.gold(person)
     if one is None or other is None:
         return 1.0
-    if kind == "probability":
+    if agreement.kind == "probability":
         return 0.0 if one[other] == max(one) else 1 - one[other]
-    if kind in ("ordinal", "number"):
-        return abs(float(number_of(judge) or one) - float(number_of(person) or other)) if one != other else 0.0
-    return float(one != other)
+    return abs(float(one - other)) if agreement.kind in ("ordinal", "number") else float(one != other)
 
 
 def _card(judge: str, agreement: Agreement, opinions: Sequence[tuple[int, Opinion]]) -> dict[str, Any]:
@@ -206,7 +221,6 @@ def _card(judge: str, agreement: Agreement, opinions: Sequence[tuple[int, Opinio
     main = next((name for name in PRIMARY[agreement.kind] if metrics.get(name)), None)
     differing = sorted((pair for pair in opinions if not pair[1].agrees), key=lambda pair: -pair[1].distance)
     confusion = facts["confusion"]
-    pairs = Counter((_words(o.person), _words(o.judge)) for _, o in opinions)
     unit = "row" if facts["n"] == facts["items"] else "pair"
     return {
         "name": judge,
@@ -224,7 +238,7 @@ def _card(judge: str, agreement: Agreement, opinions: Sequence[tuple[int, Opinio
         "baseline_metric": METRIC_NAMES[facts["baseline_metric"]],
         "base_rates": _rates(facts),
         "confusion": confusion if confusion and len(confusion["labels"]) <= MAX_MATRIX else None,
-        "cells": [{"person": a, "judge": b, "count": count} for (a, b), count in pairs.items()],
+        "cells_lead_to_rows": agreement.kind in _LABELS and not agreement.ratings.scale.elementwise,
         "reliability": facts["reliability"] or [],
         "people": facts["people"],
         "notes": facts["notes"],
@@ -234,8 +248,8 @@ def _card(judge: str, agreement: Agreement, opinions: Sequence[tuple[int, Opinio
             {
                 "row": number,
                 "annotator": opinion.annotator,
-                "person": _words(opinion.person),
-                "judge": _words(opinion.judge),
+                "person": opinion.person,
+                "judge": opinion.judge,
                 "comment": opinion.comment,
             }
             for number, opinion in differing[:MAX_DISAGREEMENTS]

@@ -52,8 +52,7 @@ def write_report(
         trust = None if labels is None else compare_with_people(result, labels)
         if trust is not None:
             facts["trust"] = trust.cards
-            lines = list(result.lines or ())
-            measures, index["people"] = trust.index(lines if tally.kept is None else [lines[n] for n in tally.kept])
+            measures, index["people"] = trust.index(result.lines or (), tally.kept)
             index["measures"] |= measures
         page = _page(result, tally, facts, blocks, trust)
         size = write_page(path, "result.html", page, index, blocks)

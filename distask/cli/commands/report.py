@@ -46,7 +46,7 @@ def command(
         typer.Option(
             "--labels",
             metavar="FILE",
-            help="Labels of people, from `distask label`: the page shows how far OUT agrees with them; can be repeated.",
+            help="People's labels, from `distask label`: the page shows how far OUT agrees with them; can be repeated.",
         ),
     ] = None,
     gold: Annotated[

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from distask.cli.display.console import plain
 from distask.formatting import money, several
-from distask.judging.metrics import PRIMARY
 from distask.judging.measures.names import METRIC_NAMES, REASONS
+from distask.judging.metrics import PRIMARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -175,7 +175,9 @@ def _main_metrics(agreement: Mapping[str, Any]) -> list[str]:
 def _ranking(agreements: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     name = agreements[0]["ranked_by"]
     others = [n for n in ("accuracy", "mae") if n != name and agreements[0]["metrics"].get(n)][:1]
-    rows = [["judge", "n", METRIC_NAMES.get(name, name), *(METRIC_NAMES[n] for n in others), "$ / 1,000 rows", "failed"]]
+    rows = [
+        ["judge", "n", METRIC_NAMES.get(name, name), *(METRIC_NAMES[n] for n in others), "$ / 1,000 rows", "failed"]
+    ]
     for agreement in agreements:
         cost = agreement["cost_per_1000_rows"]
         failed = agreement["excluded"].get("judge_failed", 0) + agreement["excluded"].get("judge_null", 0)
