@@ -240,7 +240,7 @@ def _card(judge: str, agreement: Agreement, opinions: Sequence[tuple[int, Opinio
         "confusion": confusion if confusion and len(confusion["labels"]) <= MAX_MATRIX else None,
         "cells_lead_to_rows": agreement.kind in _LABELS and not agreement.ratings.scale.elementwise,
         "reliability": facts["reliability"] or [],
-        "people": facts["people"],
+        "people": _ceiling(facts["people"]),
         "notes": facts["notes"],
         "differing": len(differing),
         "opinions": len(opinions),
@@ -255,6 +255,13 @@ def _card(judge: str, agreement: Agreement, opinions: Sequence[tuple[int, Opinio
             for number, opinion in differing[:MAX_DISAGREEMENTS]
         ],
     }
+
+
+def _ceiling(people: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the first measure of how far people agree with each other; None if no two of them labelled a row."""
+    among = (people or {}).get("agreement") or {}
+    found = ({"name": METRIC_NAMES.get(n, n), **m} for n, m in (among.get("metrics") or {}).items() if m is not None)
+    return next(found, None)
 
 
 def _rates(facts: dict[str, Any]) -> list[dict[str, Any]]:

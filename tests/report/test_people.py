@@ -60,19 +60,17 @@ def test_every_column_that_people_labelled_is_compared(bench, strict):
 
     assert [c["name"] for c in facts["trust"]] == ["score", "verdict"]
     score = card(facts, "score")
-    assert (score["kind"], score["n"], score["opinions"], score["differing"]) == ("ordinal", 16, 16, 10)
+    assert (score["kind"], score["n"], score["opinions"], score["differing"]) == ("ordinal", 16, 16, 8)
     assert sorted(score["left_out"]) == ["4 judge failed"]
-    assert score["bias"]["value"] == pytest.approx(10 / 16)
-    assert {example["row"] for example in score["examples"]} == {2, 3, 4, 9, 12, 13, 14, 19} | {
-        number for number in range(20) if number % 5 >= 2 and number % 10 not in (7, 8)
-    }
+    assert score["bias"]["value"] == pytest.approx(8 / 16)
+    assert {example["row"] for example in score["examples"]} == {2, 3, 4, 9, 12, 13, 14, 19}
     assert next(e for e in score["examples"] if e["row"] == 2) == {
         "row": 2, "annotator": "ann", "person": "2", "judge": "3", "comment": "too kind", "on_page": True,
     }  # fmt: skip
     words = text_of(page)
     assert "Agreement with people score ordinal, 16 rows labelled; left out: 4 judge failed" in words
     assert "majority baseline" in words
-    assert "The judge is more lenient than people judge − people: +0.625" in words
+    assert "The judge is more lenient than people judge − people: +0.5" in words
     assert "people ↓ judge → 1 2 3 4 5" in words
 
 
@@ -111,7 +109,7 @@ def test_the_last_verdict_counts_and_two_people_are_two_verdicts(bench):
     found = card(facts, "verdict")
     assert (found["opinions"], found["differing"], len(found["examples"])) == (9, 1, 1)
     assert (found["examples"][0]["row"], found["examples"][0]["annotator"]) == (0, "ann")
-    assert found["people"] is not None
+    assert (found["people"]["name"], found["people"]["value"]) == ("raw agreement", pytest.approx(2 / 3))
 
 
 def test_labels_may_be_a_column_of_the_result(tmp_path):
