@@ -20,6 +20,7 @@ from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
 from distask.runner.record import record_path
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterator, Mapping
 
     from distask.data.row import Row
@@ -86,6 +87,8 @@ class Result:
         self.skipped = 0
         """Lines of an incomplete output that can't be read: its last one may be truncated."""
         self.record: dict[str, Any] | None = _record(path)
+        self.lines: array[int] | None = None
+        """If set to an array, the line of each row is added to it."""
         self._rows = self._partial_input(path) if self.partial else open_input(source)
         self._is_table = kind_of(path) in TABLES
         columns = (self.record or {}).get("columns") or {}
@@ -127,6 +130,8 @@ class Result:
                     raise row.error
                 self.skipped += 1
                 continue
+            if self.lines is not None:
+                self.lines.append(row.line)
             yield self._read(row)
 
     def _read(self, row: Row) -> ResultRow:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 
@@ -23,6 +25,21 @@ def test_two_results_make_one_page(shell):
     said = shell("report", "a.jsonl", "b.parquet")
 
     assert said.out.startswith("a.b.report.html  5 rows in both, changed: 5 generation, 0.")
+
+
+def test_how_far_people_agree_is_printed(shell):
+    rows = [{"id": i, "good": i % 2 == 0} for i in range(40)]
+    shell.write("out.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    labels = [{"id": row["id"], "good": row["good"] and row["id"] < 30} for row in rows[:36]]
+    shell.write("labels.jsonl", "".join(json.dumps(row) + "\n" for row in labels))
+
+    said = shell("report", "out.jsonl", "--labels", "labels.jsonl", "--gold", "good", "--by", "id")
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[1].startswith("good: 3 of 36 verdicts differ, Cohen's kappa 0.8")
+    shell("report", "out.jsonl", "--labels", "labels.jsonl", "--gold", "good", "--json")
+    (told,) = shell.events
+    assert [card["differing"] for card in told["facts"]["trust"]] == [3]
 
 
 def test_what_is_more_than_chance_is_printed(shell):
@@ -66,6 +83,10 @@ def test_of_many_rows_it_says_that_the_table_holds_some(shell):
         (["answers.jsonl", "-o", "in.jsonl"], "exists and is not a distask report"),
         (["answers.jsonl", "-o", "no/page.html"], "the folder no does not exist"),
         (["answers.jsonl", "--by", "id"], "add the second one after the first"),
+        (["answers.jsonl", "--judge", "id"], "--judge needs people's labels; add --labels FILE or --gold COL"),
+        (["answers.jsonl", "--gold", "id"], "name the column that it is compared with: --judge COL"),
+        (["answers.jsonl", "--labels", "label.jsonl"], "--labels label.jsonl: there is no such file"),
+        (["answers.jsonl", "answers.jsonl", "--labels", "l.jsonl"], "--labels and --gold need one result"),
         (["answers.jsonl", "answers.jsonl", "--by", "instuction"], "did you mean `instruction`?"),
         (["task.yaml"], "unknown format `.yaml`"),
     ],

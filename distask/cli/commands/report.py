@@ -18,6 +18,8 @@ from distask.formatting import several
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from distask.report.people import Labels
+
 ENDING = ".report.html"
 _DATA_ENDINGS = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".partial"})
 
@@ -38,6 +40,25 @@ def command(
             metavar="COL",
             help="Column that matches the rows of two results; can be repeated. [the columns of the input]",
         ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="People's labels, from `distask label`: the page shows how far OUT agrees with them; can be repeated.",
+        ),
+    ] = None,
+    gold: Annotated[
+        str | None,
+        typer.Option(
+            "--gold",
+            metavar="COL",
+            help="Column with people's labels, in FILE or in OUT. [the columns that the task makes]",
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="COL", help="Column to compare with --gold. [the same name]")
     ] = None,
     lower_is_better: Annotated[
         list[str] | None,
@@ -62,7 +83,10 @@ def command(
 
     The page is a single file that opens in any browser and loads nothing from the network.
     """
-    if other is None and (by or lower_is_better):
+    people = _labels(labels, gold, judge, by)
+    if other is not None and people is not None:
+        raise UsageError("--labels and --gold need one result; `distask agree` compares several judges with people")
+    if other is None and (lower_is_better or (by and people is None)):
         raise UsageError("--by and --lower-is-better need two results; add the second one after the first")
     page = output or _page(result, other)
     if not page.parent.is_dir():
@@ -71,7 +95,7 @@ def command(
 
     refuse_to_replace(page, overwrite=overwrite)
     with _status("reading and counting rows"):
-        facts = _written(result, other, page, by or [], lower_is_better or [], most_rows)
+        facts = _written(result, other, page, by or [], lower_is_better or [], most_rows, people)
     if json_:
         size = facts.pop("size")
         Events("report").result(page=str(page), size=size, facts=facts)
@@ -81,13 +105,29 @@ def command(
         typer.launch(page.resolve().as_uri())
 
 
+def _labels(labels: list[str] | None, gold: str | None, judge: str | None, by: list[str] | None) -> Labels | None:
+    if not labels and gold is None:
+        if judge is not None:
+            raise UsageError("--judge needs people's labels; add --labels FILE or --gold COL")
+        return None
+    from distask.report.people import Labels
+
+    return Labels(labels or (), gold, judge, by or ())
+
+
 def _written(
-    result: str, other: str | None, page: Path, by: list[str], lower_is_better: list[str], most_rows: int
-) -> dict[str, Any]:  # fmt: skip
+    result: str,
+    other: str | None,
+    page: Path,
+    by: list[str],
+    lower_is_better: list[str],
+    most_rows: int,
+    labels: Labels | None,
+) -> dict[str, Any]:
     if other is None:
         from distask.report.single import write_report
 
-        return write_report(result, page, most_rows=most_rows)
+        return write_report(result, page, most_rows=most_rows, labels=labels)
     from distask.report.compare.comparison import write_comparison
 
     return write_comparison(result, other, page, by=by, lower_is_better=lower_is_better, most_rows=most_rows)
@@ -128,7 +168,13 @@ def _print_summary(page: Path, facts: dict[str, Any]) -> None:
 
 
 def _differences(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each difference of two results that is more than chance."""
+    """Yield how far people agree with a result, or each difference of two results that is more than chance."""
+    for card in facts.get("trust", ()):
+        main = next((metric for metric in card["metrics"] if metric["name"] == card["main"]), None)
+        measured = "" if main is None else f", {main['name']} {main['value']:.3f}"
+        if main is not None and main["low"] is not None:
+            measured += f" ({main['low']:.3f} to {main['high']:.3f})"
+        yield f"{card['name']}: {card['differing']:,} of {card['opinions']:,} verdicts differ{measured}"
     for change in facts.get("changes", ()):
         if (found := change["difference"]) is not None and found["is_clear"]:
             yield f"{change['name']}: {found['value']:+.3g} on average, 95 % interval {_interval(found, 1)}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.cli.display.console import plain
 from distask.formatting import money, several
+from distask.judging.measures.names import METRIC_NAMES, REASONS
 from distask.judging.metrics import PRIMARY
 
 if TYPE_CHECKING:
@@ -15,43 +16,6 @@ if TYPE_CHECKING:
 
     from distask.judging.metrics import Metric
 
-NAMES = {
-    "accuracy": "raw agreement",
-    "pairwise_accuracy": "agreement, ties half",
-    "kappa": "Cohen's kappa",
-    "kappa_quadratic": "weighted kappa",
-    "alpha": "Krippendorff's alpha",
-    "ac1": "Gwet's AC1",
-    "spearman": "Spearman's rho",
-    "kendall": "Kendall's tau-b",
-    "pearson": "Pearson's r",
-    "mae": "mean absolute error",
-    "rmse": "root mean square error",
-    "bias": "bias, judge - gold",
-    "precision_macro": "macro precision",
-    "recall_macro": "macro recall",
-    "f1_macro": "macro F1",
-    "f1_micro": "micro F1",
-    "jaccard": "mean overlap of sets",
-    "top_accuracy": "same first place",
-    "brier": "Brier score",
-    "ece": "calibration error",
-    "auroc": "AUROC",
-    "flip_rate": "flips with the order",
-    "first_position_rate": "wins of first position",
-}
-REASONS = {
-    "gold_missing": "without gold",
-    "gold_skipped": "skipped by people",
-    "gold_unreadable": "gold not on the scale",
-    "gold_unmatched": "labels without a judged row",
-    "judge_failed": "judge failed",
-    "judge_null": "judge gave null",
-    "judge_unreadable": "judge not on the scale",
-    "judge_unmatched": "not in the judge's file",
-    "lengths_differ": "lists of different lengths",
-    "different_candidates": "rankings of different candidates",
-}
 Line = tuple[str, str]
 """A line and its style."""
 _WIDTH = 24
@@ -109,7 +73,7 @@ def _lines(agreement: Mapping[str, Any]) -> Iterator[Line]:
     yield f"{'':<{_WIDTH}}{'value':>8}  95 % interval", "dim"
     for name, metric in agreement["metrics"].items():
         if metric is not None:
-            yield f"{NAMES.get(name, name):<{_WIDTH}}{_shown(metric)}", ""
+            yield f"{METRIC_NAMES.get(name, name):<{_WIDTH}}{_shown(metric)}", ""
         if name == "accuracy" and agreement["baseline_metric"] == "accuracy" and metric is not None:
             yield f"{'  majority baseline':<{_WIDTH}}{agreement['baseline']:>8.3f}", ""
         if name == "mae" and agreement["baseline_metric"] == "mae":
@@ -134,7 +98,7 @@ def _kind(agreement: Mapping[str, Any]) -> str:
 def _undefined(agreement: Mapping[str, Any]) -> Iterator[Line]:
     by_reason: dict[str, list[str]] = {}
     for name, reason in agreement["undefined"].items():
-        by_reason.setdefault(reason, []).append(NAMES.get(name, name))
+        by_reason.setdefault(reason, []).append(METRIC_NAMES.get(name, name))
     for reason, names in by_reason.items():
         yield f"not shown: {', '.join(names)}: {reason}", "dim"
 
@@ -182,7 +146,7 @@ def _people(agreement: Mapping[str, Any]) -> Iterator[str]:
         return
     yield ""
     names = _main_metrics(agreement)
-    rows = [["", "rows", *(NAMES.get(name, name) for name in names)]]
+    rows = [["", "rows", *(METRIC_NAMES.get(name, name) for name in names)]]
     rows.append(["judge with people", str(agreement["items"]), *(_brief(agreement["metrics"].get(n)) for n in names)])
     rows += [[title, str(same["items"]), *(_brief(same["metrics"].get(n)) for n in names)] for title, same in shown]
     yield from _table(rows)
@@ -193,7 +157,7 @@ def _slices(agreement: Mapping[str, Any]) -> Iterator[str]:
     columns = dict.fromkeys(found["column"] for found in agreement["slices"])
     for column in columns:
         yield ""
-        rows = [[column, "n", *(NAMES.get(name, name) for name in names)]]
+        rows = [[column, "n", *(METRIC_NAMES.get(name, name) for name in names)]]
         rows += [
             [_cut(found["value"], 30), str(found["n"]), *(_brief(found["metrics"][n]) for n in names)]
             for found in agreement["slices"]
@@ -211,7 +175,9 @@ def _main_metrics(agreement: Mapping[str, Any]) -> list[str]:
 def _ranking(agreements: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     name = agreements[0]["ranked_by"]
     others = [n for n in ("accuracy", "mae") if n != name and agreements[0]["metrics"].get(n)][:1]
-    rows = [["judge", "n", NAMES.get(name, name), *(NAMES[n] for n in others), "$ / 1,000 rows", "failed"]]
+    rows = [
+        ["judge", "n", METRIC_NAMES.get(name, name), *(METRIC_NAMES[n] for n in others), "$ / 1,000 rows", "failed"]
+    ]
     for agreement in agreements:
         cost = agreement["cost_per_1000_rows"]
         failed = agreement["excluded"].get("judge_failed", 0) + agreement["excluded"].get("judge_null", 0)
@@ -234,7 +200,7 @@ def _difference(agreement: Mapping[str, Any]) -> Iterator[str]:
         yield f"{agreement['judge']} and {found['from']} can't be compared: no row has values of both"
         return
     p = "" if found["mcnemar"] is None else f", McNemar p = {found['mcnemar']:.3g}"
-    title = NAMES.get(name, name)
+    title = METRIC_NAMES.get(name, name)
     rows = several(found["n"], "row")
     yield f"{agreement['judge']} - {found['from']}: {title} {_brief(metric, signed=True)} on {rows} of both{p}"
 

@@ -45,6 +45,7 @@ class GoldVerdict(Struct, frozen=True):
     repeat: int = 0
     """0 for the first time that the person saw the item, 1 for the second, and so on."""
     sampling: Sampling = UNKNOWN
+    comment: str | None = None
 
 
 GoldByKey = dict[bytes, list[GoldVerdict]]
@@ -99,8 +100,15 @@ def _of_sessions(rows: Iterable[SourceRow], column: Column) -> GoldByKey:
         identity = (label.get("item") or row.key, name, repeat)
         found.pop(identity, None)
         if not label.get("withdrawn"):
+            comment = label.get("comment")
             verdict = GoldVerdict(
-                name, row.values[0], row.line, bool(label.get("skipped")), repeat, _sampling(label.get("sampling"))
+                name,
+                row.values[0],
+                row.line,
+                bool(label.get("skipped")),
+                repeat,
+                _sampling(label.get("sampling")),
+                comment if isinstance(comment, str) else None,
             )
             found[identity] = (row.key, verdict)
     return _grouped(found.values())

@@ -43,6 +43,7 @@ function drawRow(values) {
   byId("panes").replaceChildren(...[
     replies.length ? chatPane(metadata) : null,
     replies.length ? replyPane(metadata) : null,
+    peoplePane(),
     columnsPane(values, isGrouped ? replies.length : 0),
   ].filter(Boolean));
   byId("panes").scrollTop = 0;
@@ -105,6 +106,23 @@ function columnsPane(values, replies) {
       if (isList && column.kind !== "text") list.lastChild.append(othersOf(values[column.name]));
     }
     pane.append(list);
+  }
+  return pane;
+}
+
+/** What people and the judge say of the open row; null where nobody labelled it. */
+function peoplePane() {
+  const opinions = people?.[state.open];
+  if (!opinions) return null;
+  const pane = paneOf("People and judge");
+  for (const [column, annotator, person, judge, agrees, comment] of opinions) {
+    pane.append(
+      el("h4", { class: agrees ? "" : "is-failed", text: `${column}: ${agrees ? "they agree" : "they disagree"}` }),
+      el("dl", { class: "values" },
+        el("dt", { text: annotator }), el("dd", {}, whole(person, "")),
+        el("dt", { text: "judge" }), el("dd", {}, whole(judge, "")),
+        ...(comment ? [el("dt", { text: "comment" }), el("dd", {}, whole(comment, ""))] : [])),
+    );
   }
   return pane;
 }

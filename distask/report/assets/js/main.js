@@ -1,6 +1,8 @@
 // Begin: unpack what rows are filtered by, draw, and follow the address.
 
 let inputRows = null;
+/** Row on the page to the verdicts of people on it, each with the judge's; null without labels. */
+let people = null;
 
 async function begin() {
   setTheme(keptTheme());
@@ -8,6 +10,7 @@ async function begin() {
   rowNumbers = Array.isArray(index.rows) ? index.rows : null;
   rows = new Rows(PAGE.blocks, rowNumbers ? rowNumbers.length : index.rows);
   inputRows = index.groups;
+  people = index.people ?? null;
   columns = columnsOf(index, rows.total);
   chooseColumns();
   fillSort();
