@@ -47,7 +47,7 @@ def pattern_of(words):
 
 BANNED = pattern_of(WORDS)
 BANNED_IN_PROMPTS = pattern_of(word for word in WORDS if not word.startswith(GOOD_IN_PROMPTS))
-NAMES = {"mend", "told"}
+NAMES = {"mend"}
 """Strings that are names in an output's format or in the page of a report."""
 
 PAGES = [

@@ -26,7 +26,7 @@ def about(result: Result) -> dict[str, Any]:
         return {
             "task": result.task,
             "description": None,
-            "told": [result.name],
+            "details": [result.name],
             "made": [],
             "command": None,
             "spec": None,
@@ -36,7 +36,7 @@ def about(result: Result) -> dict[str, Any]:
     return {
         "task": result.task,
         "description": spec.get("description"),
-        "told": [part for part in message if part],
+        "details": [part for part in message if part],
         "made": list(_made(record, identity, spec)),
         "command": command_again(identity, record) if {"task", "input", "model"} <= identity.keys() else None,
         "spec": yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=100) if spec else None,
@@ -87,7 +87,7 @@ def _tokens(tally: ResultTally) -> dict[str, str] | None:
     spending = tally.spending
     if not spending.tokens:
         return None
-    return {"name": "Tokens", "figure": amount(spending.tokens), "told": spending.describe()}
+    return {"name": "Tokens", "figure": amount(spending.tokens), "details": spending.describe()}
 
 
 def _cost(result: Result, tally: ResultTally) -> dict[str, str] | None:
@@ -99,7 +99,7 @@ def _cost(result: Result, tally: ResultTally) -> dict[str, str] | None:
     message = f"for {several(completions.get('asked', 0), 'reply')} requested"
     if completions.get("stored") and (usd := tally.spending.usd) is not None:
         message += f"; all replies here: {money(usd)}"
-    return {"name": "Cost", "figure": money(spent), "told": message}
+    return {"name": "Cost", "figure": money(spent), "details": message}
 
 
 def _time(counts: Mapping[str, Any]) -> dict[str, str] | None:
@@ -108,7 +108,7 @@ def _time(counts: Mapping[str, Any]) -> dict[str, str] | None:
         return None
     asked = (counts.get("completions") or {}).get("asked", 0)
     message = f"{asked / seconds:,.1f} replies a second" if asked and seconds else "no requests were sent"
-    return {"name": "Time", "figure": duration(seconds), "told": message}
+    return {"name": "Time", "figure": duration(seconds), "details": message}
 
 
 def _waits(counts: Mapping[str, Any]) -> dict[str, str] | None:
@@ -118,7 +118,7 @@ def _waits(counts: Mapping[str, Any]) -> dict[str, str] | None:
     return {
         "name": "Latency",
         "figure": brief(latency["p50"]),
-        "told": f"median; 90% in {brief(latency['p90'])}, 99% in {brief(latency['p99'])}",
+        "details": f"median; 90% in {brief(latency['p90'])}, 99% in {brief(latency['p99'])}",
     }
 
 
@@ -139,7 +139,7 @@ def latency(result: Result) -> dict[str, Any] | None:
     size = -(-len(buckets) // LATENCY_BARS)
     groups = [buckets[i : i + size] for i in range(0, len(buckets), size)]
     return {
-        "told": message,
+        "details": message,
         "bars": [{"to": group[-1]["to"], "calls": sum(bucket["calls"] for bucket in group)} for group in groups],
     }
 

@@ -254,22 +254,22 @@ def _tiles(tally: ComparisonTally) -> Iterator[dict[str, str]]:
         "name": "Tokens",
         "was": amount(tally.spending[0].tokens),
         "now": amount(tally.spending[1].tokens),
-        "told": "in all rows",
+        "details": "in all rows",
     }
     for name, part in (("Cached tokens", "cached_tokens"), ("Reasoning tokens", "reasoning_tokens")):
         was, now = (getattr(spending, part) for spending in tally.spending)
         if was or now:
-            yield {"name": name, "was": amount(was), "now": amount(now), "told": "in all rows"}
+            yield {"name": name, "was": amount(was), "now": amount(now), "details": "in all rows"}
     if all(c.get("cost_usd") is not None for c in counts):
         yield {
             "name": "Cost",
             "was": money(counts[0]["cost_usd"]),
             "now": money(counts[1]["cost_usd"]),
-            "told": "of the last run",
+            "details": "of the last run",
         }
     waits: list[Any] = [(c.get("latency_seconds") or {}).get("p50") for c in counts]
     if None not in waits:
-        yield {"name": "Latency", "was": brief(waits[0]), "now": brief(waits[1]), "told": "median"}
+        yield {"name": "Latency", "was": brief(waits[0]), "now": brief(waits[1]), "details": "median"}
 
 
 def _notices(tally: ComparisonTally, facts: dict[str, Any], blocks: Blocks) -> Iterator[str]:

@@ -19,7 +19,7 @@ function histogram(box, { edges, counts, open = false, single = false }, { unit 
   };
   let shown = null;
 
-  const tell = (plot) => {
+  const announceValue = (plot) => {
     const bin = plot.cursor.idx;
     tip.hidden = bin === null || bin === undefined || plot.cursor.left < 0;
     if (tip.hidden) return;
@@ -62,7 +62,7 @@ function histogram(box, { edges, counts, open = false, single = false }, { unit 
         { ...axis, size: 40, gap: 4, grid: { show: true, stroke: () => colour("hairline"), width: 1 }, space: 34, values: (_, splits) => splits.map((at) => (Number.isInteger(at) ? short(at) : "")) },
       ],
       series: [{}, series("bar", 0), series("accent", 0)],
-      hooks: { setCursor: [tell], setSelect: [picked] },
+      hooks: { setCursor: [announceValue], setSelect: [picked] },
     },
     [places, counts, counts.map(() => null)],
     box,

@@ -2,16 +2,16 @@
 
 /** The metadata of each reply of a row of the output. */
 function repliesOf(row) {
-  let told = row?.[PAGE.metadata_column];
-  if (typeof told === "string") {
+  let value = row?.[PAGE.metadata_column];
+  if (typeof value === "string") {
     try {
-      told = JSON.parse(told);
+      value = JSON.parse(value);
     } catch {
       return [];
     }
   }
-  if (Array.isArray(told)) return told.filter((part) => part && typeof part === "object");
-  return told && typeof told === "object" ? [told] : [];
+  if (Array.isArray(value)) return value.filter((part) => part && typeof part === "object");
+  return value && typeof value === "object" ? [value] : [];
 }
 
 /** The parts of metadata whose names begin with a word, each with the task that it is of: `raw_input_<task>`. */
@@ -23,8 +23,8 @@ function partsOf(metadata, beginning) {
 
 function chatPane(metadata, title = "Chat") {
   const pane = paneOf(title);
-  const chats = partsOf(metadata, "raw_input_").flatMap(([task, told]) => {
-    const turns = turnsOf(told);
+  const chats = partsOf(metadata, "raw_input_").flatMap(([task, value]) => {
+    const turns = turnsOf(value);
     const replies = [metadata[`raw_output_${task}`]].flat(Infinity);
     return turns.map((messages, turn) => [turns.length > 1 ? `${task}, ${turn + 1} of ${turns.length}` : task, messages, replies[turn]]);
   });
@@ -38,9 +38,9 @@ function chatPane(metadata, title = "Chat") {
 }
 
 /** The chats that a part of the metadata holds: one, or those of a loop's turns, however deep. */
-function turnsOf(told) {
-  if (!Array.isArray(told)) return [[told]];
-  return told.some(Array.isArray) ? told.flatMap(turnsOf) : [told];
+function turnsOf(value) {
+  if (!Array.isArray(value)) return [[value]];
+  return value.some(Array.isArray) ? value.flatMap(turnsOf) : [value];
 }
 
 function messageBox(message) {
@@ -60,16 +60,16 @@ function partBox(part) {
   const kind = String(part?.type ?? "part").replace(/_url$/, "");
   const source = part?.image_url?.url ?? part?.image_url ?? null;
   if (typeof source !== "string") return whole(part, sought);
-  const told = source.startsWith("data:") ? `${source.slice(0, 40)}… (${several(source.length, "character")})` : source;
-  return el("p", { class: "media" }, el("span", { class: "label", text: kind }), ` ${told}`);
+  const shown = source.startsWith("data:") ? `${source.slice(0, 40)}… (${several(source.length, "character")})` : source;
+  return el("p", { class: "media" }, el("span", { class: "label", text: kind }), ` ${shown}`);
 }
 
 function replyPane(metadata, title = "Raw reply") {
   const pane = paneOf(title);
   const sought = state.query.toLowerCase();
   const texts = partsOf(metadata, "raw_output_");
-  const errors = partsOf(metadata, "error_").flatMap(([task, told]) => [told].flat(Infinity).map((error) => [task, error]));
-  for (const [task, error] of errors.filter(([, told]) => told)) {
+  const errors = partsOf(metadata, "error_").flatMap(([task, value]) => [value].flat(Infinity).map((error) => [task, error]));
+  for (const [task, error] of errors.filter(([, value]) => value)) {
     const box = el("div", { class: "error", role: "note" }, el("b", { text: error?.kind ?? "failed" }), ` ${error?.message ?? ""}`);
     if (texts.length > 1) box.append(el("span", { class: "muted", text: ` (${task})` }));
     pane.append(box);
@@ -92,16 +92,16 @@ function replyPane(metadata, title = "Raw reply") {
 }
 
 function figuresOf(metadata) {
-  const told = [];
+  const facts = [];
   const spent = partsOf(metadata, "statistics_").flatMap(([, statistics]) => [statistics].flat(Infinity));
   const sum = (name) => spent.reduce((all, part) => (part?.[name] === undefined || part[name] === null ? all : (all ?? 0) + Number(part[name])), null);
-  if (spent.length > 1) told.push(["calls", spent.length]);
-  told.push(["tokens in", sum("input_tokens")], ["tokens out", sum("output_tokens")]);
-  told.push(["cached", sum("cached_tokens")], ["written to cache", sum("cache_write_tokens")], ["reasoning", sum("reasoning_tokens")]);
+  if (spent.length > 1) facts.push(["calls", spent.length]);
+  facts.push(["tokens in", sum("input_tokens")], ["tokens out", sum("output_tokens")]);
+  facts.push(["cached", sum("cached_tokens")], ["written to cache", sum("cache_write_tokens")], ["reasoning", sum("reasoning_tokens")]);
   const cost = sum("cost_usd");
-  told.push(["cost", cost === null ? null : `$${cost.toLocaleString("en", { maximumSignificantDigits: 3 })}`]);
-  told.push(["ended", metadata?.finish_reason ?? "stop"], ["served by", metadata?.served_model]);
-  const known = told.filter(([, value]) => value !== undefined && value !== null);
+  facts.push(["cost", cost === null ? null : `$${cost.toLocaleString("en", { maximumSignificantDigits: 3 })}`]);
+  facts.push(["ended", metadata?.finish_reason ?? "stop"], ["served by", metadata?.served_model]);
+  const known = facts.filter(([, value]) => value !== undefined && value !== null);
   return el(
     "dl",
     { class: "figures" },

@@ -32,10 +32,10 @@ const NUMBER = `number ${Math.random()} `;
 
 /** The value of a line of JSON. Numbers that JavaScript would round, or write in another way, are `Exact`. */
 function exactly(line) {
-  const told = line.replace(STRING_OR_NUMBER, (text) => {
+  const quoted = line.replace(STRING_OR_NUMBER, (text) => {
     return text[0] === '"' || String(Number(text)) === text ? text : `"${NUMBER}${text}"`;
   });
-  return JSON.parse(told, (key, value) => {
+  return JSON.parse(quoted, (key, value) => {
     return typeof value === "string" && value.startsWith(NUMBER) ? new Exact(value.slice(NUMBER.length)) : value;
   });
 }
@@ -103,10 +103,10 @@ class Rows {
 
   /**
    * Call `look(line, place)` for each of some places, which are in order, but for those in blocks whose text can't hold
-   * what is sought, as `may` says. It stops where `goesOn` says no, and tells how far it is with `tell`. Blocks that
-   * are only looked through are not kept.
+   * what is sought, as `may` says. It stops when `isCurrent` returns false, and calls `report` with the share done. Blocks that
+   * are only scanned are not kept.
    */
-  async scan(places, look, { goesOn, tell, may = () => true }) {
+  async scan(places, look, { isCurrent, report, may = () => true }) {
     const parts = new Map();
     for (const place of places) {
       const which = this.blockOf(place);
@@ -123,12 +123,12 @@ class Rows {
       const which = queue[done];
       const text = await ahead.get(which);
       ahead.delete(which);
-      if (!goesOn()) return;
+      if (!isCurrent()) return;
       if (may(text)) {
         const lines = text.split("\n");
         for (const place of parts.get(which)) look(lines[place - this.starts[which]], place);
       }
-      tell((done + 1) / queue.length);
+      report((done + 1) / queue.length);
     }
   }
 }

@@ -129,8 +129,8 @@ function peoplePane() {
 
 /** What all replies gave, on one line. */
 function othersOf(given) {
-  const told = given.map(itemText);
-  return el("p", { class: "all-replies" }, el("span", { class: "visually-hidden", text: "All replies: " }), ...told.map((text, i) => el("span", { class: i === state.reply ? "this" : "", text })));
+  const texts = given.map(itemText);
+  return el("p", { class: "all-replies" }, el("span", { class: "visually-hidden", text: "All replies: " }), ...texts.map((text, i) => el("span", { class: i === state.reply ? "this" : "", text })));
 }
 
 function mountDetail() {

@@ -10,8 +10,8 @@ async function exportRows() {
   const lines = new Map();
   const places = Int32Array.from(state.shown).sort();
   const mine = turn;
-  await rows.scan(places, (line, row) => lines.set(row, line), { goesOn: () => mine === turn, tell: tellProgress });
-  tellProgress(1);
+  await rows.scan(places, (line, row) => lines.set(row, line), { isCurrent: () => mine === turn, report: reportProgress });
+  reportProgress(1);
   if (mine !== turn) return;
   const blob = new Blob([...state.shown].map((row) => `${lines.get(row)}\n`), { type: "application/x-ndjson" });
   const link = el("a", { href: URL.createObjectURL(blob), download: PAGE.export_name });

@@ -48,7 +48,7 @@ function mountCard(card) {
     }
   });
   cards.push(made);
-  tellShown(made);
+  describeShown(made);
 }
 
 /** The filter that lets some bins of a histogram pass, the last of them included. */
@@ -61,7 +61,7 @@ function binFilter(column, first, last) {
 }
 
 /** Draw how many of a card's values are in the rows that are shown. */
-function tellShown({ card, column, chart }) {
+function describeShown({ card, column, chart }) {
   const counts = isFiltered() && (chart || column.labels) ? column.counted(state.shown) : null;
   chart?.show(counts);
   card.querySelectorAll(".bar[data-label]").forEach((bar) => {
@@ -105,7 +105,7 @@ function mountWays() {
 function drawOverview() {
   if (byId("overview").hidden) return;
   drawShownNote();
-  cards.forEach(tellShown);
+  cards.forEach(describeShown);
 }
 
 listeners.push(drawOverview);

@@ -28,7 +28,7 @@ const isFiltered = () => state.where.length > 0 || state.query !== "";
 /** Bring what is shown up to date after a filter, the search or the order has changed. */
 async function apply() {
   const mine = ++turn;
-  const goesOn = () => mine === turn;
+  const isCurrent = () => mine === turn;
   const tests = state.where.map(testOf);
   const quick = tests.filter((test) => !test.reads);
   let found = [];
@@ -36,12 +36,12 @@ async function apply() {
   const reading = tests.filter((test) => test.reads);
   if (state.query) reading.push(searchTest(state.query));
   if (reading.length) {
-    found = await read(found, reading, goesOn);
-    if (!goesOn()) return;
+    found = await read(found, reading, isCurrent);
+    if (!isCurrent()) return;
   }
-  const keys = state.sort === null ? null : await keysOf(state.sort, goesOn);
-  if (!goesOn()) return;
-  tellProgress(1);
+  const keys = state.sort === null ? null : await keysOf(state.sort, isCurrent);
+  if (!isCurrent()) return;
+  reportProgress(1);
   state.shown = Int32Array.from(found);
   if (keys) {
     const way = state.down ? -1 : 1;
@@ -56,33 +56,33 @@ async function apply() {
 }
 
 /** Those of some rows whose lines pass; in the order of the output, the first ones are shown while the rest is read. */
-async function read(places, tests, goesOn) {
+async function read(places, tests, isCurrent) {
   const passed = [];
-  let told = performance.now();
-  const tell = (share) => {
-    tellProgress(share);
-    if (state.sort !== null || state.down || performance.now() - told < SHOWN_EVERY) return;
-    told = performance.now();
+  let reported = performance.now();
+  const report = (share) => {
+    reportProgress(share);
+    if (state.sort !== null || state.down || performance.now() - reported < SHOWN_EVERY) return;
+    reported = performance.now();
     state.shown = Int32Array.from(passed);
     listeners.forEach((listener) => listener());
   };
-  tellProgress(0);
+  reportProgress(0);
   await rows.scan(places, (line, row) => tests.every((test) => test.passes(line)) && passed.push(row), {
-    goesOn,
-    tell,
+    isCurrent,
+    report,
     may: (text) => tests.every((test) => test.may(text)),
   });
   return passed;
 }
 
-function tellProgress(share) {
+function reportProgress(share) {
   const bar = byId("progress");
   bar.hidden = share >= 1;
   bar.value = share;
 }
 
 /** Numbers to sort by; texts are put in order once, and then sorted by their rank. */
-async function keysOf(sort, goesOn) {
+async function keysOf(sort, isCurrent) {
   const [kind, place] = sort.startsWith("text:") ? ["text", sort.slice(5)] : ["number", sort];
   const column = columns.get(place);
   if (!column) return null;
@@ -94,8 +94,8 @@ async function keysOf(sort, goesOn) {
     const value = valueIn(parsed(line), column);
     if (value !== null && value !== undefined) texts[row] = plainText(value).slice(0, 80);
   };
-  await rows.scan(every, look, { goesOn, tell: tellProgress });
-  if (!goesOn()) return null;
+  await rows.scan(every, look, { isCurrent, report: reportProgress });
+  if (!isCurrent()) return null;
   const order = new Intl.Collator("en", { numeric: true }).compare;
   const ranked = [...every].filter((row) => texts[row] !== null).sort((a, b) => order(texts[a], texts[b]));
   const keys = new Float64Array(rows.total).fill(NaN);
@@ -133,8 +133,8 @@ function addressOf(part) {
   if (state.sort !== null) words.set("sort", state.sort);
   if (state.down) words.set("down", "1");
   if (state.where.length) words.set("where", JSON.stringify(state.where));
-  const told = words.toString();
-  return `#${part}${told ? `?${told}` : ""}`;
+  const query = words.toString();
+  return `#${part}${query ? `?${query}` : ""}`;
 }
 
 /** Keep the address in step, without a new entry in the history; the way back to the rows leads to what was seen. */

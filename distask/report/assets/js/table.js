@@ -148,7 +148,7 @@ function drawPager() {
   const total = state.shown.length;
   const first = Math.min(total, Math.floor(box.scrollTop / ROW_HEIGHT) + 1);
   const last = Math.min(total, first + rowsInSight() - 1);
-  byId("page-told").textContent = total ? `${count(first)}–${count(last)} of ${count(total)}` : "no rows";
+  byId("page-range").textContent = total ? `${count(first)}–${count(last)} of ${count(total)}` : "no rows";
   byId("page-first").disabled = byId("page-before").disabled = first <= 1;
   byId("page-next").disabled = byId("page-last").disabled = last >= total;
 }
