@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.candidates import CANDIDATES, HERE, Candidate, Environment
 from benchmarks.endpoint import Endpoint
 from benchmarks.judged import write_results
+from benchmarks.million import SIZES, million_table
 from benchmarks.process import Used, run
 from benchmarks.scanned import HEAD, ratios
 from benchmarks.sizes import sizes_table
@@ -54,7 +55,7 @@ def main() -> None:
     words.add_argument(
         "mode",
         nargs="?",
-        choices=("cost", "sizes", "latency", "memory", "scan", "report", "store", "all"),
+        choices=("cost", "sizes", "latency", "memory", "scan", "report", "store", "million", "all"),
         default="cost",
     )
     words.add_argument("--peers", nargs="*", metavar="NAME", help="peers too: all of them, or those that are named")
@@ -79,6 +80,7 @@ def main() -> None:
         "scan": scan,
         "report": report,
         "store": store,
+        "million": million,
     }
     for name in modes if chosen.mode == "all" else [chosen.mode]:
         table = f"{modes[name](chosen)}\n\n{_where()}"
@@ -287,6 +289,15 @@ def store(chosen: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory(prefix="distask-benchmark-") as name:
         lines = [line for count in chosen.rows or (1_000_000,) for line in use(Path(name), count, chosen.repeat)]
     return "\n".join([STORE_HEAD, *lines])
+
+
+# A large dataset
+
+
+def million(chosen: argparse.Namespace) -> str:
+    """Each command at growing sizes; measured once, since it takes long."""
+    one = _prepared(CANDIDATES[0], chosen.home)
+    return million_table(one.environment, tuple(chosen.rows or SIZES), max(chosen.seconds, 7200))
 
 
 # Reports
