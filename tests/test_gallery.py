@@ -253,6 +253,49 @@ def test_what_stands_in_a_row_never_ends_the_tag_that_it_stands_in_or_becomes_a_
         assert [message["role"] for message in chat][-1] in ("user", "prompt")
 
 
+@pytest.mark.parametrize("name", ["best-of-n", "listwise-ranking"])
+def test_every_answer_is_shown_first_equally_often_and_letters_lead_back_to_answers(name):
+    """A preference of the model for the first place or for a letter favours no place of the row."""
+    task = Task.load(name)
+    row = {"instruction": "?", "generations": ["one", "two", "three"]}
+    first = []
+
+    for index in range(600):
+        shown = re.findall(r'id="[ABC]">\n(\w+)\n', prompt(task, row, index))
+        first.append(shown[0])
+        reply = "Best: A" if name == "best-of-n" else '{"reason": "r", "order": ["A", "B", "C"]}'
+        columns = task.format_output(reply, row, index)
+        assert columns["best"] == shown[0]
+        if "ranks" in columns:
+            assert [row["generations"][columns["ranks"].index(rank)] for rank in (1, 2, 3)] == shown
+
+    assert min(first.count(answer) for answer in row["generations"]) > 150
+
+
+@pytest.mark.parametrize(
+    ("evidence", "is_there"),
+    [
+        ("Parking is free", True),
+        ("parking IS\nfree for customers", True),
+        ("“Parking is free for customers.”", True),
+        ("Parking is always free", False),
+        ("Parking is free … customers", False),
+        ("It opens at 9. Parking is free", False),
+    ],
+)
+def test_hallucination_check_refuses_evidence_that_the_source_does_not_hold(evidence, is_there):
+    """Whatever the verdict: a passage that is not in the source makes the reply invalid."""
+    row = {"source": "The shop opens at 9.  Parking is\nfree for customers.", "generation": "Parking is free."}
+    reply = json.dumps({"claims": [{"claim": "Parking is free.", "evidence": evidence, "verdict": "supported"}]})
+    task = Task.load("hallucination-check")
+
+    if is_there:
+        assert task.format_output(reply, row)["faithful"] is True
+    else:
+        with pytest.raises(RowError, match="check failed: claims"):
+            task.format_output(reply, row)
+
+
 def test_evol_instruct_draws_each_mutation_and_words_each_its_own_way():
     """Six mutations are drawn about equally often, each with instructions of its own, and another in each turn."""
     prompts = {}
