@@ -305,3 +305,20 @@ def test_the_price_library_knows_what_openais_batches_cost(shell):
 
     assert "$0.40 in ($0.10 cached), $1.60 out per million tokens, from genai-prices" in said[0]
     assert "$0.20 in ($0.10 cached), $0.80 out per million tokens in batches, from genai-prices" in said[1]
+
+
+def test_fetched_replies_are_kept_until_the_run_that_submitted_them_has_written_its_rows(left, server):
+    left("batch", "fetch")
+
+    shown = json.loads(left("store", "show", "--json").out)
+    kept = left("store", "prune", "--model", "m", "--yes")
+    asked = len(server.requests)
+    again = batch_run(left)
+    pruned = left("store", "prune", "--model", "m", "--yes")
+
+    assert [(s["task"], s["model"], s["replies"], s["run"]) for s in shown["sources"]] == [("answer", "m", 5, None)]
+    assert len(shown["unfinished"]) == 1
+    assert "kept 5 replies" in kept.err
+    assert again.code == 0, again.err
+    assert len(server.requests) == asked
+    assert "deleted 5 replies" in pruned.err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import sqlite3
 import subprocess
@@ -306,6 +308,22 @@ def test_the_store_holds_no_params_of_a_run(shell):
     assert "confidential" in (shell.folder / "out.jsonl.run.json").read_text()
     data = b"".join(path.read_bytes() for path in (shell.folder / ".distask").glob("store.db*"))
     assert b"confidential" not in data
+
+
+@pytest.mark.parametrize(("answer", "left"), [(b"n\n", 5), (b"\x04", 5), (b"y\n", 0)], ids=["no", "the end", "yes"])
+def test_a_person_is_asked_first(shell, answer, left):
+    shell.run("-o", "out.jsonl")
+    ours, theirs = pty.openpty()
+    command = shell.command("store", "prune", "--model", "m")
+    process = subprocess.Popen(command, cwd=shell.folder, env=shell.env, stdin=theirs, stderr=subprocess.PIPE)
+    os.write(ours, answer)
+    said = process.communicate(timeout=60)[1].decode()
+    os.close(ours)
+    os.close(theirs)
+
+    assert "Delete 5 replies" in said
+    assert process.returncode == (0 if left == 0 else 130)
+    assert stored(shell) == left
 
 
 def test_joined_stores_keep_their_runs(shell):

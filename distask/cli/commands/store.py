@@ -128,7 +128,13 @@ def _confirm(planned: Pruned, *, as_json: bool) -> None:
             "add --yes to delete them, or --dry-run to count them"
         )
     question = f"Delete {several(planned.completions, 'reply')} ({size(planned.bytes)})?"
-    typer.confirm(question, abort=True, err=True)
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:  # Ctrl-C or the end of the input
+        agreed = False
+    if not agreed:
+        err().print(plain("nothing was deleted"))
+        raise typer.Exit(130)
 
 
 def _tell_pruned(done: Pruned, *, dry_run: bool) -> None:
