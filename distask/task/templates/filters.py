@@ -22,6 +22,7 @@ from distask.task.aggregate import agreement, majority, mean, median, std
 from distask.task.chat import training
 from distask.task.chat.rows import answered, chat_of
 from distask.task.templates.limits import METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
+from distask.task.text.sentences import sentences
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -334,6 +335,28 @@ def tagged(value: Any, name: str, /, **attributes: Any) -> str:
     return f"<{free}{written}>\n{text}\n</{free}>"
 
 
+def quoted_from(value: Any, source: Any) -> bool:
+    """Whether a text, or each text of a list, is in another text word for word; runs of white space are equal."""
+    quotes = value if isinstance(value, list | tuple) else [value]
+    text = _spaced(source)
+    METER.charge(len(text) * (len(quotes) + 1))
+    return bool(quotes) and all(
+        isinstance(quote, str) and (found := _spaced(quote)) and found in text for quote in quotes
+    )
+
+
+def _spaced(value: Any) -> str:
+    """A text with single spaces between words."""
+    return " ".join(text_of(value).split())
+
+
+def _sentences(value: Any) -> list[str]:
+    """The sentences of a text as a list; headings and items of lists count as sentences."""
+    text = text_of(value)
+    METER.charge(len(text))
+    return [text[start:end] for start, end in sentences(text, 0, len(text))]
+
+
 def _messages(value: Any, answer: bool = True, weights: bool = False) -> list[dict[str, Any]]:
     """The messages in a chat of any common format (ShareGPT, ChatML, JSON text), or in the columns of a `row`."""
     return chat_of(value, answer=answer, weights=weights)
@@ -383,8 +406,10 @@ _OWN: dict[str, Callable[..., Any]] = {
     "median": _reducer(median),
     "messages": _messages,
     "numbered": numbered,
+    "quoted_from": quoted_from,
     "replace": _replace,
     "round": _round,
+    "sentences": _sentences,
     "sha256": _sha256,
     "sharegpt": training.sharegpt,
     "slice": _slice,
