@@ -336,13 +336,27 @@ def tagged(value: Any, name: str, /, **attributes: Any) -> str:
 
 
 def quoted_from(value: Any, source: Any) -> bool:
-    """Whether a text, or each text of a list, is in another text word for word; runs of white space are equal."""
+    """Whether a text, or each text of a list, is in another text word for word; runs of white space are equal.
+
+    `source` may be a list of texts: each quote must then be in one of them.
+    """
     quotes = value if isinstance(value, list | tuple) else [value]
-    text = _spaced(source)
-    METER.charge(len(text) * (len(quotes) + 1))
-    return bool(quotes) and all(
-        isinstance(quote, str) and (found := _spaced(quote)) and found in text for quote in quotes
-    )
+    return bool(quotes) and None not in found_in(quotes, source if isinstance(source, list | tuple) else [source])
+
+
+def found_in(values: Iterable[Any], texts: Iterable[Any]) -> list[int | None]:
+    """For each text of a list, the position of the first of other texts that contains it, from 0; null if none does.
+
+    The texts must agree word for word; runs of white space are equal.
+    """
+    searched = [_spaced(text) for text in counted(texts)]
+    length = sum(map(len, searched))
+    places: list[int | None] = []
+    for value in counted(values):
+        METER.charge(length)
+        quote = _spaced(value) if isinstance(value, str) else ""
+        places.append(next((place for place, text in enumerate(searched) if quote and quote in text), None))
+    return places
 
 
 def _spaced(value: Any) -> str:
@@ -394,6 +408,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "e": _escape,
     "escape": _escape,
     "format": _format,
+    "found_in": found_in,
     "fromjson": _fromjson,
     "image_parts": training.image_parts,
     "image_sources": training.image_sources,
