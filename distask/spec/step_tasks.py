@@ -220,8 +220,9 @@ def _names_of_replies(task: TaskSpec) -> Iterator[str]:
         for value in (parser.columns or {}).values():
             if isinstance(value, str) and "{{" in value:
                 yield from _named(read_expression(value))
-    for check in task.checks:
-        yield from _named(read_expression(check))
+    examples = [o.examples for o in task.outputs.values() if isinstance(o.examples, str)]
+    for source in (*task.checks, *examples):
+        yield from _named(read_expression(source))
 
 
 def _named(syntax: Syntax) -> Iterator[str]:

@@ -152,6 +152,16 @@ class Task:
         self._drawn = tuple(name for name in outputs if name in spec.draw)
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
         self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
+        self._examples = tuple(
+            (
+                name,
+                o.examples
+                if isinstance(o.examples, list)
+                else self._expression(o.examples, ("outputs", name, "examples")),
+            )
+            for name, o in filled.items()
+            if o.examples is not None
+        )
         self._readers = tuple(self._reader(p, place, filled, folder, allow_code) for p, place in parsers)
         self._readers_with_options = tuple(zip(self._readers, of_reply, strict=True))
         self.needed = _needed(spec, of_reply)
@@ -350,12 +360,12 @@ class Task:
         rng = random.Random(f"{self.seed}/{index}/{sample}/{data}")  # noqa: S311 - no secret
         scope = RowScope(lambda: self._scope(row, index, strict=False))
         writers = self._writers(scope)
-        replies = []
+        replies: list[str] = []
         for attempt in range(EXAMPLES_TRIED):
             # half of the attempts use the first writer, which follows the format that the prompt asks for
             write = writers[max(0, attempt - EXAMPLES_TRIED // 2) % len(writers)]
             try:
-                replies.append(write(rng))
+                replies.append(write(rng, given=self._given(scope, rng)))
                 made = self.parse_reply(Completion(replies[-1], logprobs=certain_logprobs(replies[-1])), row, index)
             except Exception:  # noqa: BLE001, S112 - an invalid reply, or a schema that no value fits
                 continue
@@ -363,18 +373,30 @@ class Task:
                 return replies[-1]
         return replies[0] if replies else ""
 
-    def _writers(self, scope: RowScope) -> list[Callable[[random.Random], str]]:
-        """Functions that simulate a reply: from the request's constraints first, then one for each parser."""
-        writers: list[Callable[[random.Random], str]] = [
-            partial(reader.parser.example, scope=scope) for reader in self._readers
-        ]
+    def _given(self, scope: RowScope, rng: random.Random) -> dict[str, Any]:
+        """A value for each output that has `examples`, unless the list is empty; each can read those before it."""
+        given: dict[str, Any] = {}
+        for name, examples in self._examples:
+            values = examples if isinstance(examples, list) else examples({**scope.names(), **given})
+            if isinstance(values, list | tuple) and values:
+                given[name] = rng.choice(values)
+        return given
+
+    def _writers(self, scope: RowScope) -> list[Callable[..., str]]:
+        """Functions that simulate a reply: from the request's constraints first, then one for each parser.
+
+        The constraints know nothing of `examples`, so they are last if an output has any.
+        """
+        writers: list[Callable[..., str]] = [partial(reader.parser.example, scope=scope) for reader in self._readers]
         held = None
         if self._keywords is not None:
             try:
                 held = held_reply(self._keywords(scope.names()))
             except RowError:
                 held = None
-        return writers if held is None else [held, *writers]
+        if held is None:
+            return writers
+        return [*writers, partial(_unaware, held)] if self._examples else [partial(_unaware, held), *writers]
 
     # The names that templates see
 
@@ -547,6 +569,11 @@ def _remade(
     kind: type[Task], loaded: LoadedSpec, params: dict[str, Any], allow_code: bool, paths: Sequence[Path], seed: int
 ) -> Task:
     return kind(loaded, params, allow_code=allow_code, allow_paths=paths, seed=seed)
+
+
+def _unaware(write: Callable[[random.Random], str], rng: random.Random, given: Mapping[str, Any]) -> str:  # noqa: ARG001
+    """A reply that ignores the values of `examples`."""
+    return write(rng)
 
 
 class _Column:

@@ -45,6 +45,18 @@ def messages(content: str) -> str:
     return spec(format_input=f"format_input: [{content}]")
 
 
+def test_examples_read_the_row_and_the_outputs_above():
+    """An output below, or a name that does not exist, is reported at its place."""
+    good = "outputs: {rating: {type: integer, examples: [1, 2]}, why: {examples: '[question, rating, style]'}}"
+    bad = "outputs: {rating: {type: integer, examples: '[why]'}, why: {examples: questoin | sentences}}"
+
+    assert told(spec(outputs=good)) == []
+    assert told(spec(outputs=bad)) == [
+        "why: the expression reads `why`, which is not an input, a param, a var or a draw",
+        "questoin: the expression reads `questoin`, which is not an input, a param, a var or a draw",
+    ]
+
+
 def test_the_base_is_right():
     """What the tests change is good before it is changed."""
     assert told(spec()) == []

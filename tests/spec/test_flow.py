@@ -42,6 +42,19 @@ def told(spec, steps, *arguments, **more):
     ]
 
 
+def test_examples_belong_to_the_task_that_is_replied_to(spec):
+    """The names that they read are inputs of a task written inline; the outputs of the steps have none."""
+    inline = ASK.replace("A reply.", "{examples: note | sentences}")
+
+    assert list(spec(inline, inputs={"instruction": "It.", "note": "A."}).tasks[("steps", 0)].spec.inputs) == [
+        "instruction",
+        "note",
+    ]
+    ((at, message, _),) = told(spec, ASK, outputs={"reply": {"examples": ["x"]}})
+    assert at == '"examples"'
+    assert "no reply fills this output" in message
+
+
 def test_a_spec_of_steps_is_loaded_with_the_tasks_of_its_steps(spec):
     loaded = spec(ASK + "  - {task: text-generation, input_mappings: {instruction: reply}}")
 

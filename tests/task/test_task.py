@@ -502,6 +502,67 @@ def test_an_example_is_read_back_and_is_always_the_same(make_task, text):
     assert len({task.example(row, 3, sample) for sample in range(20)}) > 1
 
 
+QUOTING = [
+    "format_output: {parser: text}",
+    "format_output: {parser: json}",
+    "format_output: {parser: json, columns: {quote: /a/quote}}",
+    "format_output: {parser: tags}",
+    "format_output: {parser: regex, pattern: '^Quote: (?P<quote>.+)$'}",
+    "format_output: {parser: sections, markers: {quote: '### Quote:'}}",
+    "structured_output: true\nformat_output: {parser: json}",
+]
+
+
+@pytest.mark.parametrize("text", QUOTING)
+def test_a_simulated_reply_takes_the_examples_of_an_output(make_task, text):
+    """They are an expression over the row; without them, no simulated reply quotes it."""
+    spec = f"outputs: {{quote: {{examples: question | sentences}}}}\nchecks: [quote | quoted_from(question)]\n{text}"
+    task, row = make_task(spec), {"question": "One is odd. Two is even. Three is odd."}
+
+    quotes = {task.format_output(task.example(row, 0, sample), row)["quote"] for sample in range(20)}
+
+    assert quotes == {"One is odd.", "Two is even.", "Three is odd."}
+    plain = make_task(spec.replace("examples: question | sentences", "minLength: 1"))
+    with pytest.raises(InvalidReply):
+        plain.format_output(plain.example(row), row)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "parser"),
+    [
+        ("{answer: {type: 'list[string]', examples: [[x], [x, x]]}}", "{parser: list}"),
+        ("{answer: {choices: [x, y], examples: [x]}}", "{parser: choice}"),
+        ("{answer: {choices: [x, y], type: 'list[enum]', examples: [[x]]}}", "{parser: choice, multiple: true}"),
+    ],
+)
+def test_examples_can_be_values_of_any_parser(make_task, outputs, parser):
+    """A parser that has labels or items of its own takes the given ones."""
+    task = make_task(f"outputs: {outputs}\nformat_output: {parser}")
+
+    for sample in range(20):
+        answer = task.format_output(task.example({"question": "q"}, 0, sample), {"question": "q"})["answer"]
+        assert set(answer) == {"x"}
+
+
+def test_examples_read_the_outputs_above_them_and_no_examples_are_no_limit(make_task):
+    """An answer can be a word of the sentence that was drawn; an empty list leaves the type to decide."""
+    task = make_task(
+        """
+        outputs:
+          sentence: {examples: question | sentences}
+          word: {examples: sentence.split()}
+          note: {examples: "[]"}
+        format_output: {parser: json}
+        checks: [word in sentence and note]
+        """
+    )
+    row = {"question": "One is odd. Two are even."}
+
+    made = [task.format_output(task.example(row, 0, sample), row) for sample in range(20)]
+
+    assert {(each["sentence"], each["word"]) for each in made} > {("One is odd.", "odd."), ("Two are even.", "are")}
+
+
 # Loading
 
 

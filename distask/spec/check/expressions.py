@@ -35,6 +35,7 @@ GLOBALS = frozenset({"range", "dict", "namespace", "joiner", "cycler"})
 FILTERS = frozenset(
     {
         *("tojson", "fromjson", "numbered", "tagged", "truncate_tokens", "strip_tags", "sha256"),
+        *("quoted_from", "found_in", "sentences"),
         *("mean", "weighted_mean", "median", "majority", "std", "agreement"),
         *("messages", "answered", "chat_problem", "sharegpt", "tool_arguments", "call_ids"),
         *("image_parts", "image_sources", "image_tags", "image_urls"),

@@ -129,7 +129,10 @@ class _Flow(StepChecker):
         for index, case in enumerate(self.spec.cases):
             self._case(("cases", index), case)
         end = self.columns()
-        for name in self.spec.outputs:
+        for name, output in self.spec.outputs.items():
+            if output.examples is not None:
+                problem = "`examples` are for simulated replies, but no reply fills this output"
+                self._report(("outputs", name, "examples"), problem, "move it to the step's task", key=True)
             if name not in end.made and not end.open and self._outputs_known:
                 hint = did_you_mean(name, end.made)
                 self._report(("outputs", name), f"no step makes the output `{name}`", hint, key=True)

@@ -67,6 +67,7 @@ class _Call(Checker):
         for index, message in enumerate(self.spec.format_input):
             self._message(("format_input", index), message)
         self._declared_outputs()
+        self._examples()
         self._asked()
         self._parsers()
         for index, check in enumerate(self.spec.checks):
@@ -82,6 +83,13 @@ class _Call(Checker):
         self._fallback()
         for index, case in enumerate(self.spec.cases):
             self._case(("cases", index), case)
+
+    def _examples(self) -> None:
+        seen = self._row
+        for name, output in self.spec.outputs.items():
+            if isinstance(output.examples, str):
+                self._expression(("outputs", name, "examples"), output.examples, seen)
+            seen = seen.plus(name)
 
     # messages
 

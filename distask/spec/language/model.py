@@ -101,6 +101,11 @@ class Output(Typed):
     )
     nullable: bool = Field(False, description="Whether null is allowed")
     required: list[str] | None = Field(None, description="The properties that an object must have (JSON Schema)")
+    examples: Annotated[list[Any], Field(min_length=1)] | str | None = Field(
+        None,
+        description="Values for simulated replies (`-c offline`, `dry-run`), or an expression over the row and the"
+        " outputs above for a list of them; by default, random values of the type",
+    )
     when: str | None = Field(None, description="An expression over params; the column exists only if it is true")
 
     def keywords(self) -> dict[str, Any]:

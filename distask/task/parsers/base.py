@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Scope = Mapping[str, Any]
 """The names that a template sees for a row."""
+Given = Mapping[str, Any]
+"""The values of columns that a simulated reply must give, from `examples` in the spec."""
 
 
 class Context(Struct, frozen=True):
@@ -53,8 +55,8 @@ class Parser(ABC):
         """The columns' raw values; raises `InvalidReply`."""
 
     @abstractmethod
-    def example(self, rng: random.Random, scope: Scope) -> str:
-        """An example reply that `parse` accepts, with values that fit the column types."""
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:
+        """An example reply that `parse` accepts, with the given values, or values that fit the column types."""
 
 
 def text_of(completion: Completion, tags: Collection[str] | None = TAGS) -> str:

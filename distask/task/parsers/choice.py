@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
-from distask.task.parsers.base import Context, Parser, Scope, invalid, labels, text_of
+from distask.task.parsers.base import Context, Given, Parser, Scope, invalid, labels, text_of
 from distask.task.reply.verdicts import Labels
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ class ChoiceParser(Parser):
             raise invalid(f"the reply names {' and '.join(given[:_MOST_TOLD])}", Progress.PART)
         return {self._column: given[0]}
 
-    def example(self, rng: random.Random, scope: Scope) -> str:
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:
+        if self._column in given:
+            value = given[self._column]
+            return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         choices = self._of(scope).choices
         if self._multiple:
             return ", ".join(rng.sample(choices, rng.randint(1, len(choices))))

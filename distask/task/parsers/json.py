@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
-from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
-from distask.task.reply.examples import instance
+from distask.task.parsers.base import Context, Given, Parser, Scope, invalid, text_of
+from distask.task.reply.examples import simulated
 from distask.task.reply.lenient_json import MAX_DEPTH, Search, TooDeepError
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class JsonParser(Parser):
         close = {column: folded.get(_folded(column), []) for column in missing}
         return {**value, **{column: value[keys[0]] for column, keys in close.items() if len(keys) == 1}}
 
-    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:  # noqa: ARG002
         made: dict[str, Any] = {}
         for column, pointer in self._pointers.items():
-            _put(made, pointer or "/" + column, instance(self._columns[column].schema, rng))
+            _put(made, pointer or "/" + column, simulated(self._columns[column], rng, given))
         return json.dumps(made, ensure_ascii=False, indent=2)
 
 

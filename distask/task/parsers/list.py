@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply
 from distask.spec.check.patterns import TIMEOUT, PatternTimeout, compile_pattern
-from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, text_of
-from distask.task.reply.examples import instance, written
+from distask.task.parsers.base import Context, Given, Parser, Scope, aligned, invalid, text_of
+from distask.task.reply.examples import instance, simulated, written
 
 if TYPE_CHECKING:
     import random
@@ -36,7 +36,7 @@ class ListParser(Parser):
         self._separator = options.separator
         self._skip = compile_pattern(options.skip, "i") if options.skip is not None else None
         self._split = compile_pattern(options.split) if options.split is not None else None
-        self._schema = context.columns[self._column].schema
+        self._type = context.columns[self._column]
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:
         found = self._items(text_of(completion))
@@ -59,7 +59,7 @@ class ListParser(Parser):
         if self._separator is None:
             return one_a_line(text) if self._lines else items(text)
         parts = [part for part in _parted(text, self._separator) if part]
-        if (self._schema.get("items") or {}).get("type") != "array":
+        if (self._type.schema.get("items") or {}).get("type") != "array":
             return parts
         return [one_a_line(part) if self._lines else items(part) for part in parts]
 
@@ -89,11 +89,11 @@ class ListParser(Parser):
         places = [at for at in places if at > indent and not line[at - 1].isalnum()]
         return [line[start:end] for start, end in zip([0, *places], [*places, len(line)], strict=True)]
 
-    def example(self, rng: random.Random, scope: Scope) -> str:
-        value = instance(self._schema, rng)
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:
+        value = simulated(self._type, rng, given)
         wanted = scope.get(self._align_to) if self._align_to else None
-        if wanted is not None:
-            value = [instance(self._schema.get("items") or {"type": "string"}, rng) for _ in wanted] or [""]
+        if wanted is not None and self._column not in given:
+            value = [instance(self._type.schema.get("items") or {"type": "string"}, rng) for _ in wanted] or [""]
         if self._separator is not None:
             parts = ["\n".join(map(written, item)) if isinstance(item, list) else written(item) for item in value]
             return f"\n{self._separator}\n".join(parts)

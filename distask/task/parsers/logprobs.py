@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
-from distask.task.parsers.base import Context, Parser, Scope, invalid, labels, text_of
+from distask.task.parsers.base import Context, Given, Parser, Scope, invalid, labels, text_of
 from distask.task.reply.scores import score_of
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ class LogprobsParser(Parser):
             columns[self._column] = _expected(likely, choices, total)
         return columns
 
-    def example(self, rng: random.Random, scope: Scope) -> str:
-        choice = rng.choice(list(self._of(scope)))
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:
+        column = self._column or ""
+        choice = str(given[column]) if column in given else rng.choice(list(self._of(scope)))
         return f"{self._after} {choice}" if self._after else choice
 
     def _of(self, scope: Scope) -> dict[str, Any]:

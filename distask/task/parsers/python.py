@@ -7,7 +7,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import InvalidReply, UsageError
-from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+from distask.task.parsers.base import Context, Given, Parser, Scope, invalid, text_of
 from distask.task.reply.reasoning import MODEL_TAGS
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class PythonParser(Parser):
             raise invalid(f"{self._name} gave {type(made).__name__}, not a dict of columns")
         return made
 
-    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:  # noqa: ARG002
         from distask.task.reply.examples import sentence
 
         return sentence(rng)

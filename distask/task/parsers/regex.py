@@ -9,7 +9,7 @@ import rstr
 
 from distask.errors import InvalidReply, Progress
 from distask.spec.check.patterns import PatternTimeout, compile_pattern
-from distask.task.parsers.base import Context, Parser, Scope, aligned, invalid, tags_beside, text_of
+from distask.task.parsers.base import Context, Given, Parser, Scope, aligned, invalid, tags_beside, text_of
 from distask.task.reply.examples import instance, written
 from distask.task.reply.scores import score_of
 from distask.task.templates.limits import METER
@@ -199,15 +199,16 @@ class RegexParser(Parser):
                     values[at] = read(column, match.group(column))
         return columns
 
-    def example(self, rng: random.Random, scope: Scope) -> str:
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:
         count = len(scope.get(self._align_to) or [0]) if self._align_to else 1
-        return "\n\n".join(self._one(rng, number) for number in range(1, max(1, count) + 1))
+        return "\n\n".join(self._one(rng, number, given) for number in range(1, max(1, count) + 1))
 
-    def _one(self, rng: random.Random, number: int) -> str:
+    def _one(self, rng: random.Random, number: int, given: Given) -> str:
         values = {POSITION: str(number)}
         for name in self._columns:
             schema = self._context.columns[name].schema
             if self._find == "all" and schema.get("type") == "array":
                 schema = schema.get("items") or {}
-            values[name] = written(instance(schema, rng)).strip()
+            value = given[name] if name in given and self._find != "all" else instance(schema, rng)
+            values[name] = written(value).strip()
         return example_of(self._source, self._flags, values, rng)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
-from distask.task.parsers.base import Context, Parser, Scope, invalid, tags_beside, text_of
-from distask.task.reply.examples import instance, written
+from distask.task.parsers.base import Context, Given, Parser, Scope, invalid, tags_beside, text_of
+from distask.task.reply.examples import simulated, written
 
 if TYPE_CHECKING:
     import random
@@ -41,9 +41,9 @@ class SectionsParser(Parser):
             for c in self._markers
         }
 
-    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:  # noqa: ARG002
         return "\n\n".join(
-            f"{marker} {written(instance(self._columns[c].schema, rng))}" for c, marker in self._markers.items()
+            f"{marker} {written(simulated(self._columns[c], rng, given))}" for c, marker in self._markers.items()
         )
 
 

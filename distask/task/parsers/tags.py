@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
-from distask.task.parsers.base import Context, Parser, Scope, invalid, tags_beside, text_of
-from distask.task.reply.examples import instance, written
+from distask.task.parsers.base import Context, Given, Parser, Scope, invalid, tags_beside, text_of
+from distask.task.reply.examples import simulated, written
 
 if TYPE_CHECKING:
     import random
@@ -41,10 +41,10 @@ class TagsParser(Parser):
             columns[column] = found if self._find == "all" else found[one] if found else None
         return columns
 
-    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:  # noqa: ARG002
         lines = []
         for column, tag in self._tags.items():
-            value = instance(self._columns[column].schema, rng)
+            value = simulated(self._columns[column], rng, given)
             values = value if self._find == "all" and isinstance(value, list) else [value]
             lines += [f"<{tag}>{written(v)}</{tag}>" for v in values]
         return "\n".join(lines)

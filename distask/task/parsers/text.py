@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.task.parsers.base import Context, Parser, Scope, text_of
-from distask.task.reply.examples import instance, written
+from distask.task.parsers.base import Context, Given, Parser, Scope, text_of
+from distask.task.reply.examples import simulated, written
 from distask.task.reply.reasoning import TAGS, without_blank_start
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class TextParser(Parser):
         self._strip = options.strip
         self.reasoning_tags = TAGS if options.reasoning == "drop" else None
         self._column = context.only(options.column)
-        self._schema = context.columns[self._column].schema
+        self._type = context.columns[self._column]
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
         text = text_of(completion, self.reasoning_tags)
@@ -30,5 +30,5 @@ class TextParser(Parser):
             text = without_blank_start(text)
         return {self._column: text.strip() if self._strip else text}
 
-    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
-        return written(instance(self._schema, rng))
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:  # noqa: ARG002
+        return written(simulated(self._type, rng, given))

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
-from distask.task.parsers.base import Context, Parser, Scope, invalid, text_of
+from distask.task.parsers.base import Context, Given, Parser, Scope, invalid, text_of
 from distask.task.parsers.json import first_json
 from distask.task.reply.lenient_json import loads
 
@@ -27,7 +27,7 @@ class ToolCallsParser(Parser):
         calls = completion.tool_calls or first_json(text_of(completion), wanted=(list,))
         return {self._column: [_call(call) for call in calls]}
 
-    def example(self, rng: random.Random, scope: Scope) -> str:  # noqa: ARG002
+    def example(self, rng: random.Random, scope: Scope, given: Given) -> str:  # noqa: ARG002
         return json.dumps([{"name": "lookup", "arguments": {"query": f"item {rng.randint(1, 99)}"}}])
 
 

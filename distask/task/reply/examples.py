@@ -7,9 +7,14 @@ import random
 import re
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distask.task.templates.limits import METER, LimitError, fits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distask.task.column_types import ColumnType
 
 _LARGEST = 1_000
 """Maximum size in a schema passed to jsf, which has no limit of its own."""
@@ -74,6 +79,11 @@ def instance(schema: dict[str, Any], rng: random.Random) -> Any:
     if not schema:
         return sentence(rng)
     return _by_jsf(schema, rng)
+
+
+def simulated(column: ColumnType, rng: random.Random, given: Mapping[str, Any]) -> Any:
+    """A value for a column: the given one, or else one that fits the column's type."""
+    return given[column.name] if column.name in given else instance(column.schema, rng)
 
 
 def matching(pattern: str, rng: random.Random) -> str:

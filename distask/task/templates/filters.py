@@ -22,6 +22,7 @@ from distask.task.aggregate import agreement, majority, mean, median, std, weigh
 from distask.task.chat import training
 from distask.task.chat.rows import answered, chat_of
 from distask.task.templates.limits import METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
+from distask.task.text.sentences import sentences
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -344,6 +345,42 @@ def tagged(value: Any, name: str, /, **attributes: Any) -> str:
     return f"<{free}{written}>\n{text}\n</{free}>"
 
 
+def quoted_from(value: Any, source: Any) -> bool:
+    """Whether a text, or each text of a list, is in another text word for word; runs of white space are equal.
+
+    `source` may be a list of texts: each quote must then be in one of them.
+    """
+    quotes = value if isinstance(value, list | tuple) else [value]
+    return bool(quotes) and None not in found_in(quotes, source if isinstance(source, list | tuple) else [source])
+
+
+def found_in(values: Iterable[Any], texts: Iterable[Any]) -> list[int | None]:
+    """For each text of a list, the position of the first of other texts that contains it, from 0; null if none does.
+
+    The texts must agree word for word; runs of white space are equal.
+    """
+    searched = [_spaced(text) for text in counted(texts)]
+    length = sum(map(len, searched))
+    places: list[int | None] = []
+    for value in counted(values):
+        METER.charge(length)
+        quote = _spaced(value) if isinstance(value, str) else ""
+        places.append(next((place for place, text in enumerate(searched) if quote and quote in text), None))
+    return places
+
+
+def _spaced(value: Any) -> str:
+    """A text with single spaces between words."""
+    return " ".join(text_of(value).split())
+
+
+def _sentences(value: Any) -> list[str]:
+    """The sentences of a text as a list; headings and items of lists count as sentences."""
+    text = text_of(value)
+    METER.charge(len(text))
+    return [text[start:end] for start, end in sentences(text, 0, len(text))]
+
+
 def _messages(value: Any, answer: bool = True, weights: bool = False) -> list[dict[str, Any]]:
     """The messages in a chat of any common format (ShareGPT, ChatML, JSON text), or in the columns of a `row`."""
     return chat_of(value, answer=answer, weights=weights)
@@ -381,6 +418,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "e": _escape,
     "escape": _escape,
     "format": _format,
+    "found_in": found_in,
     "fromjson": _fromjson,
     "image_parts": training.image_parts,
     "image_sources": training.image_sources,
@@ -393,8 +431,10 @@ _OWN: dict[str, Callable[..., Any]] = {
     "median": _reducer(median),
     "messages": _messages,
     "numbered": numbered,
+    "quoted_from": quoted_from,
     "replace": _replace,
     "round": _round,
+    "sentences": _sentences,
     "sha256": _sha256,
     "sharegpt": training.sharegpt,
     "slice": _slice,
