@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 MAX_CARDS = 1_000_000
 """Maximum number of rows in one round of a design."""
@@ -63,7 +65,7 @@ def cards_of(options: Sequence[Any], weights: Sequence[Any] | None) -> list[Any]
 
 
 def combinations(options: Mapping[str, Sequence[Any]], rows: Callable[[Mapping[str, Any]], Any]) -> list[Card]:
-    """All combinations of the options, each as often as `rows` says; raises `RowError` if there are none or too many."""
+    """All combinations of the options, each in `rows` rows; raises `RowError` if there are none or too many."""
     _limit(math.prod(map(len, options.values())))
     cards: list[Card] = []
     for card in itertools.product(*options.values()):

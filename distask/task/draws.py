@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distask.errors import RowError, UsageError
 from distask.task.designs import MAX_CARDS, Deck, cards_of, combinations
@@ -22,6 +22,7 @@ Index = int | str
 SAMPLE = "sample"
 """The part of a path before the number of a generation of a complete task of steps."""
 
+T = TypeVar("T")
 Compile = Callable[[str, "Place"], "Expression"]
 
 
@@ -69,7 +70,7 @@ class Draws:
                 self._random.append((name, _ready(name, draw, expression)))
                 continue
             options, weights = _fixed(name, draw, expression, base)
-            cards = [(card,) for card in _reported(name, lambda o=options, w=weights: cards_of(o, w))]
+            cards = [(card,) for card in _reported(name, partial(cards_of, options, weights))]
             once = name if draw.sampling == "unique" else None
             self._decks.append(((name,), Deck(cards, f"{seed}/design/{name}", once=once)))
         self.most_rows = min((len(deck) for _, deck in self._decks if deck.once), default=None)
@@ -142,7 +143,7 @@ def _fixed(name: str, draw: Draw, expression: Compile, base: Mapping[str, Any]) 
     return _listed(options, weights)
 
 
-def _reported(name: str, make: Callable[[], Any]) -> Any:
+def _reported(name: str, make: Callable[[], T]) -> T:
     """Make something for all rows; a `RowError` becomes a `UsageError`."""
     try:
         return make()
