@@ -25,6 +25,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("An input", model.Input),
     ("A param", model.Param),
     ("A drawn value", model.Draw),
+    ("`design`", model.Design),
     ("A message", model.Message),
     ("A part of a message", model.Part),
     ("An output", model.Output),

@@ -393,3 +393,20 @@ def test_apigen_execution_checker_gives_calls_nothing_of_this_process_s_environm
     assert row["keep_row_after_execution_check"] is True
     assert "OPENAI" not in row["execution_result"][0]
     assert "noise" not in row["execution_result"][0]
+
+
+def test_simulate_conversation_shows_the_assistant_neither_the_persona_nor_the_goal(server):
+    """Each side has its own model; the assistant sees only what the user wrote, the user everything that was said."""
+    lines = ["continue</status><message>How hot?", "continue</status><message>How long?", "met</status><message>"]
+    users = iter([f"<status>{line}</message>" for line in lines])
+    server.reply = lambda body: next(users) if body["model"] == "user" else f"Answer {len(body['messages'])}."
+    llm = {"model": "assistant", "base_url": server.url, "api_key_env": None}
+    task = load("simulate-conversation", {"user_model": "user", "system_prompt": "You bake."})
+
+    (row,) = run(task, [{"persona": "A baker.", "goal": "A hot oven."}], llm=llm, store=False).rows
+
+    assert [body["model"] for body in server.requests] == ["user", "assistant", "user", "assistant", "user"]
+    assert server.requests[3]["messages"] == row["messages"][:-1]
+    assert "Answer 4." in server.requests[4]["messages"][-1]["content"]
+    assert [message["role"] for message in row["messages"]] == ["system", *["user", "assistant"] * 2]
+    assert not re.search("hot oven|A baker", json.dumps(row["messages"]))

@@ -213,9 +213,10 @@ def _source(choice: Choice, task: Task | Pipeline) -> str | Nothing:
     if needed:
         named = ", ".join(f"`{task.dataset_name(name)}`" for name in needed)
         raise UsageError(f"the task {task.name} needs rows with the column{_s(needed)} {named}; add --input DATA")
-    if choice.rows is None:
+    rows = task.draws.rows if choice.rows is None else choice.rows
+    if rows is None:
         raise UsageError(f"the task {task.name} needs no data; set the number of rows with --rows N")
-    return Nothing(choice.rows)
+    return Nothing(rows)
 
 
 def default_output(task: str, source: str | None, shard: tuple[int, int] | None = None) -> str:

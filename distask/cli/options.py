@@ -111,7 +111,11 @@ OnNan = Annotated[
 RowCount = Annotated[
     int | None,
     typer.Option(
-        "--rows", min=1, metavar="N", help="Number of rows to generate, for a task without inputs.", rich_help_panel=_IN
+        "--rows",
+        min=1,
+        metavar="N",
+        help="Number of rows to generate, for a task without inputs. [the size of its grid]",
+        rich_help_panel=_IN,
     ),
 ]
 Param = Annotated[

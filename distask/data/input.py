@@ -84,6 +84,8 @@ class Input:
         self.stand_ins: dict[str, str] = {}
         """Needed column that rows lack to what is read instead, from the first such row."""
         self.skipped = 0
+        self.end = first
+        """The position after that of the last row read, before shards and samples are selected."""
         self._read, self._read_blocks = read, read_blocks
         self._files = files
         self._remote = remote
@@ -140,7 +142,7 @@ class Input:
                     continue
                 if self._limit is not None and taken >= self._limit:
                     return
-                taken += 1
+                taken, self.end = taken + 1, index
                 if self._shard is None or (taken - 1) % self._shard[1] == self._shard[0] - 1:
                     yield item
                 continue
@@ -155,7 +157,7 @@ class Input:
                     return
             number, step = self._shard or (1, 1)
             first = start + (number - 1 - taken) % step
-            taken += stop - start
+            taken, self.end = taken + stop - start, item.index + stop
             if first < stop:
                 yield item.selected(first, stop, step)
 

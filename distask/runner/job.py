@@ -169,6 +169,7 @@ class Job(Struct, frozen=True):
             )
         rows.scan(look)
         check_columns(self.task, rows, self.shape)
+        check_draws(self.task, rows)
         return rows
 
     def with_selected_rows(self) -> Job:
@@ -305,6 +306,16 @@ def check_columns(task: Task | Pipeline, rows: Input, shape: Shape) -> None:
         faults.append(f"the task {task.name} has an output with the name of the metadata column; rename one of them")
     if faults:
         raise InputError("\n".join(faults))
+
+
+def check_draws(task: Task | Pipeline, rows: Input) -> None:
+    """Raise `InputError` if there are more rows than options of a draw that uses each only once."""
+    most = task.draws.most_rows
+    if most is not None and rows.end > most:
+        raise InputError(
+            f"{rows.name}: the task {task.name} draws each option only once, which is enough for {most:,} rows, and the"
+            f" last row is number {rows.end:,}; add options, or set `sampling: balanced`"
+        )
 
 
 def missing_columns(task: Task | Pipeline, rows: Input) -> list[str]:

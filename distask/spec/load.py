@@ -275,6 +275,7 @@ _STAND_INS: dict[str, Any] = {
     "params": {},
     "vars": {},
     "draw": {},
+    "design": {},
     "llm": {},
     "on_invalid": {},
     "outputs": {"_": {"type": "any"}},

@@ -182,6 +182,8 @@ def _implied(data: dict[Any, Any]) -> dict[str, Any] | None:
         return None
     known = {*task.params, *task.vars, *task.draw, *GLOBALS, *MAPPINGS}
     names = dict.fromkeys(name for name in _names_of_chat(task) if name not in known)
+    if task.design is not None and task.design.seed_column is not None:
+        names[task.design.seed_column] = None
     known |= {*task.outputs, *_OF_REPLIES}
     names |= dict.fromkeys(name for name in _names_of_replies(task) if name not in known)
     return {name: {"type": "any"} for name in names}

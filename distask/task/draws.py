@@ -1,21 +1,29 @@
-"""Draw random values for a row, which depend only on the seed, the task and the row."""
+"""Draw values for a row, at random or by a design, which depend only on the seed, the task and the row."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from distask.errors import RowError
+from distask.errors import RowError, UsageError
+from distask.task.designs import MAX_CARDS, Deck, cards_of, combinations
 
 if TYPE_CHECKING:
-    from distask.spec.language.model import Draw
+    from distask.spec.language.model import Design, Draw
     from distask.task.templates.compiler import Expression, Place, Scope
 
 
 Index = int | str
 """Identifies a row for draws: its position in the data, or its path through steps."""
+SAMPLE = "sample"
+"""The part of a path before the number of a generation of a complete task of steps."""
+
+T = TypeVar("T")
+Compile = Callable[[str, "Place"], "Expression"]
 
 
 class Draws:
@@ -26,32 +34,125 @@ class Draws:
         expression: compiles an expression of the spec.
         base: the names that every row sees: params, vars.
         seed: the random seed.
+        design: how the values are combined over rows.
+        columns: column of the spec to its name in the rows, if it has another.
+
+    Raises:
+        UsageError: the options of a design can't be computed, or are too many.
     """
 
     def __init__(
         self,
         draws: Mapping[str, Draw],
-        expression: Callable[[str, Place], Expression],
+        expression: Compile,
         base: Mapping[str, Any],
         seed: str,
+        design: Design | None = None,
+        columns: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._draws = tuple((name, _ready(name, draw, expression)) for name, draw in draws.items())
         self._base = base
         self._seed = seed
+        seed_column = None if design is None else design.seed_column
+        self._seed_column = None if seed_column is None else columns.get(seed_column, seed_column)
+        grid = [] if design is None else design.grid
+        self._decks: list[tuple[tuple[str, ...], Deck]] = []
+        self._random: list[tuple[str, Callable[[Scope, random.Random], Any]]] = []
+        self.rows: int | None = None
+        """The number of rows in which each combination of the grid occurs as often as it should; None without one."""
+        if design is not None and grid:
+            names, cards = tuple(grid), _grid(draws, design, expression, base)
+            self._decks.append((names, Deck(cards, f"{seed}/design/{'/'.join(names)}")))
+            self.rows = len(cards)
+        for name, draw in draws.items():
+            if name in grid:
+                continue
+            if draw.sampling == "random":
+                self._random.append((name, _ready(name, draw, expression)))
+                continue
+            options, weights = _fixed(name, draw, expression, base)
+            cards = [(card,) for card in _reported(name, partial(cards_of, options, weights))]
+            once = name if draw.sampling == "unique" else None
+            self._decks.append(((name,), Deck(cards, f"{seed}/design/{name}", once=once)))
+        self.most_rows = min((len(deck) for _, deck in self._decks if deck.once), default=None)
+        """The number of rows after which the options of a `unique` draw are used up; None if there is no such draw."""
 
-    def of(self, index: Index) -> dict[str, Any]:
+    def of(self, index: Index, row: Mapping[str, Any]) -> dict[str, Any]:
         """Draw the values for row `index`; raises `RowError` if there is nothing to draw from."""
-        rng = random.Random(f"{self._seed}/{index}")  # noqa: S311 - no secret
         drawn: dict[str, Any] = {}
-        seen = {**self._base, "draw": drawn}
-        for name, draw in self._draws:
-            drawn[name] = seen[name] = draw(seen, rng)
+        if self._decks:
+            stream, position = _place(index)
+            for names, deck in self._decks:
+                drawn |= zip(names, deck.card(stream, position), strict=True)
+        if self._random:
+            rng = random.Random(f"{self._seed}/{self._seeded(index, row)}")  # noqa: S311 - no secret
+            seen = {**self._base, **drawn, "draw": drawn}
+            for name, draw in self._random:
+                drawn[name] = seen[name] = draw(seen, rng)
         return drawn
 
+    def _seeded(self, index: Index, row: Mapping[str, Any]) -> Index:
+        """What the draws depend on: the row's index, or the value of its seed column with the path below the row."""
+        if self._seed_column is None:
+            return index
+        value = row.get(self._seed_column)
+        if value is None:
+            raise RowError("draw", f"the column `{self._seed_column}`, which `design.seed_column` names, is null")
+        path = str(index).partition("/")
+        return f"{json.dumps(value, sort_keys=True, default=str)}{path[1]}{path[2]}"
 
-def _ready(
-    name: str, draw: Draw, expression: Callable[[str, Place], Expression]
-) -> Callable[[Scope, random.Random], Any]:
+
+def _place(index: Index) -> tuple[str, int]:
+    """The position of a row in a design, and what separates it from other designs.
+
+    This is the row's position in the data; inside a loop, or for a row that a step made, the number of the turn or of
+    the row among its siblings.
+    """
+    if isinstance(index, int):
+        return "", index
+    *path, last = index.split("/")
+    if not path or (last.isdigit() and path[-1] != SAMPLE):
+        return "/".join(path), int(last)
+    row, *path = [*path, last]
+    return "/".join(path), int(row)
+
+
+def _grid(
+    draws: Mapping[str, Draw], design: Design, expression: Compile, base: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    options = {name: _fixed(name, draws[name], expression, base)[0] for name in design.grid}
+    rows = design.rows
+    how_often: Callable[[Mapping[str, Any]], Any] = lambda _cell: rows  # noqa: E731
+    if isinstance(rows, str):
+        evaluated = expression(rows, ("design", "rows"))
+        how_often = lambda cell: evaluated({**base, **cell, "draw": cell})  # noqa: E731
+    return _reported("design", lambda: combinations(options, how_often))
+
+
+def _fixed(name: str, draw: Draw, expression: Compile, base: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The options and weights of a draw that belongs to a design: they are the same for all rows."""
+    if draw.range is not None:
+        low, high = map(int, draw.range)
+        if high - low >= MAX_CARDS:
+            raise UsageError(f"`draw.{name}`: a design has at most {MAX_CARDS:,} options; make the range smaller")
+        return list(range(low, high + 1)), None
+    made = []
+    for key, value in (("options", draw.options), ("weights", draw.weights)):
+        compiled = expression(value, ("draw", name, key)) if isinstance(value, str) else partial(_constant, value)
+        made.append(_reported(name, partial(compiled, base)))
+    options, weights = made
+    return _listed(options, weights)
+
+
+def _reported(name: str, make: Callable[[], T]) -> T:
+    """Make something for all rows; a `RowError` becomes a `UsageError`."""
+    try:
+        return make()
+    except RowError as error:
+        place = name if name == "design" else f"draw.{name}"
+        raise UsageError(f"`{place}`: {error.message}") from None
+
+
+def _ready(name: str, draw: Draw, expression: Compile) -> Callable[[Scope, random.Random], Any]:
     place: Place = ("draw", name)
     if draw.range is not None:
         low, high = draw.range
@@ -68,12 +169,16 @@ def _constant(value: Any, _scope: Scope) -> Any:
     return value
 
 
+def _listed(options: Any, weights: Any) -> tuple[Any, Any]:
+    """Options as a list, with the weights that a mapping has."""
+    if isinstance(options, Mapping):
+        return list(options), weights or list(options.values())
+    return (options if isinstance(options, list | tuple | range) else [options]), weights
+
+
 def _chosen(name: str, options: Any, weights: Any, rng: random.Random) -> Any:
     """Choose one of the options; raises `RowError` if there are none."""
-    if isinstance(options, Mapping):
-        options, weights = list(options), weights or list(options.values())
-    elif not isinstance(options, list | tuple | range):
-        options = [options]
+    options, weights = _listed(options, weights)
     try:
         return rng.choices(options, weights)[0]
     except (ValueError, TypeError, IndexError) as error:

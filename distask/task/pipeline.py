@@ -48,6 +48,7 @@ class Pipeline:
         input_columns: the columns that the spec declares as inputs.
         output_columns: the declared outputs, by their names in the data; empty if the steps decide.
         added_columns: the columns that the data must not already have.
+        draws: the drawn values of rows.
         segments: the steps.
         counts: the counts of each step, in order.
     """
@@ -73,6 +74,7 @@ class Pipeline:
         self.input_columns: dict[str, Input] = dict(loaded.spec.inputs)
         self.output_columns = body.outputs
         self.added_columns = body.added
+        self.draws = body.draws
         self._schemas = body.schemas or self._builder.schemas
         self.segments = _segments(body.nodes)
         self.counts: list[Count] = self._builder.counts

@@ -86,6 +86,7 @@ class Task:
         output_columns: the columns that a reply fills, by their names in the data, in order.
         aggregates: the columns computed from grouped generations.
         added_columns: all columns added to a row except metadata and model: `output_columns` and the aggregates.
+        draws: the drawn values of rows.
         needed: the request parameters without which no reply can be used, each with a hint if a model rejects it.
     """
 
@@ -133,7 +134,9 @@ class Task:
             if param.template
         }
         self._column_first = params_of_parsers(spec) if self._templates else frozenset()
-        self._draws = Draws(spec.draw, self._expression, self._base, f"{seed}/{self.name}")
+        self.draws = Draws(
+            spec.draw, self._expression, self._base, f"{seed}/{self.name}", spec.design, spec.input_mappings
+        )
         outputs = {
             name: self._resolved(name, output)
             for name, output in spec.outputs.items()
@@ -301,7 +304,7 @@ class Task:
         scope = RowScope(lambda: self._scope(row, index, strict=False))
         drawn: dict[str, Any] = {}
         if self._drawn:
-            values = self._draws.of(index)
+            values = self.draws.of(index, row)
             drawn = {name: values[name] for name in self._drawn}
         held = self._held_to(scope)
         completion, fault = (completion, None) if held is None else held.read(completion)
@@ -401,7 +404,7 @@ class Task:
     # The names that templates see
 
     def _scope(self, row: Mapping[str, Any], index: Index, *, strict: bool = True) -> dict[str, Any]:
-        drawn = self._draws.of(index) if self.spec.draw else {}
+        drawn = self.draws.of(index, row) if self.spec.draw else {}
         scope = {**self._base, **drawn, "draw": drawn, "row": row}
         for column in self._inputs:
             scope[column.name] = column.of(row) if strict else column.roughly_of(row)

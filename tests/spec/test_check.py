@@ -302,11 +302,49 @@ def test_types_and_bounds_do_not_contradict_each_other(param, found):
         ("{range: [1, 5], options: [a]}", ["d: a draw needs either `options` or `range`"]),
         ("{}", ["d: a draw needs either `options` or `range`"]),
         ("{range: [1, 5], weights: [1]}", ["weights: `weights` needs `options`"]),
+        ("{range: [1, 5], sampling: unique}", []),
+        (
+            "{range: [0, 0.5], sampling: unique}",
+            ["[: a range with fractions has no options that can be counted"],
+        ),
+        (
+            "{options: [a, b], weights: [0.5, 1], sampling: balanced}",
+            ["[: with `sampling: balanced`, weights are numbers of rows, which must be whole"],
+        ),
+        ("{options: '[scale]', sampling: balanced}", []),
+        (
+            "{options: '[question]', sampling: balanced}",
+            ["question: the expression reads `question`, which is not a param or a var"],
+        ),
     ],
 )
 def test_draws(draw, found):
     """A draw has options or a range, and a weight for each option."""
     assert told(spec(draw=f"draw: {{d: {draw}, style: [a]}}")) == found
+
+
+@pytest.mark.parametrize(
+    ("design", "found"),
+    [
+        ("{grid: [style, d], rows: 2}", []),
+        ("{grid: [style], rows: '2 if style == rubric else 1'}", []),
+        ("{grid: [style], seed_column: question}", []),
+        ("{grid: [styl]}", ["styl: `styl` is not a draw"]),
+        ("{grid: [style, style]}", ["style: `style` is in the grid twice"]),
+        ("{grid: [heavy]}", ["heavy: the draw `heavy` has weights, but in a grid all options are used equally often"]),
+        ("{grid: [once]}", ["once: the draw `once` has both `sampling: unique` and a grid"]),
+        ("{grid: [part]}", ["[: a range with fractions has no options that can be counted"]),
+        ("{rows: 2}", ["rows: `rows` needs `grid`"]),
+        ("{grid: [style], rows: d}", ["d: the expression reads `d`, which is not a param or a var"]),
+        ("{seed_column: scale}", ["scale: `scale` is not an input"]),
+    ],
+)
+def test_designs(design, found):
+    """A grid is of draws without weights, and its rows depend on nothing else."""
+    draws = "{style: [a, b], d: [x, y], heavy: {options: [a, b], weights: [1, 2]}, part: {range: [0, 0.5]}"
+    draws += ", once: {options: [a], sampling: unique}}"
+
+    assert told(spec(draw=f"draw: {draws}\ndesign: {design}")) == found
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from distask.runner.engine.engine import PendingRow
 from distask.runner.engine.one_task import flat_metadata
 from distask.runner.engine.requests import Occurrences
 from distask.runner.generations import MODEL_COLUMN
+from distask.task.draws import SAMPLE
 from distask.task.steps.flow import Ask, Fork, Work
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 _LEFT_OUT = object()
 """Sent to a flow that can't continue in this run."""
-SAMPLE = "sample"
-"""Lineage label of the second and later generations of a row."""
 
 
 class CarriedRow(Row):

@@ -17,7 +17,7 @@ from distask.spec.language.model import IDENTIFIER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distask.spec.language.model import Draw, Typed
+    from distask.spec.language.model import Design, Draw, Typed
 
 _NUMBERS = {"integer", "number"}
 _KEYWORDS_OF: dict[str, set[str]] = {
@@ -66,6 +66,8 @@ class Checker(TemplateChecker):
         for name, draw in self._declared.draw.items():
             self._draw(("draw", name), draw, seen)
             seen = seen.plus(name)
+        if self._declared.design is not None:
+            self._design(self._declared.design)
 
     def _declared_outputs(self) -> None:
         for name, output in self._outputs.items():
@@ -204,9 +206,14 @@ class Checker(TemplateChecker):
             self._report(
                 (*path, "range"), f"the range is reversed: {draw.range[0]:g} is greater than {draw.range[1]:g}"
             )
+        grid = () if self._declared.design is None else self._declared.design.grid
+        fixed = draw.sampling != "random" or path[1] in grid
         for key in ("options", "weights"):
             if isinstance(value := getattr(draw, key), str):
-                self._expression((*path, key), value, seen)
+                self._expression((*path, key), value, self._fixed if fixed else seen)
+        if fixed and draw.range is not None and not all(isinstance(end, int) for end in draw.range):
+            problem = "a range with fractions has no options that can be counted"
+            self._report((*path, "range"), problem, "write two whole numbers, or list the values in `options`")
         if draw.weights is None:
             return
         if draw.options is None:
@@ -218,6 +225,32 @@ class Checker(TemplateChecker):
             self._report((*path, "weights"), problem, "write one weight per option")
         elif any(w < 0 for w in draw.weights) or not sum(draw.weights) > 0:
             self._report((*path, "weights"), "weights can't be negative, and at least one must be positive")
+        elif draw.sampling != "random" and not all(float(w).is_integer() for w in draw.weights):
+            problem = f"with `sampling: {draw.sampling}`, weights are numbers of rows, which must be whole"
+            self._report((*path, "weights"), problem, "write 1, 2 instead of 0.5, 1")
+
+    def _design(self, design: Design) -> None:
+        draws, inputs, seen = self._declared.draw, self._declared.inputs, self._fixed.plus("draw")
+        for number, name in enumerate(design.grid):
+            path = ("design", "grid", number)
+            if name not in draws:
+                self._report(path, f"`{name}` is not a draw", did_you_mean(name, draws))
+            elif name in design.grid[:number]:
+                self._report(path, f"`{name}` is in the grid twice", "remove one")
+            elif draws[name].weights is not None:
+                problem = f"the draw `{name}` has weights, but in a grid all options are used equally often"
+                self._report(path, problem, "remove `weights`, and use an expression for `design.rows`")
+            elif draws[name].sampling != "random":
+                problem = f"the draw `{name}` has both `sampling: {draws[name].sampling}` and a grid"
+                self._report(path, problem, "remove one of them")
+            seen = seen.plus(name)
+        if isinstance(design.rows, str):
+            self._expression(("design", "rows"), design.rows, seen)
+        if "rows" in design.model_fields_set and not design.grid:
+            self._report(("design", "rows"), "`rows` needs `grid`", key=True)
+        column = design.seed_column
+        if column is not None and column not in inputs:
+            self._report(("design", "seed_column"), f"`{column}` is not an input", did_you_mean(column, inputs))
 
     def _pattern(self, path: Place, pattern: str, flags: str = "", flags_path: Place = ()) -> tuple[str, ...] | None:
         """Return the pattern's groups; report an invalid pattern and return None."""

@@ -130,6 +130,28 @@ class Draw(Model):
         max_length=2,
         description="[lowest, highest], inclusive; two integers draw integers",
     )
+    sampling: Literal["random", "balanced", "unique"] = Field(
+        "random",
+        description="random: independent of other rows; balanced: each option is used once, or as often as its weight"
+        " says, before any is used again; unique: as balanced, but only until all options are used. Weights are then"
+        " numbers of rows",
+    )
+
+
+class Design(Model):
+    """How drawn values are combined over rows, in random order."""
+
+    grid: list[str] = Field([], description="Draws whose combinations all occur, each in the same number of rows")
+    rows: Annotated[int, Field(ge=1)] | str = Field(
+        1,
+        description="The number of rows for each combination, or an expression over params, vars and the combination;"
+        " 0 leaves a combination out",
+    )
+    seed_column: str | None = Field(
+        None,
+        description="A column whose value, instead of the row's position, decides the row's random draws: they stay the"
+        " same when rows are added, removed or moved",
+    )
 
 
 def _options(value: Any) -> Any:
@@ -437,6 +459,7 @@ class Spec(Model):
     params: dict[str, Param] = Field({}, description="Values that a run can set")
     vars: dict[str, Any] = Field({}, description="Constants for the templates")
     draw: dict[str, Annotated[Draw, BeforeValidator(_options)]] = Field({}, description="Random values for each row")
+    design: Design | None = Field(None, description="How the drawn values are combined over rows")
     num_generations: int = Field(1, ge=1, le=10_000, description="Number of replies for each row")
     group_generations: bool = Field(
         False, description="Whether to write one row with lists instead of one row per reply"

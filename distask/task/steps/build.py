@@ -81,7 +81,7 @@ class Builder:
         outputs = tuple(outside for outside, _ in (frame.outputs or {}).values())
         added = outputs if frame.outputs is not None else tuple(inner.new)
         schemas = {outside: column.schema for outside, column in (frame.outputs or {}).values()}
-        return Body(nodes, values, outputs, added, schemas)
+        return Body(nodes, values, outputs, added, schemas, frame.draws)
 
     def note_schemas(self, schemas: Mapping[str, Any]) -> None:
         """Record the JSON Schemas of columns that a step adds."""
@@ -176,7 +176,7 @@ class Builder:
                 if holds(column.when, ("inputs", name, "when"))
             ),
             {name: column.default for name, column in spec.inputs.items() if not column.required},
-            Draws(spec.draw, compiler.expression, base, f"{self.seed}/{spec.name}"),
+            Draws(spec.draw, compiler.expression, base, f"{self.seed}/{spec.name}", spec.design),
             tuple(spec.draw),
             outputs if spec.outputs else None,
             {name: outside(name) for name in (*spec.output_mappings, *makes)},

@@ -197,7 +197,7 @@ class Enter:
         index = "/".join([item.lineage.index, *map(str, item.turns)])
         try:
             if frame.drawn:
-                item.values |= frame.draws.of(int(index) if index.isdigit() else index)
+                item.values |= frame.draws.of(int(index) if index.isdigit() else index, values)
             if not item.failed:
                 _check(frame, values)
         except RowError as error:

@@ -38,6 +38,7 @@ from distask.task.text.tokens import CountTokens, Tokenizer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from distask.task.draws import Draws
     from distask.task.steps.scope import Scope
     from distask.task.task import Task
     from distask.task.templates.compiler import Place
@@ -79,6 +80,7 @@ class Body(Struct, frozen=True):
     """The columns that the data must not already have."""
     schemas: Mapping[str, Any]
     """The JSON Schemas of `outputs`."""
+    draws: Draws
 
 
 class Builder(Protocol):
