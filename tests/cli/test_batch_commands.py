@@ -308,7 +308,8 @@ def test_the_price_library_knows_what_openais_batches_cost(shell):
 
 
 def test_fetched_replies_are_kept_until_the_run_that_submitted_them_has_written_its_rows(left, server):
-    left("batch", "fetch")
+    for _ in range(3):
+        left("batch", "fetch")
 
     shown = json.loads(left("store", "show", "--json").out)
     kept = left("store", "prune", "--model", "m", "--yes")
