@@ -17,7 +17,7 @@ from msgspec.structs import asdict
 
 from distask.errors import StoreError
 from distask.llm.request import Failure
-from distask.store import FAULTS, WAL, connect, explained
+from distask.store_file import FAULTS, WAL, connect, explained
 
 if TYPE_CHECKING:
     import sqlite3

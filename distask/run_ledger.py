@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from distask.errors import StoreError
 from distask.llm.request import digest
-from distask.store import FAULTS, connect, explained
+from distask.store_file import FAULTS, connect, explained
 
 if TYPE_CHECKING:
     import sqlite3

@@ -10,13 +10,11 @@ is ignored.
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import queue
 import sqlite3
 import threading
 import time
-import zlib
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,19 +25,24 @@ from msgspec.structs import astuple, replace
 from distask.errors import StoreError
 from distask.llm.adaptation import Adaptation
 from distask.llm.request import UNKNOWN_USAGE, Completion
+from distask.store_file import (
+    BUSY_SECONDS,
+    FAULTS,
+    ROLLBACK,
+    SCHEMA_VERSION,
+    WAL,
+    checksum_of,
+    connect,
+    error_code,
+    explained,
+    migrate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION = 5
-FAULTS = (sqlite3.Error, UnicodeDecodeError)
-"""Exceptions that SQLite raises; `UnicodeDecodeError` if its message includes bytes of a damaged file."""
-WAL, ROLLBACK = "WAL", "TRUNCATE"
-"""SQLite journal modes. WAL needs shared memory, so it does not work across machines."""
-BUSY_SECONDS = 60.0
-"""How long to wait for another process's commit."""
 GROUP = 2_000
 """Maximum number of completions per commit."""
 AT_ONCE = 100
@@ -50,91 +53,6 @@ CHECKPOINT = 32 << 20
 """Approximate WAL size in bytes that triggers a checkpoint."""
 PAGE = 4096
 """Bytes that each completion adds to the WAL in addition to its own size: the index page with its key."""
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS completions (
-    key BLOB NOT NULL,
-    max_tokens INTEGER NOT NULL,  -- the limit it was asked with; 0 for none
-    completion BLOB NOT NULL,     -- JSON
-    model TEXT NOT NULL,          -- as the server named it
-    created REAL NOT NULL,        -- seconds since 1970
-    checksum INTEGER,             -- CRC-32 of all of them but the time
-    PRIMARY KEY (key, max_tokens)
-) STRICT;
-"""
-# With a rowid, completions are appended in order and only their keys are written to random pages. Without one, each
-# completion would dirty a page of its own.
-
-_BATCHES = """
-CREATE TABLE batches (
-    number INTEGER PRIMARY KEY,
-    mark TEXT NOT NULL UNIQUE,    -- in the batch's own metadata: by it the provider's list is searched
-    endpoint TEXT NOT NULL,
-    access TEXT NOT NULL,         -- JSON: how the endpoint is reached; names of variables, no key
-    task TEXT NOT NULL,
-    model TEXT NOT NULL,
-    route TEXT NOT NULL,
-    requests INTEGER NOT NULL,
-    price TEXT,                   -- JSON; NULL where nobody says
-    input_file TEXT,
-    id TEXT,                      -- the provider's; NULL until it is known to have it
-    status TEXT NOT NULL,         -- the provider's word, or `submitting`
-    done INTEGER NOT NULL DEFAULT 0,
-    failed INTEGER NOT NULL DEFAULT 0,
-    created REAL NOT NULL,
-    fetched REAL                  -- when its results were put into the store
-) STRICT;
-"""
-_BATCH_REQUESTS = """
-CREATE TABLE batch_requests (
-    key BLOB PRIMARY KEY,         -- of its first sample; in hexadecimal, its custom_id
-    keys BLOB NOT NULL,           -- 16 bytes for each sample
-    max_tokens INTEGER NOT NULL,
-    batch INTEGER,                -- that it waits for; NULL once it is known to have failed
-    tries INTEGER NOT NULL,
-    failure TEXT                  -- JSON: how its last try ended
-) STRICT, WITHOUT ROWID;
-"""
-_ADAPTATIONS = """
-CREATE TABLE adaptations (      -- what models refuse; see `llm.adaptation`
-    endpoint TEXT NOT NULL,
-    model TEXT NOT NULL,
-    route TEXT NOT NULL,
-    action TEXT NOT NULL,
-    parameter TEXT NOT NULL,
-    new_name TEXT NOT NULL,
-    value TEXT NOT NULL,
-    PRIMARY KEY (endpoint, model, route, parameter, value)
-) STRICT;
-"""
-_RUNS = """
-CREATE TABLE runs (             -- see `run_ledger`
-    id BLOB PRIMARY KEY,        -- hash of the identity and the output
-    task TEXT NOT NULL,
-    identity BLOB NOT NULL,     -- hash: params may quote prompts
-    output TEXT,                -- absolute path; NULL for stdout and for rows returned to the caller
-    targets TEXT,               -- JSON: the endpoints and models it may use; NULL if any
-    running INTEGER NOT NULL,   -- processes that have begun it and have not ended it
-    started REAL NOT NULL,
-    finished REAL               -- NULL while it is unfinished
-) STRICT, WITHOUT ROWID;
-"""
-_SOURCES = """
-CREATE TABLE sources (          -- where completions come from
-    number INTEGER PRIMARY KEY,
-    run BLOB NOT NULL,          -- its id; empty if no run requested them
-    task TEXT NOT NULL,
-    endpoint TEXT NOT NULL,
-    model TEXT NOT NULL,        -- as it was requested
-    price TEXT,                 -- JSON; NULL if unknown
-    used REAL NOT NULL,         -- when a run last used one of them
-    UNIQUE (run, task, endpoint, model)
-) STRICT;
-"""
-_SOURCE = "ALTER TABLE completions ADD COLUMN source INTEGER"
-"""The number of a completion's source; NULL if a version before 5 stored it. Adding a column rewrites no rows."""
-_OF_A_BATCH = "CREATE INDEX requests_of_batches ON batch_requests (batch);"
-
 
 _COLUMNS_OF_ADAPTATIONS = ", ".join(Adaptation.__struct_fields__)
 _JOIN_SOURCES = (
@@ -216,7 +134,7 @@ class Store:
         if found is None:
             found = self._execute(_SELECT, (key,))
         for limit, data, model, checksum, source in found:
-            if checksum is None or checksum != _checksum(key, limit, data, model):
+            if checksum is None or checksum != checksum_of(key, limit, data, model):
                 self.damaged += 1
                 continue
             completion = _decode(data)
@@ -303,7 +221,7 @@ class Store:
             finally:
                 self._connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
         except FAULTS as error:
-            if _code(error) == sqlite3.SQLITE_BUSY:
+            if error_code(error) == sqlite3.SQLITE_BUSY:
                 return False
             failure = StoreError(explained(self.path, error))
         _notify(group, failure)
@@ -384,7 +302,7 @@ class Store:
             )
             raise StoreError(message)
         if version < SCHEMA_VERSION:
-            _migrate(connection)
+            migrate(connection)
 
     def _write(self) -> None:
         try:
@@ -485,14 +403,7 @@ def _serves(completion: Completion, asked: int | None, limit: int | None) -> boo
 
 def _record(key: bytes, limit: int, completion: Completion, now: float, source: int | None) -> tuple[Any, ...]:
     data = _encode(completion)
-    return key, limit, data, completion.model, now, _checksum(key, limit, data, completion.model.encode()), source
-
-
-def _checksum(key: bytes, limit: int, data: bytes, model: bytes) -> int | None:
-    """Compute a record's checksum; None if its values have the wrong types."""
-    if not (isinstance(limit, int) and isinstance(data, bytes) and isinstance(model, bytes)):
-        return None
-    return zlib.crc32(b"%b%d %b%b" % (key, limit, data, model))
+    return key, limit, data, completion.model, now, checksum_of(key, limit, data, completion.model.encode()), source
 
 
 def _encode(completion: Completion) -> bytes:
@@ -506,56 +417,6 @@ def _decode(data: bytes) -> Completion:
     return _DECODER.decode(data)
 
 
-def connect(path: Path, journal: str = WAL) -> sqlite3.Connection:
-    """Connect to a store file; waits at most `BUSY_SECONDS` for locks."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA journal_mode = {journal}")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Migrate the file to this version in one transaction; a process killed halfway leaves the old version."""
-    connection.execute("BEGIN IMMEDIATE")  # another process may be migrating it
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    connection.execute(_TABLES)
-    if version == 1:
-        connection.create_function("checksum_of", 4, _checksum, deterministic=True)
-        connection.execute("ALTER TABLE completions ADD COLUMN checksum INTEGER")
-        connection.execute(
-            "UPDATE completions SET checksum = checksum_of(key, max_tokens, completion, CAST(model AS BLOB))"
-        )
-    if version < 4:
-        connection.execute(_ADAPTATIONS)
-    if version < 3:
-        for statement in (_BATCHES, _BATCH_REQUESTS, _OF_A_BATCH):
-            connection.execute(statement)
-    if version < 5:
-        for statement in (_RUNS, _SOURCES, _SOURCE):
-            connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("COMMIT")
-
-
-def explained(path: Path, error: Exception) -> str:
-    """Describe an error of the store's file and how to fix it."""
-    words, code = str(error), _code(error)
-    damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, UnicodeDecodeError)
-    if damaged or "no such" in words:
-        hint = "move the file away or choose another store with --store"
-        return f"{path}: this is not a distask store, or it is damaged ({words}); {hint}"
-    if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC:
-        return f"{path}: the disk is full; free some space and run the same command again. No data is lost"
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f"{path}: another process has held the store for {BUSY_SECONDS:.0f} s; wait for it or use --store"
-    if code == sqlite3.SQLITE_IOERR:
-        hint = "check that the disk is not full or broken, then run the same command again. No data is lost"
-        return f"{path}: the store can't be read or written ({words}); {hint}"
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return f"{path}: the store can't be written ({words}); make it writable or choose another store with --store"
-    return f"{path}: the store can't be used ({words}); move it away or choose another store with --store"
-
-
 def join(into: Path, other: Path) -> int:
     """Copy the completions that a store lacks from another store; returns how many were copied."""
     if not other.is_file():
@@ -566,8 +427,3 @@ def join(into: Path, other: Path) -> int:
             return [connection.execute(statement).rowcount for statement in _JOINED][-1]
         except sqlite3.Error as error:
             raise StoreError(explained(into, error)) from error
-
-
-def _code(error: Exception) -> int:
-    """Return the primary SQLite error code."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

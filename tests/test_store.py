@@ -10,7 +10,8 @@ import pytest
 
 from distask.errors import StoreError
 from distask.llm.request import Completion, Request, Usage, sample_key
-from distask.store import SCHEMA_VERSION, Store, _decode
+from distask.store import Store, _decode
+from distask.store_file import SCHEMA_VERSION
 
 KEY = b"0123456789abcdef"
 

@@ -18,6 +18,7 @@ LAYERS = [
     {"runner"},
     {"batch_ledger", "run_ledger"},
     {"store"},
+    {"store_file"},
     {"task"},
     {"llm", "data"},
     {"spec"},

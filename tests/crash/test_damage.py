@@ -12,7 +12,8 @@ import pytest
 
 from distask.errors import StoreError
 from distask.llm.request import Completion, Usage
-from distask.store import SCHEMA_VERSION, Store
+from distask.store import Store
+from distask.store_file import SCHEMA_VERSION
 from tests.crash.scale import SCALE, scaled
 
 COUNT = 24

@@ -17,7 +17,8 @@ from distask.run_ledger import read_runs, recorded
 from distask.runner.stored import prune as module
 from distask.runner.stored.contents import read_contents
 from distask.runner.stored.prune import Choice, prune
-from distask.store import Store, connect
+from distask.store import Store
+from distask.store_file import connect
 
 ENDPOINT = "http://127.0.0.1/v1"
 

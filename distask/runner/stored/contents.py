@@ -15,7 +15,7 @@ from distask.llm.config.model import Price
 from distask.llm.prices import cost_of_usage
 from distask.llm.request import UNKNOWN_USAGE, Usage
 from distask.run_ledger import RunRecord, read_runs
-from distask.store import BUSY_SECONDS, FAULTS, SCHEMA_VERSION, explained
+from distask.store_file import BUSY_SECONDS, FAULTS, SCHEMA_VERSION, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

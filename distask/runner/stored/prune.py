@@ -20,7 +20,8 @@ from distask.errors import StoreError, UsageError
 from distask.run_ledger import RunRecord, hash_identity, read_runs
 from distask.runner.cluster.outputs import EARLIER
 from distask.runner.stored.contents import check_exists
-from distask.store import FAULTS, ROLLBACK, WAL, Store, StorePlace, connect, explained
+from distask.store import Store, StorePlace
+from distask.store_file import FAULTS, ROLLBACK, WAL, connect, explained
 
 if TYPE_CHECKING:
     import sqlite3
