@@ -64,6 +64,8 @@ def test_every_built_in_config_keeps_it(name):
         {"inputs": {"a": "A."}},
         {"inputs": {"a": {"type": "list[string]", "minItems": 1}}},
         {"draw": {"d": [1, 2], "e": {"range": [0, 1]}}},
+        {"draw": {"d": [1, 2]}, "design": {"grid": ["d"], "rows": "2 if d == 1 else 1"}},
+        {"draw": {"d": {"options": [1, 2], "sampling": "unique"}}, "design": {"seed_column": "a"}},
         {"format_output": [{"parser": "json"}, {"parser": "regex", "pattern": "(?P<b>.)"}]},
         {
             "format_input": [
@@ -88,6 +90,9 @@ def test_short_and_long_forms_are_both_right(schema, change):
         {"num_generations": 0},
         {"llm": {"base_url": "x"}},
         {"draw": {"d": 4}},
+        {"draw": {"d": {"options": [1], "sampling": "often"}}},
+        {"design": {"rows": 0}},
+        {"design": {"grids": ["d"]}},
     ],
 )
 def test_what_is_wrong_breaks_it(schema, change):

@@ -49,6 +49,7 @@ OF_THE_TASK = {
     "params": ({"params": {"style": {"type": "string", "default": "grand"}}}, {}),
     "vars": ({"vars": {"rules": ["one", "three"]}}, {}),
     "draw": ({"draw": {"tone": ["kind", "curt"]}}, {}),
+    "design": ({"design": {"grid": ["tone"]}}, {}),
     "num_generations": ({"num_generations": 3}, {}),
     "group_generations": ({**GROUPED}, NOTHING, {"num_generations": 3}),
     "add_raw_input": ({"add_raw_input": False}, NOTHING),
@@ -101,7 +102,7 @@ OF_WHAT_IS_INVALID = {
 }  # fmt: skip
 OF_WHAT_IS_DRAWN = {
     "options": {"options": ["kind", "new"]}, "weights": {"options": ["kind", "curt", "odd"], "weights": [9, 1, 1]},
-    "range": {"range": [1, 9]},
+    "range": {"range": [1, 9]}, "sampling": {"options": ["kind", "curt", "odd"], "sampling": "balanced"},
 }  # fmt: skip
 OF_THE_CONFIG = {
     "model": {"model": "n"}, "base_url": {}, "generation": {"generation": {"top_p": 0.3}}, "limits": {"limits": {"concurrency": 1}},
