@@ -31,7 +31,7 @@ from distask.store_file import (
     ROLLBACK,
     SCHEMA_VERSION,
     WAL,
-    checksum_of,
+    completion_checksum,
     connect,
     error_code,
     explained,
@@ -134,7 +134,7 @@ class Store:
         if found is None:
             found = self._execute(_SELECT, (key,))
         for limit, data, model, checksum, source in found:
-            if checksum is None or checksum != checksum_of(key, limit, data, model):
+            if checksum is None or checksum != completion_checksum(key, limit, data, model):
                 self.damaged += 1
                 continue
             completion = _decode(data)
@@ -403,7 +403,15 @@ def _serves(completion: Completion, asked: int | None, limit: int | None) -> boo
 
 def _record(key: bytes, limit: int, completion: Completion, now: float, source: int | None) -> tuple[Any, ...]:
     data = _encode(completion)
-    return key, limit, data, completion.model, now, checksum_of(key, limit, data, completion.model.encode()), source
+    return (
+        key,
+        limit,
+        data,
+        completion.model,
+        now,
+        completion_checksum(key, limit, data, completion.model.encode()),
+        source,
+    )
 
 
 def _encode(completion: Completion) -> bytes:

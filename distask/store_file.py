@@ -117,7 +117,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     connection.execute(_TABLES)
     if version == 1:
-        connection.create_function("checksum_of", 4, checksum_of, deterministic=True)
+        connection.create_function("checksum_of", 4, completion_checksum, deterministic=True)
         connection.execute("ALTER TABLE completions ADD COLUMN checksum INTEGER")
         connection.execute(
             "UPDATE completions SET checksum = checksum_of(key, max_tokens, completion, CAST(model AS BLOB))"
@@ -153,7 +153,7 @@ def explained(path: Path, error: Exception) -> str:
     return f"{path}: the store can't be used ({words}); move it away or choose another store with --store"
 
 
-def checksum_of(key: bytes, limit: int, data: bytes, model: bytes) -> int | None:
+def completion_checksum(key: bytes, limit: int, data: bytes, model: bytes) -> int | None:
     """Compute a record's checksum; None if its values have the wrong types."""
     if not (isinstance(limit, int) and isinstance(data, bytes) and isinstance(model, bytes)):
         return None

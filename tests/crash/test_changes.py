@@ -54,6 +54,7 @@ OF_THE_TASK = {
     "group_generations": ({**GROUPED}, NOTHING, {"num_generations": 3}),
     "add_raw_input": ({"add_raw_input": False}, NOTHING),
     "add_raw_output": ({"add_raw_output": False}, NOTHING),
+    "only_outputs": ({"only_outputs": True}, NOTHING),
     "input_mappings": ({"input_mappings": {"q": "other"}}, {}),
     "output_mappings": ({"output_mappings": {"a": "answer"}}, NOTHING),
     "llm": ({"llm": {"seed": 7, "temperature": 0.9, "max_tokens": 7}}, {}),

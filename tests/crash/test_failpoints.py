@@ -11,6 +11,7 @@ from tests.crash.torture import ANSWER
 from tests.mutants import file_of
 
 ENDING = sorted({file_of(name) for name in ("PartialFile", "JsonlWriter", "CsvWriter", "write_record")})
+STORE = sorted({file_of(name) for name in ("StorePlace", "completion_checksum")})
 STEP = 9 if SCALE < 4 else 1
 """Each line in a longer battery, each ninth in a usual one."""
 MOST = 400
@@ -73,7 +74,7 @@ def test_a_kill_at_any_line_of_making_a_store_leaves_one_that_works(tmp_path, fo
     while True:
         for file in store.parent.glob("store.db*"):
             file.unlink()
-        code, _ = bench.run(4, die=([file_of("Store")], line))
+        code, _ = bench.run(4, die=(STORE, line))
         if code != -9:
             break
         assert bench.made(4) == bench.wholes[4]
