@@ -45,6 +45,11 @@ def messages(content: str) -> str:
     return spec(format_input=f"format_input: [{content}]")
 
 
+def test_a_quota_needs_options():
+    """A range has no shares."""
+    assert told(spec(draw="draw: {style: {range: [1, 5], quota: true}}")) == ["quota: `quota` needs `options`"]
+
+
 def test_examples_read_the_row_and_the_outputs_above():
     """An output below, or a name that does not exist, is reported at its place."""
     good = "outputs: {rating: {type: integer, examples: [1, 2]}, why: {examples: '[question, rating, style]'}}"

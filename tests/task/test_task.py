@@ -766,6 +766,45 @@ def test_draws_may_depend_on_params_and_on_the_draws_above(make_task):
         make_task(text, {"kinds": []}).format_input({})
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_draws_by_quota_have_their_shares_in_any_run_of_rows(make_task, seed):
+    """They are within two rows, whichever row is first; two draws are independent, and paths of steps are rows too."""
+    text = """
+    draw:
+      kind: {options: {fact: 3, reason: 1, never: 0}, quota: true}
+      level: {options: [easy, hard], quota: true}
+    inputs: {}
+    format_input: [{role: user, content: "{{ kind }} {{ level }}"}]
+    """
+    task = make_task(text, seed=seed)
+    drawn = [task.format_input({}, index)[0]["content"] for index in range(400)]
+
+    for start in range(0, 360, 7):
+        window = drawn[start : start + 40]
+        assert abs(sum("fact" in each for each in window) - 30) <= 2
+        assert abs(sum("hard" in each for each in window) - 20) <= 2
+    assert {each.split()[0] for each in drawn} == {"fact", "reason"}
+    assert abs(drawn.count("reason hard") - 50) <= 10
+    chunks = [task.format_input({}, f"{row}/chunk/{n}")[0]["content"] for row in range(4) for n in range(10)]
+    assert abs(sum("fact" in each for each in chunks) - 30) <= 4
+    assert len(set(drawn[:8])) > 1
+
+
+def test_a_quota_with_weights_that_do_not_fit_fails_the_row(make_task):
+    """They come from params, so only the row shows it."""
+    text = """
+    params: {kinds: {type: any}}
+    draw: {kind: {options: kinds, quota: true}}
+    inputs: {}
+    format_input: [{role: user, content: "{{ kind }}"}]
+    """
+
+    for kinds in ([], {"a": 0}, {"a": 2, "b": -1}, {"a": "x"}):
+        with pytest.raises(RowError, match="`kind` can't be drawn"):
+            make_task(text, {"kinds": kinds}).format_input({})
+    assert make_task(text, {"kinds": "only"}).format_input({})[0]["content"] == "only"
+
+
 def test_a_list_may_be_of_lists_between_separators(make_task):
     text = """
     outputs: {solutions: {type: "list[list[string]]"}}

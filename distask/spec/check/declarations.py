@@ -207,6 +207,8 @@ class Checker(TemplateChecker):
         for key in ("options", "weights"):
             if isinstance(value := getattr(draw, key), str):
                 self._expression((*path, key), value, seen)
+        if draw.quota and draw.options is None:
+            self._report((*path, "quota"), "`quota` needs `options`", key=True)
         if draw.weights is None:
             return
         if draw.options is None:

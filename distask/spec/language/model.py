@@ -130,6 +130,10 @@ class Draw(Model):
         max_length=2,
         description="[lowest, highest], inclusive; two integers draw integers",
     )
+    quota: bool = Field(
+        False,
+        description="Whether the options share the rows by their weights, as evenly as possible, instead of at random",
+    )
 
 
 def _options(value: Any) -> Any:
