@@ -771,7 +771,7 @@ def test_draws_by_quota_have_their_shares_in_any_run_of_rows(make_task, seed):
     """They are within two rows, whichever row is first; two draws are independent, and paths of steps are rows too."""
     text = """
     draw:
-      kind: {options: {fact: 3, reason: 1, never: 0}, quota: true}
+      kind: {options: [fact, reason, never], weights: [3, 1, 0], quota: true}
       level: {options: [easy, hard], quota: true}
     inputs: {}
     format_input: [{role: user, content: "{{ kind }} {{ level }}"}]
