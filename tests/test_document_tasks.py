@@ -122,8 +122,24 @@ def test_cloze_is_solved_without_the_sentence(server, document):
     assert row["solved"] is True
 
 
-def test_kinds_and_difficulties_are_drawn_by_their_weights():
-    """A kind without weight is never drawn, and the shares are about those of the weights."""
+def test_the_answer_of_a_cloze_is_in_every_place_among_the_choices(server):
+    """The solver sees the choices in the order of the column, so that a place gives nothing away."""
+    reply = {"sentence": "Tides come twice a day.", "answer": "twice", "distractors": ["once", "thrice"]}
+    server.reply = lambda body: "<blank>twice</blank>" if is_judge(body) else json.dumps(reply)
+    task = load("cloze", {"num_distractors": 2})
+    llm = {"model": "m", "base_url": server.url, "api_key_env": None}
+
+    rows = run(task, [{"document": DOCUMENT}] * 20, llm=llm, store=False).rows
+
+    assert {tuple(sorted(row["options"])) for row in rows} == {("once", "thrice", "twice")}
+    assert {row["options"].index("twice") for row in rows} == {0, 1, 2}
+    shown = [body["messages"][-1]["content"] for body in server.requests if is_judge(body)]
+    listed = {"".join(f"- {option}\n" for option in row["options"]) for row in rows}
+    assert all(any(lines in text for lines in listed) for text in shown)
+
+
+def test_kinds_and_difficulties_are_drawn_by_quota():
+    """A kind without weight is never drawn, and the shares are those of the weights."""
     params = {"kinds": {"fact": 3, "reason": 1, "procedure": 0}, "difficulties": ["easy"], "judge": False}
 
     rows = run(load("qa-from-document", params), [{"document": DOCUMENT}] * 200, llm="offline", store=False).rows
@@ -131,7 +147,7 @@ def test_kinds_and_difficulties_are_drawn_by_their_weights():
 
     assert {row["difficulty"] for row in rows} == {"easy"}
     assert set(kinds) == {"fact", "reason"}
-    assert 130 <= kinds.count("fact") <= 170
+    assert 148 <= kinds.count("fact") <= 152
 
 
 @pytest.mark.parametrize("forms", [{}, {"sentence": 0}, {"sentence": "short"}, ["sentence"]])

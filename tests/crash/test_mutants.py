@@ -212,5 +212,8 @@ def test_the_damage_sees_that_checksums_are_not_looked_at(tmp_path, tmp_path_fac
     files = test_damage.files.__wrapped__(tmp_path_factory)
     bench = test_damage.Bench(tmp_path)
 
-    with planted("Store.get", set_condition("completion_checksum", False)), pytest.raises((FAILS, ValueError, TypeError)):
+    with (
+        planted("Store.get", set_condition("completion_checksum", False)),
+        pytest.raises((FAILS, ValueError, TypeError)),
+    ):
         test_damage.turn_bits(bench, files, 1, Store, times=800)
