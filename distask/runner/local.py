@@ -21,6 +21,7 @@ from distask.runner.engine.loop import run_loop
 from distask.runner.engine.one_task import OneTask
 from distask.runner.engine.segments import run_pipeline
 from distask.runner.engine.shared import Shared
+from distask.runner.engine.step_calls import Targets
 from distask.runner.generations import output_schemas
 from distask.runner.job import Result
 from distask.runner.record import claim, record_path, refuse_to_replace, told, write_record
@@ -186,6 +187,20 @@ def examine(job: Job, notify: Callable[[str], None] | None = None) -> Input:
     return rows
 
 
+def check_prices(job: Job) -> None:
+    """Raise `UsageError` if the job has a cost limit and a price that it needs is unknown; sends nothing."""
+    if job.max_cost is None:
+        return
+    stats = Stats()
+    if isinstance(job.task, Pipeline):
+        targets = Targets(job.llm, Shared(stats, budget_of(job.max_cost, stats)), need_key=False)
+        for wanted in job.task.asked:
+            targets.of(*wanted)
+        return
+    first = target(job.llm)
+    budget_of(job.max_cost, stats, first, fallback(job.task, job.llm, first))
+
+
 @contextmanager
 def replies(
     job: Job,
@@ -246,7 +261,8 @@ def run_rows(
         endpoint_target = target(job.llm, notify)
         last = fallback(job.task, job.llm, endpoint_target)
         stats.priced |= endpoint_target.price is not None
-        shared = Shared(stats, budget_of(job.max_cost, stats, endpoint_target, last))
+        budget = budget_of(job.max_cost, stats, endpoint_target, last, leased=job.governor is not None)
+        shared = Shared(stats, budget)
         shared.deferred = deferred
         calls = Calls(job.task, job.shape.num_generations, endpoint_target, store, shared, fallback=last)
         watch = observe if job.governor is None else job.governor.watching(shared, observe)

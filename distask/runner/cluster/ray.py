@@ -24,10 +24,11 @@ from distask.data.parts import Part, count, cut, placed
 from distask.errors import DistaskError, OutputBusy, RunError, UsageError
 from distask.runner.cluster.coordinator import Coordinator, Governor, Stopped, Told, summed
 from distask.runner.cluster.outputs import Outcome, Outputs, marked, whole
+from distask.runner.engine.budget import CostReached
 from distask.runner.engine.engine import Interrupted
 from distask.runner.engine.shared import FAILURES_KEPT
 from distask.runner.job import Result, is_remote
-from distask.runner.local import described, examine, run_here
+from distask.runner.local import check_prices, described, examine, run_here
 from distask.runner.stats import Stats
 from distask.task.pipeline import Pipeline
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from distask.data.parts import Counted
+    from distask.runner.engine.leased_budget import Demand
     from distask.runner.job import Job
 
 POLL_SECONDS = 0.5
@@ -85,7 +87,7 @@ class _Run:
         self._outcomes: dict[int, Outcome] = {}
         self._fault: BaseException | None = None
         self._interrupts = 0
-        self._coordinator = _coordinator(ray)
+        self._coordinator = _coordinator(ray, jobs[0].max_cost)
         self.stats = Stats(total=self._total)
 
     def go(self) -> list[Outcome]:
@@ -99,7 +101,7 @@ class _Run:
         self.stats.end()
         reason = self._reason()
         if reason is not None:
-            error = Interrupted("interrupted") if self._interrupts else RunError(reason)
+            error = Interrupted("interrupted") if self._interrupts else self._error(reason)
             error.stats = self.stats
             raise error
         return [self._outcomes[number] for number in sorted(self._outcomes)]
@@ -132,6 +134,10 @@ class _Run:
         self.stats = seen
         if self._observe is not None:
             self._observe(seen)
+
+    def _error(self, reason: str) -> RunError:
+        reached = self._jobs[0].max_cost is not None and self._ray.get(self._coordinator.cost_reached.remote())
+        return CostReached(reason) if reached else RunError(reason)
 
     def _reason(self) -> str | None:
         if self._interrupts:
@@ -230,8 +236,8 @@ class _RayLine:
         self._coordinator, self._member, self._part = coordinator, member, part
         self._reference: Any = None
 
-    def send(self, stats: Stats) -> None:
-        self._reference = self._coordinator.beat.remote(self._member, self._part, stats)
+    def send(self, stats: Stats, demand: Demand | None = None) -> None:
+        self._reference = self._coordinator.beat.remote(self._member, self._part, stats, demand)
 
     def answer(self) -> Told | None:
         import ray
@@ -240,12 +246,12 @@ class _RayLine:
         return ray.get(ready[0]) if ready else None
 
 
-def _coordinator(ray: Any) -> Any:
+def _coordinator(ray: Any, max_cost: float | None) -> Any:
     """Start the coordinator actor on the driver's node; if that node is lost, the run ends anyway."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, max_concurrency=64, scheduling_strategy=here)(Coordinator).remote()
+    return ray.remote(num_cpus=0, max_concurrency=64, scheduling_strategy=here)(Coordinator).remote(max_cost=max_cost)
 
 
 def _ray() -> Any:
@@ -291,8 +297,7 @@ def _checked(job: Job) -> Outputs:
         )
     if job.batch:
         raise UsageError("--engine ray and --batch can't be combined; remove one of them")
-    if job.max_cost is not None:
-        raise UsageError("--engine ray does not support --max-cost; remove one of them")
+    check_prices(job)
     if job.output is None or job.output == "-" or is_remote(job.output):
         raise UsageError("--engine ray needs an output folder on shared storage: set --output FOLDER")
     outputs = Outputs(Path(job.output).absolute())

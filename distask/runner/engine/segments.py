@@ -62,7 +62,7 @@ async def run_pipeline(
             "set --no-group-generations"
         )
     pipeline = pipeline.again()
-    shared = Shared(stats, budget_of(job.max_cost, stats))
+    shared = Shared(stats, budget_of(job.max_cost, stats, leased=job.governor is not None))
     shared.deferred = deferred
     stats.steps = pipeline.counts
     targets = Targets(job.llm, shared, notify)
