@@ -6,6 +6,7 @@ share of the limits. An engine that fails for good stops all others through the 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
@@ -51,28 +52,30 @@ class Coordinator:
         self._clock = clock
         self._shares = Shares()
         self._leases = None if max_cost is None else Leases(max_cost)
+        self._lock = threading.Lock()
         self._stats: dict[int, Stats] = {}
         self._stop: str | None = None
 
     def beat(self, member: str, part: int, stats: Stats, demand: Demand | None = None) -> Told:
         """Record a part's counts; returns its share of the limits and whether to stop."""
-        self._stats[part] = stats
-        share = self._shares.beat(member, self._clock())
-        lease = None
-        if self._leases is not None and demand is not None:
-            lease = self._leases.renew(member, demand, self._shares.members)
-            if self._leases.reached is not None:
-                self.stop(self._leases.reached)
-        return Told(share, self._stop, lease)
+        with self._lock:  # an actor answers several engines at a time
+            self._stats[part] = stats
+            share, lease = self._shares.beat(member, self._clock()), None
+            if self._leases is not None and demand is not None:
+                lease = self._leases.renew(member, demand, self._shares.members)
+                if self._leases.reached is not None:
+                    self.stop(self._leases.reached)
+            return Told(share, self._stop, lease)
 
     def leave(self, member: str, part: int, stats: Stats) -> None:
         """Record a part's final counts and free its share."""
         stats.in_flight = stats.ceiling = 0
         stats.pace = ""
-        self._stats[part] = stats
-        self._shares.leave(member)
-        if self._leases is not None:
-            self._leases.leave(member, stats.cost)
+        with self._lock:
+            self._stats[part] = stats
+            self._shares.leave(member)
+            if self._leases is not None:
+                self._leases.leave(member, stats.cost)
 
     def stop(self, reason: str) -> None:
         """Stop all engines; only the first reason is kept."""

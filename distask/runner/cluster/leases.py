@@ -60,7 +60,11 @@ class Leases:
         left = max(0.0, self._limit - spent)
         pool = left if self._learned.has_replies else left * FIRST_SHARE
         share = pool / len(demands)
-        blocked = {name: each for name, each in demands.items() if each.is_blocked and each.wanted > share}
+        blocked = {
+            name: each
+            for name, each in demands.items()
+            if each.is_blocked and each.wanted > max(share, self._held[name] - each.spent)
+        }
         if len(blocked) == len(demands):
             chosen = min(blocked, key=lambda name: (blocked[name].wanted, name))
             cheapest = blocked[chosen]
