@@ -132,6 +132,32 @@ def test_the_rows_over_a_cluster_are_those_of_a_local_run_and_another_run_asks_n
     assert manifest["counts"]["generations"] == 2 * ROWS
 
 
+def test_a_sample_and_a_cost_limit_are_those_of_the_complete_run(bench):
+    """The server counts the calls and what they cost: 25 completion tokens each, at a cent."""
+    bench.server.reply = billed
+    local = bench.local("--sample", "100")
+    priced = ["--set", "price.input=0", "--set", "price.output=10000", "--set", "llm.max_tokens=40"]
+
+    code, calls, said = bench.over_ray("--sample", "100", *priced, "--max-cost", "10")
+    again, more, said_again = bench.over_ray("--sample", "100", *priced, "--max-cost", "100")
+
+    assert code == 1, said
+    assert "of $10.00 (--max-cost) is spent" in said
+    assert 10 - 0.41 < calls * 0.25 <= 10
+    assert (again, calls + more) == (0, 100), said_again
+    assert [row["instruction"] for row in rows_of(bench.parts())] == [row["instruction"] for row in rows_of(local)]
+
+
+def billed(_):
+    message = {"role": "assistant", "content": "yes"}
+    usage = {"prompt_tokens": 90, "completion_tokens": 25, "total_tokens": 115}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "model": "m", "usage": usage}
+
+
+def rows_of(data):
+    return [json.loads(line) for line in data.splitlines()]
+
+
 def test_a_row_that_is_wrong_anywhere_is_reported_before_any_call(bench):
     lines = (bench.folder / "in.jsonl").read_text().splitlines()
     lines[700] = lines[700][:-1]

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 
-from distask.data.parts import Part, count, cut, placed
+from distask.data.parts import count, cut
 from distask.errors import DistaskError, OutputBusy, RunError, UsageError
 from distask.runner.cluster.coordinator import Coordinator, Governor, Stopped, Told, summed
 from distask.runner.cluster.outputs import Outcome, Outputs, marked, whole
+from distask.runner.cluster.selection import CountedPart, sample_parts, select_parts
 from distask.runner.engine.budget import CostReached
 from distask.runner.engine.engine import Interrupted
 from distask.runner.engine.shared import FAILURES_KEPT
@@ -65,10 +66,11 @@ def run_on_ray(
     say = notify or (lambda _: None)
     with _connected(ray):
         most = job.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        parts = _parts(ray, job)
-        outputs.prepare(parts)
+        selected = _parts(ray, job)
+        parts = sample_parts(selected, job.selection, job.task.seed)
+        _examine(ray, [_job_of(job, part, outputs) for part in selected])
+        outputs.prepare(selected)
         jobs = [_job_of(job, part, outputs) for part in parts]
-        _examine(ray, jobs)
         say(f"{len(parts):,} parts on {len(ray.nodes()):,} nodes, {min(most, len(parts)):,} at a time")
         run = _Run(ray, jobs, min(most, len(parts)), observe)
         outcomes = run.go()
@@ -286,10 +288,11 @@ def _checked(job: Job) -> Outputs:
         raise UsageError(
             "--engine ray can't read hf://: save the dataset as Parquet or JSON Lines on shared storage first"
         )
-    if chosen.shard is not None or chosen.sample is not None:
-        raise UsageError("--engine ray splits the input itself; remove --shard and --sample")
-    if chosen.limit is not None and job.on_bad_row == "skip":
-        raise UsageError("--engine ray can't combine --limit with --on-bad-row skip; remove one of them")
+    if chosen.shard is not None:
+        raise UsageError("--engine ray splits the input itself; remove --shard")
+    for option, value in (("--limit", chosen.limit), ("--sample", chosen.sample)):
+        if value is not None and job.on_bad_row == "skip":
+            raise UsageError(f"--engine ray can't combine {option} with --on-bad-row skip; remove one of them")
     if isinstance(job.task, Pipeline) and len(job.task.segments) > 1:
         raise UsageError(
             f"the task {job.task.name} has a step that waits for all rows, which --engine ray does not support; "
@@ -305,32 +308,19 @@ def _checked(job: Job) -> Outputs:
     return outputs
 
 
-class _CountedPart(Part, frozen=True):
-    """A part with its number of rows."""
-
-    rows: int = 0
-
-
-def _parts(ray: Any, job: Job) -> list[_CountedPart]:
+def _parts(ray: Any, job: Job) -> list[CountedPart]:
     """Return the parts that contain selected rows."""
     found = cut(str(Path(job.source).absolute()))
     counting = ray.remote(num_cpus=1, max_retries=5)(count)
     counts: list[Counted] = ray.get([counting.remote(part, job.reading) for part in found])
-    first, limit = job.selection.offset, job.selection.limit
-    last = None if limit is None else first + limit
-    chosen = []
-    for part, counted in zip(placed(found, counts), counts, strict=True):
-        end = part.index + counted.rows
-        rows = max(0, min(end, end if last is None else last) - max(part.index, first))
-        if rows:
-            chosen.append(_CountedPart(part.name, part.number, part.spans, part.index, rows))
+    chosen = select_parts(found, counts, job.selection)
     if not chosen:
         raise UsageError(f"{job.source}: the input has no rows")
     return chosen
 
 
-def _job_of(job: Job, part: _CountedPart, outputs: Outputs) -> Job:
-    limit = None if job.selection.limit is None else part.rows
+def _job_of(job: Job, part: CountedPart, outputs: Outputs) -> Job:
+    limit = None if job.selection.limit is None else part.selected
     return replace(
         job,
         source=part,
@@ -338,7 +328,7 @@ def _job_of(job: Job, part: _CountedPart, outputs: Outputs) -> Job:
         llm=job.llm.without_secrets(),
         output=str(outputs.part(part.number)),
         store=False if job.store is False else outputs.store(part.number),
-        selection=replace(job.selection, limit=limit),
+        selection=replace(job.selection, limit=limit, sample=None),
     )
 
 
@@ -364,7 +354,7 @@ def _faults(sent: bytes) -> str | None:
 
 
 def _result(
-    job: Job, outputs: Outputs, parts: Sequence[_CountedPart], outcomes: Sequence[Outcome], seen: Stats
+    job: Job, outputs: Outputs, parts: Sequence[CountedPart], outcomes: Sequence[Outcome], seen: Stats
 ) -> Result:
     stats = summed(o.stats for o in outcomes)
     stats.total, stats.started = seen.total, seen.started
