@@ -363,6 +363,8 @@ def told_faults(rows: Iterable[Row], file: str) -> Iterator[Row]:
 def _files(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
+        if parts := [*sorted(path.glob("part-*.parquet")), *sorted(path.glob("part-*.jsonl"))]:
+            return parts
         raise InputError(f"{source} is a folder; did you mean {path}/*.jsonl?")
     if path.is_file():
         return [path]

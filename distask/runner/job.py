@@ -107,8 +107,14 @@ class Job(Struct, frozen=True):
         """Return where to upload the output; None for local output and for Ray, whose parts write the folder."""
         return None if self.engine == "ray" else destination(self.output, private=self.private)
 
+    @property
+    def writes_folder(self) -> bool:
+        """Whether the output is a folder of Parquet parts on this machine."""
+        output = self.output
+        return self.engine == "local" and output is not None and output.endswith("/") and not is_remote(output)
+
     def output_path(self) -> Path | None:
-        """Return the file to write; None for stdout and for rows returned to the caller."""
+        """Return the file or folder to write; None for stdout and for rows returned to the caller."""
         far = self.destination()
         if far is not None:
             return far.local
@@ -184,7 +190,8 @@ class Job(Struct, frozen=True):
         if self.store is not None:
             return Path(self.store)
         path = self.output_path()
-        return store_path(Path("rows") if path is None or self.destination() is not None else path)
+        elsewhere = path is None or self.writes_folder or self.destination() is not None
+        return store_path(Path("rows") if elsewhere or path is None else path)
 
     def identity(self) -> Identity:
         """Return what identifies this run; a run with the same identity may replace its output (see `Identity`)."""

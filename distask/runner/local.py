@@ -280,6 +280,12 @@ def run_rows(
 def _open_output(job: Job, path: Path | None) -> Writer:
     if path is None:
         return open_output("-")
+    if job.writes_folder:
+        from distask.data.writers.parts import PartsWriter
+
+        writer = PartsWriter(path, output_schemas(job.task, job.shape))
+        claim(path, job.identity(), None)
+        return writer
     return open_output(
         str(path),
         lambda checksum: claim(path, job.identity(), checksum),
