@@ -148,6 +148,22 @@ def test_a_sample_and_a_cost_limit_are_those_of_the_complete_run(bench):
     assert [row["instruction"] for row in rows_of(bench.parts())] == [row["instruction"] for row in rows_of(local)]
 
 
+def test_a_dataset_of_the_hub_is_copied_once_and_gives_the_rows_of_a_local_run(bench):
+    (bench.folder / "repo").mkdir()
+    (bench.folder / "in.jsonl").rename(bench.folder / "repo" / "train.jsonl")
+    source = f"hf://{bench.folder}/repo@train"
+
+    local_code, _, local_said = bench.run("-o", "local.jsonl", "-i", source, "--limit", "300")
+    code, calls, said = bench.over_ray("-i", source, "--limit", "300")
+    again = bench.over_ray("-i", source, "--limit", "300")
+
+    assert (local_code, code, calls) == (0, 0, 300), said + local_said
+    assert bench.parts() == (bench.folder / "local.jsonl").read_bytes()
+    assert again[:2] == (0, 0)
+    assert "copying hf://" in said
+    assert "copying hf://" not in again[2]
+
+
 def billed(_):
     message = {"role": "assistant", "content": "yes"}
     usage = {"prompt_tokens": 90, "completion_tokens": 25, "total_tokens": 115}

@@ -79,11 +79,6 @@ class PartsWriter:
         self._number = -1
         self._begin()
 
-    @property
-    def partial(self) -> Path | None:
-        """The finished rows that are in no part yet, as JSON Lines."""
-        return self._part.partial
-
     def write(self, row: Row, new: Mapping[str, Any]) -> None:
         """Write a row; a full part is completed in a thread, so that calls go on."""
         self._part.write(row, new)
@@ -120,6 +115,7 @@ class PartsWriter:
         self._rows = 0
         self._part = ParquetWriter(self._private / _name(self._number))
         self._part.schemas = self._schemas
+        self.partial: Path | None = self._part.partial
 
     def _end_part(self) -> None:
         self._wait()

@@ -88,6 +88,11 @@ class Outputs(Struct, frozen=True):
         return path
 
     @property
+    def inputs(self) -> Path:
+        """Return the folder for a copy of the input, if it can't be read in parts."""
+        return self._private / "input"
+
+    @property
     def _private(self) -> Path:
         return self.folder / ".distask"
 

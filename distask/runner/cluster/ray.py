@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 
+from distask.data.hub_copy import Shard, copy_hub
 from distask.data.parts import count, cut
+from distask.data.readers.hub import PREFIX
 from distask.errors import DistaskError, OutputBusy, RunError, UsageError
 from distask.runner.cluster.coordinator import Coordinator, Governor, Stopped, Told, summed
 from distask.runner.cluster.outputs import Outcome, Outputs, marked, whole
@@ -66,7 +68,7 @@ def run_on_ray(
     say = notify or (lambda _: None)
     with _connected(ray):
         most = job.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        selected = _parts(ray, job)
+        selected = _parts(ray, _copied(ray, job, outputs, say))
         parts = sample_parts(selected, job.selection, job.task.seed)
         _examine(ray, [_job_of(job, part, outputs) for part in selected])
         outputs.prepare(selected)
@@ -284,10 +286,6 @@ def _checked(job: Job) -> Outputs:
     chosen = job.selection
     if not isinstance(job.source, str | Path) or str(job.source) == "-":
         raise UsageError("--engine ray needs input files on shared storage: set --input to a file or a glob")
-    if str(job.source).startswith("hf://"):
-        raise UsageError(
-            "--engine ray can't read hf://: save the dataset as Parquet or JSON Lines on shared storage first"
-        )
     if chosen.shard is not None:
         raise UsageError("--engine ray splits the input itself; remove --shard")
     for option, value in (("--limit", chosen.limit), ("--sample", chosen.sample)):
@@ -306,6 +304,31 @@ def _checked(job: Job) -> Outputs:
     outputs = Outputs(Path(job.output).absolute())
     outputs.check(overwrite=job.overwrite)
     return outputs
+
+
+def _copied(ray: Any, job: Job, outputs: Outputs, say: Callable[[str], None]) -> Job:
+    """Copy a dataset of the Hub to the output folder, since parts can't start in the middle of a stream."""
+    source, chosen = str(job.source), job.selection
+    if not source.startswith(PREFIX):
+        return job
+    rows = None if chosen.limit is None else chosen.offset + chosen.limit
+
+    def run(shards: Sequence[Shard]) -> None:
+        say(f"copying {source} to {outputs.inputs}")
+        copying = ray.remote(num_cpus=1, max_retries=5)(_copy)
+        faults = [fault for fault in ray.get([copying.remote(shard) for shard in shards]) if fault is not None]
+        if faults:
+            raise UsageError(faults[0])
+
+    return replace(job, source=copy_hub(source, outputs.inputs, rows, run))
+
+
+def _copy(shard: Shard) -> str | None:
+    try:
+        shard.copy()
+    except (DistaskError, OSError) as error:
+        return str(error)
+    return None
 
 
 def _parts(ray: Any, job: Job) -> list[CountedPart]:
