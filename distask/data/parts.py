@@ -63,6 +63,10 @@ class Part(Struct, frozen=True):
             told.append([span.file, span.start, span.stop, stat.st_size, getattr(stat, "st_mtime_ns", None)])
         return told if self.drawn is None else [*told, list(self.drawn)]
 
+    def parents(self) -> set[Path]:
+        """Return the folders of its files."""
+        return {Path(span.file).parent for span in self.spans}
+
     def open(self, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
         """Open the part; its rows keep their places in the complete input. `choice` is as in `Input`."""
         notes: dict[str, None] = {}

@@ -96,6 +96,8 @@ class Job(Struct, frozen=True):
     """Where to run: in this process or on a Ray cluster."""
     workers: int | None = None
     """Number of concurrent parts, with Ray."""
+    segment: int | None = None
+    """The segment of the pipeline to run; None for all. A cluster runs them one after the other."""
     governor: Governor | None = None
     """Keeps this part of a larger run within its share of the limits."""
 
@@ -112,6 +114,11 @@ class Job(Struct, frozen=True):
         """Whether the output is a folder of Parquet parts on this machine."""
         output = self.output
         return self.engine == "local" and output is not None and output.endswith("/") and not is_remote(output)
+
+    @property
+    def carries_rows(self) -> bool:
+        """Whether the output is rows for the next segment of the pipeline."""
+        return self.segment is not None and not isinstance(self.task, Task) and not self.task.is_last(self.segment)
 
     def output_path(self) -> Path | None:
         """Return the file or folder to write; None for stdout and for rows returned to the caller."""
@@ -148,8 +155,8 @@ class Job(Struct, frozen=True):
                 stand_in=self.task.stand_in,
                 on_bad_row=self.on_bad_row,
             )
-            for span in part.spans:
-                self.task.allow(Path(span.file).parent)
+            for folder in part.parents():
+                self.task.allow(folder)
         else:
             rows = rows_input(
                 self.source,

@@ -280,6 +280,10 @@ def run_rows(
 def _open_output(job: Job, path: Path | None) -> Writer:
     if path is None:
         return open_output("-")
+    if job.carries_rows:
+        from distask.runner.cluster.carried import CarriedWriter
+
+        return CarriedWriter(path)
     if job.writes_folder:
         from distask.data.writers.parts import PartsWriter
 

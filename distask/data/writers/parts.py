@@ -80,7 +80,7 @@ class PartsWriter:
         self._begin()
 
     def write(self, row: Row, new: Mapping[str, Any]) -> None:
-        """Write a row; a full part is completed in a thread, so that calls go on."""
+        """Write a row; a full part is completed in a thread, so that calls continue."""
         self._part.write(row, new)
         self._rows += 1
         if self._rows >= PART_ROWS or self._part.size >= PART_BYTES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -53,10 +53,10 @@ class Coordinator:
         self._shares = Shares()
         self._leases = None if max_cost is None else Leases(max_cost)
         self._lock = threading.Lock()
-        self._stats: dict[int, Stats] = {}
+        self._stats: dict[Any, Stats] = {}
         self._stop: str | None = None
 
-    def beat(self, member: str, part: int, stats: Stats, demand: Demand | None = None) -> Told:
+    def beat(self, member: str, part: Any, stats: Stats, demand: Demand | None = None) -> Told:
         """Record a part's counts; returns its share of the limits and whether to stop."""
         with self._lock:  # an actor answers several engines at a time
             self._stats[part] = stats
@@ -67,7 +67,7 @@ class Coordinator:
                     self.stop(self._leases.reached)
             return Told(share, self._stop, lease)
 
-    def leave(self, member: str, part: int, stats: Stats) -> None:
+    def leave(self, member: str, part: Any, stats: Stats) -> None:
         """Record a part's final counts and free its share."""
         stats.in_flight = stats.ceiling = 0
         stats.pace = ""

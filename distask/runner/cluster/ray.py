@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec.structs import replace
 
 from distask.data.hub_copy import Shard, copy_hub
-from distask.data.parts import count, cut
+from distask.data.parts import Span, count, cut
 from distask.data.readers.hub import PREFIX
 from distask.errors import DistaskError, OutputBusy, RunError, UsageError
+from distask.runner.cluster.carried import CarriedPart, Passed, pass_barrier
 from distask.runner.cluster.coordinator import Coordinator, Governor, Stopped, Told, summed
 from distask.runner.cluster.outputs import Outcome, Outputs, marked, whole
 from distask.runner.cluster.selection import CountedPart, sample_parts, select_parts
 from distask.runner.engine.budget import CostReached
 from distask.runner.engine.engine import Interrupted
+from distask.runner.engine.segments import check_generations
 from distask.runner.engine.shared import FAILURES_KEPT
 from distask.runner.job import Result, is_remote
 from distask.runner.local import check_prices, described, examine, run_here
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
     from distask.data.parts import Counted
     from distask.runner.engine.leased_budget import Demand
     from distask.runner.job import Job
+
+AnyPart = CountedPart | CarriedPart
+PartKey = tuple[int, int]
+"""Number of the segment and of the part."""
 
 POLL_SECONDS = 0.5
 """Interval at which the driver gets the counts from the coordinator."""
@@ -69,29 +75,46 @@ def run_on_ray(
     with _connected(ray):
         most = job.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         selected = _parts(ray, _copied(ray, job, outputs, say))
-        parts = sample_parts(selected, job.selection, job.task.seed)
-        _examine(ray, [_job_of(job, part, outputs) for part in selected])
+        parts: Sequence[AnyPart] = sample_parts(selected, job.selection, job.task.seed)
+        segments = len(job.task.segments) if isinstance(job.task, Pipeline) else 1
+        _examine(ray, [_job_of(job, part, outputs, 0) for part in selected])
         outputs.prepare(selected)
-        jobs = [_job_of(job, part, outputs) for part in parts]
-        say(f"{len(parts):,} parts on {len(ray.nodes()):,} nodes, {min(most, len(parts)):,} at a time")
-        run = _Run(ray, jobs, min(most, len(parts)), observe)
-        outcomes = run.go()
-    return _result(job, outputs, parts, outcomes, run.stats)
+        coordinator = _coordinator(ray, job.max_cost)
+        input_rows, outcomes, counts = sum(part.rows for part in parts), list[Outcome](), list[Stats]()
+        for segment in range(segments):
+            jobs = [_job_of(job, part, outputs, segment) for part in parts]
+            say(f"{len(parts):,} parts on {len(ray.nodes()):,} nodes, {min(most, len(parts)):,} at a time")
+            run = _Run(ray, jobs, min(most, len(parts)), observe, coordinator, input_rows)
+            last = run.go()
+            outcomes += last
+            if segment < segments - 1:
+                parts, count = _passed(ray, job, outputs, segment, parts)
+                outputs.prepare(parts, segment + 1)
+                counts.append(count)
+    return _result(job, outputs, parts, outcomes, last, counts, run.stats)
 
 
 class _Run:
     """The parts of one run."""
 
-    def __init__(self, ray: Any, jobs: Sequence[Job], workers: int, observe: Callable[[Stats], None] | None) -> None:
+    def __init__(
+        self,
+        ray: Any,
+        jobs: Sequence[Job],
+        workers: int,
+        observe: Callable[[Stats], None] | None,
+        coordinator: Any,
+        total: int,
+    ) -> None:
         self._ray = ray
         self._jobs = jobs
         self._workers = workers
         self._observe = observe
-        self._total = sum(j.source.rows for j in jobs)
+        self._total = total
         self._outcomes: dict[int, Outcome] = {}
         self._fault: BaseException | None = None
         self._interrupts = 0
-        self._coordinator = _coordinator(ray, jobs[0].max_cost)
+        self._coordinator = coordinator
         self.stats = Stats(total=self._total)
 
     def go(self) -> list[Outcome]:
@@ -194,11 +217,12 @@ class PartRunner:
 
     def _outcome(self, job: Job) -> Outcome:
         number, member = job.source.number, uuid.uuid4().hex
+        key = job.segment or 0, number
         if (earlier := marked(job)) is not None:
-            self._tell(member, earlier)
+            self._tell(member, key, earlier)
             return earlier
         seen = Stats()
-        line = _RayLine(self._coordinator, member, number)
+        line = _RayLine(self._coordinator, member, key)
         try:
             job = replace(job, llm=job.llm.with_secrets(os.environ), governor=Governor(line))
             result = _unless_busy(job)
@@ -212,13 +236,13 @@ class PartRunner:
             self._coordinator.stop.remote(why)
         else:
             outcome = whole(job, number, result)
-        self._tell(member, outcome)
+        self._tell(member, key, outcome)
         return outcome
 
-    def _tell(self, member: str, outcome: Outcome) -> None:
+    def _tell(self, member: str, key: PartKey, outcome: Outcome) -> None:
         import ray
 
-        ray.get(self._coordinator.leave.remote(member, outcome.number, outcome.stats))
+        ray.get(self._coordinator.leave.remote(member, key, outcome.stats))
 
 
 def _unless_busy(job: Job) -> Result:
@@ -236,7 +260,7 @@ def _unless_busy(job: Job) -> Result:
 class _RayLine:
     """A governor's connection to the coordinator actor."""
 
-    def __init__(self, coordinator: Any, member: str, part: int) -> None:
+    def __init__(self, coordinator: Any, member: str, part: PartKey) -> None:
         self._coordinator, self._member, self._part = coordinator, member, part
         self._reference: Any = None
 
@@ -291,11 +315,8 @@ def _checked(job: Job) -> Outputs:
     for option, value in (("--limit", chosen.limit), ("--sample", chosen.sample)):
         if value is not None and job.on_bad_row == "skip":
             raise UsageError(f"--engine ray can't combine {option} with --on-bad-row skip; remove one of them")
-    if isinstance(job.task, Pipeline) and len(job.task.segments) > 1:
-        raise UsageError(
-            f"the task {job.task.name} has a step that waits for all rows, which --engine ray does not support; "
-            "run it without --engine ray"
-        )
+    if isinstance(job.task, Pipeline):
+        check_generations(job.task, job.shape)
     if job.batch:
         raise UsageError("--engine ray and --batch can't be combined; remove one of them")
     check_prices(job)
@@ -342,17 +363,45 @@ def _parts(ray: Any, job: Job) -> list[CountedPart]:
     return chosen
 
 
-def _job_of(job: Job, part: CountedPart, outputs: Outputs) -> Job:
-    limit = None if job.selection.limit is None else part.selected
-    return replace(
+def _job_of(job: Job, part: AnyPart, outputs: Outputs, segment: int) -> Job:
+    """Return the job of one part; only a pipeline with several segments has a number of one."""
+    several = isinstance(job.task, Pipeline) and len(job.task.segments) > 1
+    made = replace(
         job,
         source=part,
         engine="local",
         llm=job.llm.without_secrets(),
-        output=str(outputs.part(part.number)),
-        store=False if job.store is False else outputs.store(part.number),
-        selection=replace(job.selection, limit=limit, sample=None),
+        segment=segment if several else None,
+        store=False if job.store is False else outputs.store(part.number, segment),
+        selection=replace(job.selection, limit=None if job.selection.limit is None else part.selected, sample=None),
     )
+    carried = made.carries_rows
+    return replace(made, output=str(outputs.carried(part.number, segment) if carried else outputs.part(part.number)))
+
+
+def _passed(
+    ray: Any, job: Job, outputs: Outputs, segment: int, parts: Sequence[AnyPart]
+) -> tuple[list[CarriedPart], Stats]:
+    """Run the step after a segment, which waits for all rows, on one node; returns the parts of the next segment."""
+    files = [outputs.carried(part.number, segment) for part in parts]
+    folders = tuple(sorted({str(folder) for part in parts for folder in part.parents()}))
+    passing = ray.remote(num_cpus=1, max_retries=5)(_pass)
+    passed = ray.get(passing.remote(pickle.dumps(job.task), segment, files, outputs.passed(segment + 1)))
+    if isinstance(passed, str):
+        raise RunError(passed)
+    made, index = [], 0
+    for number, (file, rows, checksum) in enumerate(passed.files):
+        name = f"{job.source} (segment {segment + 2}, part {number})"
+        made.append(CarriedPart(name, number, (Span(file),), index, None, rows, rows, checksum, folders))
+        index += rows
+    return made, Stats(steps=passed.counts)
+
+
+def _pass(task: bytes, segment: int, files: Sequence[Path], folder: Path) -> Passed | str:
+    try:
+        return pass_barrier(pickle.loads(task), segment, files, folder)  # noqa: S301 - our own
+    except (DistaskError, OSError) as error:
+        return str(error)
 
 
 def _examine(ray: Any, jobs: Sequence[Job]) -> None:
@@ -377,9 +426,16 @@ def _faults(sent: bytes) -> str | None:
 
 
 def _result(
-    job: Job, outputs: Outputs, parts: Sequence[CountedPart], outcomes: Sequence[Outcome], seen: Stats
+    job: Job,
+    outputs: Outputs,
+    parts: Sequence[AnyPart],
+    outcomes: Sequence[Outcome],
+    last: Sequence[Outcome],
+    counts: Sequence[Stats],
+    seen: Stats,
 ) -> Result:
-    stats = summed(o.stats for o in outcomes)
+    """Write the manifest; `last` are the outcomes of `parts`, and `counts` those of the steps between segments."""
+    stats = summed([*(o.stats for o in outcomes), *counts])
     stats.total, stats.started = seen.total, seen.started
     stats.end()
     failures = [failed for outcome in outcomes for failed in outcome.failures][:FAILURES_KEPT]
@@ -395,7 +451,7 @@ def _result(
                 "bytes": outcome.bytes,
                 "checksum": outcome.checksum,
             }
-            for part, outcome in zip(parts, outcomes, strict=True)
+            for part, outcome in zip(parts, last, strict=True)
         ],
     }
     outputs.finish(parts, record)
