@@ -164,6 +164,23 @@ def test_a_dataset_of_the_hub_is_copied_once_and_gives_the_rows_of_a_local_run(b
     assert "copying hf://" not in again[2]
 
 
+def test_steps_that_wait_for_all_rows_give_the_rows_of_a_local_run(bench):
+    (bench.folder / "answer.yaml").write_text(SPEC)
+    steps = "{task: answer.yaml, name: first}, {sort: {by: big, descending: true}}, {limit: 300}"
+    again = "{task: answer.yaml, name: second, output_mappings: {generation: more, style: more_style}}"
+    (bench.folder / "task.yaml").write_text(f"name: all\nsteps: [{steps}, {again}]\n")
+    local = bench.local()
+    calls_of_local = len(bench.server.requests)
+
+    code, calls, said = bench.over_ray()
+    repeated = bench.over_ray()
+
+    assert (code, calls) == (0, calls_of_local), said
+    assert bench.parts() == local
+    assert len(local.splitlines()) == 300
+    assert repeated[:2] == (0, 0), repeated[2]
+
+
 def billed(_):
     message = {"role": "assistant", "content": "yes"}
     usage = {"prompt_tokens": 90, "completion_tokens": 25, "total_tokens": 115}

@@ -5,6 +5,7 @@ Rows wait only at a barrier, which needs all of them. Waiting rows and their key
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import sqlite3
@@ -80,6 +81,8 @@ async def run_pipeline(
             work = Steps(pipeline, number, asking, shape, shared)
             engine = Engine(work, shared, concurrency=concurrency, observe=watch, first=number == 0, last=last)
             await engine.run(coming, sink)
+            if job.segment is not None:  # the engine leaves clients open for the next segment
+                await asyncio.gather(*(client.close() for client in shared.clients), return_exceptions=True)
             if work.left_out:
                 break
             if isinstance(sink, Spool):
