@@ -251,3 +251,21 @@ def test_a_folder_of_another_run_or_one_that_was_edited_is_not_replaced(tmp_path
 
         with pytest.raises(UsageError, match="is from another run or was edited"):
             start(server)
+
+
+def test_a_smaller_output_is_replaced_only_on_request(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inputs(tmp_path, 25)
+    with ScriptedServer() as server:
+        start(server)
+        inputs(tmp_path, 12)
+        (tmp_path / "in.jsonl").rename("other.jsonl")
+        config = {"base_url": server.url, "model": "m"}
+
+        with pytest.raises(UsageError, match="is from another run"):
+            run("task.yaml", "other.jsonl", llm=config, output="out/")
+        calls = len(server.requests)
+        run("task.yaml", "other.jsonl", llm=config, output="out/", overwrite=True)
+
+    assert calls == len(server.requests) == 25
+    assert table(tmp_path / "out").column("n").to_pylist() == list(range(12))
