@@ -156,7 +156,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help=".jsonl, .csv, .parquet, also s3://…; hf://owner/name; FOLDER/ for `datasets`; or - for stdout. "
+        help=".jsonl, .csv, .parquet, also s3://…; hf://owner/name; FOLDER/ for Parquet parts; or - for stdout. "
         "[TASK.DATA.jsonl]",
         rich_help_panel=_OUT,
     ),

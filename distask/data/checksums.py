@@ -41,7 +41,9 @@ def text_of(checksum: Checksum) -> str:
 
 
 def checksum_of(path: Path) -> str:
-    """Return the checksum of a file; raises `OSError`."""
+    """Return the checksum of a file, or of the visible files in a folder; raises `OSError`."""
+    if path.is_dir():
+        return joined_checksum({f.name: checksum_of(f) for f in path.iterdir() if not f.name.startswith(".")})
     checksum = new_checksum()
     with path.open("rb", buffering=0) as file:
         while data := file.read(_READ_BYTES):
@@ -49,8 +51,21 @@ def checksum_of(path: Path) -> str:
     return text_of(checksum)
 
 
+def joined_checksum(checksums: Mapping[str, str]) -> str:
+    """Return the checksum of a folder from those of its files, by name."""
+    checksum = new_checksum()
+    for name in sorted(checksums):
+        checksum.update(f"{name} {checksums[name]}\n".encode())
+    return text_of(checksum)
+
+
 def is_unchanged(path: Path, message: Mapping[str, Any]) -> bool:
-    """Return whether a file has the checksum, or the SHA-256, that a record has; raises `OSError`."""
+    """Return whether a file has the checksum, or the SHA-256, that a record has; raises `OSError`.
+
+    A folder that is being written has no checksum; only its name is compared.
+    """
+    if path.is_dir() and message.get("checksum", "") is None:
+        return True
     if "checksum" in message:
         return bool(message["checksum"] == checksum_of(path))
     with path.open("rb") as file:

@@ -47,10 +47,11 @@ class Input:
     """Rows that can be read many times.
 
     `offset` and `limit` apply first, then the shard (i, k) takes every k-th row from the i-th, then `sample` draws from
-    those and keeps their order. `first` is the place of the first row in the complete input. `stand_in` takes a needed
-    column and a row that lacks it, and names what is read instead, or returns None. `transform` takes a selected row
-    that can be read, and returns the row to yield instead, or None to leave it out; a scan sees the rows as they are.
-    `placed` rows keep their index. `read_blocks` reads the same rows as `read`, as blocks of valid rows where possible.
+    those and keeps their order. `drawn` are the places of sampled rows among the selected rows, if the sample was drawn
+    elsewhere. `first` is the place of the first row in the complete input. `stand_in` takes a needed column and a row
+    that lacks it, and names what is read instead, or returns None. `transform` takes a selected row that can be read,
+    and returns the row to yield instead, or None to leave it out; a scan sees the rows as they are. `placed` rows keep
+    their index. `read_blocks` reads the same rows as `read`, as blocks of valid rows where possible.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Input:
         offset: int = 0,
         sample: int | None = None,
         seed: int = 0,
+        drawn: Collection[int] | None = None,
         shard: tuple[int, int] | None = None,
         first: int = 0,
         columns_needed: Collection[str] = (),
@@ -90,7 +92,7 @@ class Input:
         self._files = files
         self._remote = remote
         self._limit, self._offset, self._shard, self._first = limit, offset, shard, first
-        self._sample, self._seed = sample, seed
+        self._sample, self._seed, self._drawn = sample, seed, drawn
         self._chosen: set[int] | None = None
         self._index, self._scanned = BlockIndex(), 0
         self._needed, self._stand_in = columns_needed, stand_in
@@ -187,12 +189,14 @@ class Input:
         self.count = self._scanned = found.count
         if self._sample is not None:
             self.draw(self._sample, self._seed)
+        if self._drawn is not None:
+            self._chosen, self.count = set(self._drawn), len(self._drawn)
 
     def draw(self, sample: int, seed: int) -> None:
         """Keep only `sample` of the scanned rows, drawn at random; all of them if there are no more."""
         assert self.count is not None
         if sample < self.count:
-            drawn = random.Random(seed).sample(range(self.count), sample)  # noqa: S311
+            drawn = draw_places(self.count, sample, seed)
             kept = None if self._chosen is None else sorted(self._chosen)
             self._chosen = set(drawn if kept is None else (kept[place] for place in drawn))
             self.count = sample
@@ -222,6 +226,11 @@ class Input:
             return bool(self._states) and [_state(f) for f in self._files] != self._states
         except OSError:
             return True
+
+
+def draw_places(count: int, sample: int, seed: int) -> list[int]:
+    """Return `sample` different places of `count`, in random order, or all of them if there are no more."""
+    return random.Random(seed).sample(range(count), min(sample, count))  # noqa: S311
 
 
 class _Found:
@@ -391,6 +400,8 @@ def with_read_errors(rows: Iterable[Row], file: str) -> Iterator[Row]:
 def _files(source: str, notify: Callable[[str], None] | None) -> list[Path]:
     path = Path(source)
     if path.is_dir():
+        if parts := [*sorted(path.glob("part-*.parquet")), *sorted(path.glob("part-*.jsonl"))]:
+            return parts
         return documents_in(path, notify)
     if path.is_file():
         return [path]

@@ -52,6 +52,8 @@ class Part(Struct, frozen=True):
     spans: tuple[Span, ...]
     index: int = 0
     """The place of its first row in the complete input, once known."""
+    drawn: Sequence[int] | None = None
+    """The places of the sampled rows among its selected rows; None for all rows."""
 
     def state(self) -> list[Any]:
         """Return the file, range, size and time of each span; equal values mean unchanged content."""
@@ -59,7 +61,11 @@ class Part(Struct, frozen=True):
         for span in self.spans:
             stat = _path(span.file).stat()
             spans.append([span.file, span.start, span.stop, stat.st_size, getattr(stat, "st_mtime_ns", None)])
-        return spans
+        return spans if self.drawn is None else [*spans, list(self.drawn)]
+
+    def parents(self) -> set[Path]:
+        """Return the folders of its files."""
+        return {Path(span.file).parent for span in self.spans}
 
     def open(self, options: ReadOptions = DEFAULT_OPTIONS, **choice: Any) -> Input:
         """Open the part; its rows keep their places in the complete input. `choice` is as in `Input`."""
@@ -70,7 +76,7 @@ class Part(Struct, frozen=True):
                 yield from with_read_errors(_read(span, options, lambda note: notes.update({note: None})), span.file)
 
         local = [Path(span.file) for span in self.spans if not is_object(span.file)]
-        return Input(self.name, read, files=local, first=self.index, notes=notes, **choice)
+        return Input(self.name, read, files=local, first=self.index, drawn=self.drawn, notes=notes, **choice)
 
 
 class Counted(Struct, frozen=True):

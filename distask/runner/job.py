@@ -100,6 +100,8 @@ class Job(Struct, frozen=True):
     """Where to run: in this process or on a Ray cluster."""
     workers: int | None = None
     """Number of concurrent parts, with Ray."""
+    segment: int | None = None
+    """The segment of the pipeline to run; None for all. A cluster runs them one after the other."""
     governor: Governor | None = None
     """Keeps this part of a larger run within its share of the limits."""
     transform: Callable[[Row], Row | None] | None = None
@@ -113,8 +115,19 @@ class Job(Struct, frozen=True):
         """Return where to upload the output; None for local output and for Ray, whose parts write the folder."""
         return None if self.engine == "ray" else destination(self.output, private=self.private)
 
+    @property
+    def writes_folder(self) -> bool:
+        """Whether the output is a folder of Parquet parts on this machine."""
+        output = self.output
+        return self.engine == "local" and output is not None and output.endswith("/") and not is_remote(output)
+
+    @property
+    def carries_rows(self) -> bool:
+        """Whether the output is rows for the next segment of the pipeline."""
+        return self.segment is not None and not isinstance(self.task, Task) and not self.task.is_last(self.segment)
+
     def output_path(self) -> Path | None:
-        """Return the file to write; None for stdout and for rows returned to the caller."""
+        """Return the file or folder to write; None for stdout and for rows returned to the caller."""
         far = self.destination()
         if far is not None:
             return far.local
@@ -149,8 +162,8 @@ class Job(Struct, frozen=True):
                 stand_in=self.task.stand_in,
                 on_bad_row=self.on_bad_row,
             )
-            for span in part.spans:
-                self.task.allow(Path(span.file).parent)
+            for folder in part.parents():
+                self.task.allow(folder)
         elif isinstance(self.source, Selected):
             rows = self.source.open(columns_needed=needed, stand_in=self.task.stand_in, transform=self.transform)
             if self.source.folder is not None:
@@ -206,7 +219,8 @@ class Job(Struct, frozen=True):
         if self.store is not None:
             return Path(self.store)
         path = self.output_path()
-        return store_path(Path("rows") if path is None or self.destination() is not None else path)
+        elsewhere = path is None or self.writes_folder or self.destination() is not None
+        return store_path(Path("rows") if elsewhere or path is None else path)
 
     def identity(self) -> Identity:
         """Return what identifies this run; a run with the same identity may replace its output (see `Identity`)."""

@@ -22,6 +22,7 @@ from distask.runner.engine.loop import run_loop
 from distask.runner.engine.one_task import OneTask
 from distask.runner.engine.segments import run_pipeline
 from distask.runner.engine.shared import Shared
+from distask.runner.engine.step_calls import Targets
 from distask.runner.generations import output_schemas
 from distask.runner.job import Result
 from distask.runner.record import claim, describe_run, record_path, refuse_to_replace, write_record
@@ -201,6 +202,20 @@ def examine(job: Job, notify: Callable[[str], None] | None = None) -> Input:
     return rows
 
 
+def check_prices(job: Job) -> None:
+    """Raise `UsageError` if the job has a cost limit and a price that it needs is unknown; sends nothing."""
+    if job.max_cost is None:
+        return
+    stats = Stats()
+    if isinstance(job.task, Pipeline):
+        targets = Targets(job.llm, Shared(stats, budget_of(job.max_cost, stats)), need_key=False)
+        for wanted in job.task.asked:
+            targets.of(*wanted)
+        return
+    first = target(job.llm)
+    budget_of(job.max_cost, stats, first, fallback(job.task, job.llm, first))
+
+
 @contextmanager
 def replies(
     job: Job,
@@ -261,7 +276,8 @@ def run_rows(
         endpoint_target = target(job.llm, notify)
         last = fallback(job.task, job.llm, endpoint_target)
         stats.priced |= endpoint_target.price is not None
-        shared = Shared(stats, budget_of(job.max_cost, stats, endpoint_target, last))
+        budget = budget_of(job.max_cost, stats, endpoint_target, last, leased=job.governor is not None)
+        shared = Shared(stats, budget)
         shared.deferred = deferred
         calls = Calls(job.task, job.shape.num_generations, endpoint_target, store, shared, fallback=last)
         watch = observe if job.governor is None else job.governor.watching(shared, observe)
@@ -279,6 +295,16 @@ def run_rows(
 def _open_output(job: Job, path: Path | None) -> Writer:
     if path is None:
         return open_output("-")
+    if job.carries_rows:
+        from distask.runner.cluster.carried import CarriedWriter
+
+        return CarriedWriter(path)
+    if job.writes_folder:
+        from distask.data.writers.parts import PartsWriter
+
+        writer = PartsWriter(path, output_schemas(job.task, job.shape))
+        claim(path, job.identity(), None)
+        return writer
     return open_output(
         str(path),
         lambda checksum: claim(path, job.identity(), checksum),

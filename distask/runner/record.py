@@ -40,8 +40,11 @@ def claim_path(output: Path) -> Path:
     return output.parent / ".distask" / f"{output.name}.claim"
 
 
-def claim(output: Path, identity: Identity, checksum: str) -> None:
-    """Claim an output with this checksum for a run, before it gets its final name; raises `OSError`."""
+def claim(output: Path, identity: Identity, checksum: str | None) -> None:
+    """Claim an output with this checksum for a run, before it gets its final name; raises `OSError`.
+
+    A folder that grows during the run is claimed without a checksum.
+    """
     path = claim_path(output)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("wb") as file:
@@ -74,7 +77,8 @@ def _is_of(path: Path, identity: Identity, output: Path) -> bool:
 
 def refuse_to_replace(output: Path, identity: Identity, *, overwrite: bool) -> None:
     """Raise `UsageError` if another run made `output`, or if it was edited."""
-    if overwrite or not output.exists() or may_replace(output, identity):
+    is_new = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+    if overwrite or is_new or may_replace(output, identity):
         return
     raise UsageError(
         f"{output} already exists and is from another run or was edited; no requests were sent.\n"

@@ -64,8 +64,12 @@ def targets_of(job: Job) -> set[tuple[str, str]] | None:
     return {(each.endpoint, each.model) for each in used}
 
 
-def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> Budget | None:
-    """Build the budget of a run; raises `UsageError` if the price of a target is unknown."""
+def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None, leased: bool = False) -> Budget | None:
+    """Build the budget of a run, or with `leased`, of one of its engines.
+
+    Raises:
+        UsageError: the price of a target is unknown.
+    """
     if max_cost is None:
         return None
     for used in targets:
@@ -74,6 +78,10 @@ def budget_of(max_cost: float | None, stats: Stats, *targets: Target | None) -> 
                 f"--max-cost needs the price of {used.model} at {used.endpoint}: set it in USD per million tokens "
                 "with --set price.input=0.40 --set price.output=1.60, or with `price` in the config"
             )
+    if leased:
+        from distask.runner.engine.leased_budget import LeasedBudget
+
+        return LeasedBudget(stats)
     from distask.runner.engine.budget import Budget
 
     return Budget(max_cost, stats)

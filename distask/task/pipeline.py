@@ -114,6 +114,10 @@ class Pipeline:
         made.limit_prompts(self._builder.prompt_characters)
         return made
 
+    def is_last(self, segment: int) -> bool:
+        """Whether no segment follows this one."""
+        return segment == len(self.segments) - 1
+
     @property
     def calls_model(self) -> bool:
         """Whether any step calls a model."""

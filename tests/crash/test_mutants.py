@@ -99,7 +99,7 @@ PROGRAMS = {
     "rows are written when they are done": ("Engine._flush", rename_call("popleft", "pop"), right_order),
     "an output is not claimed": ("PartialFile.commit", set_condition("_on_whole", False), last_lines),
     "an output is not locked": (
-        "PartialFile.__init__", drop_call("acquire"),
+        "output_lock", drop_call("acquire"),
         ends(test_ends.test_a_second_run_of_the_same_output_is_refused_before_any_call),
     ),
     "a closed terminal is overlooked": ("STOPS", drop_element("SIGHUP"), ends(RESUMES, signal.SIGHUP)),

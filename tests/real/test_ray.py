@@ -132,6 +132,65 @@ def test_the_rows_over_a_cluster_are_those_of_a_local_run_and_another_run_asks_n
     assert manifest["counts"]["generations"] == 2 * ROWS
 
 
+def test_a_sample_and_a_cost_limit_are_those_of_the_complete_run(bench):
+    """The server counts the calls and what they cost: 25 completion tokens each, at a cent."""
+    bench.server.reply = billed
+    local = bench.local("--sample", "100")
+    priced = ["--set", "price.input=0", "--set", "price.output=10000", "--set", "llm.max_tokens=40"]
+
+    code, calls, said = bench.over_ray("--sample", "100", *priced, "--max-cost", "10")
+    again, more, said_again = bench.over_ray("--sample", "100", *priced, "--max-cost", "100")
+
+    assert code == 1, said
+    assert "of $10.00 (--max-cost) is spent" in said
+    assert 10 - 0.41 < calls * 0.25 <= 10
+    assert (again, calls + more) == (0, 100), said_again
+    assert [row["instruction"] for row in rows_of(bench.parts())] == [row["instruction"] for row in rows_of(local)]
+
+
+def test_a_dataset_of_the_hub_is_copied_once_and_gives_the_rows_of_a_local_run(bench):
+    (bench.folder / "repo").mkdir()
+    (bench.folder / "in.jsonl").rename(bench.folder / "repo" / "train.jsonl")
+    source = f"hf://{bench.folder}/repo@train"
+
+    local_code, _, local_said = bench.run("-o", "local.jsonl", "-i", source, "--limit", "300")
+    code, calls, said = bench.over_ray("-i", source, "--limit", "300")
+    again = bench.over_ray("-i", source, "--limit", "300")
+
+    assert (local_code, code, calls) == (0, 0, 300), said + local_said
+    assert bench.parts() == (bench.folder / "local.jsonl").read_bytes()
+    assert again[:2] == (0, 0)
+    assert "copying hf://" in said
+    assert "copying hf://" not in again[2]
+
+
+def test_steps_that_wait_for_all_rows_give_the_rows_of_a_local_run(bench):
+    (bench.folder / "answer.yaml").write_text(SPEC)
+    steps = "{task: answer.yaml, name: first}, {sort: {by: big, descending: true}}, {limit: 300}"
+    again = "{task: answer.yaml, name: second, output_mappings: {generation: more, style: more_style}}"
+    (bench.folder / "task.yaml").write_text(f"name: all\nsteps: [{steps}, {again}]\n")
+    local = bench.local()
+    calls_of_local = len(bench.server.requests)
+
+    code, calls, said = bench.over_ray()
+    repeated = bench.over_ray()
+
+    assert (code, calls) == (0, calls_of_local), said
+    assert bench.parts() == local
+    assert len(local.splitlines()) == 300
+    assert repeated[:2] == (0, 0), repeated[2]
+
+
+def billed(_):
+    message = {"role": "assistant", "content": "yes"}
+    usage = {"prompt_tokens": 90, "completion_tokens": 25, "total_tokens": 115}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "model": "m", "usage": usage}
+
+
+def rows_of(data):
+    return [json.loads(line) for line in data.splitlines()]
+
+
 def test_a_row_that_is_wrong_anywhere_is_reported_before_any_call(bench):
     lines = (bench.folder / "in.jsonl").read_text().splitlines()
     lines[700] = lines[700][:-1]

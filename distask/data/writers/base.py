@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from filelock import FileLock
+
     from distask.data.row import Row
 
     OnWhole = Callable[[str], None]
@@ -47,8 +49,6 @@ class PartialFile:
     """A file that is written under another name, locked against other runs, and renamed when complete."""
 
     def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
-        from filelock import FileLock, Timeout
-
         self._on_whole = on_whole
         self.path = path.resolve() if path.is_symlink() else path
         self.partial = self.path.with_name(self.path.name + ".partial")
@@ -58,15 +58,7 @@ class PartialFile:
             raise UsageError(
                 f"{path}: the folder {self.path.parent} does not exist; create it or choose another with --output"
             )
-        folder = self.path.parent / ".distask"
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            self._lock = FileLock(lock_path(self.path), mode=0o600, thread_local=False)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise OutputBusy(f"{path}: another run is writing this file; wait for it, or name another file") from None
-        except OSError as error:
-            raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+        self._lock = output_lock(self.path, path)
         try:
             self._file = self.partial.open("wb", buffering=1 << 18)
         except OSError as error:
@@ -138,6 +130,27 @@ class PartialFile:
 def lock_path(output: Path) -> Path:
     """Return the path of the lock that a run holds while it writes an output."""
     return output.parent / ".distask" / f"{output.name}.lock"
+
+
+def output_lock(output: Path, named: Path | None = None) -> FileLock:
+    """Lock an output against other runs; `named` is its name in errors.
+
+    Raises:
+        UsageError: the folder of the output can't be written.
+        OutputBusy: another run is writing the output.
+    """
+    from filelock import FileLock, Timeout
+
+    name, folder = named or output, output.parent / ".distask"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = FileLock(lock_path(output), mode=0o600, thread_local=False)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OutputBusy(f"{name}: another run is writing this file; wait for it, or name another file") from None
+    except OSError as error:
+        raise UsageError(f"{name}: can't be written: {error.strerror}") from None
+    return lock
 
 
 def unwritable(name: str, error: OSError) -> OutputError:

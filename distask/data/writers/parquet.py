@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from distask.data.writers.base import OnWhole
     from distask.data.writers.cell_spool import Chunk
 
-_FAULTS = (pa.ArrowException, OverflowError, TypeError, ValueError)
+FAULTS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 """Exceptions that pyarrow raises for a value that does not fit."""
+TEXT_NOTE = "these Parquet columns are JSON text because their values have no common type: "
 
 
 class _Unfit(Exception):  # noqa: N818 - makes the caller choose another type for the column
@@ -111,9 +112,7 @@ class ParquetWriter(TableWriter):
     def _note(self, columns: Mapping[str, _Column]) -> None:
         texts = [name for name, column in columns.items() if column.is_text]
         if texts:
-            self.notes.append(
-                "these Parquet columns are JSON text because their values have no common type: " + ", ".join(texts)
-            )
+            self.notes.append(TEXT_NOTE + ", ".join(texts))
         decimals = [n for n, c in columns.items() if not c.is_text and not c.from_source and has_decimals(c.field.type)]
         if decimals:
             self.notes.append(
@@ -171,7 +170,7 @@ class ParquetWriter(TableWriter):
             pass
         if name in self._media and all(holds_files(field.type) for field in fields):
             kind = media_type()
-        if kind is None or not _is_writable(kind):
+        if kind is None or not is_writable(kind):
             self._plain.add(name)
             return _Column(fields[0], from_source=True, is_text=False)
         nullable = gap or any(field.nullable for field in fields)
@@ -200,7 +199,7 @@ class ParquetWriter(TableWriter):
                 table = pa.table(arrays, schema=schema)
                 try:
                     writer.write_table(table)
-                except _FAULTS as error:
+                except FAULTS as error:
                     raise _culprit(table, error) from None
 
     def _array(
@@ -218,7 +217,7 @@ class ParquetWriter(TableWriter):
                 piece = tables[group.schema].column(of)
                 if len(group.rows) < piece.length():
                     piece = taken(piece, chunk.places(group))
-                pieces.append(_cast(piece, kind))
+                pieces.append(cast_column(piece, kind))
                 order += group.rows
             if without := chunk.without(name, self._spool.layouts):
                 pieces.append(pa.chunked_array([array_of([rows[place].get(name) for place in without], kind)]))
@@ -227,7 +226,7 @@ class ParquetWriter(TableWriter):
                 return pieces[0]
             joined = pa.chunked_array([array for piece in pieces for array in piece.chunks], kind)
             return taken(joined, sorted(range(len(order)), key=order.__getitem__))
-        except _FAULTS as error:
+        except FAULTS as error:
             raise _Unfit(name, error) from None
 
     def _value(self, column: _Column, value: Any) -> Any:
@@ -261,7 +260,8 @@ class ParquetWriter(TableWriter):
             yield chunk, list(islice(rows, chunk.rows))
 
 
-def _cast(piece: Any, kind: Any) -> Any:
+def cast_column(piece: Any, kind: Any) -> Any:
+    """Return a column with another type; raises `ArrowException` and others if a value does not fit."""
     if piece.type.equals(kind):
         return piece
     try:
@@ -270,11 +270,11 @@ def _cast(piece: Any, kind: Any) -> Any:
         return pa.chunked_array([pa.array(piece.to_pylist(), kind)])
 
 
-def _is_writable(kind: Any) -> bool:
+def is_writable(kind: Any) -> bool:
     """Return whether Parquet supports the type."""
     try:
         parquet.write_table(pa.table({"c": pa.array([], kind)}), pa.BufferOutputStream())
-    except _FAULTS:
+    except FAULTS:
         return False
     return True
 
@@ -284,6 +284,6 @@ def _culprit(table: Any, error: Exception) -> Exception:
     for name in table.schema.names:
         try:
             parquet.write_table(table.select([name]), pa.BufferOutputStream())
-        except _FAULTS as fault:
+        except FAULTS as fault:
             return _Unfit(name, fault)
     return error

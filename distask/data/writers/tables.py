@@ -36,6 +36,11 @@ class TableWriter(ABC):
         self._columns.update(dict.fromkeys(new))
         self._file.write(spliced(row, new))
 
+    @property
+    def size(self) -> int:
+        """Bytes of the rows so far, as JSON Lines."""
+        return self._file.size
+
     def commit(self) -> None:
         """Make the table and rename it. If that fails, all rows stay as JSON Lines; raises `OutputError`."""
         made = self._file.path.with_name(self._file.path.name + ".table")

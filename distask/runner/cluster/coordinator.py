@@ -6,18 +6,21 @@ share of the limits. An engine that fails for good stops all others through the 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from distask.errors import RunError
+from distask.runner.cluster.leases import Leases
+from distask.runner.engine.leased_budget import Demand, Lease, LeasedBudget
 from distask.runner.stats import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from distask.runner.engine.shared import Shared
     from distask.task.steps.flow import Count
@@ -38,32 +41,49 @@ class Instructions(Struct, frozen=True):
     """Fraction of the run's limits that the engine may use."""
     stop: str | None = None
     """Why the engine must stop; None to continue."""
+    lease: Lease | None = None
+    """What the engine may spend; None without a cost limit."""
 
 
 class Coordinator:
     """Holds the state of a run in one process; see the module docstring."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, max_cost: float | None = None) -> None:
         self._clock = clock
         self._shares = Shares()
-        self._stats: dict[int, Stats] = {}
+        self._leases = None if max_cost is None else Leases(max_cost)
+        self._lock = threading.Lock()
+        self._stats: dict[Any, Stats] = {}
         self._stop: str | None = None
 
-    def beat(self, member: str, part: int, stats: Stats) -> Instructions:
+    def beat(self, member: str, part: Any, stats: Stats, demand: Demand | None = None) -> Instructions:
         """Record a part's counts; returns its share of the limits and whether to stop."""
-        self._stats[part] = stats
-        return Instructions(self._shares.beat(member, self._clock()), self._stop)
+        with self._lock:  # an actor answers several engines at a time
+            self._stats[part] = stats
+            share, lease = self._shares.beat(member, self._clock()), None
+            if self._leases is not None and demand is not None:
+                lease = self._leases.renew(member, demand, self._shares.members)
+                if self._leases.reached is not None:
+                    self.stop(self._leases.reached)
+            return Instructions(share, self._stop, lease)
 
-    def leave(self, member: str, part: int, stats: Stats) -> None:
+    def leave(self, member: str, part: Any, stats: Stats) -> None:
         """Record a part's final counts and free its share."""
         stats.in_flight = stats.ceiling = 0
         stats.pace = ""
-        self._stats[part] = stats
-        self._shares.leave(member)
+        with self._lock:
+            self._stats[part] = stats
+            self._shares.leave(member)
+            if self._leases is not None:
+                self._leases.leave(member, stats.cost)
 
     def stop(self, reason: str) -> None:
         """Stop all engines; only the first reason is kept."""
         self._stop = self._stop or reason
+
+    def cost_reached(self) -> bool:
+        """Return whether the cost limit stopped the run."""
+        return self._leases is not None and self._leases.reached is not None and self._stop == self._leases.reached
 
     def progress(self) -> Stats:
         """Return the summed counts of all parts."""
@@ -105,8 +125,8 @@ def _together(so_far: list[Count], more: list[Count]) -> list[Count]:
 class Line(Protocol):
     """A governor's non-blocking connection to the coordinator."""
 
-    def send(self, stats: Stats) -> None:
-        """Send a heartbeat."""
+    def send(self, stats: Stats, demand: Demand | None = None) -> None:
+        """Send a heartbeat; `demand` is what the engine needs of a cost limit."""
 
     def answer(self) -> Instructions | None:
         """Return the answer to the last heartbeat; None if there is none yet."""
@@ -125,15 +145,20 @@ class Governor:
     def govern(self, shared: Shared) -> None:
         """Apply the last answer; starts no calls before the first answer, or when answers stop coming."""
         now = self._clock()
+        budget = shared.budget if isinstance(shared.budget, LeasedBudget) else None
+        if budget is not None and shared.error is not None:
+            budget.end(str(shared.error))
         if self._waits and (instructions := self._line.answer()) is not None:
             self._waits, self._heard = False, now
             if instructions.stop is not None:
                 shared.halt(Stopped(instructions.stop))
             self._apply(shared, instructions.share)
+            if instructions.lease is not None and budget is not None:
+                budget.renew(instructions.lease)
         elif now - self._heard > LEASE_SECONDS / 2:
             self._apply(shared, 0.0)
         if not self._waits and now - self._sent >= BEAT_SECONDS:
-            self._line.send(shared.stats)
+            self._line.send(shared.stats, None if budget is None else budget.demand())
             self._waits, self._sent = True, now
 
     def watching(self, shared: Shared, observe: Callable[[Stats], None] | None) -> Callable[[Stats], None]:
@@ -167,9 +192,9 @@ class Shares:
         self._heard: dict[str, float] = {}
 
     @property
-    def members(self) -> int:
-        """Number of members."""
-        return len(self._granted)
+    def members(self) -> Collection[str]:
+        """The members that are not lost."""
+        return self._granted.keys()
 
     def beat(self, member: str, now: float) -> float:
         """Return a member's fraction until its next heartbeat: an equal share, once the others have reduced theirs."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,18 +61,29 @@ class Outputs(Struct, frozen=True):
         ending = self.folder.suffix.lower()
         return self.folder / f"part-{number:05d}{ending if ending in WRITERS else '.jsonl'}"
 
-    def store(self, number: int) -> StorePlace:
-        """Return the store of one part."""
-        return StorePlace(self._private / f"part-{number:05d}.db", network=True, earlier=self._earlier)
+    def store(self, number: int, segment: int = 0) -> StorePlace:
+        """Return the store of one part of a segment."""
+        file = self._private / f"part-{number:05d}{_infix(segment)}.db"
+        return StorePlace(file, network=True, earlier=self._earlier)
 
-    def prepare(self, parts: Sequence[Part]) -> None:
-        """Prepare the stores for these parts; if the input was split differently before, keeps the earlier replies."""
-        now = [[[s.file, s.start, s.stop] for s in part.spans] for part in parts]
-        plan = self._private / "cut.json"
+    def carried(self, number: int, segment: int) -> Path:
+        """Return the path of the rows of one part for the next segment."""
+        folder = self._segments / f"{segment}-out"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"part-{number:05d}.rows"
+
+    def passed(self, segment: int) -> Path:
+        """Return the folder of the rows that a segment reads."""
+        return self._segments / f"{segment}-in"
+
+    def prepare(self, parts: Sequence[Part], segment: int = 0) -> None:
+        """Prepare the stores for these parts; if the rows were split differently before, keeps the earlier replies."""
+        now = [part.state() if segment else [[s.file, s.start, s.stop] for s in part.spans] for part in parts]
+        plan = self._private / ("cut.json" if not segment else f"cut-{segment}.json")
         with contextlib.suppress(OSError, ValueError):
             if orjson.loads(plan.read_bytes()) == now:
                 return
-        for store in sorted(self._private.glob("part-*.db")):
+        for store in sorted(self._private.glob(f"part-?????{_infix(segment)}.db")):
             earlier = Store(StorePlace(self._earlier, network=True))
             with earlier:
                 earlier.take_in(store)
@@ -85,9 +97,19 @@ class Outputs(Struct, frozen=True):
         for path in _visible(self.folder):
             if path.name.startswith("part-") and path not in kept:
                 path.unlink()
+        shutil.rmtree(self._segments, ignore_errors=True)
         path = self.folder / MANIFEST
         _write(path, manifest)
         return path
+
+    @property
+    def inputs(self) -> Path:
+        """Return the folder for a copy of the input, if it can't be read in parts."""
+        return self._private / "input"
+
+    @property
+    def _segments(self) -> Path:
+        return self._private / "segments"
 
     @property
     def _private(self) -> Path:
@@ -96,6 +118,10 @@ class Outputs(Struct, frozen=True):
     @property
     def _earlier(self) -> Path:
         return self._private / EARLIER
+
+
+def _infix(segment: int) -> str:
+    return f"-s{segment}" if segment else ""
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -165,6 +191,7 @@ def _job_digest(job: Job) -> str:
     """Hash everything that determines a part's rows."""
     config = [(key, value) for key, value, _ in job.llm.show() if not key.startswith("limits.")]
     identity = [
+        *([] if job.segment is None else [job.segment]),
         job.task.fingerprint(),
         asdict(job.shape),
         asdict(job.selection),

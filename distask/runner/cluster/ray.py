@@ -20,14 +20,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 
-from distask.data.parts import Part, count, cut, placed
+from distask.data.hub_copy import Shard, copy_hub
+from distask.data.parts import Span, count, cut
+from distask.data.readers.hub import PREFIX
 from distask.errors import DistaskError, OutputBusy, RunError, UsageError
+from distask.runner.cluster.carried import CarriedPart, Passed, pass_barrier
 from distask.runner.cluster.coordinator import Coordinator, Governor, Instructions, Stopped, summed
 from distask.runner.cluster.outputs import Outcome, Outputs, marked, whole
+from distask.runner.cluster.selection import CountedPart, sample_parts, select_parts
+from distask.runner.engine.budget import CostReached
 from distask.runner.engine.engine import Interrupted
+from distask.runner.engine.segments import check_generations
 from distask.runner.engine.shared import FAILURES_KEPT
 from distask.runner.job import Result, is_remote
-from distask.runner.local import described, examine, run_here
+from distask.runner.local import check_prices, described, examine, run_here
 from distask.runner.stats import Stats
 from distask.task.pipeline import Pipeline
 
@@ -35,7 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from distask.data.parts import Counted
+    from distask.runner.engine.leased_budget import Demand
     from distask.runner.job import Job
+
+AnyPart = CountedPart | CarriedPart
+PartKey = tuple[int, int]
+"""Number of the segment and of the part."""
 
 POLL_SECONDS = 0.5
 """Interval at which the driver gets the counts from the coordinator."""
@@ -63,29 +74,47 @@ def run_on_ray(
     say = notify or (lambda _: None)
     with _connected(ray):
         most = job.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        parts = _parts(ray, job)
-        outputs.prepare(parts)
-        jobs = [_job_of(job, part, outputs) for part in parts]
-        _examine(ray, jobs)
-        say(f"{len(parts):,} parts on {len(ray.nodes()):,} nodes, {min(most, len(parts)):,} at a time")
-        run = _Run(ray, jobs, min(most, len(parts)), observe)
-        outcomes = run.go()
-    return _result(job, outputs, parts, outcomes, run.stats)
+        selected = _parts(ray, _copied(ray, job, outputs, say))
+        parts: Sequence[AnyPart] = sample_parts(selected, job.selection, job.task.seed)
+        segments = len(job.task.segments) if isinstance(job.task, Pipeline) else 1
+        _examine(ray, [_job_of(job, part, outputs, 0) for part in selected])
+        outputs.prepare(selected)
+        coordinator = _coordinator(ray, job.max_cost)
+        input_rows, outcomes, counts = sum(part.rows for part in parts), list[Outcome](), list[Stats]()
+        for segment in range(segments):
+            jobs = [_job_of(job, part, outputs, segment) for part in parts]
+            say(f"{len(parts):,} parts on {len(ray.nodes()):,} nodes, {min(most, len(parts)):,} at a time")
+            run = _Run(ray, jobs, min(most, len(parts)), observe, coordinator, input_rows)
+            last = run.go()
+            outcomes += last
+            if segment < segments - 1:
+                parts, count = _passed(ray, job, outputs, segment, parts)
+                outputs.prepare(parts, segment + 1)
+                counts.append(count)
+    return _result(job, outputs, parts, outcomes, last, counts, run.stats)
 
 
 class _Run:
     """The parts of one run."""
 
-    def __init__(self, ray: Any, jobs: Sequence[Job], workers: int, observe: Callable[[Stats], None] | None) -> None:
+    def __init__(
+        self,
+        ray: Any,
+        jobs: Sequence[Job],
+        workers: int,
+        observe: Callable[[Stats], None] | None,
+        coordinator: Any,
+        total: int,
+    ) -> None:
         self._ray = ray
         self._jobs = jobs
         self._workers = workers
         self._observe = observe
-        self._total = sum(j.source.rows for j in jobs)
+        self._total = total
         self._outcomes: dict[int, Outcome] = {}
         self._fault: BaseException | None = None
         self._interrupts = 0
-        self._coordinator = _coordinator(ray)
+        self._coordinator = coordinator
         self.stats = Stats(total=self._total)
 
     def go(self) -> list[Outcome]:
@@ -99,7 +128,7 @@ class _Run:
         self.stats.end()
         reason = self._reason()
         if reason is not None:
-            error = Interrupted("interrupted") if self._interrupts else RunError(reason)
+            error = Interrupted("interrupted") if self._interrupts else self._error(reason)
             error.stats = self.stats
             raise error
         return [self._outcomes[number] for number in sorted(self._outcomes)]
@@ -132,6 +161,10 @@ class _Run:
         self.stats = seen
         if self._observe is not None:
             self._observe(seen)
+
+    def _error(self, reason: str) -> RunError:
+        reached = self._jobs[0].max_cost is not None and self._ray.get(self._coordinator.cost_reached.remote())
+        return CostReached(reason) if reached else RunError(reason)
 
     def _reason(self) -> str | None:
         if self._interrupts:
@@ -184,11 +217,12 @@ class PartRunner:
 
     def _outcome(self, job: Job) -> Outcome:
         number, member = job.source.number, uuid.uuid4().hex
+        key = job.segment or 0, number
         if (earlier := marked(job)) is not None:
-            self._report(member, earlier)
+            self._report(member, key, earlier)
             return earlier
         seen = Stats()
-        line = _RayLine(self._coordinator, member, number)
+        line = _RayLine(self._coordinator, member, key)
         try:
             job = replace(job, llm=job.llm.with_secrets(os.environ), governor=Governor(line))
             result = _unless_busy(job)
@@ -202,13 +236,13 @@ class PartRunner:
             self._coordinator.stop.remote(why)
         else:
             outcome = whole(job, number, result)
-        self._report(member, outcome)
+        self._report(member, key, outcome)
         return outcome
 
-    def _report(self, member: str, outcome: Outcome) -> None:
+    def _report(self, member: str, key: PartKey, outcome: Outcome) -> None:
         import ray
 
-        ray.get(self._coordinator.leave.remote(member, outcome.number, outcome.stats))
+        ray.get(self._coordinator.leave.remote(member, key, outcome.stats))
 
 
 def _unless_busy(job: Job) -> Result:
@@ -226,12 +260,12 @@ def _unless_busy(job: Job) -> Result:
 class _RayLine:
     """A governor's connection to the coordinator actor."""
 
-    def __init__(self, coordinator: Any, member: str, part: int) -> None:
+    def __init__(self, coordinator: Any, member: str, part: PartKey) -> None:
         self._coordinator, self._member, self._part = coordinator, member, part
         self._reference: Any = None
 
-    def send(self, stats: Stats) -> None:
-        self._reference = self._coordinator.beat.remote(self._member, self._part, stats)
+    def send(self, stats: Stats, demand: Demand | None = None) -> None:
+        self._reference = self._coordinator.beat.remote(self._member, self._part, stats, demand)
 
     def answer(self) -> Instructions | None:
         import ray
@@ -240,12 +274,12 @@ class _RayLine:
         return ray.get(ready[0]) if ready else None
 
 
-def _coordinator(ray: Any) -> Any:
+def _coordinator(ray: Any, max_cost: float | None) -> Any:
     """Start the coordinator actor on the driver's node; if that node is lost, the run ends anyway."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, max_concurrency=64, scheduling_strategy=here)(Coordinator).remote()
+    return ray.remote(num_cpus=0, max_concurrency=64, scheduling_strategy=here)(Coordinator).remote(max_cost=max_cost)
 
 
 def _ray() -> Any:
@@ -276,23 +310,16 @@ def _checked(job: Job) -> Outputs:
     chosen = job.selection
     if not isinstance(job.source, str | Path) or str(job.source) == "-":
         raise UsageError("--engine ray needs input files on shared storage: set --input to a file or a glob")
-    if str(job.source).startswith("hf://"):
-        raise UsageError(
-            "--engine ray can't read hf://: save the dataset as Parquet or JSON Lines on shared storage first"
-        )
-    if chosen.shard is not None or chosen.sample is not None:
-        raise UsageError("--engine ray splits the input itself; remove --shard and --sample")
-    if chosen.limit is not None and job.on_bad_row == "skip":
-        raise UsageError("--engine ray can't combine --limit with --on-bad-row skip; remove one of them")
-    if isinstance(job.task, Pipeline) and len(job.task.segments) > 1:
-        raise UsageError(
-            f"the task {job.task.name} has a step that waits for all rows, which --engine ray does not support; "
-            "run it without --engine ray"
-        )
+    if chosen.shard is not None:
+        raise UsageError("--engine ray splits the input itself; remove --shard")
+    for option, value in (("--limit", chosen.limit), ("--sample", chosen.sample)):
+        if value is not None and job.on_bad_row == "skip":
+            raise UsageError(f"--engine ray can't combine {option} with --on-bad-row skip; remove one of them")
+    if isinstance(job.task, Pipeline):
+        check_generations(job.task, job.shape)
     if job.batch:
         raise UsageError("--engine ray and --batch can't be combined; remove one of them")
-    if job.max_cost is not None:
-        raise UsageError("--engine ray does not support --max-cost; remove one of them")
+    check_prices(job)
     if job.output is None or job.output == "-" or is_remote(job.output):
         raise UsageError("--engine ray needs an output folder on shared storage: set --output FOLDER")
     outputs = Outputs(Path(job.output).absolute())
@@ -300,41 +327,81 @@ def _checked(job: Job) -> Outputs:
     return outputs
 
 
-class _CountedPart(Part, frozen=True):
-    """A part with its number of rows."""
+def _copied(ray: Any, job: Job, outputs: Outputs, say: Callable[[str], None]) -> Job:
+    """Copy a dataset of the Hub to the output folder, since parts can't start in the middle of a stream."""
+    source, chosen = str(job.source), job.selection
+    if not source.startswith(PREFIX):
+        return job
+    rows = None if chosen.limit is None else chosen.offset + chosen.limit
 
-    rows: int = 0
+    def run(shards: Sequence[Shard]) -> None:
+        say(f"copying {source} to {outputs.inputs}")
+        copying = ray.remote(num_cpus=1, max_retries=5)(_copy)
+        faults = [fault for fault in ray.get([copying.remote(shard) for shard in shards]) if fault is not None]
+        if faults:
+            raise UsageError(faults[0])
+
+    return replace(job, source=copy_hub(source, outputs.inputs, rows, run))
 
 
-def _parts(ray: Any, job: Job) -> list[_CountedPart]:
+def _copy(shard: Shard) -> str | None:
+    try:
+        shard.copy()
+    except (DistaskError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _parts(ray: Any, job: Job) -> list[CountedPart]:
     """Return the parts that contain selected rows."""
     found = cut(str(Path(job.source).absolute()))
     counting = ray.remote(num_cpus=1, max_retries=5)(count)
     counts: list[Counted] = ray.get([counting.remote(part, job.reading) for part in found])
-    first, limit = job.selection.offset, job.selection.limit
-    last = None if limit is None else first + limit
-    chosen = []
-    for part, counted in zip(placed(found, counts), counts, strict=True):
-        end = part.index + counted.rows
-        rows = max(0, min(end, end if last is None else last) - max(part.index, first))
-        if rows:
-            chosen.append(_CountedPart(part.name, part.number, part.spans, part.index, rows))
+    chosen = select_parts(found, counts, job.selection)
     if not chosen:
         raise UsageError(f"{job.source}: the input has no rows")
     return chosen
 
 
-def _job_of(job: Job, part: _CountedPart, outputs: Outputs) -> Job:
-    limit = None if job.selection.limit is None else part.rows
-    return replace(
+def _job_of(job: Job, part: AnyPart, outputs: Outputs, segment: int) -> Job:
+    """Return the job of one part; only a pipeline with several segments has a number of one."""
+    several = isinstance(job.task, Pipeline) and len(job.task.segments) > 1
+    made = replace(
         job,
         source=part,
         engine="local",
         llm=job.llm.without_secrets(),
-        output=str(outputs.part(part.number)),
-        store=False if job.store is False else outputs.store(part.number),
-        selection=replace(job.selection, limit=limit),
+        segment=segment if several else None,
+        store=False if job.store is False else outputs.store(part.number, segment),
+        selection=replace(job.selection, limit=None if job.selection.limit is None else part.selected, sample=None),
     )
+    carried = made.carries_rows
+    return replace(made, output=str(outputs.carried(part.number, segment) if carried else outputs.part(part.number)))
+
+
+def _passed(
+    ray: Any, job: Job, outputs: Outputs, segment: int, parts: Sequence[AnyPart]
+) -> tuple[list[CarriedPart], Stats]:
+    """Run the step after a segment, which waits for all rows, on one node; returns the parts of the next segment."""
+    files = [outputs.carried(part.number, segment) for part in parts]
+    folders = tuple(sorted({str(folder) for part in parts for folder in part.parents()}))
+    passing = ray.remote(num_cpus=1, max_retries=5)(_pass)
+    passed = ray.get(passing.remote(pickle.dumps(job.task), segment, files, outputs.passed(segment + 1)))
+    if isinstance(passed, str):
+        raise RunError(passed)
+    made, index = [], 0
+    for number, (file, rows, checksum) in enumerate(passed.files):
+        name = f"{job.source} (segment {segment + 2}, part {number})"
+        made.append(CarriedPart(name, number, (Span(file),), index, None, rows, rows, checksum, folders))
+        index += rows
+    return made, Stats(steps=passed.counts)
+
+
+def _pass(task: bytes, segment: int, files: Sequence[Path], folder: Path) -> Passed | str:
+    try:
+        return pass_barrier(pickle.loads(task), segment, files, folder)  # noqa: S301 - our own
+    except (DistaskError, OSError) as error:
+        return str(error)
 
 
 def _examine(ray: Any, jobs: Sequence[Job]) -> None:
@@ -359,9 +426,16 @@ def _faults(sent: bytes) -> str | None:
 
 
 def _result(
-    job: Job, outputs: Outputs, parts: Sequence[_CountedPart], outcomes: Sequence[Outcome], seen: Stats
+    job: Job,
+    outputs: Outputs,
+    parts: Sequence[AnyPart],
+    outcomes: Sequence[Outcome],
+    last: Sequence[Outcome],
+    counts: Sequence[Stats],
+    seen: Stats,
 ) -> Result:
-    stats = summed(o.stats for o in outcomes)
+    """Write the manifest; `last` are the outcomes of `parts`, and `counts` those of the steps between segments."""
+    stats = summed([*(o.stats for o in outcomes), *counts])
     stats.total, stats.started = seen.total, seen.started
     stats.end()
     failures = [failed for outcome in outcomes for failed in outcome.failures][:FAILURES_KEPT]
@@ -377,7 +451,7 @@ def _result(
                 "bytes": outcome.bytes,
                 "checksum": outcome.checksum,
             }
-            for part, outcome in zip(parts, outcomes, strict=True)
+            for part, outcome in zip(parts, last, strict=True)
         ],
     }
     outputs.finish(parts, record)

@@ -67,10 +67,14 @@ class Budget:
             if self._fits(amount):
                 self._reserved += amount
                 return amount
-            if self._reserved <= 0:
-                raise CostReached(self._explained(request, amount * self._surcharge))
-            self._given_back.clear()
-            await self._given_back.wait()
+            await self._room(request, amount * self._surcharge)
+
+    async def _room(self, request: Request, amount: float) -> None:
+        """Wait until there may be room for `amount`; raises `CostReached` if there will be none."""
+        if self._reserved <= 0:
+            raise CostReached(cost_reached(amount, self._stats.cost, self.most, self._assumed(request)))
+        self._given_back.clear()
+        await self._given_back.wait()
 
     def give_back(self, amount: float, request: Request, completions: Sequence[Completion], price: Price) -> None:
         """Release the reservation of a call that has ended and whose cost is counted."""
@@ -100,12 +104,17 @@ class Budget:
             return False
         return self._stats.cost + reserved * self._surcharge <= self.most
 
-    def _explained(self, request: Request, amount: float) -> str:
-        """Explain why the run ends; for a request without max_tokens, includes the assumed reply length."""
-        spent = f"{money(self._stats.cost)} of {money(self.most)} (--max-cost) is spent"
-        if request.max_tokens is not None:
-            return f"the next request may cost {money(amount)}, and {spent}"
-        return (
-            f"the next request may cost {money(amount)} (it has no max_tokens, so its reply may have "
-            f"{self._longest:,} tokens; set a limit with --set llm.max_tokens=500), and {spent}"
-        )
+    def _assumed(self, request: Request) -> int | None:
+        """Return the assumed output tokens of a request without max_tokens; None if it has max_tokens."""
+        return self._longest if request.max_tokens is None else None
+
+
+def cost_reached(amount: float, spent: float, most: float, assumed: int | None) -> str:
+    """Explain why the run ends; `assumed` is the assumed length of the reply of a request without max_tokens."""
+    paid = f"{money(spent)} of {money(most)} (--max-cost) is spent"
+    if assumed is None:
+        return f"the next request may cost {money(amount)}, and {paid}"
+    return (
+        f"the next request may cost {money(amount)} (it has no max_tokens, so its reply may have "
+        f"{assumed:,} tokens; set a limit with --set llm.max_tokens=500), and {paid}"
+    )

@@ -5,6 +5,7 @@ Rows wait only at a barrier, which needs all of them. Waiting rows and their key
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import sqlite3
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from distask.data.writers import Writer
     from distask.runner.batch.deferred import Deferred
     from distask.runner.engine.shared import Failed
+    from distask.runner.generations import Shape
     from distask.runner.job import Job
     from distask.runner.stats import Stats
     from distask.store import Store
@@ -56,13 +58,9 @@ async def run_pipeline(
     With `deferred` calls, stops after a segment in which rows wait for a batch: the next segment's rows are not known.
     """
     shape, concurrency = job.shape, job.llm.config.limits.concurrency
-    if shape.grouped and shape.num_generations > 1 and len(pipeline.segments) > 1:
-        raise UsageError(
-            f"the task {pipeline.name} has a step that waits for all rows, so generations can't be grouped; "
-            "set --no-group-generations"
-        )
+    check_generations(pipeline, shape)
     pipeline = pipeline.again()
-    shared = Shared(stats, budget_of(job.max_cost, stats))
+    shared = Shared(stats, budget_of(job.max_cost, stats, leased=job.governor is not None))
     shared.deferred = deferred
     stats.steps = pipeline.counts
     targets = Targets(job.llm, shared, notify)
@@ -73,19 +71,32 @@ async def run_pipeline(
     coming: Iterable[Row] = rows
     with ExitStack() as spools:
         for number, segment in enumerate(pipeline.segments):
+            if job.segment not in (None, number):
+                continue
             last = segment.barrier is None
             sink: Writer | Spool = writer
-            if segment.barrier is not None:
+            if segment.barrier is not None and job.segment is None:
                 sink = Spool(segment.barrier)
                 spools.callback(sink.abort)
             work = Steps(pipeline, number, asking, shape, shared)
             engine = Engine(work, shared, concurrency=concurrency, observe=watch, first=number == 0, last=last)
             await engine.run(coming, sink)
+            if job.segment is not None:  # the engine leaves clients open for the next segment
+                await asyncio.gather(*(client.close() for client in shared.clients), return_exceptions=True)
             if work.left_out:
                 break
             if isinstance(sink, Spool):
                 coming = sink.rows()
     return shared.failures
+
+
+def check_generations(pipeline: Pipeline, shape: Shape) -> None:
+    """Raise `UsageError` if generations would be grouped although a step of the pipeline waits for all rows."""
+    if shape.grouped and shape.num_generations > 1 and len(pipeline.segments) > 1:
+        raise UsageError(
+            f"the task {pipeline.name} has a step that waits for all rows, so generations can't be grouped; "
+            "set --no-group-generations"
+        )
 
 
 SHARED_CHARACTERS = 1_024

@@ -32,7 +32,7 @@ class Line:
     def __init__(self):
         self.sent, self.told = 0, None
 
-    def send(self, stats):
+    def send(self, stats, demand=None):
         self.sent += 1
 
     def answer(self):
