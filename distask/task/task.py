@@ -358,7 +358,11 @@ class Task:
 
     @together
     def example(self, row: Mapping[str, Any], index: Index = 0, sample: int = 0) -> str:
-        """Simulate a reply that `format_output` accepts; deterministic for a row, seed and sample."""
+        """Simulate a reply that `format_output` accepts; deterministic for a row, seed and sample.
+
+        Raises:
+            RowError: the `examples` of an output can't be evaluated for the row.
+        """
         data = json.dumps(row, sort_keys=True, default=repr)
         rng = random.Random(f"{self.seed}/{index}/{sample}/{data}")  # noqa: S311 - no secret
         scope = RowScope(lambda: self._scope(row, index, strict=False))
@@ -367,8 +371,9 @@ class Task:
         for attempt in range(EXAMPLES_TRIED):
             # half of the attempts use the first writer, which follows the format that the prompt asks for
             write = writers[max(0, attempt - EXAMPLES_TRIED // 2) % len(writers)]
+            given = self._given(scope, rng)
             try:
-                replies.append(write(rng, given=self._given(scope, rng)))
+                replies.append(write(rng, given=given))
                 made = self.parse_reply(Completion(replies[-1], logprobs=certain_logprobs(replies[-1])), row, index)
             except Exception:  # noqa: BLE001, S112 - an invalid reply, or a schema that no value fits
                 continue
@@ -380,8 +385,13 @@ class Task:
         """A value for each output that has `examples`, unless the list is empty; each can read those before it."""
         given: dict[str, Any] = {}
         for name, examples in self._examples:
-            values = examples if isinstance(examples, list) else examples({**scope.names(), **given})
-            if isinstance(values, list | tuple) and values:
+            try:
+                values = examples if isinstance(examples, list) else examples({**scope.names(), **given})
+            except RowError as error:
+                raise RowError("examples", f"the `examples` of `{name}` fail: {error.message}") from None
+            if not isinstance(values, list | tuple):
+                raise RowError("examples", f"the `examples` of `{name}` are {type(values).__name__}, not a list")
+            if values:
                 given[name] = rng.choice(values)
         return given
 

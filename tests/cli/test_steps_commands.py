@@ -53,6 +53,28 @@ def test_a_dry_run_draws_the_steps_and_bounds_what_they_ask_for(steps):
     assert "cost     $0.0" in said.out
 
 
+def test_a_dry_run_with_examples_that_fail_for_a_row_still_shows_the_prompt(shell):
+    """No reply can be simulated, so the rehearsal ends there; `run` with a model does not need one."""
+    shell.rows([{"text": "a"}])
+    (shell.folder / "quote.yaml").write_text(
+        """
+        inputs: {text: A text.}
+        steps:
+          - name: quote
+            task:
+              format_input: [{role: user, content: "Quote {{ text }}"}]
+              outputs: {quote: {examples: "text[9].x"}}
+              format_output: {parser: text}
+        """
+    )
+
+    said = shell("dry-run", "quote.yaml", "-i", "in.jsonl", "-c", "offline")
+
+    assert said.code == 0, said.err
+    assert "step quote\nuser\n  Quote a\n" in said.out
+    assert "quote: 1 reply per row at most" in said.out
+
+
 def test_a_dry_run_counts_what_the_store_has(steps):
     steps("run", "--limit", "2", "-o", "out.jsonl")
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from distask import Task
+from distask import Task, run
 from distask.errors import InvalidReply, RowError, SpecError, UsageError
 from distask.llm.request import Completion
 
@@ -542,6 +542,18 @@ def test_examples_can_be_values_of_any_parser(make_task, outputs, parser):
     for sample in range(20):
         answer = task.format_output(task.example({"question": "q"}, 0, sample), {"question": "q"})["answer"]
         assert set(answer) == {"x"}
+
+
+@pytest.mark.parametrize(("examples", "message"), [("question[9].x", "`answer` fail"), ("question", "str, not a list")])
+def test_examples_that_fail_for_a_row_are_reported(make_task, examples, message):
+    """The offline provider names the output, instead of an empty reply."""
+    task = make_task(f"outputs: {{answer: {{examples: '{examples}'}}}}")
+
+    with pytest.raises(RowError, match=message):
+        task.example({"question": "q"})
+    result = run(task, [{"question": "q"}], llm="offline", store=False)
+    assert result.stats.failures == {"no_example": 1}
+    assert message in result.failures[0].message
 
 
 def test_examples_read_the_outputs_above_them_and_no_examples_are_no_limit(make_task):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from distask.errors import RowError
 from distask.llm.prices import Known, most_cost_of
 from distask.llm.schemas.dialects import known_dialect, likely_dialect
 from distask.llm.schemas.requests import SchemaFitter
@@ -26,7 +27,6 @@ from distask.task.pipeline import Pipeline
 from distask.task.steps.rehearsal import rehearse
 
 if TYPE_CHECKING:
-    from distask.errors import RowError
     from distask.llm.request import Completion
     from distask.runner.job import Job
     from distask.task.steps.flow import Ask, Count
@@ -163,7 +163,11 @@ def _rehearse(job: Job, made: PipelinePlan, targets: Targets, chats: int) -> Non
         step.known = targets.known(target)
         step.replies += ask.num_generations
         step.input_tokens += estimate_tokens(request.messages)
-        made_up = [ask.task.example(ask.values, ask.index, sample) for sample in range(ask.num_generations)]
+        try:
+            made_up = [ask.task.example(ask.values, ask.index, sample) for sample in range(ask.num_generations)]
+        except RowError as error:
+            on_error(ask.step, error)
+            made_up = [""] * ask.num_generations
         step.unlimited |= request.max_tokens is None
         step.output_tokens += (request.max_tokens or 0) * ask.num_generations
         return [*made_up]
