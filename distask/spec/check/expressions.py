@@ -37,6 +37,7 @@ FILTERS = frozenset(
         *("tojson", "fromjson", "numbered", "tagged", "truncate_tokens", "strip_tags", "sha256"),
         *("mean", "median", "majority", "std", "agreement"),
         *("messages", "answered", "chat_problem", "sharegpt", "tool_arguments", "call_ids"),
+        *("tools_problem", "call_problem"),
         *("image_parts", "image_sources", "image_tags", "image_urls"),
     }
 )
