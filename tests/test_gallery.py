@@ -367,3 +367,71 @@ def test_simulate_conversation_shows_the_assistant_neither_the_persona_nor_the_g
     assert "Answer 4." in server.requests[4]["messages"][-1]["content"]
     assert [message["role"] for message in row["messages"]] == ["system", *["user", "assistant"] * 2]
     assert not re.search("hot oven|A baker", json.dumps(row["messages"]))
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of today.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+def called(**arguments):
+    """A completion that calls the tool."""
+    call = {"id": "x", "type": "function", "function": {"name": "weather", "arguments": json.dumps(arguments)}}
+    return {"choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+
+
+def test_tool_conversation_gives_the_assistant_tools_and_errors_and_writes_what_a_trainer_accepts(server):
+    """A wrong call costs no request for its result; the assistant sees the error, and the user sees no tool."""
+    users = iter([f"<status>{x}" for x in ("continue</status><message>Rain?</message>", "met</status>")])
+    assistants = iter([called(town="Ghent"), called(city="Ghent"), "It is dry."])
+    server.reply = lambda body: (
+        next(users) if body["model"] == "u" else next(assistants) if body["model"] == "a" else '{"rain": false}'
+    )
+    llm = {"model": "t", "base_url": server.url, "api_key_env": None}
+    task = load("tool-conversation", {"user_model": "u", "assistant_model": "a"})
+    given = {"persona": "A cyclist.", "goal": "Rain?", "tools": [WEATHER], "world": "No rain in Ghent."}
+
+    (row,) = run(task, [given], llm=llm, store=False).rows
+
+    asked = server.requests
+    assert [body["model"] for body in asked] == ["u", "a", "a", "t", "a", "u"]
+    assert [body.get("tools") for body in asked] == [None, [WEATHER], [WEATHER], None, [WEATHER], None]
+    assert "is a required property" in asked[2]["messages"][-1]["content"]
+    assert "No rain in Ghent." in asked[3]["messages"][-1]["content"]
+    assert asked[4]["messages"] == row["messages"][:-1]
+    assert "tool" not in {m["role"] for m in asked[5]["messages"]}
+    assert (row["ended"], row["failed_calls"]) == ("goal-met", 1)
+    (written,) = run(load("format-sft"), [{"messages": row["messages"], "tools": row["tools"]}], llm="offline").rows
+    assert written["messages"][-1] == {"role": "assistant", "content": "It is dry."}
+
+
+def test_tool_conversation_makes_played_tools_fail_as_often_as_error_rate_says(server):
+    """Four kinds of failure are drawn; without a rate, none is."""
+    prompts = {0: [], 1: []}
+    for rate, told in prompts.items():
+        replies = iter([called(city="Ghent")] * 20 + ["Dry."])
+
+        def reply(body, replies=replies, told=told):
+            if body["model"] == "u":
+                return "<status>continue</status><message>Rain?</message>" if not told else "<status>met</status>"
+            if body["model"] == "a":
+                return next(replies)
+            told.append(body["messages"][-1]["content"])
+            return '{"rain": false}'
+
+        server.reply = reply
+        llm = {"model": "t", "base_url": server.url, "api_key_env": None}
+        task = load(
+            "tool-conversation", {"user_model": "u", "assistant_model": "a", "error_rate": rate, "max_rounds": 20}
+        )
+        run(task, [{"persona": "A.", "goal": "B.", "tools": [WEATHER]}], llm=llm, store=False)
+
+    failing = [[line for line in each.splitlines() if line.startswith("- The call fails")] for each in prompts[1]]
+    assert not any("- The call fails" in each for each in prompts[0])
+    assert [len(lines) for lines in failing] == [1] * 20
+    assert len({lines[0] for lines in failing}) > 1

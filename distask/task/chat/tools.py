@@ -74,7 +74,9 @@ def call_problem(call: Any, tools: Any) -> str | None:
 
 
 def _function_of(tool: Any) -> Mapping[str, Any] | None:
-    function = tool.get("function") if isinstance(tool, Mapping) and tool.get("type", "function") == "function" else None
+    function = (
+        tool.get("function") if isinstance(tool, Mapping) and tool.get("type", "function") == "function" else None
+    )
     is_named = isinstance(function, Mapping) and isinstance(function.get("name"), str) and function["name"]
     return function if is_named else None
 
