@@ -75,7 +75,7 @@ def renders(task, row):
 
 
 def words(content):
-    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content or [])
 
 
 def texts(value):

@@ -15,7 +15,7 @@ _LONGEST_ERROR = 300
 
 
 def tools_problem(tools: Any) -> str | None:
-    """The first reason why tools can't be given to a model; None if there is none.
+    """The first reason why tools can't be given to a model; null if there is none.
 
     Args:
         tools: definitions, `[{type: function, function: {name, description, parameters}}]`, in OpenAI's format.
@@ -43,7 +43,7 @@ def tools_problem(tools: Any) -> str | None:
 
 
 def call_problem(call: Any, tools: Any) -> str | None:
-    """The reason why a call does not fit the definitions of tools; None if it does.
+    """The reason why a call does not fit the definitions of tools; null if it does.
 
     Args:
         call: `{name, arguments}`, with arguments as a mapping.
