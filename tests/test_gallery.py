@@ -250,7 +250,7 @@ def test_what_stands_in_a_row_never_ends_the_tag_that_it_stands_in_or_becomes_a_
         told = "\n".join(words(message["content"]) for message in chat)
         closing = re.findall(r"^</([\w-]+)>$", told, re.MULTILINE)
         assert all(told.count(f"</{tag}>") == closing.count(tag) for tag in closing if tag not in tags)
-        assert [message["role"] for message in chat][-1] in ("user", "prompt")
+        assert [message["role"] for message in chat][-1] in ("user", "tool", "prompt")
 
 
 def test_evol_instruct_draws_each_mutation_and_words_each_its_own_way():
