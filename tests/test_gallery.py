@@ -15,6 +15,7 @@ from distask.spec.load import load_spec
 from distask.task.load import run_cases
 from distask.task.steps.rehearsal import rehearse
 from distask.task.task import Task
+from tests.server import Reply
 
 ROOT = Path(__file__).parents[1]
 TASKS = sorted((ROOT / "tasks").glob("*.yaml"))
@@ -408,6 +409,39 @@ def test_tool_conversation_gives_the_assistant_tools_and_errors_and_writes_what_
     assert (row["ended"], row["failed_calls"]) == ("goal-met", 1)
     (written,) = run(load("format-sft"), [{"messages": row["messages"], "tools": row["tools"]}], llm="offline").rows
     assert written["messages"][-1] == {"role": "assistant", "content": "It is dry."}
+
+
+def test_every_turn_of_a_conversation_is_stored_and_an_interrupted_one_resumes(server, tmp_path):
+    """The second run requests only what the first one did not get."""
+    outage = [True]
+
+    def reply(body):
+        asked = len(server.requests)
+        if body["model"] == "u":
+            return "<status>met</status>" if asked > 4 else "<status>continue</status><message>Rain?</message>"
+        if body["model"] == "t":
+            return '{"rain": false}'
+        if body["messages"][-1]["role"] == "user":
+            return called(city="Ghent")
+        return Reply(400) if outage[0] else "It is dry."
+
+    server.reply = reply
+    llm = {"model": "t", "base_url": server.url, "api_key_env": None}
+    given = [{"persona": "A cyclist.", "goal": "Rain?", "tools": [WEATHER]}]
+
+    def once():
+        task = load("tool-conversation", {"user_model": "u", "assistant_model": "a"})
+        before = len(server.requests)
+        (row,) = run(task, given, llm=llm, store=tmp_path / "store.db").rows
+        return row, [body["model"] for body in server.requests[before:]]
+
+    (broken, first), _ = once(), outage.clear()
+    outage.append(False)
+    (resumed, second), (same, third) = once(), once()
+
+    assert (first, second, third) == (["u", "a", "t", "a"], ["a", "u"], [])
+    assert (broken["ended"], resumed["ended"]) == (None, "goal-met")
+    assert same["messages"] == resumed["messages"]
 
 
 def test_tool_conversation_makes_played_tools_fail_as_often_as_error_rate_says(server):
