@@ -15,6 +15,7 @@ from distask.spec.load import load_spec
 from distask.task.load import run_cases
 from distask.task.steps.rehearsal import rehearse
 from distask.task.task import Task
+from tests.server import Reply
 
 ROOT = Path(__file__).parents[1]
 TASKS = sorted((ROOT / "tasks").glob("*.yaml"))
@@ -75,7 +76,7 @@ def renders(task, row):
 
 
 def words(content):
-    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content or [])
 
 
 def texts(value):
@@ -240,7 +241,7 @@ def test_what_stands_in_a_row_never_ends_the_tag_that_it_stands_in_or_becomes_a_
     """Each chat of each step, with rows that close every tag and begin a heading."""
     spec = load_spec(path).spec
     tags = set(re.findall(r'tagged\("([\w-]+)"', path.read_text(encoding="utf-8")))
-    row = {name: hostile(value, tags) for name, value in spec.cases[0].input.items()}
+    row = {n: value if n == "tools" else hostile(value, tags) for n, value in spec.cases[0].input.items()}
     chats = []
 
     def replies(ask):
@@ -255,7 +256,7 @@ def test_what_stands_in_a_row_never_ends_the_tag_that_it_stands_in_or_becomes_a_
         told = "\n".join(words(message["content"]) for message in chat)
         closing = re.findall(r"^</([\w-]+)>$", told, re.MULTILINE)
         assert all(told.count(f"</{tag}>") == closing.count(tag) for tag in closing if tag not in tags)
-        assert [message["role"] for message in chat][-1] in ("user", "prompt")
+        assert [message["role"] for message in chat][-1] in ("user", "tool", "prompt")
 
 
 @pytest.mark.parametrize("name", ["best-of-n", "listwise-ranking"])
@@ -415,3 +416,104 @@ def test_simulate_conversation_shows_the_assistant_neither_the_persona_nor_the_g
     assert "Answer 4." in server.requests[4]["messages"][-1]["content"]
     assert [message["role"] for message in row["messages"]] == ["system", *["user", "assistant"] * 2]
     assert not re.search("hot oven|A baker", json.dumps(row["messages"]))
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of today.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+def called(**arguments):
+    """A completion that calls the tool."""
+    call = {"id": "x", "type": "function", "function": {"name": "weather", "arguments": json.dumps(arguments)}}
+    return {"choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+
+
+def test_tool_conversation_gives_the_assistant_tools_and_errors_and_writes_what_a_trainer_accepts(server):
+    """A wrong call costs no request for its result; the assistant sees the error, and the user sees no tool."""
+    users = iter([f"<status>{x}" for x in ("continue</status><message>Rain?</message>", "met</status>")])
+    assistants = iter([called(town="Ghent"), called(city="Ghent"), "It is dry."])
+    server.reply = lambda body: (
+        next(users) if body["model"] == "u" else next(assistants) if body["model"] == "a" else '{"rain": false}'
+    )
+    llm = {"model": "t", "base_url": server.url, "api_key_env": None}
+    task = load("tool-conversation", {"user_model": "u", "assistant_model": "a"})
+    given = {"persona": "A cyclist.", "goal": "Rain?", "tools": [WEATHER], "world": "No rain in Ghent."}
+
+    (row,) = run(task, [given], llm=llm, store=False).rows
+
+    asked = server.requests
+    assert [body["model"] for body in asked] == ["u", "a", "a", "t", "a", "u"]
+    assert [body.get("tools") for body in asked] == [None, [WEATHER], [WEATHER], None, [WEATHER], None]
+    assert "is a required property" in asked[2]["messages"][-1]["content"]
+    assert "No rain in Ghent." in asked[3]["messages"][-1]["content"]
+    assert asked[4]["messages"] == row["messages"][:-1]
+    assert "tool" not in {m["role"] for m in asked[5]["messages"]}
+    assert (row["ended"], row["failed_calls"]) == ("goal-met", 1)
+    (written,) = run(load("format-sft"), [{"messages": row["messages"], "tools": row["tools"]}], llm="offline").rows
+    assert written["messages"][-1] == {"role": "assistant", "content": "It is dry."}
+
+
+def test_every_turn_of_a_conversation_is_stored_and_an_interrupted_one_resumes(server, tmp_path):
+    """The second run requests only what the first one did not get."""
+    outage = [True]
+
+    def reply(body):
+        asked = len(server.requests)
+        if body["model"] == "u":
+            return "<status>met</status>" if asked > 4 else "<status>continue</status><message>Rain?</message>"
+        if body["model"] == "t":
+            return '{"rain": false}'
+        if body["messages"][-1]["role"] == "user":
+            return called(city="Ghent")
+        return Reply(400) if outage[0] else "It is dry."
+
+    server.reply = reply
+    llm = {"model": "t", "base_url": server.url, "api_key_env": None}
+    given = [{"persona": "A cyclist.", "goal": "Rain?", "tools": [WEATHER]}]
+
+    def once():
+        task = load("tool-conversation", {"user_model": "u", "assistant_model": "a"})
+        before = len(server.requests)
+        (row,) = run(task, given, llm=llm, store=tmp_path / "store.db").rows
+        return row, [body["model"] for body in server.requests[before:]]
+
+    (broken, first), _ = once(), outage.clear()
+    outage.append(False)
+    (resumed, second), (same, third) = once(), once()
+
+    assert (first, second, third) == (["u", "a", "t", "a"], ["a", "u"], [])
+    assert (broken["ended"], resumed["ended"]) == (None, "goal-met")
+    assert same["messages"] == resumed["messages"]
+
+
+def test_tool_conversation_makes_played_tools_fail_as_often_as_error_rate_says(server):
+    """Four kinds of failure are drawn; without a rate, none is."""
+    prompts = {0: [], 1: []}
+    for rate, told in prompts.items():
+        replies = iter([called(city="Ghent")] * 20 + ["Dry."])
+
+        def reply(body, replies=replies, told=told):
+            if body["model"] == "u":
+                return "<status>continue</status><message>Rain?</message>" if not told else "<status>met</status>"
+            if body["model"] == "a":
+                return next(replies)
+            told.append(body["messages"][-1]["content"])
+            return '{"rain": false}'
+
+        server.reply = reply
+        llm = {"model": "t", "base_url": server.url, "api_key_env": None}
+        task = load(
+            "tool-conversation", {"user_model": "u", "assistant_model": "a", "error_rate": rate, "max_rounds": 20}
+        )
+        run(task, [{"persona": "A.", "goal": "B.", "tools": [WEATHER]}], llm=llm, store=False)
+
+    failing = [[line for line in each.splitlines() if line.startswith("- The call fails")] for each in prompts[1]]
+    assert not any("- The call fails" in each for each in prompts[0])
+    assert [len(lines) for lines in failing] == [1] * 20
+    assert len({lines[0] for lines in failing}) > 1

@@ -367,6 +367,8 @@ class Task:
         rng = random.Random(f"{self.seed}/{index}/{sample}/{data}")  # noqa: S311 - no secret
         scope = RowScope(lambda: self._scope(row, index, strict=False))
         writers = self._writers(scope)
+        if self.spec.tools:  # a model that has tools calls one or answers
+            rng.shuffle(writers)
         replies: list[str] = []
         for attempt in range(EXAMPLES_TRIED):
             # half of the attempts use the first writer, which follows the format that the prompt asks for
@@ -562,9 +564,16 @@ class Task:
             expression=lambda source: self._expression(source, place),
             folder=folder,
             allow_code=allow_code,
+            tools=self._tools_of(),
         )
         in_force = {name: expression for name, expression in computed.items() if name in outputs}
         return Reader(options.parser, parser_class(options.parser)(options, context), in_force, self._columns)
+
+    def _tools_of(self) -> Callable[[Mapping[str, Any]], Any] | None:
+        tools = self.spec.tools
+        if isinstance(tools, str):
+            return self._expression(tools, ("tools",))
+        return (lambda _scope: tools) if tools else None
 
     def _computed(self, value: Any, place: Place) -> Expression:
         return self._expression(value, place) if isinstance(value, str) else lambda _scope: value

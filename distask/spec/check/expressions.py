@@ -38,6 +38,7 @@ FILTERS = frozenset(
         *("quoted_from", "found_in", "sentences"),
         *("mean", "weighted_mean", "median", "majority", "std", "agreement"),
         *("messages", "answered", "chat_problem", "sharegpt", "tool_arguments", "call_ids"),
+        *("tools_problem", "call_problem"),
         *("image_parts", "image_sources", "image_tags", "image_urls"),
     }
 )

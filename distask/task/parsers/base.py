@@ -34,6 +34,8 @@ class Context(Struct, frozen=True):
     expression: Callable[[str], Callable[[Scope], Any]]
     folder: Path
     allow_code: bool = False
+    tools: Callable[[Scope], Any] | None = None
+    """The definitions of the tools that the model has for a row; None if the task has none."""
 
     def only(self, named: str | None) -> str:
         """The column of a parser that fills one column: the named one, or else the only one."""

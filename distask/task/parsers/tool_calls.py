@@ -6,8 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import Progress
+from distask.task.chat.tools import tools_problem
 from distask.task.parsers.base import Context, Given, Parser, Scope, invalid, text_of
 from distask.task.parsers.json import first_json
+from distask.task.reply.examples import instance
 from distask.task.reply.lenient_json import loads
 
 if TYPE_CHECKING:
@@ -22,12 +24,18 @@ class ToolCallsParser(Parser):
 
     def __init__(self, options: Options, context: Context) -> None:
         self._column = context.only(options.column)
+        self._tools = context.tools
 
     def parse(self, completion: Completion, scope: Scope) -> dict[str, Any]:  # noqa: ARG002 - a parser's interface
         calls = completion.tool_calls or first_json(text_of(completion), wanted=(list,))
         return {self._column: [_call(call) for call in calls]}
 
     def example(self, rng: random.Random, scope: Scope, given: Given) -> str:  # noqa: ARG002
+        tools = None if self._tools is None else self._tools(scope)
+        if tools and tools_problem(tools) is None:
+            function = rng.choice(tools)["function"]
+            arguments = instance(dict(function.get("parameters") or {"type": "object", "properties": {}}), rng)
+            return json.dumps([{"name": function["name"], "arguments": arguments}], ensure_ascii=False)
         return json.dumps([{"name": "lookup", "arguments": {"query": f"item {rng.randint(1, 99)}"}}])
 
 

@@ -19,7 +19,7 @@ from jinja2.runtime import Macro
 from markupsafe import escape
 
 from distask.task.aggregate import agreement, majority, mean, median, std, weighted_mean
-from distask.task.chat import training
+from distask.task.chat import tools, training
 from distask.task.chat.rows import answered, chat_of
 from distask.task.templates.limits import METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
 from distask.task.text.sentences import sentences
@@ -446,6 +446,8 @@ _OWN: dict[str, Callable[..., Any]] = {
     "tagged": tagged,
     "tojson": _tojson,
     "tool_arguments": training.tool_arguments,
+    "tools_problem": tools.tools_problem,
+    "call_problem": tools.call_problem,
     "trim": _trim,
     "safe": text_of,
     "forceescape": _escape,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from distask.task.chat.tools import call_problem
+from distask.task.task import Task
 
 SPEC = "outputs: {calls: {type: 'list[object]'}}\nformat_output: {parser: tool_calls}"
 
@@ -49,3 +54,25 @@ def test_a_call_that_is_none_is_the_replys_failure(read, calls):
 def test_a_text_without_calls_is_invalid(read):
     """It is told so."""
     assert read(SPEC, "I need no tool.") == "the reply contains no JSON"
+
+
+def test_a_simulated_reply_calls_a_tool_that_the_task_has_with_arguments_that_fit_or_answers(tmp_path):
+    """So that an estimate of a task with tools counts calls that would be made."""
+    parameters = {"type": "object", "properties": {"town": {"enum": ["Ghent", "Bruges"]}}, "required": ["town"]}
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
+    spec = {
+        "name": "t",
+        "inputs": {"known": {"type": "list"}},
+        "format_input": [{"role": "user", "content": "?"}],
+        "tools": "known",
+        "outputs": {"calls": {"type": "list[object]", "nullable": True}, "answer": {"nullable": True}},
+        "format_output": [{"parser": "tool_calls", "column": "calls"}, {"parser": "text", "column": "answer"}],
+    }
+    (tmp_path / "t.yaml").write_text(json.dumps(spec))
+    task, row = Task.load(tmp_path / "t.yaml"), {"known": tools}
+
+    made = [task.format_output(task.example(row, 0, sample), row) for sample in range(20)]
+
+    calls = [columns["calls"] for columns in made if columns["calls"] is not None]
+    assert 0 < len(calls) < 20
+    assert all(call_problem(call, tools) is None for several in calls for call in several)
