@@ -76,7 +76,7 @@ def test_a_null_text_stays_a_row_an_empty_one_does_not_and_a_number_fails(bench)
     rows = bench([{"text": None}, {"text": " "}, {"text": 5}], {"chunk": {"from": "text", "size": 30}}, inputs=inputs)
 
     assert [(row["text"], row["chunk"], row["start"]) for row in rows] == [(None, None, None), (5, None, None)]
-    assert rows[1]["distask_metadata"]["error_chunk"] == {"kind": "wrong_type", "message": "`text` is not a text"}
+    assert rows[1]["distask_metadata"]["error_chunk"] == {"kind": "wrong_type", "message": "`text` is not text"}
     assert bench.result.exit_code == 3
 
 

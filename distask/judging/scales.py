@@ -249,7 +249,7 @@ def _scale_of_lists(
     if judge.kinds != gold.kinds:
         if gold.kinds - {list}:
             raise UsageError(
-                "the judge's values are lists and the gold values are not, or the other way round; "
+                "the judge's values are lists and the gold values are not, or vice versa; "
                 "name columns that hold the same kind of value, or give --kind"
             )
         raise UsageError("some of the judge's values are lists and others are not; name a column of one type")

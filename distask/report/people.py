@@ -160,7 +160,7 @@ def _columns(result: Result, labels: Labels) -> list[tuple[str, tuple[str, ...]]
         return [(judge, (gold,))]
     for file in labels.files:
         if not Path(file).is_file() and "://" not in file:
-            raise UsageError(f"--labels {file}: there is no such file; write one with `distask label`")
+            raise UsageError(f"--labels {file}: file not found; create one with `distask label`")
     known = list(Source(labels.files[0]).columns)
     names = [labels.gold] if labels.gold is not None else [n for n in _judged(result, labels) if n in known]
     if not names:

@@ -69,7 +69,7 @@ def test_a_missing_tokenizer_is_reported_before_the_first_row(counting):
     said = counting("dry-run", "task.yaml", "-i", "in.jsonl", "--param", "tokenizer=./other")
 
     assert said.code == 2
-    assert "other: there is no such tokenizer" in said.err
+    assert "other: tokenizer not found" in said.err
 
 
 def test_a_broken_tokenizer_ends_the_run(counting):

@@ -186,7 +186,7 @@ def test_equal_verdicts_are_all_that_a_page_says(tmp_path):
     [
         ({"files": ["labels.jsonl"]}, "labels.jsonl has no column that the task of the result makes"),
         ({"files": ["labels.jsonl"], "gold": "quality"}, "has no such column; did you mean `qualities`"),
-        ({"files": ["nowhere.jsonl"]}, "there is no such file; write one with `distask label`"),
+        ({"files": ["nowhere.jsonl"]}, "file not found; create one with `distask label`"),
         ({"gold": "question"}, "--gold question: name the column that it is compared with: --judge COL"),
         ({"gold": "missing", "judge": "score"}, "no row has the column `missing`"),
     ],

@@ -124,7 +124,7 @@ def parse_age(text: str) -> float:
 def _confirm(planned: Pruned, *, as_json: bool) -> None:
     if as_json or not sys.stdin.isatty():
         raise UsageError(
-            f"this would delete {several(planned.completions, 'reply')}, and nobody can be asked: "
+            f"this would delete {several(planned.completions, 'reply')}, and there is no terminal to confirm it; "
             "add --yes to delete them, or --dry-run to count them"
         )
     question = f"Delete {several(planned.completions, 'reply')} ({size(planned.bytes)})?"

@@ -308,7 +308,7 @@ def _not_running(runs: Sequence[RunRecord]) -> Iterator[None]:
                 try:
                     locks.enter_context(FileLock(lock, mode=0o600, thread_local=False).acquire(timeout=0))
                 except Timeout:
-                    raise UsageError(f"{output}: its run is running; stop it before you abandon it") from None
+                    raise UsageError(f"{output}: its run is still running; stop it first") from None
         yield
 
 

@@ -73,10 +73,10 @@ class Chunks:
             return just(made)
         item.values = {**item.values, **dict.fromkeys(self._names)}
         self.count.failed += 1
-        return fail(self.count.name, item, RowError("wrong_type", f"`{self._column}` is not a text"))
+        return fail(self.count.name, item, RowError("wrong_type", f"`{self._column}` is not text"))
 
     def direct(self, item: Item) -> list[Item] | None:
-        """See `flow`; None if the column is not a text."""
+        """See `flow`; None if the column is not text."""
         text = item.values.get(self._column)
         if isinstance(text, str):
             return self._rows(item, text)
@@ -124,10 +124,10 @@ class Language:
             return just(made)
         self.count.failed += 1
         item.values = {**item.values, **dict.fromkeys(self._names)}
-        return fail(self.count.name, item, RowError("wrong_type", f"`{self._wanted.from_}` is not a text"))
+        return fail(self.count.name, item, RowError("wrong_type", f"`{self._wanted.from_}` is not text"))
 
     def direct(self, item: Item) -> list[Item] | None:
-        """See `flow`; None if the column is not a text."""
+        """See `flow`; None if the column is not text."""
         text, keep = item.values.get(self._wanted.from_), self._wanted.keep
         if text is not None and not isinstance(text, str):
             return None
@@ -153,10 +153,10 @@ class Decontaminate:
         self.count.failed += 1
         item.values = {**item.values, self._name: None}
         wrong = next(n for n in self._wanted.from_ if not isinstance(item.values.get(n), str | None))
-        return fail(self.count.name, item, RowError("wrong_type", f"`{wrong}` is not a text"))
+        return fail(self.count.name, item, RowError("wrong_type", f"`{wrong}` is not text"))
 
     def direct(self, item: Item) -> list[Item] | None:
-        """See `flow`; None if a column is not a text."""
+        """See `flow`; None if a column is not text."""
         found: list[dict[str, Any]] = []
         for column in self._wanted.from_:
             text = item.values.get(column)

@@ -42,7 +42,7 @@ class Tokenizer:
         is_local = path.is_absolute() or source.startswith(".") or source.endswith(".json") or path.exists()
         self._file = None if not is_local else path / FILE if path.is_dir() else path
         if self._file is not None and not self._file.is_file():
-            raise UsageError(f"{self._file}: there is no such tokenizer; give a {FILE}, its folder, or a model's name")
+            raise UsageError(f"{self._file}: tokenizer not found; give a {FILE}, its folder, or a model's name")
 
     def count(self, text: str) -> int:
         """Count the tokens of a text, without special tokens; raises `UsageError` if the tokenizer can't be loaded."""
