@@ -54,3 +54,14 @@ def test_a_design_with_an_error_is_reported_with_its_place(shell):
     assert said.code == 2
     assert "grid.yaml:3:24: error: `ton` is not a draw" in said.out + said.err
     assert "did you mean `tone`?" in said.out + said.err
+
+
+def test_rows_of_a_file_are_counted_as_far_as_they_are_read(shell):
+    """With a limit, only the rows up to it need options."""
+    shell.write("word.yaml", GRID.replace("draw: {", "draw: {word: {options: [a, b, c], sampling: unique}, "))
+    shell.rows([{"n": n} for n in range(5)])
+    run = ("run", "word.yaml", "-i", "in.jsonl", "-c", "offline", "-o", "out.jsonl")
+
+    assert "enough for 3 rows, and the last row is number 5" in shell(*run).err
+    assert "the last row is number 4" in shell(*run, "--offset", "2", "--limit", "2").err
+    assert shell(*run, "--limit", "3").code == 0

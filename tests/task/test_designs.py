@@ -210,3 +210,19 @@ def test_each_generation_of_a_task_of_steps_has_its_own_complete_grid(walk):
     for row in rows:
         samples.setdefault(row["distask_metadata"]["sample"], []).append(row["topic"])
     assert [sorted(topics) for topics in samples.values()] == [["art", "law"]] * 3
+
+
+def test_an_inline_task_reads_its_seed_column_without_declaring_it(tmp_path):
+    inline = {
+        "draw": {"n": {"range": [1, 10**9]}},
+        "design": {"seed_column": "id"},
+        "format_input": [{"role": "user", "content": "{{ n }}"}],
+        "outputs": {"n": {"type": "integer"}, "text": {}},
+        "format_output": {"parser": "text", "column": "text"},
+    }
+    path = tmp_path / "outer.yaml"
+    path.write_text(json.dumps({"name": "outer", "steps": [{"name": "inner", "task": inline}]}))
+
+    made = [run(load(path), [{"id": key} for key in keys], llm="offline").rows for keys in ("ab", "ba")]
+
+    assert [row["n"] for row in made[0]] == [row["n"] for row in made[1]][::-1]
