@@ -225,7 +225,7 @@ def test_prune_while_a_run_goes_on(shell, server):
         process.wait(30)
 
     assert abandoned.code == 2
-    assert "is running" in abandoned.err
+    assert "is still running" in abandoned.err
     assert "deleted 0 replies" in own.err
     assert "deleted 5 replies" in others.err
     assert stored(shell) == 4
