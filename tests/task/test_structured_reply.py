@@ -16,6 +16,7 @@ from distask.llm.schemas.dialects import DIALECTS
 from distask.llm.schemas.fit import fit_schema
 from distask.task.reply.examples import instance
 from distask.task.reply.reply_schema import reply_schema
+from distask.task.templates.limits import LimitError
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 
@@ -307,3 +308,25 @@ def test_an_example_of_a_list_of_distinct_items_has_as_many_as_the_schema_asks_f
 
     assert all(sorted(value) == ["A", "B", "C", "D"] for value in made)
     assert len({tuple(value) for value in made}) > 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_simulated_value_of_lists_in_lists_stays_small(seed):
+    """Without a bound, the items multiply: fourteen levels of two to five items are more than a memory holds."""
+    schema = {"type": "string"}
+    for _ in range(14):
+        schema = {
+            "anyOf": [
+                {"type": "array", "items": {"type": "array", "items": schema}},
+                {"type": "array", "items": schema},
+            ]
+        }
+
+    assert len(json.dumps(instance(schema, random.Random(seed)))) < 10_000
+
+
+def test_lists_that_require_too_many_items_are_not_simulated():
+    inner = {"anyOf": [{"type": "array", "minItems": 200, "items": {"type": "integer"}}]}
+
+    with pytest.raises(LimitError, match="too large"):
+        instance({"type": "array", "minItems": 200, "prefixItems": [], "items": inner}, random.Random(1))

@@ -25,6 +25,7 @@ _WORDS = (  # plain words that are not a label or marker of any task
     *("amber", "basil", "cedar", "delta", "ember", "fable", "grove", "harbor", "island", "juniper", "kernel"),
     *("lantern", "meadow", "nectar", "orchard", "pebble", "quartz", "river", "saffron", "timber", "willow"),
 )
+_LONGEST_LIST = 5
 _DRAWS_PER_ITEM = 20
 """Maximum number of draws per item of a list whose items are distinct."""
 
@@ -128,10 +129,11 @@ def _by_jsf(schema: dict[str, Any], rng: random.Random) -> Any:
 
     if _is_large(schema):
         raise LimitError("the schema requires too large a value")
+    bounded = _with_short_lists(schema, 1)
     state = random.getstate()
     try:
         random.seed(rng.random())
-        return JSF(schema).generate()
+        return JSF(bounded).generate()
     finally:
         random.setstate(state)
 
@@ -149,6 +151,35 @@ def _is_large(schema: Any) -> bool:
     if isinstance(pattern, str) and _REPEATED.search(pattern):
         return True
     return any(map(_is_large, schema.values()))
+
+
+def _with_short_lists(schema: Any, outer: int) -> Any:
+    """Return a schema whose lists have few items, since the items of lists in lists multiply.
+
+    Args:
+        schema: the schema, or a part of it.
+        outer: the number of lists that may hold this part.
+
+    Raises:
+        LimitError: lists in lists require too many items.
+    """
+    if isinstance(schema, list):
+        return [_with_short_lists(each, outer) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kind, bounds = schema.get("type"), {}
+    if kind == "array" or (isinstance(kind, list) and "array" in kind):
+        least = int(schema.get("minItems", 0))
+        most = max(least, min(int(schema.get("maxItems", _LONGEST_LIST)), _LONGEST_LIST if outer == 1 else 1))
+        outer *= max(most, 1)
+        if outer > _LARGEST:
+            raise LimitError("the schema requires too large a value")
+        bounds = {"maxItems": most}
+    inner = 2 if outer == 1 else outer
+    return {
+        key: _with_short_lists(value, inner if key in ("$defs", "definitions") else outer)  # may refer to themselves
+        for key, value in schema.items()
+    } | bounds
 
 
 def written(value: Any) -> str:
