@@ -85,7 +85,7 @@ def test_of_many_rows_it_says_that_the_table_holds_some(shell):
         (["answers.jsonl", "--by", "id"], "add the second one after the first"),
         (["answers.jsonl", "--judge", "id"], "--judge needs people's labels; add --labels FILE or --gold COL"),
         (["answers.jsonl", "--gold", "id"], "name the column that it is compared with: --judge COL"),
-        (["answers.jsonl", "--labels", "label.jsonl"], "--labels label.jsonl: there is no such file"),
+        (["answers.jsonl", "--labels", "label.jsonl"], "--labels label.jsonl: file not found"),
         (["answers.jsonl", "answers.jsonl", "--labels", "l.jsonl"], "--labels and --gold need one result"),
         (["answers.jsonl", "answers.jsonl", "--by", "instuction"], "did you mean `instruction`?"),
         (["task.yaml"], "unknown format `.yaml`"),

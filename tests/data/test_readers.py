@@ -265,7 +265,16 @@ def test_rows_can_be_changed_or_left_out_after_they_are_selected(tmp_path):
 
     source = open_input(str(tmp_path / "in.jsonl"), limit=5, transform=change)
     seen = []
-    source.scan(lambda row: seen.append(row.values["a"]))
+
+    class Look:
+        def row(self, row):
+            seen.append(row.values["a"])
+
+        def block(self, block):
+            for number in range(len(block.values)):
+                self.row(block.row(number))
+
+    source.scan(Look())
 
     assert [(row.index, row.values) for row in source] == [(0, {"a": 0}), (2, {"a": -2}), (4, {"a": -4})]
     assert (seen, source.count) == ([0, 1, 2, 3, 4], 5)

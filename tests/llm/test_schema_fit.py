@@ -536,7 +536,13 @@ def test_what_a_strict_server_may_reply_has_the_shape_that_was_asked_for(schema,
     if not fitted.strict or "anyOf" in fitted.left_out or not jsonschema_rs.is_valid(fitted.schema, reply):
         return
 
-    completion, _ = reply_schema(schema).read(Completion(text=json.dumps(reply)))
+    compiled = reply_schema(schema)
+    try:
+        compiled._fault(compiled._as_asked(reply))
+    except ValueError:  # nested too deeply: it is left as it is
+        return
+
+    completion, _ = compiled.read(Completion(text=json.dumps(reply)))
 
     assert jsonschema_rs.is_valid(_loosened(schema), json.loads(completion.text))
 
