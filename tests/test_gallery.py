@@ -11,6 +11,7 @@ import pytest
 
 from distask import load, run
 from distask.errors import RowError
+from distask.llm.request import Completion
 from distask.spec.load import load_spec
 from distask.task.load import run_cases
 from distask.task.steps.rehearsal import rehearse
@@ -276,6 +277,26 @@ def test_every_answer_is_shown_first_equally_often_and_letters_lead_back_to_answ
             assert [row["generations"][columns["ranks"].index(rank)] for rank in (1, 2, 3)] == shown
 
     assert min(first.count(answer) for answer in row["generations"]) > 150
+
+
+def test_the_probabilities_of_letters_become_those_of_the_answers_of_the_row():
+    """Whatever the rotation is, the answer shown as B has the probability of B."""
+    task = Task.load("best-of-n")
+    row = {"instruction": "?", "generations": ["one", "two", "three"]}
+    top = [{"token": " B", "logprob": -0.287682}, {"token": " A", "logprob": -1.386294}]
+    tokens = [{"token": "Best:", "logprob": 0}, {"token": " B", "logprob": -0.287682, "top_logprobs": top}]
+    reply = Completion(text="Best: B", logprobs={"content": tokens})
+    rotations = set()
+
+    for index in range(30):
+        shown = re.findall(r'id="[ABC]">\n(\w+)\n', prompt(task, row, index))
+        rotations.add(shown[0])
+        columns = task.format_output(reply, row, index)
+        by_answer = dict(zip(row["generations"], columns["probabilities"], strict=True))
+        assert [by_answer[answer] for answer in shown] == pytest.approx([0.25, 0.75, 0], abs=1e-4)
+        assert (columns["letter"], columns["best"]) == ("B", shown[1])
+
+    assert rotations == set(row["generations"])
 
 
 @pytest.mark.parametrize(
