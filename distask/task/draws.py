@@ -13,7 +13,7 @@ from distask.errors import RowError, UsageError
 from distask.task.designs import MAX_CARDS, Deck, cards_of, combinations
 
 if TYPE_CHECKING:
-    from distask.spec.language.model import Design, Draw
+    from distask.spec.language.columns import Design, Draw
     from distask.task.templates.compiler import Expression, Place, Scope
 
 
