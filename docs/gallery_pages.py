@@ -22,7 +22,8 @@ from distask.task.task import Task
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from distask.spec.language.model import Case, Typed
+    from distask.spec.language.columns import Typed
+    from distask.spec.language.model import Case
     from distask.spec.language.steps import PipelineSpec, Step
 
 INDEX = """\

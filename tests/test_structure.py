@@ -22,7 +22,7 @@ LAYERS = [
     {"task"},
     {"llm", "data"},
     {"spec"},
-    {"diagnostics", "formatting", "version"},
+    {"diagnostics", "formatting", "version", "web"},
     {"errors"},
 ]
 """A module imports only from its own layer's package and from the layers below; `errors` imports nothing."""

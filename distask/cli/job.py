@@ -17,7 +17,7 @@ from distask.errors import UsageError
 from distask.llm.config.resolve import OFFLINE, load_config
 from distask.runner.job import Job, Selection, shape_of
 from distask.spec.document import scalar
-from distask.spec.language.model import PythonParser, TextParser
+from distask.spec.language.parsers import PythonParser, TextParser
 from distask.spec.load import LoadedPipeline, load_spec
 from distask.task.load import compile_task
 

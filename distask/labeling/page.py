@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from distask.task.task import Task
+from distask.web.page import read_asset, read_assets, script_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from distask.task.pipeline import Pipeline
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-SCRIPTS = ("dom.js", "blocks.js", "questions.js", "main.js")
+SCRIPTS = ("server.js", "blocks.js", "questions.js", "main.js")
 """In page order; they share one scope."""
 
 
@@ -52,23 +50,15 @@ def build_page(facts: Mapping[str, Any]) -> Page:
     Args:
         facts: plain data for the script: the task, the questions, the session's secret.
     """
-    style = _asset("label.css")
-    script = '"use strict";\n(() => {\n' + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
-    parts = {"title": html.escape(str(facts["task"])), "style": style, "facts": _as_data(facts), "script": script}
-    text = re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], _asset("label.html"))
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {_hash(script)}",
-            f"style-src {_hash(style)}",
-            "img-src data:",
-            "media-src data:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        ]
-    )
+    assets = read_assets(ASSETS, ["label.css"], SCRIPTS)
+    parts = {
+        "title": html.escape(str(facts["task"])),
+        "style": assets.style,
+        "facts": script_data(facts).decode(),
+        "script": assets.script,
+    }
+    text = re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], read_asset(ASSETS, "label.html"))
+    policy = assets.policy(img_src="data:", media_src="data:", connect_src="'self'", frame_ancestors="'none'")
     return Page(text.encode("utf-8", "replace"), {**PROTECTION, "Content-Security-Policy": policy})
 
 
@@ -81,17 +71,3 @@ PROTECTION = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """Headers of every answer: it is not stored, not framed, and its address is not sent to other sites."""
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8").strip()
-
-
-def _as_data(facts: Mapping[str, Any]) -> str:
-    """Return JSON that is safe inside a `<script>`: no character can begin a tag, a comment or an entity."""
-    made = json.dumps(facts, default=str)
-    return made.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

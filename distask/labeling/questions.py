@@ -17,7 +17,7 @@ from distask.task.task import Task
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from distask.spec.language.model import Output
+    from distask.spec.language.columns import Output
     from distask.task.pipeline import Pipeline
 
 Kind = Literal["choice", "pair", "boolean", "rating", "several", "number", "text", "list", "object"]

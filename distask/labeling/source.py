@@ -15,8 +15,7 @@ from distask.data.readers.jsonl import read_jsonl
 from distask.data.row import untabled
 from distask.errors import InputError, UsageError
 from distask.labeling.labels import INPUT_LABEL_COLUMN, LABEL_COLUMN, final_verdicts, read_verdicts
-from distask.labeling.sampling import Candidate
-from distask.labeling.uncertainty import uncertainty
+from distask.labeling.sampling import Candidate, uncertainty
 from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
 from distask.runner.job import missing_columns
 from distask.runner.record import record_path

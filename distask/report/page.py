@@ -6,20 +6,18 @@ text. The page's content security policy allows only these scripts and fetches n
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from distask.data.writers.base import json_bytes, unwritable
 from distask.errors import UsageError
 from distask.report.blocks import element, packed
+from distask.web.page import escape_json, read_assets, script_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +29,7 @@ GENERATOR = b'<meta name="generator" content="distask report">'
 """Identifies a page: only a report is replaced without `--overwrite`."""
 STYLES = ("vendor/uplot/uPlot.min.css", "css/base.css", "css/overview.css", "css/rows.css")
 SCRIPTS = (
-    "js/dom.js",
+    "js/formats.js",
     "js/data.js",
     "js/columns.js",
     "js/state.js",
@@ -101,40 +99,19 @@ def write_page(path: Path, template: str, page: Mapping[str, Any], index: Mappin
 
 
 def as_data(value: Any) -> bytes:
-    """Return JSON that is safe inside a `<script>`: no character can begin a tag, a comment or an entity."""
+    """Return data of any size for a script."""
     try:
-        made = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=str)
+        return script_data(value)
     except TypeError:  # an integer of more than 64 bits
-        made = json_bytes(value)
-    return made.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
+        return escape_json(json_bytes(value))
 
 
 def _rendered(template: str, page: Mapping[str, Any]) -> bytes:
-    style = "\n".join(_asset(name) for name in STYLES)
-    vendored = _asset(VENDORED)
-    script = '"use strict";\n(() => {\n' + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {_hashes(vendored, script)}",
-            f"style-src {_hashes(style)}",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-    made = _environment().get_template(template).render(
-        page, policy=policy, style=Markup(style), vendored=Markup(vendored), script=Markup(script)  # noqa: S704 - ours
-    )  # fmt: skip
+    assets = read_assets(ASSETS, STYLES, SCRIPTS, [VENDORED])
+    ours = {"style": assets.style, "vendored": assets.vendored[0], "script": assets.script}
+    safe = {name: Markup(text) for name, text in ours.items()}  # noqa: S704 - ours
+    made = _environment().get_template(template).render(page, policy=assets.policy(), **safe)
     return made.encode("utf-8", "replace")
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8").strip()
-
-
-def _hashes(*texts: str) -> str:
-    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
-    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
 
 
 def _environment() -> Environment:

@@ -15,8 +15,7 @@ from distask.formatting import several
 from distask.judging.comparison import compare_judges
 from distask.judging.matching.items import Item, Missing, Orders, Request, match
 from distask.judging.matching.sources import LABEL_COLUMN, Source, parse_column
-from distask.judging.measures.names import METRIC_NAMES, REASONS
-from distask.judging.metrics import PRIMARY, Settings
+from distask.judging.metrics import METRIC_NAMES, PRIMARY, REASONS, Settings
 from distask.judging.scales import label_of
 
 if TYPE_CHECKING:

@@ -264,7 +264,7 @@ def _misplaced_beside_steps(path: Place, key: str) -> str | None:
 
 
 def _parser_keys() -> set[str]:
-    from distask.spec.language.model import ParserBase
+    from distask.spec.language.parsers import ParserBase
 
     return {key for parser in ParserBase.__subclasses__() for key in parser.model_fields}
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from distask.diagnostics import did_you_mean
 from distask.errors import RowError, UsageError
 from distask.llm.request import Completion
-from distask.spec.language.model import PythonParser
+from distask.spec.language.parsers import PythonParser
 from distask.spec.load import LoadedPipeline
 from distask.task.task import Task, compiler_of
 

@@ -10,7 +10,7 @@ from distask.task.reply.escapes import restored
 
 if TYPE_CHECKING:
     from distask.spec.check.json_schemas import Schema
-    from distask.spec.language.model import Typed
+    from distask.spec.language.columns import Typed
 
 _BARE = {"string": str, "boolean": bool, "integer": int, "number": (int, float), "object": dict}
 

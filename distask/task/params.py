@@ -1,4 +1,4 @@
-"""Check the params of a run, and compile those that are templates."""
+"""Check the params of a run, compile those that are templates, and evaluate expressions over params."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from distask.diagnostics import did_you_mean
-from distask.errors import UsageError
+from distask.errors import RowError, UsageError
 from distask.spec.check.expressions import read_expression, read_template
 from distask.task.column_types import ColumnType
 from distask.task.templates.compiler import CompileError, compile_template
 from distask.task.templates.filters import text_of
+from distask.task.templates.sandbox import GLOBALS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from pathlib import Path
 
-    from distask.spec.language.model import Param, Spec, TaskSpec
-    from distask.task.templates.compiler import Text
+    from distask.spec.language.columns import Param
+    from distask.spec.language.model import Spec, TaskSpec
+    from distask.task.templates.compiler import Compiler, Place, Text
     from distask.task.templates.sandbox import Sandbox
 
 
@@ -68,3 +71,31 @@ def param_template(name: str, value: Any, sandbox: Sandbox, known: Collection[st
     except CompileError as error:
         raise UsageError(f"--param {name}: {error.message}") from None
     return render, list(dict.fromkeys(n.name for n in syntax.names if n.name not in known))
+
+
+class Constants:
+    """The names that every row shares, and expressions over them, which are evaluated when the task is compiled.
+
+    Attributes:
+        names: name to value: the globals of templates, vars and params.
+        compiler: compiles the expressions of the spec.
+        path: the file of the spec, for messages.
+    """
+
+    def __init__(self, spec: Spec, params: Mapping[str, Any], compiler: Compiler, path: Path) -> None:
+        self.names: dict[str, Any] = {**GLOBALS, **spec.vars, **params, "vars": spec.vars, "params": params}
+        self.compiler = compiler
+        self.path = path
+
+    def value(self, source: str, place: Place) -> Any:
+        """The value of an expression; raises `RowError`."""
+        return self.compiler.expression(source, place)(self.names)
+
+    def hold(self, when: str | None, place: Place) -> bool:
+        """Whether a `when` is true or absent; raises `UsageError` if it can't be evaluated."""
+        if when is None:
+            return True
+        try:
+            return bool(self.value(when, place))
+        except RowError as error:
+            raise UsageError(f"{self.path}: `when: {when}` can't be evaluated: {error.message}") from None

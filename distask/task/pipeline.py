@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from distask.spec.language.model import LLM, Input
+    from distask.spec.language.columns import Input
+    from distask.spec.language.model import LLM
     from distask.spec.language.steps import PipelineSpec, StepLLM
     from distask.spec.load import Loaded
     from distask.task.steps.flow import Count, Flow, Step

@@ -12,7 +12,8 @@ import pytest
 
 from distask import load, run
 from distask.llm.config.model import Limits, LLMConfig
-from distask.spec.language.model import LLM, Draw, Message, OnInvalid, TaskSpec
+from distask.spec.language.columns import Draw
+from distask.spec.language.model import LLM, Message, OnInvalid, TaskSpec
 from tests.crash.mind import Mind
 
 SPEC = {

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from distask.errors import UsageError
 from distask.labeling.queue import MIN_GAP, parse_repeat, turns_of
-from distask.labeling.sampling import Candidate, allocated
-from distask.labeling.uncertainty import uncertainty
+from distask.labeling.sampling import Candidate, allocated, uncertainty
 from tests.labeling.conftest import sampled
 
 

@@ -10,7 +10,7 @@ import pytest
 from distask import load, run
 from distask.data.input import Nothing, rows_input
 from distask.errors import InputError, RowError, UsageError
-from distask.task.designs import MAX_CARDS
+from distask.task.draws import MAX_CARDS
 
 ONE_CALL = {
     "name": "designed",

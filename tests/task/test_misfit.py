@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from distask.spec.language.model import Parser
+from distask.spec.language.parsers import Parser
 from distask.task.reply.parse_position import misfit
 
 READ = TypeAdapter(Parser)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.cli.display.console import plain
 from distask.formatting import money, several
-from distask.judging.measures.names import METRIC_NAMES, REASONS
-from distask.judging.metrics import PRIMARY
+from distask.judging.metrics import METRIC_NAMES, PRIMARY, REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -15,7 +15,7 @@ from distask.errors import SpecError, UsageError
 from distask.spec.check.expressions import read_template
 from distask.spec.check.faults import model_diagnostics
 from distask.spec.document import Document
-from distask.spec.language.model import Model
+from distask.spec.language.base import Model
 from distask.spec.load import read_text
 from distask.task.templates.compiler import Compiler
 from distask.task.templates.sandbox import GLOBALS, Sandbox

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from distask.spec.language.model import LLM, Model
+from distask.spec.language.base import Model
+from distask.spec.language.model import LLM
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 """The name of an environment variable."""

@@ -12,12 +12,12 @@ from distask.diagnostics import did_you_mean
 from distask.spec.check.expressions import GLOBALS
 from distask.spec.check.faults import shown
 from distask.spec.check.templates import MAPPINGS, Place, Scope, TemplateChecker
-from distask.spec.language.model import IDENTIFIER
+from distask.spec.language.base import IDENTIFIER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distask.spec.language.model import Design, Draw, Typed
+    from distask.spec.language.columns import Design, Draw, Typed
 
 _NUMBERS = {"integer", "number"}
 _KEYWORDS_OF: dict[str, set[str]] = {

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.spec.document import Document
-    from distask.spec.language.model import Output, Spec
+    from distask.spec.language.columns import Output
+    from distask.spec.language.model import Spec
 
 Place = tuple[Any, ...]
 At = Callable[[int, int, str, str | None], Diagnostic]

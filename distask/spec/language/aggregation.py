@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from distask.diagnostics import did_you_mean
-from distask.spec.language.model import ListParser, RegexParser
+from distask.spec.language.parsers import ListParser, RegexParser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from distask.spec.document import Document
-    from distask.spec.language.model import Output, Parser, TaskSpec
+    from distask.spec.language.columns import Output
+    from distask.spec.language.model import TaskSpec
+    from distask.spec.language.parsers import Parser
 
 OF_NUMBERS = frozenset({"mean", "median", "min", "max", "std"})
 """Reductions that need numbers; true and false count as 1 and 0."""

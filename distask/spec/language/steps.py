@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from distask.spec.language.model import FUNCTION_PATTERN, LLM, NAME_PATTERN, Model, Output, Spec, described
+from distask.spec.language.base import FUNCTION_PATTERN, NAME_PATTERN, Model
+from distask.spec.language.columns import Output, described
+from distask.spec.language.model import LLM, Spec
 
 MAX_TURNS = 1_000
 """Maximum number of turns in a loop."""

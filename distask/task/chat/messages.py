@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import RowError
 
 if TYPE_CHECKING:
-    from distask.spec.language.model import Input, TaskSpec
+    from distask.spec.language.columns import Input
+    from distask.spec.language.model import TaskSpec
 
 MAX_PARTS = 10_000
 """Maximum messages of a chat, including the parts of their contents."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.llm.request import Completion
-    from distask.spec.language.model import Output
+    from distask.spec.language.columns import Output
     from distask.task.column_types import ColumnType
 
 Scope = Mapping[str, Any]

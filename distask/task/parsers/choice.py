@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distask.llm.request import Completion
-    from distask.spec.language.model import ChoiceParser as Options
+    from distask.spec.language.parsers import ChoiceParser as Options
 
 _MOST_TOLD = 50
 """Maximum labels that a message lists."""

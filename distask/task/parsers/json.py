@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from distask.errors import InvalidReply
     from distask.llm.request import Completion
-    from distask.spec.language.model import JsonParser as Options
+    from distask.spec.language.parsers import JsonParser as Options
 
 
 _INDEX = re.compile(r"[0-9]{1,9}")

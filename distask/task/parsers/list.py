@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from distask.llm.request import Completion
     from distask.spec.check.patterns import Pattern
-    from distask.spec.language.model import ListParser as Options
+    from distask.spec.language.parsers import ListParser as Options
 
 _NUMBERED = re.compile(r"\s{0,8}(?:\*\*)?\d{1,4}[.):](?:\*\*)?(?:\s+|$)")
 _BULLET = re.compile(r"\s{0,8}[-*•\u2013+]\s+")

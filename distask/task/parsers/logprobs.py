@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from distask.llm.request import Completion
-    from distask.spec.language.model import LogprobsParser as Options
+    from distask.spec.language.parsers import LogprobsParser as Options
 
 _AROUND = " \t\n\r.\"'`*_()[]{}:,;!?#ĠĊ▁"
 """Characters that may surround an answer in its token, including the space markers of some tokenizers."""

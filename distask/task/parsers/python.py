@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distask.llm.request import Completion
-    from distask.spec.language.model import PythonParser as Options
+    from distask.spec.language.parsers import PythonParser as Options
 
 
 def function_of(name: str, folder: Path) -> Callable[..., Any]:

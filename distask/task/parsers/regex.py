@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distask.llm.request import Completion
-    from distask.spec.language.model import RegexParser as Options
+    from distask.spec.language.parsers import RegexParser as Options
 
 
 _LINE = "\0"

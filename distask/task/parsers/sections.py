@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import random
 
     from distask.llm.request import Completion
-    from distask.spec.language.model import SectionsParser as Options
+    from distask.spec.language.parsers import SectionsParser as Options
 
 
 class SectionsParser(Parser):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import random
 
     from distask.llm.request import Completion
-    from distask.spec.language.model import TagsParser as Options
+    from distask.spec.language.parsers import TagsParser as Options
 
 
 class TagsParser(Parser):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import random
 
     from distask.llm.request import Completion
-    from distask.spec.language.model import ToolCallsParser as Options
+    from distask.spec.language.parsers import ToolCallsParser as Options
 
 
 class ToolCallsParser(Parser):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from distask.spec.check.patterns import PatternTimeout, compile_pattern
-from distask.spec.language.model import ChoiceParser, JsonParser, RegexParser, SectionsParser, TagsParser
+from distask.spec.language.parsers import ChoiceParser, JsonParser, RegexParser, SectionsParser, TagsParser
 from distask.task.reply.escapes import without_escapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from distask.spec.language.model import Parser
+    from distask.spec.language.parsers import Parser
 
 MOST_PREFIXES = 400
 """Maximum prefixes of a pattern to try."""

@@ -9,8 +9,7 @@ from msgspec.structs import replace
 
 from distask.data.parts import Part, Span
 from distask.errors import UsageError
-from distask.runner.cluster.coordinator import Coordinator, Governor, Stopped
-from distask.runner.cluster.leases import Leases
+from distask.runner.cluster.coordinator import Coordinator, Governor, Leases, Stopped
 from distask.runner.engine.leased_budget import Demand, Learned
 from distask.runner.job import Job, Selection, resolve, shape_of
 from distask.runner.local import check_prices, run_here

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from distask.spec.language.model import TaskSpec, Typed
+    from distask.spec.language.columns import Typed
+    from distask.spec.language.model import TaskSpec
     from distask.spec.language.steps import PipelineSpec
 
 LEAST_DESCRIPTION = 30
