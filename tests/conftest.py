@@ -33,6 +33,12 @@ BATTERIES = ("crash", "hostile", "real", "differential")
 """Folders whose tests are all slow; elsewhere, a marker at the test or the module says so."""
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Do not even read the slow folders for `just test`."""
+    is_slow = collection_path.parent == Path(__file__).parent and collection_path.name in BATTERIES
+    return True if is_slow and config.option.markexpr == "not battery" else None
+
+
 def pytest_collection_modifyitems(items):
     """Mark what `just test` leaves out."""
     for item in items:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def modules():
 MODULES = modules()
 
 
+@cache
 def imports(name):
     """The modules that one imports, also inside of functions and for type checking only."""
     found = set()

@@ -148,6 +148,14 @@ Group = Annotated[
         rich_help_panel=_IN,
     ),
 ]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        metavar="COL",
+        help="Column that matches the rows of two results; can be repeated. [the columns of the input]",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed. [0]", rich_help_panel=_IN)]
 
 Output = Annotated[

@@ -12,7 +12,7 @@ from distask.llm.config.file import built_in
 from distask.llm.config.resolve import LLAMACPP, load_config
 from distask.llm.prices import known_of
 from distask.runner.engine.requests import Target, merged
-from distask.task.pipeline import Pipeline
+from distask.task.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from distask.runner.engine.requests import Client
     from distask.runner.job import Job
     from distask.runner.stats import Stats
-    from distask.task.task import Task
 
 
 def target(
@@ -55,7 +54,7 @@ def target(
 
 def targets_of(job: Job) -> set[tuple[str, str]] | None:
     """Return the endpoints and models that a job may use; None if they are known only once it runs."""
-    if isinstance(job.task, Pipeline):
+    if not isinstance(job.task, Task):
         return None
     first = target(job.llm)
     used = [each for each in (first, fallback(job.task, job.llm, first)) if each is not None]

@@ -8,6 +8,8 @@ import pytest
 
 from tests.server import Reply, echo
 
+pytestmark = pytest.mark.battery
+
 RATE = """\
 name: rate
 inputs: {instruction: The instruction.}

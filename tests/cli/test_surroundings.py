@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.battery
+
 ASKED = ["-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
 COMMANDS = [
     ["--help"],
@@ -38,7 +40,6 @@ def foreign(shell):
     return shell
 
 
-@pytest.mark.battery
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii"])
 def test_a_console_without_unicode_shows_escapes_and_ends_nothing(foreign, encoding):
     foreign.env |= {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}

@@ -10,6 +10,8 @@ from distask.judging.measures.labels import label_measures, mean_measures
 from distask.judging.measures.scores import interval_alpha, ordinal_alpha, score_measures, weighted_kappa
 from distask.judging.resampling import Units, bootstrap, percentile_interval, wilson_interval
 
+pytestmark = pytest.mark.battery
+
 RUNS = 400
 RESAMPLES = 400
 LEAST, MOST = 0.92, 0.975

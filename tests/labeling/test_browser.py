@@ -9,6 +9,8 @@ import pytest
 
 from tests.labeling.conftest import JUDGE, lines, outputs, rows
 
+pytestmark = pytest.mark.battery
+
 
 class Page:
     """The page of a running `distask label`, and all that it did which it should not."""

@@ -17,6 +17,8 @@ from distask.errors import UsageError
 from distask.labeling.server import LabelServer
 from tests.labeling.conftest import ROOT, lines, rows
 
+pytestmark = pytest.mark.battery
+
 
 def test_the_address_works_once_and_becomes_a_cookie(start):
     running = start()

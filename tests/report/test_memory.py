@@ -23,6 +23,8 @@ from distask.report.distribution import DistinctTexts, Distribution
 from distask.report.result import ResultRow
 from distask.report.single import write_report
 
+pytestmark = pytest.mark.battery
+
 FEW = 5_000
 TABLE_ROWS = 100
 MOST_GROWTH_MIB = 16
@@ -69,7 +71,6 @@ def shuffled(rows):
     return order
 
 
-@pytest.mark.battery
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /proc")
 @pytest.mark.parametrize("case", ["one result", "two results", "two results in another order"])
 def test_peak_memory_does_not_grow_with_the_rows(tmp_path, case):
@@ -115,7 +116,6 @@ def test_counts_on_disk_are_the_same_as_in_memory(tmp_path, monkeypatch):
     assert page.read_bytes() == made
 
 
-@pytest.mark.battery
 @pytest.mark.parametrize("most", [3, 10_000])
 @given(batches=st.lists(st.lists(st.floats(-1e9, 1e9) | st.integers(-3, 3).map(float), max_size=30), max_size=12))
 def test_a_distribution_holds_every_number_in_order(most, batches):

@@ -33,14 +33,7 @@ def command(
         Path | None,
         typer.Option("--output", "-o", metavar="PAGE", help="Page to write. [OUT.report.html next to OUT]"),
     ] = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--by",
-            metavar="COL",
-            help="Column that matches the rows of two results; can be repeated. [the columns of the input]",
-        ),
-    ] = None,
+    by: o.By = None,
     labels: Annotated[
         list[str] | None,
         typer.Option(

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from contextlib import nullcontext, suppress
 from itertools import islice
-from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -101,6 +100,8 @@ class CostEstimate(Struct):
         self.input_error = 0.0
         if mean and len(tokens) > 1:
             unseen = max(0.0, 1 - len(tokens) / requests)  # the correction for a finite population
+            from statistics import stdev  # slow to import
+
             self.input_error = CONFIDENCE * stdev(tokens) / mean * math.sqrt(unseen / len(tokens))
 
     @property

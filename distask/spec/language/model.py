@@ -205,6 +205,3 @@ class TaskSpec(Spec):
     )
     tools: list[dict[str, Any]] | str | None = Field(None, description="Tool definitions, or an expression for them")
     cases: list[Case] = Field([], description="Golden test cases")
-
-
-TaskSpec.model_rebuild()

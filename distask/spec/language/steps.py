@@ -462,6 +462,3 @@ class PipelineSpec(Spec):
         description="The columns that are added to the row; if omitted, the row has all columns of the last step",
     )
     cases: list[PipelineCase] = Field([], description="Golden test cases")
-
-
-PipelineSpec.model_rebuild()

@@ -18,6 +18,8 @@ from distask.runner.local import run_here
 from distask.task.load import load
 from tests.server import ScriptedServer
 
+pytestmark = pytest.mark.battery
+
 ROWS = 120
 TASK = """\
 name: judge

@@ -48,15 +48,7 @@ def command(
             rich_help_panel=_COLUMNS,
         ),
     ] = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--by",
-            metavar="COL",
-            help="Column that matches the rows of two files; can be repeated. [the columns of the input]",
-            rich_help_panel=_COLUMNS,
-        ),
-    ] = None,
+    by: o.By = None,
     annotator: Annotated[
         str | None,
         typer.Option(
