@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import pickle
 import tempfile
+import weakref
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import repeat
@@ -169,7 +170,8 @@ class _Extracted:
         """Keep the rows of a file, unless the disk is full."""
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - deleted at exit
+                self._file = tempfile.TemporaryFile(prefix="distask-")  # noqa: SIM115 - see next line
+                weakref.finalize(self, self._file.close)
             self._file.seek(0, io.SEEK_END)
             place = self._file.tell()
             pickle.dump(rows, self._file, protocol=pickle.HIGHEST_PROTOCOL)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -248,3 +250,10 @@ def test_a_missing_library_is_reported_before_anything_is_read(tmp_path, monkeyp
 
     with pytest.raises(UsageError, match=r"b\.pdf: \.pdf files need an extra: pip install 'distask\[documents\]'"):
         open_input(str(tmp_path))
+
+
+def test_what_is_kept_for_the_second_reading_is_closed_at_the_end():
+    code = "from distask.data import documents\ndocuments._extracted.put('a.pdf', [])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, check=True)
+
+    assert done.stderr == b""
