@@ -21,11 +21,11 @@ BUSY_SECONDS = 60.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS completions (
     key BLOB NOT NULL,
-    max_tokens INTEGER NOT NULL,  -- the limit it was asked with; 0 for none
+    max_tokens INTEGER NOT NULL,  -- the limit of the request; 0 for none
     completion BLOB NOT NULL,     -- JSON
-    model TEXT NOT NULL,          -- as the server named it
+    model TEXT NOT NULL,          -- the name that the server gave
     created REAL NOT NULL,        -- seconds since 1970
-    checksum INTEGER,             -- CRC-32 of all of them but the time
+    checksum INTEGER,             -- CRC-32 of all columns but `created`
     PRIMARY KEY (key, max_tokens)
 ) STRICT;
 """
@@ -35,31 +35,31 @@ CREATE TABLE IF NOT EXISTS completions (
 _BATCHES = """
 CREATE TABLE batches (
     number INTEGER PRIMARY KEY,
-    mark TEXT NOT NULL UNIQUE,    -- in the batch's own metadata: by it the provider's list is searched
+    mark TEXT NOT NULL UNIQUE,    -- in the batch's metadata, to find it in the provider's list
     endpoint TEXT NOT NULL,
     access TEXT NOT NULL,         -- JSON: how the endpoint is reached; names of variables, no key
     task TEXT NOT NULL,
     model TEXT NOT NULL,
     route TEXT NOT NULL,
     requests INTEGER NOT NULL,
-    price TEXT,                   -- JSON; NULL where nobody says
+    price TEXT,                   -- JSON; NULL if unknown
     input_file TEXT,
-    id TEXT,                      -- the provider's; NULL until it is known to have it
-    status TEXT NOT NULL,         -- the provider's word, or `submitting`
+    id TEXT,                      -- the provider's; NULL until it confirms the batch
+    status TEXT NOT NULL,         -- the provider's status, or `submitting`
     done INTEGER NOT NULL DEFAULT 0,
     failed INTEGER NOT NULL DEFAULT 0,
     created REAL NOT NULL,
-    fetched REAL                  -- when its results were put into the store
+    fetched REAL                  -- when its results were stored
 ) STRICT;
 """
 _BATCH_REQUESTS = """
 CREATE TABLE batch_requests (
-    key BLOB PRIMARY KEY,         -- of its first sample; in hexadecimal, its custom_id
+    key BLOB PRIMARY KEY,         -- of its first sample; its custom_id, in hexadecimal
     keys BLOB NOT NULL,           -- 16 bytes for each sample
     max_tokens INTEGER NOT NULL,
-    batch INTEGER,                -- that it waits for; NULL once it is known to have failed
+    batch INTEGER,                -- the batch that has it; NULL once it failed
     tries INTEGER NOT NULL,
-    failure TEXT                  -- JSON: how its last try ended
+    failure TEXT                  -- JSON: how its last attempt ended
 ) STRICT, WITHOUT ROWID;
 """
 _ADAPTATIONS = """
