@@ -29,6 +29,8 @@ _LONG_NUMBER = b"0" * 19
 _SHORT = 10**18
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity|-?[0-9][0-9.eE+-]*+')
+_SPACED_COLON = re.compile(rb'"(?: \s|[\t\r\n])\s*:')
+"""A key and its colon with more than one space between them."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -117,6 +119,8 @@ def _keys_written(raw: bytes, expected: int) -> int | None:
     A quote before a colon ends a key, or is escaped inside a string. Escaped quotes are counted only if the total
     differs from the expected one. After two backslashes, a quote may be either.
     """
+    if (b" :" in raw or b"\t" in raw or b"\n" in raw or b"\r" in raw) and _SPACED_COLON.search(raw):
+        return None
     written = raw.count(b'":') + raw.count(b'" :')
     if written == expected:
         return written
