@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distask.spec.language.model import LLM, Input
     from distask.spec.language.steps import PipelineSpec, StepLLM
     from distask.spec.load import Loaded
+    from distask.task.steps.calls import CalledTask, CutText
     from distask.task.steps.flow import Count, Flow, Step
     from distask.task.task import Task
     from distask.task.templates.compiler import Compiler
@@ -127,6 +128,21 @@ class Pipeline:
     def asked(self) -> Sequence[tuple[StepLLM, LLM]]:
         """The models that its steps use, as far as they are known without rows."""
         return tuple(self._builder.asked)
+
+    @property
+    def loaded(self) -> LoadedPipeline:
+        """The spec, with its file and the tasks of its steps."""
+        return self._loaded
+
+    @property
+    def called(self) -> Sequence[CalledTask]:
+        """The tasks of single calls that its steps run, in the order of the steps."""
+        return tuple(self._builder.called)
+
+    @property
+    def cuts(self) -> Sequence[CutText]:
+        """Its `chunk` steps."""
+        return tuple(self._builder.cuts)
 
     @property
     def tasks(self) -> Iterable[Task]:

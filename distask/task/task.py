@@ -181,6 +181,11 @@ class Task:
         )
         """Whether to check replies against the schema too, and not only column types, which may keep part of a list."""
 
+    @property
+    def loaded(self) -> LoadedSpec:
+        """The spec, with its file."""
+        return self._made_of[0]
+
     @classmethod
     def load(
         cls,
