@@ -28,6 +28,11 @@ class FileCounts:
         self._name: str | None = None
         self._place = 0
 
+    @property
+    def last(self) -> tuple[Path, int] | None:
+        """The file of the last row and the number of rows read from it; None if rows come from no file."""
+        return (self.files[self._place], self.rows[self._place]) if self.rows else None
+
     def add(self, name: str) -> None:
         """Count a row; `name` is the file that it comes from, as in `Row.file`."""
         self.total += 1
