@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LONGEST_VALUE = 200
 """Maximum number of characters shown of a column's value."""
-LONGEST_TEXT = 600
+LONGEST_TEXT = 300
 """Maximum number of characters shown of a message, a reply or a passage."""
 HASH_DIGITS = 12
 """Digits shown of a hash; `--json` has all."""
@@ -65,7 +65,7 @@ def _lines(found: Trace, *, whole: bool) -> Iterator[Text]:
 
 
 def _stage(stage: Stage, *, whole: bool) -> Iterator[Text]:
-    yield plain(f"── {stage.output}, row {stage.row:,}", "bold")
+    yield plain(f"── {_near(stage.output)}, row {stage.row:,}", "bold")
     for name, value in stage.values.items():
         yield Text.assemble("  ", plain(name, "cyan"), ": ", plain(_value(value, whole=whole)))
     record = stage.record
@@ -90,7 +90,7 @@ def _stage(stage: Stage, *, whole: bool) -> Iterator[Text]:
 
 def _task(task: dict[str, Any]) -> str:
     version = f" {task['version']}" if task.get("version") else ""
-    file = f", {_near(str(task['file']))}" if task.get("file") else ""
+    file = ", built-in" if task.get("built_in") else f", {_near(str(task['file']))}" if task.get("file") else ""
     digest = f", SHA-256 {task['sha256'][:HASH_DIGITS]}…" if task.get("sha256") else ""
     return f"{task.get('name')}{version}{file}{digest}"
 
@@ -111,7 +111,7 @@ def _exchange(exchange: Exchange, *, whole: bool) -> Iterator[Text]:
     yield Text.assemble(
         ("  prompt   ", "dim"), plain(f"{exchange.step}{judge}, {exchange.model or 'no model'}", "bold")
     )
-    for text, style in chats.lines(exchange.messages or [], whole=whole):
+    for text, style in chats.lines([_shortened(m, whole=whole) for m in exchange.messages or []], whole=whole):
         yield Text(f"    {text}", style=style)
     if exchange.messages is None:
         yield Text("    (not kept)", style="dim")
@@ -122,6 +122,15 @@ def _exchange(exchange: Exchange, *, whole: bool) -> Iterator[Text]:
     yield from _indented(exchange.reply, whole=whole)
     if exchange.error is not None:
         yield Text.assemble("    ", plain(f"can't be used: {exchange.error}", "red"))
+
+
+def _shortened(message: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    content = message.get("content")
+    return (
+        {**message, "content": chats.folded(content, LONGEST_TEXT)}
+        if isinstance(content, str) and not whole
+        else message
+    )
 
 
 def _document(document: DocumentFound, *, whole: bool) -> Iterator[Text]:

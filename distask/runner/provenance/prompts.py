@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from msgspec.structs import asdict
 
+from distask.spec.gallery import gallery
 from distask.task.pipeline import Pipeline
 from distask.task.steps.nodes import JUDGE_TAG
 
@@ -55,9 +56,10 @@ def _prompt(step: str, loaded: LoadedSpec, params: Mapping[str, Any], *, judges:
 
 
 def _file_of(loaded: Loaded) -> dict[str, Any]:
-    """Return the file of a spec and its SHA-256 as it was loaded; a byte order mark is left out."""
+    """Return the file of a spec, its SHA-256 as it was loaded, and whether it comes with distask."""
+    path = loaded.path.resolve()
     digest = hashlib.sha256(loaded.document.text.encode(errors="surrogatepass")).hexdigest()
-    return {"file": str(loaded.path.resolve()), "sha256": digest}
+    return {"file": str(path), "sha256": digest, "built_in": gallery().get(path.stem) == path}
 
 
 def hash_template(template: Sequence[Mapping[str, Any]]) -> str:
