@@ -53,10 +53,13 @@ def command(
 
 
 def _lines(found: Trace, *, whole: bool) -> Iterator[Text]:
+    shown: dict[str, Any] = {}
     for number, stage in enumerate(found.stages):
         if number:
             yield Text()
-        yield from _stage(stage, whole=whole)
+        new = {name: value for name, value in stage.values.items() if name not in shown or shown[name] != value}
+        shown |= new
+        yield from _stage(stage, new, whole=whole)
     if found.document is not None:
         yield Text()
         yield from _document(found.document, whole=whole)
@@ -64,9 +67,10 @@ def _lines(found: Trace, *, whole: bool) -> Iterator[Text]:
         yield Text.assemble(("note     ", "yellow"), plain(note))
 
 
-def _stage(stage: Stage, *, whole: bool) -> Iterator[Text]:
+def _stage(stage: Stage, new: dict[str, Any], *, whole: bool) -> Iterator[Text]:
+    """Yield the lines of a row and its run; `new` are the columns that were not shown before."""
     yield plain(f"── {_near(stage.output)}, row {stage.row:,}", "bold")
-    for name, value in stage.values.items():
+    for name, value in new.items():
         yield Text.assemble("  ", plain(name, "cyan"), ": ", plain(_value(value, whole=whole)))
     record = stage.record
     if record is None:
