@@ -134,11 +134,7 @@ class Seeker:
         try:
             row = None if place is None else next(islice(self._opened(folder), place, None), None)
             others: list[str] = []
-            if row is None or not self._may_be(row):
-                if row is not None:
-                    self._notes.append(
-                        f"row {row.index + 1:,} of the input has other values than the output: the input was changed"
-                    )
+            if row is None or not self._fits(folder, row):
                 row, others = self._by_values(folder)
             if row is None:
                 return None
@@ -177,11 +173,15 @@ class Seeker:
             self._notes.append(f"{several(count, 'row')} of the input have the values of this row in {columns}")
         return first, others
 
-    def _may_be(self, row: Row) -> bool:
-        """Whether a row has any value of the output row; a task may have changed some."""
+    def _fits(self, folder: Path, row: Row) -> bool:
+        """Whether a row has the values of the output row, or is from an unchanged file: a task may change values."""
         if row.error is not None:
             return False
-        return not self._shared or any(_same(row.values.get(name), self._values[name]) for name in self._shared)
+        if self._shared and self._matches(row.values, exact=True):
+            return True
+        recorded = recorded_file(self._source, self._output, self._named(folder, row.file))
+        state = self._state(Path(row.file), None if recorded is None else recorded.checksum)
+        return state == "unchanged" or (state == "unknown" and not self._shared)
 
     def _matches(self, values: Mapping[str, Any], *, exact: bool) -> bool:
         """Whether all values are equal; if not `exact`, they may be in lists, as of grouped rows."""
