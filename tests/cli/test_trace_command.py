@@ -207,7 +207,9 @@ def test_a_chunk_across_pages_names_all_of_them(bench):
 def test_with_pages_the_offsets_are_in_the_page(bench):
     bench.write(
         "pages.yaml",
-        CHUNKS.replace("- drop: text", "- drop: [text, image]").replace("path: W", "image: {type: any}, path: W"),
+        CHUNKS.replace("- drop: text", "- drop: [text, image]").replace(
+            "path: W", "image: {type: any, required: false}, path: W"
+        ),
     )
     assert bench("run", "pages.yaml", "-i", "handbook", "--pages", "-o", "out.jsonl").code == 0
     rows = bench.lines("out.jsonl")
@@ -331,6 +333,31 @@ def test_rows_that_were_left_out_do_not_shift_the_others(bench):
 
     assert record(bench, "out.jsonl")["provenance"]["layout"] == "1 0 1"
     assert found["rows"][0]["input"]["row"] == 3
+
+
+def test_a_prompt_and_a_reply_that_the_output_lacks_come_from_the_task_and_the_store(bench):
+    bench.write("answers.yaml", ANSWERS + "add_raw_input: false\nadd_raw_output: false\n")
+    chained(bench)
+
+    found = traced(bench, "questions.jsonl", 2)
+
+    [exchange] = found["rows"][0]["exchanges"]
+    assert exchange["messages"][0]["content"] == "Ask about: ## Sick\n\nCall us before nine in the morning."
+    assert exchange["reply"] == "reply to ## Sick\n\nCall us bef"
+
+
+def test_a_pruned_store_and_a_changed_task_are_reported(bench):
+    bench.write("answers.yaml", ANSWERS + "add_raw_input: false\nadd_raw_output: false\n")
+    chained(bench)
+    assert bench("store", "prune", "--model", "m", "--yes").code == 0
+
+    pruned = traced(bench, "questions.jsonl", 2, code=3)
+    bench.write("answers.yaml", ANSWERS.replace("Ask", "Tell me"))
+    changed = traced(bench, "questions.jsonl", 2, code=3)
+
+    assert pruned["rows"][0]["exchanges"][0]["reply"] is None
+    assert "does not have the reply: it was pruned" in pruned["notes"][0]
+    assert "answers.yaml was changed after the run, so the prompt can't be rendered again" in changed["notes"][0]
 
 
 def test_a_selection_of_rows_is_taken_into_account(bench):

@@ -145,6 +145,7 @@ class Exchange(Model):
     reply: str | None
     reasoning: str | None
     error: str | None = Field(description="why the reply could not be used")
+    sample: int = Field(description="number of the reply among those to the same prompt, from 0")
 
 
 class InputRow(Model):

@@ -121,7 +121,14 @@ class Seeker:
             self._notes.append(f"{recorded.path} was changed after the run: its checksum differs")
         elif found is None:
             self._notes.append(f"{recorded.path} was moved or deleted after the run")
-        return Origin(name, found, None, state)
+        return Origin(name, found, None, state, index=self._place_in_input())
+
+    def _place_in_input(self) -> int | None:
+        """Return the place of the row in the input, from 0, if the run read all rows and recorded its layout."""
+        chosen, layout = self._source.get("selection") or {}, self._section.get("layout")
+        if layout is None or chosen.get("offset") or chosen.get("shard") or chosen.get("sample") is not None:
+            return None
+        return input_of(layout, self._row - 1)
 
     # Rows are found by the layout that the run recorded, or else by their values
 

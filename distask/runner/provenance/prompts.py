@@ -9,11 +9,13 @@ import orjson
 from msgspec.structs import asdict
 
 from distask.spec.gallery import gallery
+from distask.spec.load import read_text
 from distask.task.pipeline import Pipeline
 from distask.task.steps.nodes import JUDGE_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from distask.runner.stats import Stats
     from distask.spec.language.model import TaskSpec
@@ -58,8 +60,16 @@ def _prompt(step: str, loaded: LoadedSpec, params: Mapping[str, Any], *, judges:
 def _file_of(loaded: Loaded) -> dict[str, Any]:
     """Return the file of a spec, its SHA-256 as it was loaded, and whether it comes with distask."""
     path = loaded.path.resolve()
-    digest = hashlib.sha256(loaded.document.text.encode(errors="surrogatepass")).hexdigest()
-    return {"file": str(path), "sha256": digest, "built_in": gallery().get(path.stem) == path}
+    return {"file": str(path), "sha256": _digest(loaded.document.text), "built_in": gallery().get(path.stem) == path}
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a task's file as records have it; raises `OSError` or `SpecError`."""
+    return _digest(read_text(path))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def hash_template(template: Sequence[Mapping[str, Any]]) -> str:

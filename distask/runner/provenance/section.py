@@ -40,6 +40,7 @@ def provenance_of(job: Job, rows: Input | None, stats: Stats, output: Path) -> d
         "format": FORMAT,
         "folder": str(Path.cwd()),
         "output": str(output.resolve()),
+        "store": _store(job),
         "task": describe_task(job.task),
         "input": source,
         "layout": packed(stats.layout),
@@ -50,9 +51,16 @@ def provenance_of(job: Job, rows: Input | None, stats: Stats, output: Path) -> d
     }
 
 
+def _store(job: Job) -> str | None:
+    """Return the file of the run's store; None if replies are not stored."""
+    file = job.store_file()
+    path = file if isinstance(file, Path) else getattr(file, "path", None)
+    return None if path is None else str(path.resolve())
+
+
 def without_paths(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return a section without the folders and endpoints of this machine, for the Hub."""
-    kept = {name: value for name, value in provenance.items() if name not in ("folder", "output")}
+    kept = {name: value for name, value in provenance.items() if name not in ("folder", "output", "store")}
     return {
         **kept,
         "task": _named(provenance["task"]),

@@ -14,6 +14,7 @@ from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
 from distask.runner.provenance.earlier import MOST_RUNS, read_record, section_of
 from distask.runner.provenance.origin import Seeker, values_of
 from distask.runner.provenance.passage import DocumentFound, find_document
+from distask.runner.provenance.recall import recall_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +35,8 @@ class Exchange(Struct):
     reasoning: str | None = None
     error: str | None = None
     """Why the reply could not be used."""
+    sample: int = 0
+    """The number of the reply among those to the same prompt, from 0."""
 
 
 class Stage(Struct):
@@ -82,6 +85,7 @@ def trace_row(output: str, row: int) -> Trace:
         if stage.record is None:
             break
         stage.origin = Seeker(at[0], stage.record, at[1], stage.values, notes).find()
+        _recall(at[0], stage, notes)
         at = stage.origin.earlier if stage.origin is not None and _has_record(stage.origin) else None
     return Trace(stages, _document(stages, notes), notes)
 
@@ -108,9 +112,27 @@ def _stage(output: Path, row: int, notes: list[str]) -> Stage:
     stage.exchanges = list(_exchanges(record, values.get(column), values.get(MODEL_COLUMN)))
     if not stage.exchanges and (section_of(record).get("prompts") or ()):
         notes.append(f"{output} has no prompts and replies: the task writes only its outputs; use --all-columns")
-    elif any(each.messages is None for each in stage.exchanges):
-        notes.append(f"{output} has no chats: the task has `add_raw_input: false`")
     return stage
+
+
+def _recall(output: Path, stage: Stage, notes: list[str]) -> None:
+    """Add the prompts and replies that the metadata lacks, if the task has no steps; else note what is missing."""
+    lacking = [each for each in stage.exchanges if each.messages is None or (each.reply is None and not each.error)]
+    if not lacking or stage.record is None:
+        return
+    origin = stage.origin
+    if "steps" in (stage.record.get("spec") or {}):
+        notes.append(f"{output.name} lacks prompts or replies: the task has `add_raw_input` or `add_raw_output: false`")
+        return
+    if origin is None or not origin.values or origin.index is None:
+        notes.append(f"{output.name} lacks the prompt or the reply, and the input row is needed to find them")
+        return
+    samples = 1 + max(each.sample for each in stage.exchanges)
+    recalled = recall_row(output, stage.record, origin.values, origin.index, samples, notes)
+    for each in lacking if recalled is not None else ():
+        assert recalled is not None
+        each.messages = recalled.messages if each.messages is None else each.messages
+        each.reply = recalled.replies[each.sample] if each.reply is None else each.reply
 
 
 def _document(stages: list[Stage], notes: list[str]) -> DocumentFound | None:
@@ -130,12 +152,13 @@ def _exchanges(record: Mapping[str, Any], metadata: Any, model: Any) -> Iterator
     prompts = section_of(record).get("prompts") or [{"step": (record.get("identity") or {}).get("task")}]
     for prompt in prompts:
         step = str(prompt["step"])
-        for part in metadata if isinstance(metadata, list) else [metadata]:
+        for place, part in enumerate(metadata if isinstance(metadata, list) else [metadata]):
             if isinstance(part, dict):
-                yield from _of_step(step, part, model, judge=bool(prompt.get("judge")))
+                sample = part.get("sample") if isinstance(part.get("sample"), int) else place
+                yield from _of_step(step, part, model, judge=bool(prompt.get("judge")), sample=sample)
 
 
-def _of_step(step: str, part: Mapping[str, Any], model: Any, *, judge: bool) -> Iterator[Exchange]:
+def _of_step(step: str, part: Mapping[str, Any], model: Any, *, judge: bool, sample: Any) -> Iterator[Exchange]:
     chats, replies = _chats(part.get(f"raw_input_{step}")), _leaves(part.get(f"raw_output_{step}"))
     errors = _leaves(part.get(f"error_{step}"))
     reasoning = _leaves(part.get(f"reasoning_{step}"))
@@ -153,6 +176,7 @@ def _of_step(step: str, part: Mapping[str, Any], model: Any, *, judge: bool) -> 
             _at(replies, number),
             _at(reasoning, number),
             str(error.get("message")) if isinstance(error, dict) else None,
+            sample if isinstance(sample, int) else 0,
         )
 
 
