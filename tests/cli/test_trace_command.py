@@ -360,6 +360,29 @@ def test_a_pruned_store_and_a_changed_task_are_reported(bench):
     assert "answers.yaml was changed after the run, so the prompt can't be rendered again" in changed["notes"][0]
 
 
+def test_a_prompt_about_a_document_is_rendered_from_the_document(bench):
+    bench.write("page.yaml", ANSWERS.replace("chunk", "text") + "add_raw_input: false\n")
+    assert bench("run", "page.yaml", "-i", "handbook", "--pages", "-o", "out.jsonl", *bench.url).code == 0
+
+    [exchange] = traced(bench, "out.jsonl", 3)["rows"][0]["exchanges"]
+
+    assert exchange["messages"][0]["content"] == "Ask about: Rule two of the house is on this page."
+
+
+def test_merged_shards_are_traced_as_one_run(bench):
+    for shard in ("1/2", "2/2"):
+        assert bench.run("--shard", shard, "-n", "2", "-o", f"{shard[0]}.jsonl").code == 0
+    assert bench("merge", "out.jsonl", "2.jsonl", "1.jsonl").code == 0
+    merged = record(bench, "out.jsonl")["provenance"]
+
+    assert merged["layout"] == "2*5"
+    assert merged["input"]["listed"][0]["rows"] == merged["input"]["rows"] == 5
+    assert merged["models"][0]["served"] == {"m": 10}
+    for number, row in enumerate(bench.lines("out.jsonl"), 1):
+        found = traced(bench, "out.jsonl", number)["rows"][0]
+        assert found["input"]["row"] == int(row["instruction"].split()[1]) + 1
+
+
 def test_a_selection_of_rows_is_taken_into_account(bench):
     assert bench.run("--offset", "1", "--limit", "4", "--sample", "2", "-n", "2", "-o", "out.jsonl").code == 0
 

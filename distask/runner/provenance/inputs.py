@@ -170,6 +170,6 @@ def _recorded(record_of: dict[str, Any], output: Path) -> Iterator[SourceFile]:
     for each in record_of.get("listed") or ():
         yield SourceFile(**{name: each.get(name) for name in SourceFile.__struct_fields__})
     if record_of.get("list"):
-        with suppress(OSError, ValueError, TypeError), output.with_name(str(record_of["list"])).open("rb") as lines:
+        with suppress(OSError, ValueError, TypeError), (output.parent / str(record_of["list"])).open("rb") as lines:
             for line in lines:
                 yield SourceFile(**orjson.loads(line))

@@ -90,14 +90,17 @@ def find_document(
         _quote_rows(made, columns, rows)
         return made
     try:
-        text, spans = _read(made, origin, by_page=by_page)
+        values, spans = read_document_row(origin, page, by_page=by_page)
     except (DocumentError, DamagedError, UsageError, OSError) as error:
         notes.append(f"{made.path} can't be read: {error}")
         _quote_rows(made, columns, rows)
         return made
-    if text is None:
+    if values is None:
         notes.append(f"{made.path}{'' if page is None else f', page {page},'} is not in {made.file} any more")
+        _quote_rows(made, columns, rows)
         return made
+    text = values["text"]
+    made.title, made.media_type, made.pages = values["title"], values["media_type"], values["pages"]
     cut = next((c for c in reversed(columns) if _whole(row.get(c["start"])) and _whole(row.get(c["end"]))), None)
     made.passages += _cut(made, row, cut, text, spans, notes) if cut is not None else ()
     known = set() if cut is None else {cut["chunk"]}
@@ -106,8 +109,15 @@ def find_document(
     return made
 
 
-def _read(made: DocumentFound, origin: Origin, *, by_page: bool) -> tuple[str | None, list[tuple[int, int]]]:
-    """Return the text of the document or page, and where the pages are in it; None if it is gone."""
+def read_document_row(
+    origin: Origin, page: int | None, *, by_page: bool
+) -> tuple[dict[str, Any] | None, list[tuple[int, int]]]:
+    """Return the row of a document or page, and where the pages are in its text; None if it is gone.
+
+    Raises:
+        DocumentError, DamagedError, OSError: the document can't be read.
+        UsageError: a package that reads it is not installed.
+    """
     assert origin.found is not None
     kind, data = kind_of(origin.found), None
     if kind in ARCHIVES:
@@ -116,15 +126,13 @@ def _read(made: DocumentFound, origin: Origin, *, by_page: bool) -> tuple[str | 
         data = read_member(origin.found, inside)
         if data is None or kind not in KINDS:
             return None, []
-    check_packages(kind, made.path)
+    check_packages(kind, origin.file)
     if data is None:
         with open_binary(origin.found) as stream:
             data = read_bytes(stream)
     for row in document_rows(data, kind, origin.file, pages=by_page):
-        values = row.values
-        if made.page is None or values.get("page") == made.page:
-            made.title, made.media_type, made.pages = values["title"], values["media_type"], values["pages"]
-            return values["text"], [] if by_page else page_spans(data, kind)
+        if page is None or row.values.get("page") == page:
+            return row.values, [] if by_page else page_spans(data, kind)
     return None, []
 
 

@@ -12,7 +12,7 @@ from distask.runner.provenance.layout import packed
 from distask.runner.provenance.prompts import describe_judges, describe_models, describe_prompts, describe_task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from distask.data.input import Input
     from distask.runner.job import Job
@@ -56,6 +56,43 @@ def _store(job: Job) -> str | None:
     file = job.store_file()
     path = file if isinstance(file, Path) else getattr(file, "path", None)
     return None if path is None else str(path.resolve())
+
+
+def merged_section(
+    sections: Sequence[dict[str, Any]], layout: Sequence[Sequence[int]] | None, output: Path
+) -> dict[str, Any]:
+    """Return the section of the merged output of shards.
+
+    The files of the input are those of the first shard that was merged, with the rows of all. A list of many files
+    stays next to that shard's output.
+    """
+    first = sections[0]
+    source = dict(first["input"])
+    source["selection"] = {**source["selection"], "shard": None}
+    source["rows"] = sum(section["input"]["rows"] for section in sections)
+    if "listed" in source:
+        rows = [[each["rows"] for each in section["input"].get("listed", ())] for section in sections]
+        counts = [sum(several) for several in zip(*rows, strict=False)]
+        source["listed"] = [{**each, "rows": count} for each, count in zip(source["listed"], counts, strict=False)]
+    if source.get("list"):
+        source["list"] = os.path.relpath(Path(first["output"]).with_name(source["list"]), output.resolve().parent)
+    return {
+        **first,
+        "output": str(output.resolve()),
+        "input": source,
+        "layout": packed(layout),
+        "models": _merged_models(sections),
+    }
+
+
+def _merged_models(sections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the models of all sections, with the replies that each served."""
+    made: dict[tuple[str, ...], dict[str, Any]] = {}
+    for use in (use for section in sections for use in section["models"]):
+        known = made.setdefault((use["step"], use["endpoint"], use["model"]), {**use, "served": {}})
+        for name, replies in use["served"].items():
+            known["served"][name] = known["served"].get(name, 0) + replies
+    return list(made.values())
 
 
 def without_paths(provenance: Mapping[str, Any]) -> dict[str, Any]:

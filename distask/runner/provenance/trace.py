@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,13 @@ from msgspec import Struct, field
 
 from distask.data.checksums import is_unchanged
 from distask.data.row import untabled
-from distask.errors import InputError
+from distask.data.compression import DamagedError
+from distask.data.documents import DocumentError
+from distask.errors import InputError, UsageError
 from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
 from distask.runner.provenance.earlier import MOST_RUNS, read_record, section_of
 from distask.runner.provenance.origin import Seeker, values_of
-from distask.runner.provenance.passage import DocumentFound, find_document
+from distask.runner.provenance.passage import DocumentFound, find_document, read_document_row
 from distask.runner.provenance.recall import recall_row
 
 if TYPE_CHECKING:
@@ -120,10 +123,14 @@ def _recall(output: Path, stage: Stage, notes: list[str]) -> None:
     lacking = [each for each in stage.exchanges if each.messages is None or (each.reply is None and not each.error)]
     if not lacking or stage.record is None:
         return
-    origin = stage.origin
+    origin, source = stage.origin, section_of(stage.record).get("input") or {}
     if "steps" in (stage.record.get("spec") or {}):
         notes.append(f"{output.name} lacks prompts or replies: the task has `add_raw_input` or `add_raw_output: false`")
         return
+    if origin is not None and origin.is_document and origin.found is not None and not origin.values:
+        by_page = bool((source.get("reading") or {}).get("pages"))
+        with suppress(DocumentError, DamagedError, UsageError, OSError):  # reported with the document
+            origin.values = read_document_row(origin, stage.values.get("page"), by_page=by_page)[0] or {}
     if origin is None or not origin.values or origin.index is None:
         notes.append(f"{output.name} lacks the prompt or the reply, and the input row is needed to find them")
         return
