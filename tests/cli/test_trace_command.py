@@ -480,7 +480,7 @@ def test_what_is_printed_for_people(bench):
     assert "── set.jsonl, row 2\n  path: handbook/leave.md\n" in done.out
     assert "  task     chunks 1.2, chunks.yaml, SHA-256 " in done.out
     assert "  input    questions.jsonl, row 2 (unchanged)\n" in done.out
-    assert "  prompt   answers, m\n    user\n      Ask about: ## Sick\n" in done.out
+    assert "  prompt   answers · m\n    user\n      Ask about: ## Sick\n" in done.out
     start = LEAVE.index("## Sick")
     assert f"  passage  chunk, characters {start} to {len(LEAVE) - 1}\n    ## Sick\n" in done.out
     assert "note     set.jsonl has no prompts and replies" in done.out

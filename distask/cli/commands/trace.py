@@ -13,6 +13,7 @@ from distask.cli import options as o  # noqa: TC001 - typer reads the annotation
 from distask.cli.display import chats
 from distask.cli.display.console import out, plain
 from distask.cli.events.emit import Events
+from distask.runner.generations import MODEL_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,8 @@ def _stage(stage: Stage, new: dict[str, Any], *, whole: bool) -> Iterator[Text]:
     """Yield the lines of a row and its run; `new` are the columns that were not shown before."""
     yield plain(f"── {_near(stage.output)}, row {stage.row:,}", "bold")
     for name, value in new.items():
+        if name == MODEL_COLUMN:
+            continue
         yield Text.assemble("  ", plain(name, "cyan"), ": ", plain(_value(value, whole=whole)))
     record = stage.record
     if record is None:
@@ -81,8 +84,6 @@ def _stage(stage: Stage, new: dict[str, Any], *, whole: bool) -> Iterator[Text]:
     yield _fact("task", _task(task))
     if section.get("models"):
         yield _fact("model", ", ".join(dict.fromkeys(_model(use) for use in section["models"])))
-    if record.get("finished"):
-        yield _fact("finished", str(record["finished"]).replace("T", " ").replace("Z", " UTC"))
     for exchange in stage.exchanges:
         yield from _exchange(exchange, whole=whole)
     if (origin := stage.origin) is not None:
@@ -116,7 +117,7 @@ def _exchange(exchange: Exchange, *, whole: bool) -> Iterator[Text]:
         ("  prompt   ", "dim"), plain(f"{exchange.step}{judge}, {exchange.model or 'no model'}", "bold")
     )
     for text, style in chats.lines([_shortened(m, whole=whole) for m in exchange.messages or []], whole=whole):
-        yield Text(f"    {text}", style=style)
+        yield Text(f"    {text}".rstrip(), style=style)
     if exchange.messages is None:
         yield Text("    (not kept)", style="dim")
     if whole and exchange.reasoning:
@@ -162,7 +163,7 @@ def _indented(text: str | None, *, whole: bool) -> Iterator[Text]:
         yield Text("    (not kept)", style="dim")
         return
     for line, style in chats.text_lines(text if whole else chats.folded(text, LONGEST_TEXT)):
-        yield Text(f"  {line}", style=style)
+        yield Text(f"  {line}".rstrip(), style=style)
 
 
 def _value(value: Any, *, whole: bool) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from distask.data.checksums import is_unchanged
-from distask.data.row import untabled
 from distask.data.compression import DamagedError
 from distask.data.documents import DocumentError
+from distask.data.row import untabled
 from distask.errors import InputError, UsageError
 from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
 from distask.runner.provenance.earlier import MOST_RUNS, read_record, section_of
