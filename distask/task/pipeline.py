@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from distask.task.task import Task
     from distask.task.templates.compiler import Compiler
 
-_DESCRIPTIVE = {"description", "reference", "tags", "cases"}
+_DESCRIPTIVE = {"description", "reference", "version", "tags", "cases"}
 
 
 class Segment(Struct, frozen=True):

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 EXAMPLES_TRIED = 20
 """Attempts to simulate a valid reply before an invalid one is returned."""
-_DESCRIPTIVE = {"description", "reference", "tags", "cases"}
+_DESCRIPTIVE = {"description", "reference", "version", "tags", "cases"}
 """Keys of a spec that do not affect its results."""
 
 

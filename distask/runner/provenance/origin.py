@@ -139,13 +139,12 @@ class Seeker:
             return None
         place = input_of(layout, self._row - 1) if (layout := self._section.get("layout")) else None
         try:
-            row = None if place is None else next(islice(self._opened(folder), place, None), None)
-            others: list[str] = []
-            if row is None or not self._fits(folder, row):
-                row, others = self._by_values(folder)
-            if row is None:
-                return None
-            return self._origin(folder, row, others)
+            selected = self._opened(folder)
+            row = None if place is None else next(islice(selected, place, None), None)
+            if row is not None and self._fits(folder, row):
+                return self._origin(folder, row, [], selected if row.index == place else None)
+            row, others = self._by_values(folder)
+            return None if row is None else self._origin(folder, row, others)
         except (InputError, OSError) as error:
             self._notes.append(f"the input can't be read: {error}")
             return None
@@ -197,11 +196,15 @@ class Seeker:
             for name in self._shared
         )
 
-    def _origin(self, folder: Path, row: Row, others: list[str]) -> Origin:
-        """Describe an input row: its number in its file, and the run that wrote the file."""
-        complete = open_input(str(self._path(folder, self._source["source"])), self._options())
-        for _ in islice(complete, row.index + 1):
-            pass
+    def _origin(self, folder: Path, row: Row, others: list[str], complete: Input | None = None) -> Origin:
+        """Describe an input row: its number in its file, and the run that wrote the file.
+
+        `complete` is the input, if it was read from its start to this row.
+        """
+        if complete is None:
+            complete = open_input(str(self._path(folder, self._source["source"])), self._options())
+            for _ in islice(complete, row.index + 1):
+                pass
         last = complete.counted.last
         file, number = (Path(row.file), row.index + 1) if last is None else last
         name = self._named(folder, row.file)

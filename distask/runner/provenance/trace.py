@@ -81,8 +81,8 @@ def trace_row(output: str, row: int) -> Trace:
     notes: list[str] = []
     seen: set[tuple[Path, int]] = set()
     at: tuple[Path, int] | None = (Path(output), row)
-    while at is not None and at not in seen and len(stages) < MOST_RUNS:
-        seen.add(at)
+    while at is not None and (place := (at[0].resolve(), at[1])) not in seen and len(stages) < MOST_RUNS:
+        seen.add(place)
         stage = _stage(*at, notes)
         stages.append(stage)
         if stage.record is None:
