@@ -42,6 +42,7 @@ COMMANDS = {
     "specs.validate": "Check task specs and report every error.",
     "specs.tasks": "List the built-in tasks, or show one.",
     "report": "Write an HTML page about a result, or compare two.",
+    "trace": "Show the prompts, input row and document that a row comes from.",
     "judging.agree": "Measure how far a judge agrees with people.",
     "judging.stress": "Measure what changes a judge's verdict and should not.",
     "judging.label": "Answer a task's questions yourself, on a local page.",

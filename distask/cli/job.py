@@ -59,7 +59,12 @@ def job_of(choice: Choice, *, asks: bool = True, reads: bool = False) -> Job:
         source=_source(choice, task),
         output=output,
         shape=shape_of(
-            task, choice.num_generations, choice.group_generations, choice.metadata_column, choice.only_outputs
+            task,
+            choice.num_generations,
+            choice.group_generations,
+            choice.metadata_column,
+            choice.only_outputs,
+            choice.keep or (),
         ),
         selection=Selection(choice.limit, choice.offset, choice.sample, shard),
         store=False if choice.no_store else choice.store,

@@ -200,6 +200,16 @@ OnlyOutputs = Annotated[
     ),
 ]
 
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        metavar="COL",
+        help="With --only-outputs: a column of the input to write as well, such as `path`; can be repeated.",
+        rich_help_panel=_OUT,
+    ),
+]
+
 Config = Annotated[
     str | None,
     typer.Option(
@@ -404,6 +414,7 @@ class Choice(Struct, frozen=True):
     escape_formulas: EscapeFormulas = False
     metadata_column: MetadataColumn = "distask_metadata"
     only_outputs: OnlyOutputs = None
+    keep: Keep = None
     config: Config = None
     model: Model = None
     base_url: BaseUrl = None
@@ -426,7 +437,16 @@ class Choice(Struct, frozen=True):
 
 
 INPUT = ("spec", "source", "delimiter", "on_nan", "pages", "rows", "param", "num_generations", "seed")
-OUTPUT = ("group_generations", "output", "overwrite", "private", "escape_formulas", "metadata_column", "only_outputs")
+OUTPUT = (
+    "group_generations",
+    "output",
+    "overwrite",
+    "private",
+    "escape_formulas",
+    "metadata_column",
+    "only_outputs",
+    "keep",
+)
 LLM = ("config", "model", "base_url", "set_")
 ROWS = ("limit", "offset", "shard", "sample", "on_bad_row")
 STORE = ("store", "no_store")

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from distask.data.compression import kind_of
 from distask.data.documents import check_packages
 from distask.data.documents.folders import documents_in
+from distask.data.file_counts import FileCounts
 from distask.data.objects import is_object, object_files
 from distask.data.readers import DEFAULT_OPTIONS, READERS, ReadOptions, is_lines, reader_of
 from distask.data.readers.blocks import BlockIndex, read_blocks
@@ -88,6 +89,8 @@ class Input:
         self.skipped = 0
         self.end = first
         """The position after that of the last row read, before shards and samples are selected."""
+        self.counted = FileCounts(files)
+        """The rows of each file, as they were yielded last."""
         self._read, self._read_blocks = read, read_blocks
         self._files = files
         self._remote = remote
@@ -110,6 +113,12 @@ class Input:
         return [*stand_ins, *self._notes]
 
     def __iter__(self) -> Iterator[Row]:
+        self.counted = counted = FileCounts(self._files)
+        for row in self._rows():
+            counted.add(row.file)
+            yield row
+
+    def _rows(self) -> Iterator[Row]:
         if self._chosen is not None and self._index.holds(self._scanned):
             try:
                 yield from self._index.rows(sorted(self._chosen))

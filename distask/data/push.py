@@ -11,6 +11,7 @@ import orjson
 import yaml
 from msgspec import Struct
 
+from distask.data.provenance import summarize_prompts, summarize_runs
 from distask.errors import OutputError, UsageError
 from distask.formatting import tokens
 
@@ -203,6 +204,7 @@ def _body(name: str, split: str, run: Mapping[str, Any]) -> Iterator[str]:
     yield f"| generations | {counts['generations']:,}, of which {counts['failed']:,} failed |"
     yield f"| tokens of the last run | {_tokens(counts['tokens'])} |"
     yield f"| distask | {run['distask']} |\n"
+    yield from _sources(run.get("provenance") or {})
     if counts["failures"]:
         yield "## What failed\n"
         yield "Failed generations are rows too: their outputs are null, and the metadata says why.\n"
@@ -216,6 +218,27 @@ def _body(name: str, split: str, run: Mapping[str, Any]) -> Iterator[str]:
     yield f"```yaml\n{yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=120)}```\n"
     yield f"```\n{run['command']}\n```\n"
     yield "`distask.run.json` in this repository has all of it for programs.\n"
+
+
+def _sources(section: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which runs, inputs, prompts, models and judges the rows come from."""
+    runs, prompts = summarize_runs(section), summarize_prompts(section)
+    if not runs:
+        return
+    yield "## Where the rows come from\n"
+    yield "| run | task | model | input |\n| --- | --- | --- | --- |"
+    for run in runs:
+        state = f" ({run['state']})" if run["state"] else ""
+        cells = (f"{run['run']}{state}", run["task"], run["models"], run["input"])
+        yield f"| {' | '.join(map(_cell, cells))} |"
+    yield ""
+    if prompts:
+        yield "| prompt | run | model | role | SHA-256 of the template |\n| --- | --- | --- | --- | --- |"
+        for prompt in prompts:
+            role = "judge" if prompt["judge"] else ""
+            digest = f"`{prompt['template_sha256']}…`"
+            yield f"| {' | '.join(map(_cell, (prompt['step'], prompt['run'], prompt['models'], role, digest)))} |"
+        yield ""
 
 
 def _tokens(counts: Mapping[str, int]) -> str:

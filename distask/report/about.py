@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from distask.data.provenance import summarize_prompts, summarize_runs
 from distask.formatting import amount, duration, money, several
+from distask.runner.provenance.earlier import section_of
+from distask.runner.provenance.section import without_paths
 from distask.runner.record import command_again, source_name
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ def about(result: Result) -> dict[str, Any]:
             "made": [],
             "command": None,
             "spec": None,
+            "runs": [],
+            "prompts": [],
         }
     identity, spec = record.get("identity") or {}, record.get("spec") or {}
     message = [str(identity.get("model") or ""), source_name(identity) if "input" in identity else "", result.name]
@@ -40,7 +45,15 @@ def about(result: Result) -> dict[str, Any]:
         "made": list(_made(record, identity, spec)),
         "command": command_again(identity, record) if {"task", "input", "model"} <= identity.keys() else None,
         "spec": yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=100) if spec else None,
+        **_sources(record),
     }
+
+
+def _sources(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the runs, inputs and prompts that the rows come from; empty for a record of an older version."""
+    section = section_of(record)
+    public = without_paths(section) if section else {}
+    return {"runs": summarize_runs(public), "prompts": summarize_prompts(public)}
 
 
 def _made(record: Mapping[str, Any], identity: dict[str, Any], spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

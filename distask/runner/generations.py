@@ -57,14 +57,18 @@ class Shape(Struct, frozen=True):
     metadata_column: str = METADATA_COLUMN
     only_outputs: bool = False
     """Whether to write only the task's outputs, and no row that failed."""
+    keep: tuple[str, ...] = ()
+    """Columns of the input to write as well, if only outputs are written."""
 
     def written(self, row: Row, new: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
         """The row and the new columns to write; nulls are left out of a row that holds only outputs."""
         if not self.only_outputs:
             return row, new
         own = (self.metadata_column, MODEL_COLUMN)
-        kept = {name: value for name, value in new.items() if name not in own and value is not None}
-        return replace(row, values={}, raw=None, cells=None), kept
+        made = {name: value for name, value in new.items() if name not in own and value is not None}
+        kept = {name: row.values[name] for name in self.keep if name in row.values}
+        cells = None if row.cells is None or not kept else row.cells.renamed({name: name for name in kept})
+        return replace(row, values=kept, raw=None, cells=cells), made
 
 
 def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Generation]) -> list[dict[str, Any]]:

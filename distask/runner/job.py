@@ -18,7 +18,7 @@ from distask.data.input import Selected, open_input, rows_input
 from distask.data.objects import is_object
 from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
 from distask.data.readers.csv import delimiter_hint
-from distask.diagnostics import nearest
+from distask.diagnostics import did_you_mean, nearest
 from distask.errors import InputError, RowError, UsageError
 from distask.formatting import several
 from distask.llm.config.resolve import OFFLINE, Resolved, load_config
@@ -26,7 +26,7 @@ from distask.runner.generations import MODEL_COLUMN, Shape
 from distask.task.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from distask.data.destination import Destination
     from distask.data.input import Input, Look
@@ -285,6 +285,7 @@ def shape_of(
     grouped: bool | None,
     metadata_column: str,
     only_outputs: bool | None = None,
+    keep: Sequence[str] = (),
 ) -> Shape:
     """Return how generations become rows; the run's options override the spec."""
     spec = task.spec
@@ -301,7 +302,22 @@ def shape_of(
         spec.group_generations if grouped is None else grouped,
         metadata_column,
         only_outputs,
+        _kept(task, keep, metadata_column, only_outputs=only_outputs),
     )
+
+
+def _kept(task: Task | Pipeline, keep: Sequence[str], metadata_column: str, *, only_outputs: bool) -> tuple[str, ...]:
+    """Return the columns of the input to write with the outputs; raises `UsageError`."""
+    for name in keep:
+        if not only_outputs:
+            raise UsageError(f"--keep {name}: the run writes all columns; remove --keep, or add --only-outputs")
+        if name in task.added_columns:
+            raise UsageError(
+                f"--keep {name}: the task {task.name} writes a column with this name; remove --keep {name}"
+            )
+        if name in (metadata_column, MODEL_COLUMN):
+            raise UsageError(f"--keep {name}: the metadata can't be kept alone; use --all-columns")
+    return tuple(dict.fromkeys(keep))
 
 
 FAULTY_ROWS = 20
@@ -311,6 +327,11 @@ FAULTY_ROWS = 20
 def check_columns(task: Task | Pipeline, rows: Input, shape: Shape) -> None:
     """Raise `InputError` if the data lacks a column that the task needs, or already has one that it adds."""
     faults = missing_columns(task, rows)
+    faults += [
+        f"{rows.name}: the input has no column `{name}` for --keep; {_known(name, rows.columns)}"
+        for name in shape.keep
+        if rows.columns is not None and name not in rows.columns
+    ]
     faults += [
         f"{rows.name}: the data already has a column `{name}`, which the task {task.name} adds; {_way(task, name)}"
         for name in task.added_columns
@@ -339,6 +360,11 @@ def missing_columns(task: Task | Pipeline, rows: Input) -> list[str]:
         f"the task {task.name} needs it{_did_you_mean(name, rows, place)}"
         for name, (count, place) in rows.missing.items()
     ]
+
+
+def _known(name: str, columns: Sequence[str]) -> str:
+    hint = did_you_mean(name, columns)
+    return hint or f"it has {', '.join(f'`{column}`' for column in columns)}"
 
 
 def _way(task: Task | Pipeline, name: str) -> str:

@@ -25,8 +25,9 @@ from distask.runner.engine.shared import Shared
 from distask.runner.engine.step_calls import Targets
 from distask.runner.generations import output_schemas
 from distask.runner.job import Result
+from distask.runner.provenance.section import provenance_of, without_paths
 from distask.runner.record import claim, describe_run, record_path, refuse_to_replace, write_record
-from distask.runner.stats import Stats
+from distask.runner.stats import MOST_RUNS, Stats
 from distask.runner.targets import budget_of, fallback, target, targets_of
 from distask.task.pipeline import Pipeline
 
@@ -144,7 +145,7 @@ def _run_recorded(
     rows = examine(job, notify)
     earlier_notes = rows.notes if notify is not None else []
     path, far = job.output_path(), job.destination()
-    stats = Stats(total=rows.count, layout=[] if job.selection.shard else None)
+    stats = Stats(total=rows.count, layout=[], most_runs=None if job.selection.shard else MOST_RUNS)
     writer = ListWriter() if job.output is None else _open_output(job, path)
     try:
         with job.open_store() or nullcontext() as store:
@@ -166,9 +167,12 @@ def _run_recorded(
         notes.append(f"{several(damaged, 'reply')} in the store {were} damaged and had to be requested again")
     if rows.changed():
         notes.append(f"{rows.name} changed during the run; run again to process the current rows")
+    address = None
     if path is not None:
-        _write_record(job, path, writer.checksum, rows, stats, failures)
-    address = None if far is None or path is None else far.send(record_path(path), described(job, stats))
+        provenance = provenance_of(job, rows, stats, path)
+        _write_record(job, path, writer.checksum, rows, provenance, stats, failures)
+        if far is not None:
+            address = far.send(record_path(path), described(job, provenance, stats))
     rows_made, indexes = (writer.rows, writer.indexes) if isinstance(writer, ListWriter) else (None, None)
     return Result(stats, path, rows_made, failures, notes, indexes, address)
 
@@ -314,7 +318,13 @@ def _open_output(job: Job, path: Path | None) -> Writer:
 
 
 def _write_record(
-    job: Job, path: Path, checksum: str | None, rows: Input, stats: Stats, failures: Sequence[Failed]
+    job: Job,
+    path: Path,
+    checksum: str | None,
+    rows: Input,
+    provenance: dict[str, Any],
+    stats: Stats,
+    failures: Sequence[Failed],
 ) -> None:
     write_record(
         path,
@@ -323,14 +333,16 @@ def _write_record(
         spec=_spec(job),
         settings={**_settings(job), "price": _price(job)},
         columns={"input": rows.columns, "metadata": job.shape.metadata_column},
+        provenance=provenance,
         stats=stats,
         failures=failures,
     )
 
 
-def described(job: Job, stats: Stats) -> dict[str, Any]:
+def described(job: Job, provenance: dict[str, Any], stats: Stats) -> dict[str, Any]:
     """Describe a run for readers on other machines."""
-    return describe_run(job.identity(), _spec(job), _settings(job), job.llm.generation, stats)
+    public = without_paths(provenance)
+    return describe_run(job.identity(), _spec(job), _settings(job), job.llm.generation, public, stats)
 
 
 def _spec(job: Job) -> dict[str, Any]:

@@ -7,7 +7,7 @@ uses only that, so it works for all formats and tasks.
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import chain, repeat
+from itertools import chain, repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from distask.data.compression import kind_of
 from distask.data.readers import reader_of
 from distask.data.writers import open_output
 from distask.errors import UsageError
+from distask.runner.provenance.section import merged_section
 from distask.runner.record import claim, keep_record, record_path, refuse_to_replace
-from distask.runner.stats import USD_DIGITS
+from distask.runner.stats import MOST_RUNS, USD_DIGITS, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -163,6 +164,16 @@ def _in_order(shards: Sequence[Shard]) -> Iterator[Row]:
                 yield next(reader)
 
 
+def _layout(shards: Sequence[Shard]) -> list[list[int]] | None:
+    """Return the layout of the merged output."""
+    stats = Stats(layout=[], most_runs=MOST_RUNS)
+    layouts = [chain.from_iterable(repeat(many, times) for many, times in s.record["layout"]) for s in shards]
+    for many in chain.from_iterable(zip_longest(*layouts)):
+        if many is not None:
+            stats.lay(many)
+    return stats.layout
+
+
 def _rows(shard: Shard) -> Iterator[Row]:
     for row in reader_of(kind_of(shard.path))(shard.path, str(shard.path)):
         if row.error is not None:
@@ -181,7 +192,10 @@ def _joined(shards: Sequence[Shard], output: Path, checksum: str | None) -> dict
     with suppress(KeyError):
         calls = sum(c["latency_seconds"]["calls"] for c in counts)
         joined["latency_seconds"] = {**dict.fromkeys(counts[0]["latency_seconds"]), "calls": calls}
-    record = {name: value for name, value in shards[0].record.items() if name not in ("layout", "adaptations")}
+    left_out = ("layout", "adaptations", "provenance")
+    record = {name: value for name, value in shards[0].record.items() if name not in left_out}
+    if all("provenance" in shard.record for shard in shards):
+        record["provenance"] = merged_section([shard.record["provenance"] for shard in shards], _layout(shards), output)
     adapted: list[dict[str, str]] = []
     for each in chain.from_iterable(shard.record.get("adaptations", []) for shard in shards):
         if each not in adapted:

@@ -94,6 +94,7 @@ def write_record(
     spec: dict[str, Any],
     settings: dict[str, Any],
     columns: dict[str, Any],
+    provenance: dict[str, Any],
     stats: Stats,
     failures: Sequence[Failed],
 ) -> None:
@@ -106,6 +107,7 @@ def write_record(
         spec: the task as it is written.
         settings: the run's settings.
         columns: the columns of the input (None if unknown) and the metadata column.
+        provenance: where the rows come from.
         stats: the run's counts.
         failures: the first failures.
     """
@@ -119,11 +121,12 @@ def write_record(
         "columns": columns,
         "counts": stats.to_json(),
         **({"adaptations": stats.adaptations} if stats.adaptations else {}),
-        **({} if stats.layout is None else {"layout": stats.layout}),
+        **({} if stats.layout is None or not identity.get("shard") else {"layout": stats.layout}),
         "latencies": [{"to": round(to, 4), "calls": calls} for to, calls in stats.latency.buckets()],
         "first_failures": [
             {"place": f.place, "sample": f.sample, "kind": f.kind, "message": f.message} for f in failures
         ],
+        "provenance": provenance,
         "spec": spec,
     }
     keep_record(output, record)
@@ -144,7 +147,12 @@ def keep_record(output: Path, record: Mapping[str, Any]) -> None:
 
 
 def describe_run(
-    identity: Identity, spec: dict[str, Any], settings: dict[str, Any], generation: dict[str, Any], stats: Stats
+    identity: Identity,
+    spec: dict[str, Any],
+    settings: dict[str, Any],
+    generation: dict[str, Any],
+    provenance: dict[str, Any],
+    stats: Stats,
 ) -> dict[str, Any]:
     """Describe a run for readers on other machines: everything that determines the rows, without local paths."""
     return {
@@ -156,6 +164,7 @@ def describe_run(
         "finished": _now(),
         "settings": {key: value for key, value in settings.items() if key != "config"} | {"generation": generation},
         "counts": stats.to_json(),
+        "provenance": provenance,
         "spec": spec,
     }
 

@@ -26,8 +26,28 @@ PERCENTILES = (0.5, 0.9, 0.99)
 SAMPLED_ROWS = 64
 RAW_INPUT = "raw_input_"
 """How the metadata's names of chats begin."""
+MOST_MODELS = 256
+"""Maximum number of models to record; a row can name its model."""
+OTHER_MODELS = "(others)"
+MOST_RUNS = 100_000
+"""Maximum length of a layout that is kept only to trace rows."""
 USD_DIGITS = 12
 """Decimal places of a recorded cost; the rest is rounding error."""
+
+
+class ModelUse(Struct):
+    """A model that a step used, and how."""
+
+    step: str
+    """The step, or the task if it has no steps."""
+    endpoint: str
+    model: str
+    """As requested."""
+    provider: str | None
+    parameters: dict[str, Any]
+    """The generation keywords of every request; those of single rows are not included."""
+    fallback: bool
+    """Whether it is used only if no reply of another model is valid."""
 
 
 class Stats(Struct):
@@ -94,6 +114,12 @@ class Stats(Struct):
     layout: list[list[int]] | None = None
     """Number of output rows per input row, run-length encoded as [output rows, input rows]; used to merge shards. None
     if it is not needed; empty if output rows don't come from single input rows."""
+    most_runs: int | None = None
+    """Maximum length of `layout`, beyond which it is None; None for no maximum."""
+    models: dict[tuple[str, ...], ModelUse] = field(default_factory=dict)
+    """The models that steps use, by step, endpoint and model; at most `MOST_MODELS`."""
+    served: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    """Number of replies, also from the store, by step, endpoint, requested model and the model that served them."""
     adaptations: list[dict[str, str]] = field(default_factory=list)
     """How requests were changed because models refused parameters."""
     steps: list[Count] = field(default_factory=list)
@@ -133,8 +159,23 @@ class Stats(Struct):
             return
         if self.layout and self.layout[-1][0] == rows_out:
             self.layout[-1][1] += 1
+        elif self.most_runs is not None and len(self.layout) >= self.most_runs:
+            self.layout = None
         else:
             self.layout.append([rows_out, 1])
+
+    def note_model(self, use: ModelUse) -> None:
+        """Record that a step uses a model."""
+        key = use.step, use.endpoint, use.model
+        if key in self.models or len(self.models) < MOST_MODELS:
+            self.models[key] = use
+
+    def note_served(self, step: str, endpoint: str, requested: str, served: str) -> None:
+        """Count a reply by the model that served it; beyond `MOST_MODELS` names, they are counted together."""
+        key = step, endpoint, requested, served
+        if key not in self.served and len(self.served) >= MOST_MODELS:
+            key = step, endpoint, requested, OTHER_MODELS
+        self.served[key] += 1
 
     def paid(self, completions: Iterable[Completion], price: Price | None = None) -> None:
         """Count completions that this run paid for; a cost from the server overrides the price."""

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from distask.spec.language.model import LLM
     from distask.spec.language.steps import PipelineSpec, StepLLM
     from distask.spec.load import Loaded
+    from distask.task.steps.calls import CalledTask, CutText
     from distask.task.steps.flow import Count, Flow, Step
     from distask.task.task import Task
     from distask.task.templates.compiler import Compiler
 
-_DESCRIPTIVE = {"description", "reference", "tags", "cases"}
+_DESCRIPTIVE = {"description", "reference", "version", "tags", "cases"}
 
 
 class Segment(Struct, frozen=True):
@@ -128,6 +129,21 @@ class Pipeline:
     def asked(self) -> Sequence[tuple[StepLLM, LLM]]:
         """The models that its steps use, as far as they are known without rows."""
         return tuple(self._builder.asked)
+
+    @property
+    def loaded(self) -> LoadedPipeline:
+        """The spec, with its file and the tasks of its steps."""
+        return self._loaded
+
+    @property
+    def called(self) -> Sequence[CalledTask]:
+        """The tasks of single calls that its steps run, in the order of the steps."""
+        return tuple(self._builder.called)
+
+    @property
+    def cuts(self) -> Sequence[CutText]:
+        """Its `chunk` steps."""
+        return tuple(self._builder.cuts)
 
     @property
     def tasks(self) -> Iterable[Task]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from distask.spec.language.model import TaskSpec
     from distask.task.chat.messages import ChatInput
 
-_DESCRIPTIVE = {"description", "reference", "tags", "cases"}
+_DESCRIPTIVE = {"description", "reference", "version", "tags", "cases"}
 """Keys of a spec that do not affect its results."""
 
 
@@ -110,6 +110,11 @@ class Task:
         self.aggregates = self._outputs.aggregates
         self._replies = Replies(spec, self._outputs, self._compiler)
         self.needed = self._replies.needed
+
+    @property
+    def loaded(self) -> LoadedSpec:
+        """The spec, with its file."""
+        return self._made_of[0]
 
     @classmethod
     def load(

@@ -46,6 +46,7 @@ OF_THE_TASK = {
     "description": ({"description": "Else."}, NOTHING),
     "reference": ({"reference": "https://example.org/paper"}, NOTHING),
     "tags": ({"tags": ["x"]}, NOTHING),
+    "version": ({"version": "2"}, NOTHING),
     "inputs": ({"inputs": {"q": "A question.", "hint": {"required": False, "default": "think", "description": "A hint."}}}, {}),
     "params": ({"params": {"style": {"type": "string", "default": "grand"}}}, {}),
     "vars": ({"vars": {"rules": ["one", "three"]}}, {}),

@@ -135,6 +135,76 @@ class ReportResult(Result):
     facts: dict[str, Any] = Field(description="all counts shown on the page")
 
 
+class Exchange(Model):
+    """A prompt and its reply."""
+
+    step: str
+    model: str | None
+    judge: bool
+    messages: list[dict[str, Any]] | None = Field(description="the chat as sent; null if it was not kept")
+    reply: str | None
+    reasoning: str | None
+    error: str | None = Field(description="why the reply could not be used")
+    sample: int = Field(description="number of the reply among those to the same prompt, from 0")
+
+
+class InputRow(Model):
+    """The input row that a row comes from, or the document."""
+
+    file: str = Field(description="as the run read it")
+    found: str | None = Field(description="where it is now; null if it is gone")
+    row: int | None = Field(description="from 1; null for a document")
+    state: Literal["unchanged", "changed", "missing", "unknown"]
+    others: list[str] = Field(description="other input rows with the same values; 20 at most")
+
+
+class TracedRow(Model):
+    """A row of an output, and the run that made it."""
+
+    output: str
+    row: int = Field(description="from 1")
+    place: str
+    unchanged: bool | None = Field(description="whether the output is as the run wrote it; null if unknown")
+    values: dict[str, Any]
+    task: dict[str, Any] | None = Field(description="as in `provenance` of OUT.run.json")
+    models: list[dict[str, Any]] = Field(description="as in `provenance` of OUT.run.json")
+    finished: str | None
+    exchanges: list[Exchange]
+    input: InputRow | None
+
+
+class Passage(Model):
+    """A part of a document."""
+
+    column: str = Field(description="the column whose text it is")
+    start: int = Field(description="characters from the start of the document's text, or of the page's")
+    end: int
+    text: str
+    pages: list[int] = Field(description="from 1; empty for formats without pages")
+
+
+class TracedDocument(Model):
+    """The document that a row comes from."""
+
+    path: str = Field(description="as the run read it")
+    file: str | None = Field(description="where it is now; null if it is gone")
+    state: Literal["unchanged", "changed", "missing", "unknown"]
+    title: str | None
+    media_type: str | None
+    pages: int | None
+    page: int | None = Field(description="with --pages, the page that the row is")
+    passages: list[Passage]
+
+
+class TraceResult(Result):
+    """`distask trace`."""
+
+    command: Literal["trace"]
+    rows: list[TracedRow] = Field(description="from the row itself to that of the first run")
+    document: TracedDocument | None
+    notes: list[str] = Field(description="what can't be found or was changed; then the exit code is 3")
+
+
 class CompletionResult(Result):
     """`distask completion`."""
 

@@ -135,6 +135,22 @@ def document_rows(data: bytes, kind: str, file: str, *, pages: bool = False) -> 
         yield Row({**values, "text": text, "page": number, "image": image}, file, number)
 
 
+def page_spans(data: bytes, kind: str) -> list[tuple[int, int]]:
+    """Return where each page is in the text of a document, as its start and end; empty for formats without pages.
+
+    Raises:
+        DocumentError: the document can't be read.
+    """
+    document: Document = _function(KINDS[kind].extract)(data)
+    spans, start = [], 0
+    for page in document.pages or ():
+        found = document.text.find(page, start) if page else start
+        first = start if found < 0 else found
+        start = first + len(page)
+        spans.append((first, start))
+    return spans
+
+
 def _no_text(document: Document, kind: Kind) -> str:
     if not document.pages:
         return "the file has no text"

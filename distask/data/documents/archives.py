@@ -55,6 +55,14 @@ def read_archive(
         notify(f"{file}: {were} ignored, because they are not documents ({', '.join(list(ignored)[:5])})")
 
 
+def read_member(path: Path, name: str) -> bytes | None:
+    """Return the bytes of a file in an archive; None if it is not there. Raises `DocumentError`."""
+    try:
+        return next((read() for member, read in _members(path) if member == name), None)
+    except (*_DAMAGED, RuntimeError, NotImplementedError) as error:
+        raise DocumentError(f"the archive can't be read: {error}") from None
+
+
 def _members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yield the name of each file in an archive, and a function that reads it."""
     if kind_of(path) == ".zip":

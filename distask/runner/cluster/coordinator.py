@@ -159,7 +159,11 @@ def summed(parts: Iterable[Stats]) -> Stats:
     for stats in parts:
         for name in Stats.__struct_fields__:
             value, so_far = getattr(stats, name), getattr(total, name)
-            if name in ("total", "started", "ended"):
+            if name in ("total", "started", "ended", "layout", "most_runs"):
+                continue
+            if name == "models":
+                for use in stats.models.values():
+                    total.note_model(use)
                 continue
             if name == "steps":
                 total.steps = _together(total.steps, stats.steps)

@@ -34,6 +34,7 @@ from distask.runner.engine.segments import check_generations
 from distask.runner.engine.shared import FAILURES_KEPT
 from distask.runner.job import Result, is_remote
 from distask.runner.local import check_prices, described, examine, run_here
+from distask.runner.provenance.section import provenance_of
 from distask.runner.stats import Stats
 from distask.task.pipeline import Pipeline
 
@@ -441,7 +442,7 @@ def _result(
     failures = [failed for outcome in outcomes for failed in outcome.failures][:FAILURES_KEPT]
     notes = list(dict.fromkeys(note for outcome in outcomes for note in outcome.notes))
     record = {
-        **described(job, stats),
+        **described(job, provenance_of(job, None, stats, Path(str(job.output))), stats),
         "parts": [
             {
                 "file": outputs.part(part.number).name,

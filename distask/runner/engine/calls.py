@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from distask.errors import EndpointError, RowError, RunError, StoreError
 from distask.llm.request import CallFailed, Completion, Failure
 from distask.runner.generations import Generation, total
+from distask.runner.stats import ModelUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -80,6 +81,7 @@ class Calls:
         for endpoint_target in (target, fallback):
             if endpoint_target is not None:
                 shared.know(endpoint_target.client)
+                shared.stats.note_model(_use(task.name, endpoint_target, fallback=endpoint_target is fallback))
                 if store is not None and endpoint_target.keep:
                     endpoint_target.client.adapter.remember(store)
 
@@ -294,6 +296,7 @@ class Calls:
 
     def _read(self, values: Mapping[str, Any], index: Index, request: Request, completion: Completion) -> Generation:
         generation = Generation(request.model, request.messages, completion, usage=completion.usage)
+        self._shared.stats.note_served(self.task.name, request.endpoint, request.model, completion.model)
         try:
             parsed = self.task.parse_reply(completion, values, index)
         except RowError as error:
@@ -301,6 +304,11 @@ class Calls:
         else:
             generation.columns, generation.error = parsed.columns, parsed.error
         return generation
+
+
+def _use(step: str, used: Target, *, fallback: bool) -> ModelUse:
+    provider = None if used.llm is None else used.llm.config.provider
+    return ModelUse(step, used.endpoint, used.model, provider, dict(used.generation), fallback)
 
 
 async def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:

@@ -151,6 +151,7 @@ class Spec(Model):
     name: str = Field(pattern=NAME_PATTERN, description="[a-z0-9-]+; defaults to the file name without its extension")
     description: str | None = Field(None, description="What the task does, in one sentence")
     reference: str | None = Field(None, description="The source of the method")
+    version: str | None = Field(None, description="The version of the task, for the record of a run")
     tags: list[str] | None = Field(None, description="Search terms")
     inputs: dict[str, Annotated[Input, BeforeValidator(described)]] = Field(
         {}, description="The columns that the task reads"

@@ -13,7 +13,7 @@ from distask.task.draws import Draws
 from distask.task.params import param_values
 from distask.task.steps.calls import Enter, Frame, Leave
 from distask.task.steps.flow import Count
-from distask.task.steps.nodes import OUTERMOST, Body, StepContext, StepMaker
+from distask.task.steps.nodes import JUDGE_TAG, OUTERMOST, Body, StepContext, StepMaker
 from distask.task.steps.scope import Scope
 from distask.task.task import Task, compiler_of
 from distask.task.templates.limits import PROMPT_CHARACTERS
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distask.spec.language.steps import StepLLM
     from distask.spec.load import Loaded, LoadedPipeline, LoadedSpec
     from distask.task.chat.messages import ChatInput
+    from distask.task.steps.calls import CalledTask, CutText
     from distask.task.templates.compiler import Compiler, Place
 
 _RAW = ("add_raw_input", "add_raw_output")
@@ -52,6 +53,10 @@ class Builder:
         self._names: set[str] = set()
         self._asked: set[str] = set()
         self.asked: list[tuple[StepLLM, LLM]] = []
+        self.called: list[CalledTask] = []
+        """The tasks of single calls, in the order of the steps."""
+        self.cuts: list[CutText] = []
+        """The `chunk` steps, in order."""
         self.prompt_characters = PROMPT_CHARACTERS
         """Maximum characters of a rendered text."""
         self.schemas: dict[str, Any] = {}
@@ -74,7 +79,8 @@ class Builder:
         frame = self._frame(loaded, base, compiler, mappings)
         defaults = {**around.defaults, **spec.llm.model_dump(exclude_none=True)}
         raw = {**around.raw, **{key: False for key in _RAW if not getattr(spec, key)}}
-        inner = StepMaker(self, loaded, scope, values, replace(around, defaults=defaults, raw=raw))
+        judges = around.judges or JUDGE_TAG in (spec.tags or ())
+        inner = StepMaker(self, loaded, scope, values, replace(around, defaults=defaults, raw=raw, judges=judges))
         if count is None:
             count = Count(spec.name, "task", around.depth)
         nodes = (Enter(count, frame), *inner.nodes(spec.steps, ("steps",)), Leave(count, frame))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from distask.spec.language.model import LLM
+    from distask.spec.load import LoadedSpec
     from distask.task.chat.messages import ChatInput
     from distask.task.column_types import ColumnType
     from distask.task.draws import Draws
@@ -26,6 +27,29 @@ if TYPE_CHECKING:
 
 MOST_TASKS = 256
 """Maximum tasks to cache if params depend on the row."""
+
+
+class CalledTask(Struct, frozen=True):
+    """A task of a single call that a step runs, for the record of a run."""
+
+    step: str
+    """The step's name, which the metadata uses."""
+    loaded: LoadedSpec
+    """The task, with the step's column names."""
+    params: Mapping[str, Any]
+    """The values of its params; those that depend on the row as they are written."""
+    judges: bool
+    """Whether the task, or a task of steps around it, has the tag `judge`."""
+
+
+class CutText(Struct, frozen=True):
+    """A `chunk` step, for the record of a run."""
+
+    step: str
+    column: str
+    """The column with the text."""
+    columns: Mapping[str, str]
+    """The columns in `CHUNK_COLUMNS`, and their names in the data."""
 
 
 class Asked(Struct, frozen=True):

@@ -18,7 +18,7 @@ from distask.spec.load import LoadedPipeline, LoadedSpec
 from distask.task.column_types import ColumnType
 from distask.task.parsers.python import function_of
 from distask.task.steps import barriers
-from distask.task.steps.calls import Asked, Call, Several, Tasks, made_llm
+from distask.task.steps.calls import Asked, Call, CalledTask, CutText, Several, Tasks, made_llm
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Check, Columns, Compute, Explode, Filter, Set, When
@@ -58,9 +58,13 @@ class StepContext(Struct, frozen=True):
     """Metadata that outer specs leave out: `add_raw_input`, `add_raw_output`."""
     times: int | None = 1
     """Maximum times that the steps run per input row; None if that depends on the rows."""
+    judges: bool = False
+    """Whether an outer spec, or the spec itself, has the tag `judge`."""
 
 
 OUTERMOST = StepContext()
+JUDGE_TAG = "judge"
+"""The tag of tasks that score or compare."""
 _COLUMNS: Mapping[type[language.Step], Sequence[str]] = {
     language.ChunkStep: language.CHUNK_COLUMNS,
     language.LanguageStep: language.LANGUAGE_COLUMNS,
@@ -88,6 +92,8 @@ class Builder(Protocol):
 
     counts: list[Count]
     asked: list[tuple[StepLLM, LLM]]
+    called: list[CalledTask]
+    cuts: list[CutText]
 
     @property
     def allow_code(self) -> bool:
@@ -298,6 +304,8 @@ class StepMaker:
             )
         tokenize = None if chunk.tokenizer is None else tokenizer_of(chunk.tokenizer, path.resolve().parent)
         cut = Cut(size, overlap, chunk.unit, chunk.break_at_headings, tokenize)
+        names = {name: step.output_mappings.get(name, name) for name in language.CHUNK_COLUMNS}
+        self._builder.cuts.append(CutText(count.name, chunk.from_, names))
         return Chunks(count, chunk.from_, cut, step.output_mappings)
 
     def _dedup(self, step: language.DedupStep, place: Place, count: Count) -> Node:
@@ -406,6 +414,8 @@ class StepMaker:
         else:
             params = scope.value(computed, (*place, "params"))
             make = Tasks(params, lambda values: builder.task(mapped, {**given, **values}, count.name))
+        judges = around.judges or JUDGE_TAG in (loaded.spec.tags or ())
+        builder.called.append(CalledTask(count.name, mapped, given, judges))
         templated = any(isinstance(v, str) and "{{" in v for v in llm.values())
         defaults = LLM.model_validate({**self._around.defaults, **loaded.spec.llm.model_dump(exclude_none=True)})
         builder.asked += [(each, defaults) for each in (self._named(llm, place) if templated else [made_llm(llm)])]
