@@ -117,7 +117,7 @@ def test_a_spec_of_steps_is_loaded_with_the_tasks_of_its_steps(spec):
         ("  - {dedup: {by: instruction, threshold: 0.5}}", "threshold", "exact", "minhash"),
         ("  - {dedup: {by: instruction, model: a/b}}", "model", "not apply to `method: exact`", "method: semantic"),
         ("  - {dedup: {by: instruction, method: minhash, then: mark}}", "then", "not apply", "method: semantic"),
-        ("  - {dedup: {by: instruction, method: semantic, threshold: 0}}", "0", "greater than 0", ""),
+        ("  - {dedup: {by: instruction, method: semantic, threshold: 0}}", "0", "more than 0", ""),
         ("  - {dedup: {by: instruction, method: semantic, threshold: 1.5}}", "1.5", "at most 1", ""),
         ("  - {dedup: {by: instruction, method: semantic, then: keep}}", "keep", "expected `drop`", ""),
         ("  - {dedup: {by: instruction, method: semantic, model: ./no}}", "./no", "does not exist", ""),

@@ -410,7 +410,9 @@ class _Flow(StepChecker):
         self._all_known(step.dedup.by, (*place, "dedup"), columns)
         if step.dedup.threshold is not None and step.dedup.method == "exact":
             problem = "`threshold` does not apply to exact values"
-            self._report((*place, "dedup", "threshold"), problem, "add `method: minhash`, `semantic` or `cosine`", key=True)
+            self._report(
+                (*place, "dedup", "threshold"), problem, "add `method: minhash`, `semantic` or `cosine`", key=True
+            )
         if isinstance(step.dedup.threshold, str):
             self._expression((*place, "dedup", "threshold"), step.dedup.threshold, self._fixed)
         if step.dedup.method == "cosine" and len(step.dedup.by) > 1:

@@ -83,7 +83,9 @@ def local_folder(name: str, folder: Path) -> Path | None:
     if is_path(name):
         raise UsageError(f"the folder `{name}` of the embedding model does not exist: {path}")
     if not HUB_NAME.fullmatch(name):
-        raise UsageError(f"`{name}` is neither a folder nor a model on the Hub; the Hub has names such as {EMBEDDING_MODEL}")
+        raise UsageError(
+            f"`{name}` is neither a folder nor a model on the Hub; the Hub has names such as {EMBEDDING_MODEL}"
+        )
     return None
 
 
