@@ -28,8 +28,11 @@ film movie
 repair fix
 choose select pick
 """
-SMALL_WORDS = "a an the of to in on for and or is are can i you we my your where what how do does with it this that not"
-OTHER_WORDS = [f"{first}{last}" for first in "ba be bi bo bu da de di do du fa fe fi fo fu".split() for last in "lan mir nox pet rus sol tam vek wip zad".split()]  # fmt: skip
+SMALL_WORDS = """\
+a an the of to in on for and or is are can i you we my your where what how do does with it this that not
+"""
+FIRST, LAST = "ba be bi bo bu da de di do du fa fe fi fo fu", "lan mir nox pet rus sol tam vek wip zad"
+OTHER_WORDS = [first + last for first in FIRST.split() for last in LAST.split()]
 DIMENSIONS = 48
 
 

@@ -278,8 +278,8 @@ class Dedup(Model):
     )
     model: str | None = Field(
         None,
-        description="semantic: a static embedding model of Model2Vec, as a folder, relative to this file, or a model on "
-        f"the Hub; or a template over params for one. Defaults to `{EMBEDDING_MODEL}`, which is for English",
+        description="semantic: a static embedding model of Model2Vec: a folder, relative to this file, or a model on "
+        f"the Hub; or a template over params for one; defaults to `{EMBEDDING_MODEL}`, which is for English",
     )
     then: Literal["drop", "mark"] = Field(
         "drop",

@@ -31,7 +31,10 @@ def rehearse(
     *,
     simulated: bool = False,
 ) -> list[Item]:
-    """The resulting rows; a `simulated` rehearsal loads no local model. The pipeline can't be used again, because its steps and barriers keep state."""
+    """The resulting rows. The pipeline can't be used again, because its steps and barriers keep state.
+
+    With `simulated`, no local model is loaded.
+    """
     items = [pipeline.item(values, index, f"row {index + 1}") for index, values in enumerate(rows)]
     for number, segment in enumerate(pipeline.segments):
         items = [each for item in items for each in _driven(pipeline.flow(number, item), replies, on_error)]

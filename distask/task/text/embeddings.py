@@ -91,8 +91,8 @@ def local_folder(name: str, folder: Path) -> Path | None:
 
 def _wrong_kind(name: str, fault: str) -> str:
     return (
-        f"`{name}` is not a static embedding model of Model2Vec: {fault}; use one such as {EMBEDDING_MODEL}, or embed the "
-        "texts with any other model in a step `task: generate-embeddings` and use `method: cosine`"
+        f"`{name}` is not a static embedding model of Model2Vec: {fault}; use one such as {EMBEDDING_MODEL}, or embed "
+        "the texts with any other model in a step `task: generate-embeddings` and use `method: cosine`"
     )
 
 

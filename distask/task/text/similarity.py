@@ -163,7 +163,7 @@ class _Block:
             self._compared = compared[self.places[compared] < 0]
 
     def compare_within(self, first: int) -> NDArray[Any]:
-        """Compare the vectors with each other, and return which are kept; `first` is the place of the first of these."""
+        """Compare the vectors with each other, and return which are kept; `first` is the place of the first kept one."""
         import numpy as np
 
         is_kept = self.places < 0
@@ -186,4 +186,5 @@ def _squares(vectors: NDArray[Any]) -> NDArray[Any]:
     """Return the square of each vector's length."""
     import numpy as np
 
-    return np.einsum("ij,ij->i", vectors, vectors).astype(np.float64)
+    squares: NDArray[Any] = np.einsum("ij,ij->i", vectors, vectors).astype(np.float64)
+    return squares

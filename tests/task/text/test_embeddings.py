@@ -102,7 +102,7 @@ def test_a_damaged_model_is_reported_when_it_is_loaded(tmp_path):
     words = vectors_of_words()
     write_model(tmp_path / "nan", words | {"car": words["car"] * np.nan})
     write_model(tmp_path / "tensor", tensor="weights")
-    write_model(tmp_path / "flat", {word: 1.0 for word in words})
+    write_model(tmp_path / "flat", dict.fromkeys(words, 1.0))
     write_model(tmp_path / "cut")
     data = (tmp_path / "cut" / "model.safetensors").read_bytes()
     (tmp_path / "cut" / "model.safetensors").write_bytes(data[:1000])
