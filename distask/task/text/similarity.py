@@ -163,7 +163,7 @@ class _Block:
             self._compared = compared[self.places[compared] < 0]
 
     def compare_within(self, first: int) -> NDArray[Any]:
-        """Compare the vectors with each other, and return which are kept; `first` is the place of the first kept one."""
+        """Compare the vectors with each other, and return which are kept; `first` is the place of the first."""
         import numpy as np
 
         is_kept = self.places < 0
