@@ -14,6 +14,8 @@ import pytest
 
 from distask import load, run
 from distask.errors import OutputError, UsageError
+from distask.runner.job import Job, Selection, resolve, shape_of
+from distask.runner.local import run_here
 from distask.spec.load import load_spec
 from distask.task.load import run_cases
 from distask.task.text import embeddings, semantic, similarity
@@ -228,6 +230,35 @@ def test_a_model_that_can_not_be_downloaded_is_reported_before_the_first_request
     with pytest.raises(UsageError, match=r"minishlab/potion-base-8M is not on this machine and can't be downloaded"):
         bench.run()
     assert bench.server.requests == []
+
+
+def test_a_download_is_announced_before_the_first_request(bench, monkeypatch):
+    """Once: the step has the model from then on, also if the task is compiled again."""
+    downloads, notes = [], []
+
+    def download(name, *, local_files_only=False, allow_patterns=None):
+        if local_files_only and not downloads:
+            raise FileNotFoundError
+        if not local_files_only:
+            assert bench.server.requests == []
+            downloads.append(name)
+        return str(bench.folder / "model")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    bench.spec(ASK, {"dedup": {"by": "text", "method": "semantic", "model": "owner/name"}})
+    task = load(bench.folder / "task.yaml")
+    job = Job(
+        task=task,
+        llm=resolve({"model": "m", "base_url": bench.server.url, "api_key_env": None}, task),
+        source=str(bench.folder / "in.jsonl"),
+        output=str(bench.folder / "out.jsonl"),
+        shape=shape_of(task, None, None, "distask_metadata"),
+        selection=Selection(),
+    )
+
+    assert run_here(job, notify=notes.append).stats.rows_out == len(KEPT)
+    assert notes == ["downloading the embedding model owner/name from the Hub"]
+    assert len(bench.server.requests) == len(TEXTS)
 
 
 def test_a_full_disk_is_reported(bench, monkeypatch):
