@@ -124,6 +124,8 @@ def test_a_spec_of_steps_is_loaded_with_the_tasks_of_its_steps(spec):
         ("  - {dedup: {by: instruction, method: semantic, model: ../m}}", "../m", "outside the spec's", "-p model=FOLDER"),
         ("  - {dedup: {by: instruction, method: semantic, model: /m}}", "/m", "outside the spec's folder", "-p model"),
         ("  - {dedup: {by: instruction, method: semantic, model: potion}}", "potion", "neither a folder nor", "minishlab/"),
+        (f"  - {{dedup: {{by: instruction, method: semantic, model: {'x' * 300}}}}}", "x" * 300, "neither a folder", ""),
+        ("  - {dedup: {by: instruction, method: semantic, model: ./m.txt}}", "./m.txt", "does not exist", ""),
         ("  - {dedup: {by: instruction, method: semantic, model: '{{ text }}'}}", "text", "not a param or a var", ""),
         ("  - set: {duplicate_of: 1}\n  - {dedup: {by: instruction, method: semantic, then: mark}}", "mark", "already exists", "rename"),
         ("  - {sample: {n: 1, fraction: 0.5}}", "sample", "either", ""),

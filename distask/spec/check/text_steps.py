@@ -23,6 +23,7 @@ from distask.spec.language.steps import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from distask.spec.language.steps import ChunkStep, DecontaminateStep, DedupStep, LanguageStep, SplitStep
 
@@ -34,6 +35,14 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 def is_path(name: str) -> bool:
     """Return whether a name is written as a path, so that it can't be a model on the Hub."""
     return name.startswith((".", "/", "~")) or "\\" in name
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is that of a folder; False for a name that no folder can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 class Columns(Struct, frozen=True):
@@ -200,9 +209,9 @@ class StepChecker(Checker):
         if is_path(name) and outside(name, self.folder) is not None:
             hint = 'copy it there, or name it with a param: `model: "{{ model }}"` and `-p model=FOLDER`'
             self._report(place, f"the folder `{name}` is outside the spec's folder", hint)
-        elif is_path(name) and not (self.folder / name).is_dir():
+        elif is_path(name) and not is_folder(self.folder / name):
             self._report(place, f"the folder `{name}` does not exist")
-        elif not (self.folder / name).is_dir() and not HUB_NAME.fullmatch(name):
+        elif not is_folder(self.folder / name) and not HUB_NAME.fullmatch(name):
             message = f"`{name}` is neither a folder nor the name of a model on the Hub"
             self._report(place, message, f"the Hub has names such as `{EMBEDDING_MODEL}`")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import UsageError
-from distask.spec.check.text_steps import HUB_NAME, is_path
+from distask.spec.check.text_steps import HUB_NAME, is_folder, is_path
 from distask.spec.language.steps import EMBEDDING_MODEL
 
 if TYPE_CHECKING:
@@ -77,8 +77,11 @@ def local_folder(name: str, folder: Path) -> Path | None:
     Raises:
         UsageError: there is no such folder, and it is not such a name.
     """
-    path = folder / Path(name).expanduser()
-    if name and path.is_dir():
+    try:
+        path = folder / Path(name).expanduser()
+    except RuntimeError:  # no user has this name
+        path = folder / name
+    if name and is_folder(path):
         return path
     if is_path(name):
         raise UsageError(f"the folder `{name}` of the embedding model does not exist: {path}")

@@ -70,6 +70,9 @@ def test_sentence_transformers_folder_of_a_static_model_is_read(tmp_path):
         ("potion", r"`potion` is neither a folder nor a model on the Hub; the Hub has names such as minishlab/"),
         ("", "`` is neither a folder nor a model"),
         ("a/b/c", "neither a folder nor a model"),
+        ("~nobody-has-this-name/m", "the folder `~nobody-has-this-name/m` of the embedding model does not exist"),
+        ("x" * 5000, "neither a folder nor a model"),
+        ("a\0/b", "neither a folder nor a model"),
     ],
 )
 def test_a_missing_folder_is_reported(tmp_path, name, words):
