@@ -140,6 +140,22 @@ def test_a_fault_is_reported_where_it_stands_with_its_hint(spec, steps, at, word
     assert mend in found[2]
 
 
+def test_quotes_are_no_fix_for_a_number_out_of_range(spec):
+    """A threshold may be an expression, which is text; that does not make 1.5 a better one."""
+    (found,) = told(spec, "  - {dedup: {by: instruction, method: minhash, threshold: 1.5}}")
+
+    assert found[1:] == ("expected at most 1, got the number 1.5", "")
+
+
+@pytest.mark.parametrize("kind", ["integer", "number", "boolean", "list[number]"])
+def test_a_meaning_is_that_of_a_text(spec, kind):
+    (found,) = told(spec, "  - {dedup: {by: n, method: semantic}}", inputs={"n": {"type": kind}})
+
+    assert found[0] == "semantic"
+    assert found[1] == f"`method: semantic` compares texts, but `n` is declared as `{kind}`"
+    assert found[2] == ("use `cosine` for embeddings" if kind == "list[number]" else "use `exact`")
+
+
 def test_a_column_is_there_from_the_step_on_that_makes_it(spec):
     """Also in a loop's second turn, in `until`, and behind a loop."""
     spec(ASK + "  - {repeat: 2, until: score > 3, steps: [{set: {score: '{{ reply | length }}'}}], collect: {all: score}}\n"

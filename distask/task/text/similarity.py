@@ -22,7 +22,7 @@ MAX_LENGTH = 4_096
 vectors is at most its square, 2^24, up to which 32-bit floats hold all integers."""
 BLOCK_ROWS = 512
 """Number of vectors that are compared at a time; they and their similarities to `KEPT_ROWS` others are in memory."""
-KEPT_ROWS = 4_096
+KEPT_ROWS = 2_048
 BOUND_ERROR = 1e-4
 """More than the rounding errors of the bound of a similarity in 32-bit floats."""
 
