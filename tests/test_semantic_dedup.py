@@ -14,6 +14,7 @@ import pytest
 
 from distask import load, run
 from distask.errors import OutputError, UsageError
+from distask.runner.cluster import ray as cluster
 from distask.runner.job import Job, Selection, resolve, shape_of
 from distask.runner.local import run_here
 from distask.spec.load import load_spec
@@ -210,6 +211,18 @@ def test_errors_in_the_model_are_reported_before_the_first_request(bench):
 
     assert bench.server.requests == []
     assert not (bench.folder / "out.jsonl").exists()
+
+
+def test_on_ray_errors_in_the_model_are_reported_before_a_cluster_is_started(bench, monkeypatch):
+    connected = []
+    monkeypatch.setattr(cluster, "_ray", lambda: None)
+    monkeypatch.setattr(cluster, "_connected", connected.append)
+    write_model(bench.folder / "nan", {"[UNK]": [0.0, 0.0], "car": [float("nan"), 1.0]})
+    bench.dedup(ASK, model="nan")
+
+    with pytest.raises(UsageError, match="the embedding model nan in .* is damaged"):
+        bench.run(engine="ray", output=bench.folder / "out")
+    assert connected == bench.server.requests == []
 
 
 def test_a_missing_extra_is_reported_before_the_first_request(bench, monkeypatch):

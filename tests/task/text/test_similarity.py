@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distask.task.text import similarity
 from distask.task.text.similarity import MAX_LENGTH, ArrayFile, Match, find_matches, rounded
 
 
@@ -32,9 +34,9 @@ def one_by_one(vectors, threshold):
             squares = sum(x * x for x in row) * sum(x * x for x in rows[other])
             if not squares:
                 continue
-            similarity = sum(x * y for x, y in zip(row, rows[other], strict=True)) / math.sqrt(squares)
-            if similarity >= threshold and (best is None or similarity > best.similarity):
-                best = Match(other, similarity)
+            cosine = sum(x * y for x, y in zip(row, rows[other], strict=True)) / math.sqrt(squares)
+            if cosine >= threshold and (best is None or cosine > best.similarity):
+                best = Match(other, cosine)
         if best is None:
             kept.append(number)
         found.append(None if best is None else Match(best.number, min(best.similarity, 1.0)))
@@ -62,6 +64,7 @@ def test_matches_are_those_of_a_comparison_one_by_one(rows, threshold, block_row
     assert [match is None for match in some] == [match is None for match in wanted]
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 1000), threshold=st.floats(0.3, 0.99), dimensions=st.sampled_from([2, 16, 256]))
 def test_matches_of_random_directions_are_the_same_in_blocks_of_any_size(seed, threshold, dimensions):
     rng = np.random.default_rng(seed)
@@ -96,6 +99,21 @@ def test_sums_of_products_are_exact_in_32_bit_floats(dimensions):
         assert squares.max() <= MAX_LENGTH**2
         products = whole.astype(np.float32) @ whole.astype(np.float32).T
         assert (products == whole.astype(np.int64) @ whole.astype(np.int64).T).all()
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 7, 256])
+def test_bounds_are_at_least_the_similarities(dimensions):
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(5, dimensions))
+    rows = rounded(centers[rng.integers(5, size=300)] + rng.normal(size=(300, dimensions)) * rng.uniform(size=(300, 1)))
+    block = similarity._Block(rows, 0.9, nearest=False)
+    lengths = np.linalg.norm(rows.astype(float), axis=1)
+
+    similarities = rows.astype(float) @ rows.T.astype(float) / np.outer(lengths, lengths)
+    bounds = block.bounds @ block.bounds.T
+
+    assert (bounds >= similarities - similarity.BOUND_ERROR).all()
+    assert dimensions < 256 or (bounds < 0.9).mean() > 0.5
 
 
 def test_equal_vectors_of_any_length_have_the_similarity_1():
@@ -136,3 +154,22 @@ def test_vectors_are_on_disk(monkeypatch):
     matches(vectors, 0.99, block_rows=50, kept_rows=40)
 
     assert max(reads) == 50
+
+
+def test_memory_does_not_grow_with_the_rows():
+    def peak(count):
+        file = ArrayFile("int16", 64)
+        for seed in range(count // 500):
+            file.append(rounded(np.random.default_rng(seed).normal(size=(500, 64))))
+        tracemalloc.start()
+        try:
+            assert (
+                sum(match is None for match in find_matches(file, 0.9, nearest=True, block_rows=100, kept_rows=100))
+                == count
+            )
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            file.close()
+
+    assert peak(8000) < 1.2 * peak(1000)
