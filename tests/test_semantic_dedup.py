@@ -220,7 +220,7 @@ def test_on_ray_errors_in_the_model_are_reported_before_a_cluster_is_started(ben
     write_model(bench.folder / "nan", {"[UNK]": [0.0, 0.0], "car": [float("nan"), 1.0]})
     bench.dedup(ASK, model="nan")
 
-    with pytest.raises(UsageError, match="the embedding model nan in .* is damaged"):
+    with pytest.raises(UsageError, match=r"the embedding model nan in .* is damaged"):
         bench.run(engine="ray", output=bench.folder / "out")
     assert connected == bench.server.requests == []
 

@@ -172,4 +172,4 @@ def test_memory_does_not_grow_with_the_rows():
             tracemalloc.stop()
             file.close()
 
-    assert peak(8000) < 1.2 * peak(1000)
+    assert peak(4000) < 1.2 * peak(500)
