@@ -203,6 +203,8 @@ def examine(job: Job, notify: Callable[[str], None] | None = None) -> Input:
         far.check(overwrite=job.overwrite)
     if path is not None:
         refuse_to_replace(path, job.identity(), overwrite=job.overwrite)
+    if isinstance(job.task, Pipeline) and job.segment is None:
+        job.task.prepare(notify)
     return rows
 
 

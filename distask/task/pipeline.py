@@ -16,7 +16,7 @@ from distask.task.steps.flow import through
 from distask.task.steps.item import Item, Lineage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from distask.spec.language.columns import Input
@@ -149,6 +149,12 @@ class Pipeline:
     def tasks(self) -> Iterable[Task]:
         """The tasks that its steps use, as far as they are known without rows."""
         return tuple(self._builder.tasks)
+
+    def prepare(self, notify: Callable[[str], None] | None = None) -> None:
+        """Load what its steps need besides models that are called; raises `UsageError` before the first request."""
+        for segment in self.segments:
+            if segment.barrier is not None:
+                segment.barrier.prepare(notify)
 
     def allow(self, folder: Path) -> None:
         """Let rows name files in this folder and its subfolders."""

@@ -115,6 +115,19 @@ def test_a_spec_of_steps_is_loaded_with_the_tasks_of_its_steps(spec):
         ("  - {name: a, filter: 'true'}\n  - {name: a, filter: 'true'}", "a", "name `a` is already used", ""),
         ("  - {when: instruction, sort: instruction}", "instruction", "not a param or a var", "evaluated before"),
         ("  - {dedup: {by: instruction, threshold: 0.5}}", "threshold", "exact", "minhash"),
+        ("  - {dedup: {by: instruction, model: a/b}}", "model", "not apply to `method: exact`", "method: semantic"),
+        ("  - {dedup: {by: instruction, method: minhash, then: mark}}", "then", "not apply", "method: semantic"),
+        ("  - {dedup: {by: instruction, method: semantic, threshold: 0}}", "0", "more than 0", ""),
+        ("  - {dedup: {by: instruction, method: semantic, threshold: 1.5}}", "1.5", "at most 1", ""),
+        ("  - {dedup: {by: instruction, method: semantic, then: keep}}", "keep", "expected `drop`", ""),
+        ("  - {dedup: {by: instruction, method: semantic, model: ./no}}", "./no", "does not exist", ""),
+        ("  - {dedup: {by: instruction, method: semantic, model: ../m}}", "../m", "outside the spec's", "-p model=FOLDER"),
+        ("  - {dedup: {by: instruction, method: semantic, model: /m}}", "/m", "outside the spec's folder", "-p model"),
+        ("  - {dedup: {by: instruction, method: semantic, model: potion}}", "potion", "neither a folder nor", "minishlab/"),
+        (f"  - {{dedup: {{by: instruction, method: semantic, model: {'x' * 300}}}}}", "x" * 300, "neither a folder", ""),
+        ("  - {dedup: {by: instruction, method: semantic, model: ./m.txt}}", "./m.txt", "does not exist", ""),
+        ("  - {dedup: {by: instruction, method: semantic, model: '{{ text }}'}}", "text", "not a param or a var", ""),
+        ("  - set: {duplicate_of: 1}\n  - {dedup: {by: instruction, method: semantic, then: mark}}", "mark", "already exists", "rename"),
         ("  - {sample: {n: 1, fraction: 0.5}}", "sample", "either", ""),
         ("  - filter: 'loop_index > 1'", "loop_index", "not a column", ""),
     ],
@@ -125,6 +138,22 @@ def test_a_fault_is_reported_where_it_stands_with_its_hint(spec, steps, at, word
     assert found[0] == at
     assert words in found[1]
     assert mend in found[2]
+
+
+def test_quotes_are_no_fix_for_a_number_out_of_range(spec):
+    """A threshold may be an expression, which is text; that does not make 1.5 a better one."""
+    (found,) = told(spec, "  - {dedup: {by: instruction, method: minhash, threshold: 1.5}}")
+
+    assert found[1:] == ("expected at most 1, got the number 1.5", "")
+
+
+@pytest.mark.parametrize("kind", ["integer", "number", "boolean", "list[number]"])
+def test_a_meaning_is_that_of_a_text(spec, kind):
+    (found,) = told(spec, "  - {dedup: {by: n, method: semantic}}", inputs={"n": {"type": kind}})
+
+    assert found[0] == "semantic"
+    assert found[1] == f"`method: semantic` compares texts, but `n` is declared as `{kind}`"
+    assert found[2] == ("use `cosine` for embeddings" if kind == "list[number]" else "use `exact`")
 
 
 def test_a_column_is_there_from_the_step_on_that_makes_it(spec):

@@ -73,6 +73,8 @@ def run_on_ray(
     ray = _ray()
     outputs = _checked(job)
     say = notify or (lambda _: None)
+    if isinstance(job.task, Pipeline):
+        job.task.prepare(say)
     with _connected(ray):
         most = job.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         selected = _parts(ray, _copied(ray, job, outputs, say))

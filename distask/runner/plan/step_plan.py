@@ -175,4 +175,4 @@ def _rehearse(job: Job, made: PipelinePlan, targets: Targets, chats: int) -> Non
     def on_error(_step: str, error: RowError) -> None:
         made.failures[error.kind] += 1
 
-    rehearse(pipeline, [row.values for row in rows], replies, on_error)
+    rehearse(pipeline, [row.values for row in rows], replies, on_error, simulated=True)

@@ -249,7 +249,7 @@ def _hint(errors: list[ErrorDetails]) -> str | None:
     got, kinds = errors[0]["input"], {e["type"] for e in errors}
     if got is None:
         return "remove the key, or set a value"
-    if "string_type" in kinds and isinstance(got, int | float):
+    if "string_type" in kinds and isinstance(got, int | float) and all(map(_is_wrong_type, errors)):
         return f'put quotes around it: "{shown_value(got)}"'
     if "string_type" in kinds and _is_template(got):
         return "put quotes around a template"

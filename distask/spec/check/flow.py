@@ -410,12 +410,15 @@ class _Flow(StepChecker):
         self._all_known(step.dedup.by, (*place, "dedup"), columns)
         if step.dedup.threshold is not None and step.dedup.method == "exact":
             problem = "`threshold` does not apply to exact values"
-            self._report((*place, "dedup", "threshold"), problem, "add `method: minhash`, or `cosine`", key=True)
+            self._report(
+                (*place, "dedup", "threshold"), problem, "add `method: minhash`, `semantic` or `cosine`", key=True
+            )
         if isinstance(step.dedup.threshold, str):
             self._expression((*place, "dedup", "threshold"), step.dedup.threshold, self._fixed)
         if step.dedup.method == "cosine" and len(step.dedup.by) > 1:
             self._report((*place, "dedup"), "`method: cosine` compares only one column", key=True)
-        return columns
+        self._value((*place, "dedup", "model"), step.dedup.model, self._fixed)
+        return self.check_semantic(step, place, columns)
 
     def _sort(self, step: SortStep, place: Place, columns: Columns, _loops: int) -> Columns:
         self._all_known(step.sort.by, (*place, "sort"), columns)

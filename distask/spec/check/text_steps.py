@@ -12,12 +12,37 @@ from msgspec.structs import replace
 from distask.diagnostics import did_you_mean
 from distask.spec.check.declarations import Checker
 from distask.spec.check.templates import OWN_COLUMNS, Place, outside
-from distask.spec.language.steps import CHUNK_COLUMNS, CONTAMINATION_COLUMN, LANGUAGE_COLUMNS, SPLIT_COLUMN
+from distask.spec.language.steps import (
+    CHUNK_COLUMNS,
+    CONTAMINATION_COLUMN,
+    DUPLICATE_COLUMN,
+    EMBEDDING_MODEL,
+    LANGUAGE_COLUMNS,
+    SPLIT_COLUMN,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
-    from distask.spec.language.steps import ChunkStep, DecontaminateStep, LanguageStep, SplitStep
+    from distask.spec.language.steps import ChunkStep, DecontaminateStep, DedupStep, LanguageStep, SplitStep
+
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""The name of a model on the Hub."""
+
+
+def is_path(name: str) -> bool:
+    """Return whether a name is written as a path, so that it can't be a model on the Hub."""
+    return name.startswith((".", "/", "~")) or "\\" in name
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is that of a folder; False for a name that no folder can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 class Columns(Struct, frozen=True):
@@ -155,6 +180,40 @@ class StepChecker(Checker):
                     self._report(where, f"no file matches `{name}`")
         self._mapped(step.output_mappings, (CONTAMINATION_COLUMN,), place, "a decontaminate step")
         return self._plus((CONTAMINATION_COLUMN,), step.output_mappings, place, "decontaminate", columns)
+
+    def check_semantic(self, step: DedupStep, place: Place, columns: Columns) -> Columns:
+        """Check the keys of a `dedup` step that belong to `method: semantic`, and return the columns after it."""
+        dedup, at = step.dedup, (*place, "dedup")
+        if dedup.method != "semantic":
+            for key in ("model", "then"):
+                if key in dedup.model_fields_set:
+                    message = f"`{key}` does not apply to `method: {dedup.method}`"
+                    self._report((*at, key), message, "remove it, or set `method: semantic`", key=True)
+            return columns
+        for name in dedup.by:
+            typed = self._declared.inputs.get(name)
+            kind = None if typed is None or columns.made.get(name) is not None else typed.type
+            if kind in ("integer", "number", "boolean") or (kind or "").startswith("list["):
+                message = f"`method: semantic` compares texts, but `{name}` is declared as `{kind}`"
+                hint = "use `cosine` for embeddings" if kind == "list[number]" else "use `exact`"
+                self._report((*at, "method"), message, hint)
+        if dedup.model is not None and "{" not in dedup.model:
+            self._embedding_model((*at, "model"), dedup.model)
+        if dedup.then == "mark" and DUPLICATE_COLUMN in columns.made:
+            message = f"the step makes `{DUPLICATE_COLUMN}`, which already exists"
+            self._report((*at, "then"), message, f"rename it first: `- rename: {{{DUPLICATE_COLUMN}: earlier}}`")
+        return columns.plus([DUPLICATE_COLUMN], place) if dedup.then == "mark" else columns
+
+    def _embedding_model(self, place: Place, name: str) -> None:
+        """Check that a model is a folder in the spec's folder or below, or can be one on the Hub."""
+        if is_path(name) and outside(name, self.folder) is not None:
+            hint = 'copy it there, or name it with a param: `model: "{{ model }}"` and `-p model=FOLDER`'
+            self._report(place, f"the folder `{name}` is outside the spec's folder", hint)
+        elif is_path(name) and not is_folder(self.folder / name):
+            self._report(place, f"the folder `{name}` does not exist")
+        elif not is_folder(self.folder / name) and not HUB_NAME.fullmatch(name):
+            message = f"`{name}` is neither a folder nor the name of a model on the Hub"
+            self._report(place, message, f"the Hub has names such as `{EMBEDDING_MODEL}`")
 
     def check_split(self, step: SplitStep, place: Place, columns: Columns, _loops: int) -> Columns:
         """Check a `split` step and return the columns after it."""

@@ -258,19 +258,34 @@ class RenameStep(Step):
     rename: dict[str, str] = Field(min_length=1, description="Mapping of columns to new names")
 
 
+EMBEDDING_MODEL = "minishlab/potion-base-8M"
+"""The default model of a `dedup` step with `method: semantic`; it is for English."""
+DUPLICATE_COLUMN = "duplicate_of"
+"""The column that a `dedup` step with `then: mark` makes."""
+
+
 class Dedup(Model):
     """How duplicate rows are found."""
 
     by: Columns = Field(description="The columns to compare")
-    method: Literal["exact", "minhash", "cosine"] = Field(
+    method: Literal["exact", "minhash", "semantic", "cosine"] = Field(
         "exact",
-        description="exact: equal values; minhash: texts that share most of their word sequences; cosine: similar "
-        "vectors (embeddings)",
+        description="exact: equal values; minhash: texts that share most of their word sequences; semantic: texts "
+        "with nearly the same meaning, by a small model on this machine; cosine: similar vectors (embeddings)",
     )
     threshold: Annotated[float, Field(gt=0, le=1)] | str | None = Field(
         None,
         description="The minimum similarity of duplicates, from 0 to 1, or an expression over params for it; "
-        "defaults to 0.8, for cosine to 0.95",
+        "defaults to 0.8, for semantic to 0.9, for cosine to 0.95",
+    )
+    model: str | None = Field(
+        None,
+        description="semantic: a static embedding model of Model2Vec: a folder, relative to this file, or a model on "
+        f"the Hub; or a template over params for one; defaults to `{EMBEDDING_MODEL}`, which is for English",
+    )
+    then: Literal["drop", "mark"] = Field(
+        "drop",
+        description=f"semantic: drop: remove duplicates; mark: keep all rows, and add the column `{DUPLICATE_COLUMN}`",
     )
     words: int = Field(3, ge=1, le=20, description="minhash: number of words in a sequence")
     permutations: int = Field(
@@ -285,7 +300,7 @@ class DedupStep(Step):
     """Remove duplicate rows; the first is kept."""
 
     dedup: Annotated[Dedup, BeforeValidator(lambda v: {"by": v} if isinstance(v, str | list) else v)] = Field(
-        description="{by, method, threshold}, or the columns to compare"
+        description="{by, method, threshold, model, then}, or the columns to compare"
     )
 
 

@@ -11,7 +11,7 @@ import random
 import re
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import groupby
 from operator import eq, itemgetter
@@ -37,6 +37,12 @@ class Barrier(ABC):
     def __init__(self, count: Count) -> None:
         self.count = count
         self.seen = 0
+
+    def prepare(self, notify: Callable[[str], None] | None = None) -> None:  # noqa: B027 - most need nothing
+        """Load what the step needs, before the first request; raises `UsageError`."""
+
+    def simulate(self) -> None:  # noqa: B027 - most do the same
+        """Load nothing large: the rows are simulated."""
 
     @abstractmethod
     def look(self, item: Item) -> None:

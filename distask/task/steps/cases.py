@@ -48,7 +48,10 @@ def _run(loaded: LoadedPipeline, case: PipelineCase, compilers: dict[int, Compil
     replies = _Replies(case.replies, [count.name for count in pipeline.counts])
     rows = case.input if isinstance(case.input, list) else [case.input]
     errors: list[tuple[str, RowError]] = []
-    items = rehearse(pipeline, rows, replies, lambda step, error: errors.append((step, error)))
+    try:
+        items = rehearse(pipeline, rows, replies, lambda step, error: errors.append((step, error)))
+    except UsageError as error:  # a local model can't be loaded
+        raise Broken((), str(error)) from None
     replies.refuse_what_is_left()
     if case.error is not None:
         _expect_error(case.error, errors)

@@ -23,6 +23,8 @@ from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Check, Columns, Compute, Explode, Filter, Set, When
 from distask.task.text.chunks import Cut
+from distask.task.text.embeddings import Embedder
+from distask.task.text.semantic import DUPLICATE_SCHEMA, Semantic
 from distask.task.text.steps import (
     CHUNK_SCHEMAS,
     CONTAMINATION_SCHEMA,
@@ -323,7 +325,21 @@ class StepMaker:
                 raise UsageError(
                     f"{self._loaded.path}: the threshold of {count.name} is {threshold!r:.40}, not between 0 and 1"
                 )
+        if dedup.method == "semantic":
+            return self._semantic(step, place, count, threshold)
         return (barriers.MinHash if dedup.method == "minhash" else barriers.Cosine)(count, dedup, threshold)
+
+    def _semantic(self, step: language.DedupStep, place: Place, count: Count, threshold: float | None) -> Node:
+        wanted, path, at = step.dedup.model or language.EMBEDDING_MODEL, self._loaded.path, (*place, "dedup", "model")
+        try:
+            embedder = Embedder(str(self._scope.fixed(wanted, at)), path.resolve().parent)
+        except RowError as error:
+            raise UsageError(f"{path}: the model of {count.name} can't be evaluated: {error.message}") from None
+        except UsageError as error:
+            raise UsageError(f"{path}:{self._loaded.document.position(at)[0]}: {error}") from None
+        if step.dedup.then == "mark":
+            self._note_new({language.DUPLICATE_COLUMN: DUPLICATE_SCHEMA}, {})
+        return Semantic(count, step.dedup, threshold, embedder)
 
     def _whole(self, written: int | str, place: Place, key: str, unit: str = "rows") -> int:
         try:

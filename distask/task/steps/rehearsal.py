@@ -28,13 +28,20 @@ def rehearse(
     rows: Iterable[Mapping[str, Any]],
     replies: Replies,
     on_error: OnError = lambda _step, _error: None,
+    *,
+    simulated: bool = False,
 ) -> list[Item]:
-    """The resulting rows. The pipeline can't be used again, because its steps and barriers keep state."""
+    """The resulting rows. The pipeline can't be used again, because its steps and barriers keep state.
+
+    With `simulated`, no local model is loaded.
+    """
     items = [pipeline.item(values, index, f"row {index + 1}") for index, values in enumerate(rows)]
     for number, segment in enumerate(pipeline.segments):
         items = [each for item in items for each in _driven(pipeline.flow(number, item), replies, on_error)]
         barrier = segment.barrier
         if barrier is not None:
+            if simulated:
+                barrier.simulate()
             for item in items:
                 barrier.count.came += 1
                 barrier.look(item)

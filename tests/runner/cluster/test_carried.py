@@ -16,6 +16,7 @@ from distask.runner.cluster.selection import select_parts
 from distask.runner.job import Job, Selection, resolve, shape_of
 from distask.runner.local import run_here
 from distask.task.load import load
+from tests.embedding_model import write_model
 from tests.server import ScriptedServer
 
 pytestmark = pytest.mark.battery
@@ -108,6 +109,30 @@ def test_a_step_that_waits_gives_the_rows_of_a_local_run(tmp_path, step):
     assert rows == (tmp_path / "local.jsonl").read_bytes()
     assert len(rows.splitlines()) == local.rows_out == stats.rows_out
     assert sizes[0] > 2
+    assert [(c.name, c.came, c.went) for c in stats.steps] == [(c.name, c.came, c.went) for c in local.steps]
+
+
+@pytest.mark.parametrize("then", ["drop", "mark"])
+def test_texts_with_the_same_meaning_are_those_of_a_local_run(tmp_path, then):
+    pytest.importorskip("model2vec")
+    write_model(tmp_path / "model")
+    words = ["car", "rock", "automobile", "balan", "house", "stone", "home"]
+    ask = "{task: text-generation, input_mappings: {instruction: text}, output_mappings: {generation: reply}}"
+    step = f"{{dedup: {{by: reply, method: semantic, model: model, then: {then}}}}}"
+
+    def reply(body):
+        number = int(body["messages"][-1]["content"].split()[1])
+        return f"{words[number % 7]} {words[number % 6]}"
+
+    with ScriptedServer(reply) as server:
+        job = job_of(tmp_path, f"{ask}, {step}", server)
+        local = run_here(job).stats
+
+        rows, _, stats = run_parts(job, Outputs(tmp_path / "out"))
+
+    assert rows == (tmp_path / "local.jsonl").read_bytes()
+    pairs_of_meanings = 4 + 4 * 3 // 2
+    assert local.rows_out == (ROWS if then == "mark" else pairs_of_meanings)
     assert [(c.name, c.came, c.went) for c in stats.steps] == [(c.name, c.came, c.went) for c in local.steps]
 
 
