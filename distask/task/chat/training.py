@@ -141,7 +141,7 @@ def preference_pair(
     scores, problem = _scores(answers, ratings, preference)
     rated = {place: score for place, score in enumerate(scores) if score is not None and answers[place] is not None}
     if problem is None and len(rated) < 2:
-        problem = f"{'only one' if rated else 'no'} answer has a rating, and a pair needs two"
+        problem = f"a pair needs two answers with ratings, and the row has {'only one' if rated else 'none'}"
     if problem is not None:
         return {"best": None, "worst": None, "problem": problem}
     best, worst = max(rated, key=lambda place: rated[place]), min(rated, key=lambda place: rated[place])
