@@ -142,6 +142,6 @@ def _tidy(message: Any, place: str, *, weights: bool) -> dict[str, Any]:
 
 def _joined(parts: Sequence[Any]) -> Any:
     """The text of a content whose parts are all text, which most chat templates read only as text; else the parts."""
-    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
-    is_text = bool(texts) and len(texts) == len(parts) and all(isinstance(text, str) for text in texts)
-    return "".join(texts) if is_text else parts
+    found = (part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text")
+    texts = [text for text in found if isinstance(text, str)]
+    return "".join(texts) if texts and len(texts) == len(parts) else parts

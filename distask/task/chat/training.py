@@ -189,7 +189,7 @@ def tool_arguments(messages: Iterable[Mapping[str, Any]], form: str = "object") 
 
 
 def call_ids(messages: Iterable[Mapping[str, Any]], length: int | None = 9) -> list[dict[str, Any]]:
-    """A chat whose tool calls have what OpenAI's and Mistral's services need: an id, a type, and a name that they accept.
+    """A chat whose tool calls have an id, a type and a valid name, as OpenAI's and Mistral's services need.
 
     Results of calls get the ids of their calls, and no name.
 
@@ -354,7 +354,7 @@ def image_tags(messages: Iterable[Mapping[str, Any]], images: int = 0) -> list[d
         RowError: a text has `<image>` in it, which would count as an image.
     """
     return [
-        {**message, "content": "".join(IMAGE_TAG if _is_image(part) else _untagged(part) for part in message["content"])}
+        {**message, "content": "".join(IMAGE_TAG if _is_image(p) else _untagged(p) for p in message["content"])}
         for message in image_parts(messages, images)
     ]
 

@@ -180,7 +180,9 @@ def test_slides_are_rows_without_images(rows_of):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in (".pdf", ".pptx")])
 def test_pages_of_a_format_without_pages_are_an_error(rows_of, kind):
     """The error comes before the file is read, so that its contents do not matter."""
-    with pytest.raises(InputError, match=rf"a\{kind}: \{kind} files have no pages; convert the file to PDF first") as error:
+    with pytest.raises(
+        InputError, match=rf"a\{kind}: \{kind} files have no pages; convert the file to PDF first"
+    ) as error:
         rows_of(f"a{kind}", b"", pages=True)
 
     assert str(error.value).endswith("or leave out --pages")
