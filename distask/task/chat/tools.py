@@ -22,11 +22,11 @@ _SCHEMAS = ("parameters", "input_schema")
 
 
 def tool_definitions(tools: Any, form: str = "object", complete: bool = False) -> list[dict[str, Any]] | str | None:
-    """The definitions of tools in OpenAI's format, as a list or JSON text; null if there are none.
+    """Definitions of tools in OpenAI's format, `{type: function, function: {name, …}}`; null if there are none.
 
     Args:
-        tools: definitions, `[{type: function, function: {name, description, parameters}}]`, or functions alone, `[{name, description, parameters}]`, also with
-            Anthropic's `input_schema`; as a list or JSON text.
+        tools: definitions, as a list or JSON text: in this format, or functions alone, `[{name, description,
+            parameters}]`, also with Anthropic's `input_schema`.
         form: whether to return a list (`object`) or JSON text (`text`).
         complete: whether to add empty descriptions and parameters where they are missing, which mistral-finetune and
             LLaMA-Factory need, and to check the names as OpenAI's and Mistral's services do.

@@ -43,6 +43,13 @@ class Check:
         self._holds = holds
         self._reason = reason
 
+    def direct(self, item: Item) -> list[Item] | None:
+        """The row if the condition is true; else None."""
+        try:
+            return [item] if item.failed or self._holds(item) else None
+        except RowError:
+            return None
+
     def flow(self, item: Item) -> Flow:
         """The row, which has failed if the condition is false or can't be evaluated."""
         if item.failed:
@@ -64,6 +71,14 @@ class Set:
     def __init__(self, count: Count, columns: Assignment) -> None:
         self.count = count
         self._columns = columns
+
+    def direct(self, item: Item) -> list[Item] | None:
+        """The row with its new columns; None if one fails."""
+        before = item.values
+        if self._columns.apply(item) is None:
+            return [item]
+        item.values = before
+        return None
 
     def flow(self, item: Item) -> Flow:
         """The row with its new columns; if one fails, it and the rest are null."""

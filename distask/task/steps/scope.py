@@ -122,7 +122,7 @@ class Assignment:
     def apply(self, item: Item) -> RowError | None:
         """Add the columns to a row; from the first that fails on, they are null, and its error is returned."""
         values = item.values = dict(item.values)
-        names = self._scope.names(item)
+        names, note = self._scope.names(item), self._scope.note
         began = time.thread_time()
         try:
             for name, compute in self._columns.items():
@@ -132,13 +132,15 @@ class Assignment:
                     columns = list(self._columns)
                     values |= dict.fromkeys(columns[columns.index(name) :])
                     return RowError(error.kind, f"{name}: {error.message}")
-                self._scope.note(names, name, values[name])
+                note(names, name, values[name])
         finally:
             item.spent.seconds += time.thread_time() - began
         return None
 
 
 def _plain(value: Any) -> Any:
+    if value is None or value is True or value is False:
+        return value
     try:
         return plain(value)
     except ValueError as error:

@@ -284,7 +284,12 @@ def _compiled(sandbox: Sandbox, tree: nodes.Template) -> Template:
         raise CompileError(f"the template is too complex ({_sentence(str(error))})") from None
 
 
+_USUAL = frozenset((str, bool, int, float, list, dict, type(None)))
+
+
 def _native(value: Any) -> Any:
+    if type(value) in _USUAL:
+        return value
     if isinstance(value, Undefined):
         str(value)  # raises the error
     if isinstance(value, types.GeneratorType):

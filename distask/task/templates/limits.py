@@ -136,22 +136,26 @@ def check_number(value: Any, times: int = 1) -> None:
         raise LimitError("the template creates too large a number")
 
 
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+_SCALARS = frozenset((int, float, bool, type(None)))
+
+
 def weighed(value: Any) -> Any:
     """Count the work in a value and return it; counting stops at the limit, even for a value that repeats itself."""
+    usage = METER.__dict__
     if isinstance(value, str):
         work = len(value)
-        fits(work)
+        if work > usage["largest"]:
+            fits(work)
     elif isinstance(value, _CONTAINERS):
-        work = _weigh(value, 1, 0, METER.largest)
+        work = _weigh(value, 1, 0, usage["largest"])
     else:
         check_number(value)
         work = VALUE
-    METER.charge(work)
+    usage["work"] += work
+    if usage["work"] >= usage["next_look"]:
+        METER.look()
     return value
-
-
-_CONTAINERS = (list, tuple, dict, set, frozenset)
-_SCALARS = frozenset((int, float, bool, type(None)))
 
 
 def _weigh(value: Any, depth: int, work: int, largest: int) -> int:
@@ -159,15 +163,17 @@ def _weigh(value: Any, depth: int, work: int, largest: int) -> int:
         raise LimitError(f"the template nests lists deeper than {MAX_DEPTH} levels")
     children = (*value, *value.values()) if isinstance(value, dict) else value
     for child in children:
-        work += VALUE
         kind = type(child)
         if kind is str:
-            work += len(child)
-        elif kind not in _SCALARS:
-            if isinstance(child, str):
-                work += len(child)
-            elif isinstance(child, _CONTAINERS):
-                work = _weigh(child, depth + 1, work, largest)
+            work += VALUE + len(child)
+        elif kind in _SCALARS:
+            work += VALUE
+        elif isinstance(child, str):
+            work += VALUE + len(child)
+        elif isinstance(child, _CONTAINERS):
+            work = _weigh(child, depth + 1, work + VALUE, largest)
+        else:
+            work += VALUE
         if work > largest:
             raise LimitError("the template creates too large a list")
     return work
