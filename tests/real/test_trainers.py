@@ -214,7 +214,8 @@ def converted(monkeypatch):
 
     def convert(row, formatting, *, ranking=False, columns=None, tags=None):
         attributes = DatasetAttr("file", "file.jsonl")
-        attributes.join({"formatting": formatting, "ranking": ranking, "columns": columns or {}, "tags": tags or {}})
+        given = {"formatting": formatting, "ranking": ranking, "columns": columns or {}}
+        attributes.join({**given, "tags": tags} if tags else given)
         converter = get_dataset_converter(formatting, attributes, SimpleNamespace(media_dir=""))
         return converter(row)
 
