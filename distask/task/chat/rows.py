@@ -67,13 +67,18 @@ def common_start(chat: Any, other: Any) -> list[dict[str, Any]]:
     """The prompt of two complete chats: the messages that both begin with; none if one of them is only an answer.
 
     Raises:
-        RowError: a chat is in no known format.
+        RowError: a chat is in no known format, or the prompts differ.
     """
     if not (isinstance(chat, list | tuple) and isinstance(other, list | tuple)):
         return []
-    pairs = zip(chat_of(chat), chat_of(other), strict=False)
+    first, second = chat_of(chat), chat_of(other)
+    if not all(each and each[0]["role"] in ("system", "user") for each in (first, second)):
+        return []
+    pairs = zip(first, second, strict=False)
     made = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
-    return made if made and made[0]["role"] in ("system", "user") else []
+    if not made:
+        raise RowError("splice", "the chosen and the rejected chat begin with different messages")
+    return made
 
 
 def _is_row(value: Any) -> bool:

@@ -73,12 +73,10 @@ def _completed(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": completed | rest}
 
 
-def check_name(name: str) -> None:
-    """Raise `RowError` if OpenAI's and Mistral's services would refuse the name of a function."""
-    if _NAME.fullmatch(name) is None:
-        raise RowError(
-            "tools", f"the function name `{name:.80}` must be 1 to 64 letters of a to z, digits, `_` and `-`"
-        )
+def check_name(name: Any, what: str = "a function's name") -> None:
+    """Raise `RowError` if OpenAI's and Mistral's services would refuse the name of a function or message."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise RowError("tools", f"{what} must be 1 to 64 letters of a to z, digits, `_` and `-`, not `{name!s:.80}`")
 
 
 def tools_problem(tools: Any) -> str | None:

@@ -199,7 +199,8 @@ def call_ids(messages: Iterable[Mapping[str, Any]], length: int | None = 9) -> l
             only missing ones are added.
 
     Raises:
-        RowError: the name of a function has other characters than letters, digits, `_` and `-`, or more than 64.
+        RowError: the name of a function or message has other characters than letters, digits, `_` and `-`, or more
+            than 64.
 
     Source: https://github.com/mistralai/mistral-finetune#instruct
     """
@@ -210,6 +211,8 @@ def call_ids(messages: Iterable[Mapping[str, Any]], length: int | None = 9) -> l
     count = 0
     for message in messages:
         converted = dict(message)
+        if message.get("name") is not None and message.get("role") != "tool":
+            check_name(message["name"], "a message's name")
         if message.get("role") == "tool":
             own = converted.get("tool_call_id")
             at = _position([known for known, _ in waiting], own) or 0
@@ -370,7 +373,7 @@ def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     content = message.get("content")
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
-    return [part for part in content or () if isinstance(part, Mapping)]
+    return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list | tuple) else []
 
 
 def _is_image(part: Mapping[str, Any]) -> bool:
