@@ -95,7 +95,7 @@ Pages = Annotated[
     bool,
     typer.Option(
         "--pages",
-        help="Read each page of a document as a row, with its image for vision models if it is a PDF.",
+        help="Read each page of a PDF, with its image for vision models, or each slide as a row.",
         rich_help_panel=_IN,
     ),
 ]

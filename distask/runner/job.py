@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from distask.data.destination import destination
+from distask.data.documents import missing_hint
 from distask.data.input import Selected, open_input, rows_input
 from distask.data.objects import is_object
 from distask.data.readers import DEFAULT_OPTIONS, ReadOptions
@@ -379,6 +380,8 @@ def _elsewhere(count: int) -> str:
 
 def _did_you_mean(name: str, rows: Input, place: str) -> str:
     known = [c for c in rows.columns or () if c != name]
+    if (hint := missing_hint(name, place.rpartition(":")[0])) is not None:
+        return f" ({hint})"
     names = ", ".join(f"`{c}`" for c in known)
     if (hint := delimiter_hint(place.rpartition(":")[0], known)) is not None:
         return f" (the data has {names}; {hint})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from distask.data.documents import KINDS
 from tests.data.documents import make
 
 CHUNKS = "inputs: {text: It.}\nsteps:\n- chunk: {from: text, unit: headings}\n- drop: text\n"
@@ -82,3 +83,53 @@ def test_pages_go_to_the_model_as_images(handbook):
     parts = [body["messages"][0]["content"] for body in handbook.server.requests]
     assert sorted(text["text"] for text, _ in parts) == ["Page 1: Be kind.", "Page 2: Be brief."]
     assert all(image["image_url"]["url"].startswith("data:image/jpeg;base64,") for _, image in parts)
+
+
+KIND_FILES = {
+    ".txt": b"Be kind.",
+    ".md": b"Be kind.",
+    ".markdown": b"Be kind.",
+    ".rst": b"Be kind.",
+    ".ipynb": make.notebook(),
+    ".html": b"<p>Be kind.</p>",
+    ".htm": b"<p>Be kind.</p>",
+    ".xhtml": b"<p>Be kind.</p>",
+    ".docx": make.docx(),
+    ".pptx": make.pptx(),
+    ".epub": make.epub(),
+}
+
+
+def test_every_kind_of_document_without_images_is_tried():
+    assert set(KIND_FILES) == {kind for kind, known in KINDS.items() if known.images is None}
+
+
+@pytest.mark.parametrize(("kind", "data"), KIND_FILES.items(), ids=KIND_FILES)
+@pytest.mark.parametrize("pages", [(), ("--pages",)], ids=["files", "pages"])
+def test_a_model_that_needs_images_of_pages_gets_no_request_without_them(handbook, kind, data, pages):
+    """The error names the file and says that it must be PDF."""
+    (handbook.folder / f"deck{kind}").write_bytes(data)
+
+    done = handbook("run", "look.yaml", "-i", f"deck{kind}", *pages, "-o", "out.jsonl", "--base-url", "{url}", "--model", "m")  # fmt: skip
+
+    assert done.code == 2
+    assert f"deck{kind}" in done.err
+    assert "convert the file to PDF first" in done.err
+    assert handbook.server.requests == []
+
+
+def test_a_pdf_without_pages_names_the_option_that_adds_images(handbook):
+    done = handbook("run", "look.yaml", "-i", "handbook/rules.pdf", "--base-url", "{url}", "--model", "m")
+
+    assert done.code == 2
+    assert "column `image` is missing; the task look needs it (--pages adds `image`)" in done.err
+    assert handbook.server.requests == []
+
+
+def test_slides_are_read_by_a_task_that_needs_no_images(handbook):
+    (handbook.folder / "deck.pptx").write_bytes(make.pptx())
+
+    done = handbook("run", "chunks.yaml", "-i", "deck.pptx", "--pages", "-o", "out.jsonl")
+
+    assert done.code == 0, done.err
+    assert {row["page"] for row in handbook.lines("out.jsonl")} == {1, 2}

@@ -1,7 +1,7 @@
-"""The files of the format tasks, read by the trainers themselves: TRL, LLaMA-Factory, and Mistral's own validator.
+"""The files of the format tasks, read by the trainers themselves: TRL, LLaMA-Factory, Axolotl, and Mistral's own validator.
 
-Each test needs its trainer, `pip install trl mistral-common` and `pip install --no-deps llamafactory peft`, and is skipped
-without it. None needs a GPU, a model or a network.
+Each test needs its trainer, `pip install trl mistral-common addict colorama` and `pip install --no-deps llamafactory peft
+axolotl`, and is skipped without it. None needs a GPU, a model or a network.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ ROWS = [
     },
 ]
 TEMPLATE = (
-    "{% if tools %}[{{ tools[0].function.name }}]{% endif %}{% for m in messages %}<{{ m.role }}>"
-    "{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{{ m.tool_calls[0].function.arguments.city }}"
-    "{% else %}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    "{% if tools %}[{{ tools[0].function.name }}]{% endif %}{% for message in messages %}"
+    "<{{ message.role }}>{% if message.tool_calls %}{{ message.tool_calls[0].function.name }}"
+    "{{ message.tool_calls[0].function.arguments.city }}{% else %}{{ message.content }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 
 
@@ -211,9 +212,10 @@ def converted(monkeypatch):
     except ImportError as error:
         pytest.skip(f"LLaMA-Factory does not load: {error}")
 
-    def convert(row, formatting, *, ranking=False, columns=None):
+    def convert(row, formatting, *, ranking=False, columns=None, tags=None):
         attributes = DatasetAttr("file", "file.jsonl")
-        attributes.join({"formatting": formatting, "ranking": ranking, "columns": columns or {}})
+        given = {"formatting": formatting, "ranking": ranking, "columns": columns or {}}
+        attributes.join({**given, "tags": tags} if tags else given)
         converter = get_dataset_converter(formatting, attributes, SimpleNamespace(media_dir=""))
         return converter(row)
 
@@ -221,6 +223,14 @@ def converted(monkeypatch):
 
 
 SFT = {"messages": "conversations", "tools": "tools"}
+OPENAI_TAGS = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "observation_tag": "tool",
+    "system_tag": "system",
+}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -269,7 +279,180 @@ def test_llama_factory_reads_alpaca(converted, tmp_path):
     assert read["_response"] == [{"role": "assistant", "content": "Goodbye."}]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_llama_factory_reads_messages_with_tools_as_openai(converted, tmp_path):
+    rows = dataset(formatted(tmp_path, "format-sft", tool_json="text"))
+
+    read = converted(rows[2], "openai", columns={"messages": "messages", "tools": "tools"}, tags=OPENAI_TAGS)
+
+    assert [turn["role"] for turn in read["_prompt"]] == ["user", "function", "observation"]
+    assert read["_response"] == [{"role": "assistant", "content": "Yes."}]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("tool", [{"name": "now"}, WEATHER, {"name": "now", "parameters": {}}])
+def test_llama_factory_describes_every_tool(converted, tmp_path, tool):
+    """Its default template reads the properties of each tool, which a definition may leave out."""
+    from llamafactory.data.tool_utils import DefaultToolUtils
+
+    row = dataset(formatted(tmp_path, "format-sharegpt", [{**ROWS[2], "tools": [tool]}]))[0]
+
+    described = DefaultToolUtils.tool_formatter(json.loads(row["tools"]))
+
+    assert f"Tool Name: {tool.get('name', 'weather')}" in described
+
+
+# Axolotl
+
+
+@pytest.fixture(scope="module")
+def axolotl(trl):
+    """Axolotl's strategies, with TRL's tokenizer."""
+    pytest.importorskip("axolotl")
+    try:
+        from axolotl.prompt_strategies import alpaca_instruct, chat_template
+        from axolotl.prompt_strategies.dpo import chat_template as dpo
+        from axolotl.prompt_strategies.dpo import chatml
+        from axolotl.prompt_strategies.kto import chatml as kto
+    except ImportError as error:
+        pytest.skip(f"Axolotl does not load: {error}")
+    return SimpleNamespace(
+        alpaca=alpaca_instruct, chat=chat_template, dpo=dpo, chatml=chatml, kto=kto, tokenizer=trl.tokenizer
+    )
+
+
+def tokenized(axolotl, row, **fields):
+    """A row as Axolotl's `chat_template` makes text of it, and what of the text is learned."""
+    prompter = axolotl.chat.ChatTemplatePrompter(axolotl.tokenizer, TEMPLATE, **fields)
+    strategy = axolotl.chat.ChatTemplateStrategy(
+        prompter, axolotl.tokenizer, train_on_inputs=False, sequence_len=512, roles_to_train=["assistant"]
+    )
+    made = strategy.tokenize_prompt(row)
+    learned = [token for token in made["labels"] if token >= 0]
+    return axolotl.tokenizer.decode(made["input_ids"]), axolotl.tokenizer.decode(learned)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_axolotl_trains_on_chats_with_tools(axolotl, tmp_path):
+    rows = dataset(formatted(tmp_path, "format-sft"))
+
+    made = [tokenized(axolotl, row, field_messages="messages") for row in rows]
+
+    assert made[1] == ("<system>Be brief.<user>The capital of Norway?<assistant>Oslo", "Oslo")
+    assert made[2][0] == "[weather]<user>Rain?<assistant>weatherOslo<tool>rain<assistant>Yes."
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_axolotl_trains_on_sharegpt(axolotl, tmp_path):
+    rows = dataset(formatted(tmp_path, "format-sharegpt", ROWS[:2]))
+    names = {"role": "from", "content": "value"}
+
+    made = [tokenized(axolotl, r, field_messages="conversations", message_property_mappings=names) for r in rows]
+
+    assert made[0] == ("<user>2+2?<assistant>4", "4")
+    assert made[1][0] == "<system>Be brief.<user>The capital of Norway?<assistant>Oslo"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_axolotl_compares_answers(axolotl, tmp_path):
+    config = {"datasets": [{"field_messages": "prompt"}], "chat_template": "jinja", "chat_template_jinja": TEMPLATE}
+    convert, _ = axolotl.dpo.default(config)
+
+    made = convert(dataset(formatted(tmp_path, "format-dpo", ROWS[:2]))[1], tokenizer=axolotl.tokenizer)
+
+    assert made["prompt"] == "<system>Be brief.<user>The capital of Norway?<assistant>"
+    assert (made["chosen"], made["rejected"]) == ("Oslo", "Bergen")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("kind", "task", "params"),
+    [
+        ("ultra", "format-dpo", {"format": "distilabel"}),
+        ("argilla_chat", "format-reward", {}),
+        ("prompt_pairs", "format-dpo", {"format": "standard", "separator": ""}),
+    ],
+)
+def test_axolotl_compares_answers_in_chatml(axolotl, tmp_path, kind, task, params):
+    row = dataset(formatted(tmp_path, task, ROWS[:1], **params))[0]
+
+    made = getattr(axolotl.chatml, kind)({})(row)
+
+    assert made["prompt"] == "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n"
+    assert (made["chosen"], made["rejected"]) == ("4<|im_end|>", "5<|im_end|>")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_axolotl_learns_from_labels(axolotl, tmp_path):
+    row = dataset(formatted(tmp_path, "format-kto", ROWS[:1], format="standard", separator=""))[0]
+
+    made = axolotl.kto.prompt_pairs({})(row)
+
+    assert made["prompt"] == "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n"
+    assert (made["completion"], made["label"]) == ("4<|im_end|>", True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_axolotl_reads_alpaca(axolotl, tmp_path):
+    row = dataset(
+        formatted(tmp_path, "format-alpaca", [{"instruction": "To French:", "input": "sky", "output": "ciel"}])
+    )[0]
+    strategy = axolotl.alpaca.load(axolotl.tokenizer, SimpleNamespace(train_on_inputs=False, sequence_len=512))
+
+    made = strategy.tokenize_prompt(row)
+
+    text = axolotl.tokenizer.decode(made["input_ids"])
+    assert "To French:" in text
+    assert "### Input:\nsky" in text
+    assert axolotl.tokenizer.decode([token for token in made["labels"] if token >= 0]).removesuffix("</s>") == "ciel"
+
+
 # Mistral
+
+
+ODD = [
+    {
+        "messages": [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "name": "ann", "content": [{"type": "text", "text": "Rain and time?"}]},
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {"function": {"name": "weather", "arguments": {"city": "Oslo"}}},
+                    {"function": {"name": "now", "arguments": {}}},
+                ],
+            },
+            {"role": "tool", "name": "the weather", "content": "rain"},
+            {"role": "tool", "content": "noon"},
+            {"role": "assistant", "content": "Rain, at noon.", "tool_calls": []},
+        ],
+        "tools": [WEATHER, {"name": "now"}],
+    }
+]
+"""A chat as logs have it: roles of other models, parts of text, calls without ids, and tools of other forms."""
+
+
+def test_mistral_accepts_chats_from_logs(tmp_path):
+    pytest.importorskip("mistral_common")
+    from mistral_common.protocol.instruct.request import ChatCompletionRequest
+    from mistral_common.protocol.instruct.validator import MistralRequestValidatorV3, ValidationMode
+
+    rows = [
+        {
+            **ODD[0],
+            "messages": [
+                {k: v for k, v in m.items() if (m["role"], k) != ("user", "name")} for m in ODD[0]["messages"]
+            ],
+        }
+    ]
+    written = json.loads(formatted(tmp_path, "format-mistral-finetune", rows).read_text())
+
+    MistralRequestValidatorV3(ValidationMode.finetuning).validate_request(ChatCompletionRequest(**written))
+
+    assert [tool["function"].keys() >= {"name", "description", "parameters"} for tool in written["tools"]] == [
+        True,
+        True,
+    ]
 
 
 def test_mistral_accepts_chats_and_tool_calls(tmp_path):

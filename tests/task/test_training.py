@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from distask.errors import RowError
-from distask.task.chat.rows import answered, chat_of
+from distask.task.chat.rows import answered, chat_of, common_start
+from distask.task.chat.tools import tool_definitions
 from distask.task.chat.training import (
     call_ids,
     chat_problem,
@@ -13,6 +14,8 @@ from distask.task.chat.training import (
     image_sources,
     image_tags,
     image_urls,
+    media_problem,
+    preference_pair,
     sharegpt,
     tool_arguments,
 )
@@ -219,3 +222,195 @@ def test_sharegpt_holds_no_image_and_no_call_with_text():
         sharegpt([user([IMAGE])])
     with pytest.raises(RowError, match="both text and tool calls"):
         sharegpt([{**calling("a"), "content": "I look."}])
+
+
+# Chats as logs have them
+
+
+def test_text_parts_are_joined_and_other_parts_stay():
+    parts = [{"type": "text", "text": "Hi, "}, {"type": "text", "text": "you"}]
+
+    assert chat_of([user(parts), assistant()])[0]["content"] == "Hi, you"
+    assert chat_of([user([*parts, IMAGE]), assistant()])[0]["content"] == [*parts, IMAGE]
+    assert chat_of([user([]), assistant()])[0]["content"] == []
+
+
+def test_keys_without_a_value_are_left_out_and_developers_are_system():
+    """Arrow adds the keys of all messages to each of them."""
+    empty = {"tool_calls": None, "tool_call_id": None, "name": None}
+
+    chat = [{"role": "developer", "content": "Be brief.", **empty}, {**user(), **empty}, assistant(tool_calls=[])]
+
+    assert chat_of(chat) == [SYSTEM, *CHAT]
+
+
+def test_an_answer_may_be_several_messages_or_continue_the_chat():
+    looked = [calling("a"), result("a"), assistant()]
+
+    assert answered([user()], looked) == [user(), *looked]
+    assert answered([user()], [user(), *looked]) == [user(), *looked]
+    assert answered([SYSTEM, user()], [user("Hello?"), assistant()]) == [SYSTEM, *CHAT]
+
+
+def test_the_prompt_of_two_chats_is_what_both_begin_with():
+    looked = [user(), calling("a"), result("a"), assistant()]
+
+    assert common_start([SYSTEM, *CHAT], [SYSTEM, user(), assistant("Go.")]) == [SYSTEM, user()]
+    assert common_start(looked, CHAT) == [user()]
+    assert common_start([assistant()], [assistant()]) == []
+    assert common_start("Hello.", "Go.") == common_start(None, None) == []
+    with pytest.raises(RowError, match="begin with different messages"):
+        common_start(CHAT, [user("Bye"), assistant()])
+
+
+# Pairs
+
+
+@pytest.mark.parametrize(
+    ("answers", "ratings", "preference", "pair"),
+    [
+        (["a", "b", "c"], [3, 5, 1], None, (1, 2)),
+        (["a", "b", "c"], [3, None, 1], None, (0, 2)),
+        ([None, "b", "c"], [5, 3, 1], None, (1, 2)),
+        (["a", "b", "c"], [5, 5, 1], None, (0, 2)),
+        (["a", "b"], None, "B", (1, 0)),
+        (["a", "b"], [1, 2], "A", (1, 0)),
+    ],
+)
+def test_a_pair_is_the_best_and_the_worst_rated_answer(answers, ratings, preference, pair):
+    made = preference_pair(answers, ratings, preference)
+
+    assert (made["best"], made["worst"], made["problem"]) == (*pair, None)
+
+
+@pytest.mark.parametrize(
+    ("answers", "ratings", "preference", "problem"),
+    [
+        (["a"], [5], None, "at least two answers"),
+        (["a", "b"], None, None, "needs `ratings` or `preference`"),
+        (["a", "b"], None, "tie", "the judge gave no preference: tie"),
+        (["a", "b"], None, {"better": "A"}, "the judge gave no preference"),
+        (["a", "b", "c"], None, "A", "there are 3 answers and 2 ratings"),
+        (["a", "b"], [3, 3], None, "are equal"),
+        (["a", "b"], [3, 2.5], None, "are too close"),
+        (["a", "b"], [3, None], None, "the row has only one"),
+        (["a", "b"], [None, None], None, "the row has none"),
+        (["a", None], [3, 1], None, "the row has only one"),
+    ],
+)
+def test_why_answers_are_no_pair(answers, ratings, preference, problem):
+    assert problem in preference_pair(answers, ratings, preference, margin=1)["problem"]
+
+
+# Tools
+
+
+def test_calls_without_ids_get_those_of_their_results_in_order():
+    call = {"function": {"name": "weather", "arguments": "{}"}}
+    results = [{"role": "tool", "name": "weather", "content": text} for text in ("sun", "rain")]
+    chat = [
+        user(),
+        {"role": "assistant", "content": None, "tool_calls": [call, call]},
+        *results,
+        calling("x"),
+        result("x"),
+    ]
+
+    made = call_ids(chat, None)
+
+    calls = [call for message in made for call in message.get("tool_calls", ())]
+    assert [call["id"] for call in calls] == ["call_1", "call_2", "x"]
+    assert all(list(call) == ["id", "type", "function"] for call in calls)
+    assert [m["tool_call_id"] for m in made if m["role"] == "tool"] == ["call_1", "call_2", "x"]
+    assert made[2] == {"role": "tool", "content": "sun", "tool_call_id": "call_1"}
+
+
+@pytest.mark.parametrize(
+    "message", [{**calling("a"), "tool_calls": [{"function": {"name": "get weather"}}]}, {**user(), "name": "Ann Lee"}]
+)
+def test_names_that_services_refuse_are_reported(message):
+    with pytest.raises(RowError, match="name must be 1 to 64 letters"):
+        call_ids([message])
+
+
+FUNCTION = {"name": "weather", "description": "Rain.", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        [{"type": "function", "function": FUNCTION}],
+        [FUNCTION],
+        FUNCTION,
+        ('[{"type": "function", "function": {"name": "weather", "description": "Rain.", "parameters": '
+        '{"type": "object", "properties": {}}}}]'),
+        [{"name": "weather", "description": "Rain.", "input_schema": FUNCTION["parameters"]}],
+    ],
+)
+def test_definitions_of_tools_are_read_in_every_common_form(tools):
+    assert tool_definitions(tools) == [{"type": "function", "function": FUNCTION}]
+
+
+def test_definitions_are_completed_on_request_and_keep_other_keys():
+    tools = [{"name": "now"}, {"type": "function", "function": {"name": "strict", "strict": True}}]
+
+    assert tool_definitions(tools)[0] == {"type": "function", "function": {"name": "now"}}
+    now, strict = (tool["function"] for tool in tool_definitions(tools, complete=True))
+    assert now == {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}
+    assert strict["strict"] is True
+
+
+def test_definitions_as_text_and_none_at_all():
+    assert tool_definitions([{"name": "now"}], "text") == '[{"type": "function", "function": {"name": "now"}}]'
+    assert [tool_definitions(tools, form) for tools in (None, [], "[]", "") for form in ("object", "text")] == [
+        None
+    ] * 8
+
+
+@pytest.mark.parametrize(
+    ("tools", "problem"),
+    [
+        ("weather", "not valid JSON"),
+        (7, "the tools are a number, not a list"),
+        ([{"description": "Rain."}], r"tools\[0\] is not of the form"),
+        ([FUNCTION, FUNCTION], "two tools have the name weather"),
+        ([{"name": "w", "parameters": {"type": "nothing"}}], "the parameters of w are not a valid JSON Schema"),
+    ],
+)
+def test_definitions_that_trainers_can_not_read_are_reported(tools, problem):
+    with pytest.raises(RowError, match=problem):
+        tool_definitions(tools)
+
+
+def test_names_of_tools_are_checked_on_request():
+    assert tool_definitions([{"name": "get weather"}])
+    with pytest.raises(RowError, match="a function's name must be"):
+        tool_definitions([{"name": "get weather"}], complete=True)
+
+
+# Images
+
+
+@pytest.mark.parametrize(
+    ("content", "images", "vision", "problem"),
+    [
+        ("Hi", 0, False, None),
+        ("Hi", 2, True, None),
+        ([IMAGE], 1, True, None),
+        ("Hi", 1, False, "the row has images"),
+        ([IMAGE], 1, False, "the row has images"),
+        ([{"type": "image"}], 0, True, "the chat shows 1 image, and the row has none"),
+        ([{"type": "image"}, {"type": "image"}], 1, True, "the chat shows 2 images, and the row has 1"),
+        ([{"type": "input_audio"}], 0, True, "a part of the type `input_audio`"),
+        (7, 0, False, None),
+    ],
+)
+def test_images_that_a_trainer_would_miss_are_reported(content, images, vision, problem):
+    found = media_problem([user(content), assistant()], images, vision)
+
+    assert found == problem if problem is None else problem in found
+
+
+def test_a_text_that_looks_like_an_image_is_reported():
+    with pytest.raises(RowError, match="a text contains `<image>`"):
+        image_tags([user("What does <image> mean?"), assistant()])

@@ -1,6 +1,6 @@
 """Documents as rows: each file becomes a row with its text as Markdown, its path, title, pages and media type.
 
-With `pages`, each page becomes a row, with its number and, for PDF, an image for vision models.
+With `pages`, each page of a PDF and each slide becomes a row, with its number and, for PDF, an image for vision models.
 """
 
 from __future__ import annotations
@@ -39,12 +39,16 @@ class Kind(Struct, frozen=True):
     """Module and function that turn the bytes of a file into a `Document`."""
     packages: tuple[str, ...] = ()
     """The packages that it needs from the extra `documents`."""
+    has_pages: bool = False
+    """Whether its documents have fixed pages or slides."""
     images: str | None = None
     """Module and function that turn the bytes into an image of each page."""
 
 
 _HTML = ("bs4", "markdownify")
 _OFFICE = "application/vnd.openxmlformats-officedocument"
+_OFFICE_FILES = (".docx", ".pptx")
+"""Endings of files that LibreOffice converts to PDF."""
 
 KINDS = {
     ".txt": Kind("text/plain", "text:plain"),
@@ -55,9 +59,9 @@ KINDS = {
     ".html": Kind("text/html", "html:html", _HTML),
     ".htm": Kind("text/html", "html:html", _HTML),
     ".xhtml": Kind("application/xhtml+xml", "html:html", _HTML),
-    ".pdf": Kind("application/pdf", "pdf:pdf", ("pypdfium2", "PIL"), images="pdf:page_images"),
+    ".pdf": Kind("application/pdf", "pdf:pdf", ("pypdfium2", "PIL"), has_pages=True, images="pdf:page_images"),
     ".docx": Kind(f"{_OFFICE}.wordprocessingml.document", "packed:word", ("mammoth", *_HTML)),
-    ".pptx": Kind(f"{_OFFICE}.presentationml.presentation", "packed:slides", ("pptx",)),
+    ".pptx": Kind(f"{_OFFICE}.presentationml.presentation", "packed:slides", ("pptx",), has_pages=True),
     ".epub": Kind("application/epub+zip", "packed:epub", _HTML),
 }
 """File name ending (`.gz` and `.zst` may follow) to its format."""
@@ -114,6 +118,8 @@ def read_document(path: Path, file: str, *, pages: bool = False) -> Iterator[Row
 def document_rows(data: bytes, kind: str, file: str, *, pages: bool = False) -> Iterator[Row]:
     """Yield the row of a document, or of each page; raises `DocumentError`."""
     known = KINDS[kind]
+    if pages and not known.has_pages:
+        raise DocumentError(f"{kind} files have no pages; {_to_pdf(file)}, or leave out --pages")
     document: Document = _function(known.extract)(data)
     if len(document.text) > MAX_CHARACTERS:
         raise DocumentError(f"the text is longer than {MAX_CHARACTERS >> 20} million characters; split the document")
@@ -129,10 +135,27 @@ def document_rows(data: bytes, kind: str, file: str, *, pages: bool = False) -> 
     if not pages:
         yield Row(values, file, 1)
         return
-    texts = [document.text] if document.pages is None else document.pages
-    images = repeat(None) if known.images is None else _function(known.images)(data)
-    for number, (text, image) in enumerate(zip(texts, images, strict=False), 1):
-        yield Row({**values, "text": text, "page": number, "image": image}, file, number)
+    images = repeat({}) if known.images is None else ({"image": image} for image in _function(known.images)(data))
+    for number, (text, image) in enumerate(zip(document.pages or (), images, strict=False), 1):
+        yield Row({**values, "text": text, "page": number, **image}, file, number)
+
+
+def missing_hint(column: str, file: str) -> str | None:
+    """Return how to get a column that only some documents have; None if the file is not one, or has no such column."""
+    kind = kind_of(Path(file))
+    known = KINDS.get(kind)
+    if known is None or column not in ("page", "image"):
+        return None
+    if known.images is not None or (column == "page" and known.has_pages):
+        return f"--pages adds `{column}`"
+    what = "images of pages" if known.has_pages else "pages"
+    return f"{kind} files have no {what}; {_to_pdf(file)}, and pass --pages"
+
+
+def _to_pdf(file: str) -> str:
+    path = Path(file)
+    command = f", for example with `soffice --headless --convert-to pdf {path.name}`"
+    return f"convert the file to PDF first{command if path.suffix.lower() in _OFFICE_FILES else ''}"
 
 
 def page_spans(data: bytes, kind: str) -> list[tuple[int, int]]:

@@ -38,8 +38,8 @@ FILTERS = frozenset(
         *("quoted_from", "found_in", "sentences"),
         *("mean", "weighted_mean", "median", "majority", "std", "agreement"),
         *("messages", "answered", "chat_problem", "sharegpt", "tool_arguments", "call_ids"),
-        *("tools_problem", "call_problem"),
-        *("image_parts", "image_sources", "image_tags", "image_urls"),
+        *("common_start", "preference_pair", "tools_problem", "tool_definitions", "call_problem"),
+        *("media_problem", "image_parts", "image_sources", "image_tags", "image_urls"),
     }
 )
 """Filters added to Jinja's own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ ANSWERS = ("generation", "output", "completion", "response", "answer")
 ANSWERS_TO_CHATS = ("generation", "completion")
 """Columns with the answer to a chat, whose other columns may hold anything."""
 SYSTEMS = ("system_prompt", "system")
-_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
+_KEYS = ("name", "tool_calls", "tool_call_id")
+"""The keys of a message in addition to its role and content, if they have a value."""
 _NOT_MESSAGES = (
     "the row has no chat: it needs `messages`, `conversations` or another list of messages, or `instruction`"
 )
@@ -42,15 +44,41 @@ def chat_of(value: Any, *, answer: bool = True, weights: bool = False) -> list[d
 
 
 def answered(messages: Sequence[Mapping[str, Any]], answer: Any) -> list[dict[str, Any]]:
-    """A chat with an answer added: a text, or the last message of a chat. An answer that is null adds nothing.
+    """A chat with an answer added. An answer that is null adds nothing.
+
+    The answer is a text, or messages: of the assistant and of tools, which are all added; a chat that begins with the
+    same messages, whose others are added; or another chat, whose last message is added.
 
     Raises:
         RowError: the answer is in no known format.
     """
+    before = [dict(message) for message in messages]
     if answer is None:
-        return [dict(message) for message in messages]
-    last = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else chat_of(answer)[-1:]
-    return [*map(dict, messages), *last]
+        return before
+    if isinstance(answer, str):
+        return [*before, {"role": "assistant", "content": answer}]
+    made = chat_of(answer)
+    if made[: len(before)] == before:
+        return made
+    return [*before, *(made if made[:1] and made[0]["role"] == "assistant" else made[-1:])]
+
+
+def common_start(chat: Any, other: Any) -> list[dict[str, Any]]:
+    """The prompt of two complete chats: the messages that both begin with; none if one of them is only an answer.
+
+    Raises:
+        RowError: a chat is in no known format, or the prompts differ.
+    """
+    if not (isinstance(chat, list | tuple) and isinstance(other, list | tuple)):
+        return []
+    first, second = chat_of(chat), chat_of(other)
+    if not all(each and each[0]["role"] in ("system", "user") for each in (first, second)):
+        return []
+    pairs = zip(first, second, strict=False)
+    made = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    if not made:
+        raise RowError("splice", "the chosen and the rejected chat begin with different messages")
+    return made
 
 
 def _is_row(value: Any) -> bool:
@@ -104,11 +132,21 @@ def _role(message: Any) -> Any:
 
 
 def _tidy(message: Any, place: str, *, weights: bool) -> dict[str, Any]:
-    """The message with the API's keys, in the API's order."""
+    """The message with the API's keys, in the API's order; a content of text parts is joined to text."""
     if not isinstance(message, Mapping):
         raise RowError("splice", f"{place} must be {{role, content}}, not {kind_of(message)}")
-    made = {"role": message.get("role"), "content": message.get("content")}
-    made |= {key: message[key] for key in _KEYS[2:] if message.get(key) is not None}
+    role, content = message.get("role"), message.get("content")
+    if isinstance(content, list | tuple):
+        content = _joined(content)
+    made = {"role": "system" if role == "developer" else role, "content": content}
+    made |= {key: message[key] for key in _KEYS if message.get(key) not in (None, [])}
     if weights and message.get("weight") is not None:
         made["weight"] = message["weight"]
     return made
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """The text of a content whose parts are all text, which most chat templates read only as text; else the parts."""
+    found = (part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text")
+    texts = [text for text in found if isinstance(text, str)]
+    return "".join(texts) if texts and len(texts) == len(parts) else parts

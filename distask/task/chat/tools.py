@@ -1,17 +1,82 @@
-"""Check the definitions of tools, and calls of tools against them."""
+"""Read and check the definitions of tools, and check calls of tools against them."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from distask.errors import RowError
 from distask.task.chat.messages import kind_of
 
 _REMEMBERED = 512
 _LONGEST_ERROR = 300
 """Maximum characters of a schema's error, which may quote the value."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""The names of functions that OpenAI's and Mistral's services accept."""
+_SCHEMAS = ("parameters", "input_schema")
+
+
+def tool_definitions(tools: Any, form: str = "object", complete: bool = False) -> list[dict[str, Any]] | str | None:
+    """Definitions of tools in OpenAI's format, `{type: function, function: {name, …}}`; null if there are none.
+
+    Args:
+        tools: definitions, as a list or JSON text: in this format, or functions alone, `[{name, description,
+            parameters}]`, also with Anthropic's `input_schema`.
+        form: whether to return a list (`object`) or JSON text (`text`).
+        complete: whether to add empty descriptions and parameters where they are missing, which mistral-finetune and
+            LLaMA-Factory need, and to check the names as OpenAI's and Mistral's services do.
+
+    Raises:
+        RowError: the tools are in another format, or the parameters are not a JSON Schema.
+    """
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools or "[]")
+        except (ValueError, RecursionError):
+            raise RowError("tools", "the tools are text that is not valid JSON") from None
+    if tools is None or tools in ([], ()):
+        return None
+    if isinstance(tools, Mapping):
+        tools = [tools]
+    made = [_definition(tool) for tool in tools] if isinstance(tools, list | tuple) else tools
+    if (problem := tools_problem(made)) is not None:
+        raise RowError("tools", problem)
+    if complete:
+        made = [_completed(tool) for tool in made]
+    return json.dumps(made, ensure_ascii=False) if form == "text" else made
+
+
+def _definition(tool: Any) -> Any:
+    """A definition in OpenAI's format; the value itself if it is not a definition in a known format."""
+    if not isinstance(tool, Mapping) or "function" in tool or not isinstance(tool.get("name"), str):
+        return tool
+    function = {"name": tool["name"]}
+    if tool.get("description") is not None:
+        function["description"] = tool["description"]
+    schema = next((tool[key] for key in _SCHEMAS if tool.get(key) is not None), None)
+    if schema is not None:
+        function["parameters"] = schema
+    return {"type": "function", "function": function}
+
+
+def _completed(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function = tool["function"]
+    check_name(function["name"])
+    parameters = {"type": "object", "properties": {}, **(function.get("parameters") or {})}
+    rest = {key: value for key, value in function.items() if key not in ("name", "description", "parameters")}
+    completed = {"name": function["name"], "description": function.get("description") or "", "parameters": parameters}
+    return {"type": "function", "function": completed | rest}
+
+
+def check_name(name: Any, what: str = "a function's name") -> None:
+    """Raise `RowError` if OpenAI's and Mistral's services would refuse the name of a function or message."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise RowError("tools", f"{what} must be 1 to 64 letters of a to z, digits, `_` and `-`, not `{name!s:.80}`")
 
 
 def tools_problem(tools: Any) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
 from distask.task.chat.messages import ROLES, kind_of
+from distask.task.chat.tools import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -120,6 +121,52 @@ def _shown(value: Any) -> str:
     return f"`{value[:40]}`" if isinstance(value, str) else kind_of(value)
 
 
+# Preferences
+
+
+def preference_pair(
+    answers: Sequence[Any], ratings: Sequence[Any] | None = None, preference: Any = None, margin: float = 0
+) -> dict[str, Any]:
+    """The places of the best and the worst of several answers, as `{best, worst, problem}`.
+
+    `problem` is the reason why there is no pair; null if there is one. Answers that are null, or have no rating, are
+    not in a pair. Of equal ratings, the first is taken.
+
+    Args:
+        answers: the answers.
+        ratings: the rating of each, or null.
+        preference: A or B, the better of two answers, if there are no ratings.
+        margin: the smallest difference between the two ratings.
+    """
+    scores, problem = _scores(answers, ratings, preference)
+    rated = {place: score for place, score in enumerate(scores) if score is not None and answers[place] is not None}
+    if problem is None and len(rated) < 2:
+        problem = f"a pair needs two answers with ratings, and the row has {'only one' if rated else 'none'}"
+    if problem is not None:
+        return {"best": None, "worst": None, "problem": problem}
+    best, worst = max(rated, key=lambda place: rated[place]), min(rated, key=lambda place: rated[place])
+    high, low = rated[best], rated[worst]
+    if high == low or (ratings and high - low < margin):
+        problem = f"the best rating, {high}, and the worst, {low}, are {'equal' if high == low else 'too close'}"
+    return {"best": best, "worst": worst, "problem": problem}
+
+
+def _scores(answers: Sequence[Any], ratings: Sequence[Any] | None, preference: Any) -> tuple[Sequence[Any], str | None]:
+    """A score for each answer, and the reason why there are none."""
+    if len(answers) < 2:
+        return (), "the row needs at least two answers in `generations`, or `chosen` and `rejected`"
+    scores = ratings or {"A": (1, 0), "B": (0, 1)}.get(preference if isinstance(preference, str) else "", ())
+    if not scores:
+        return (), (
+            "the row needs `ratings` or `preference`"
+            if preference is None
+            else f"the judge gave no preference: {preference}"
+        )
+    if len(scores) != len(answers):
+        return (), f"there are {len(answers)} answers and {len(scores)} ratings"
+    return scores, None
+
+
 # Tools
 
 
@@ -141,18 +188,55 @@ def tool_arguments(messages: Iterable[Mapping[str, Any]], form: str = "object") 
     return _with_calls(messages, lambda call: {**call, "function": converted(call["function"])})
 
 
-def call_ids(messages: Iterable[Mapping[str, Any]], length: int = 9) -> list[dict[str, Any]]:
-    """A chat whose tool call ids have `length` letters and digits, as Mistral's models need; equal ids stay equal.
+def call_ids(messages: Iterable[Mapping[str, Any]], length: int | None = 9) -> list[dict[str, Any]]:
+    """A chat whose tool calls have an id, a type and a valid name, as OpenAI's and Mistral's services need.
+
+    Results of calls get the ids of their calls, and no name.
+
+    Args:
+        messages: the chat.
+        length: letters and digits of each id, as Mistral's models need; equal ids stay equal. If null, ids stay, and
+            only missing ones are added.
+
+    Raises:
+        RowError: the name of a function or message has other characters than letters, digits, `_` and `-`, or more
+            than 64.
 
     Source: https://github.com/mistralai/mistral-finetune#instruct
     """
-    if not 4 <= length <= 32:
+    if length is not None and not 4 <= length <= 32:
         raise RowError("template", "`call_ids` allows from 4 to 32 characters")
-    made = _with_calls(messages, lambda call: {**call, "id": _short_id(call.get("id"), length)})
-    return [
-        {**m, "tool_call_id": _short_id(m["tool_call_id"], length)} if m.get("tool_call_id") is not None else m
-        for m in made
-    ]
+    made: list[dict[str, Any]] = []
+    waiting: list[tuple[Any, str]] = []
+    count = 0
+    for message in messages:
+        converted = dict(message)
+        if message.get("name") is not None and message.get("role") != "tool":
+            check_name(message["name"], "a message's name")
+        if message.get("role") == "tool":
+            own = converted.get("tool_call_id")
+            at = _position([known for known, _ in waiting], own) or 0
+            if waiting:
+                converted["tool_call_id"] = waiting.pop(at)[1]
+            elif own is not None:
+                converted["tool_call_id"] = _id(own, length)
+            converted.pop("name", None)
+        elif message.get("tool_calls"):
+            waiting, calls = [], []
+            for call in message["tool_calls"]:
+                count += 1
+                own = call.get("id")
+                made_id = _id(f"call_{count}" if own is None else own, length)
+                waiting.append((own, made_id))
+                check_name(call["function"]["name"])
+                calls.append({"id": made_id, "type": "function", "function": call["function"]})
+            converted["tool_calls"] = calls
+        made.append(converted)
+    return made
+
+
+def _id(given: Any, length: int | None) -> str:
+    return str(given) if length is None else _short_id(given, length)
 
 
 def _short_id(given: Any, length: int) -> str:
@@ -194,6 +278,25 @@ def _json(value: Any) -> str:
 
 
 # Images
+
+
+def media_problem(messages: Iterable[Mapping[str, Any]], images: int = 0, vision: bool = False) -> str | None:
+    """The reason why the images and other parts of a chat can't be written for a trainer; null if they can.
+
+    Args:
+        messages: the chat.
+        images: how many images the row has, in the chat or next to it.
+        vision: whether the trainer reads images.
+    """
+    parts = [part for message in messages for part in _parts(message) if part.get("type") != "text"]
+    other = next((part.get("type") for part in parts if not _is_image(part)), None)
+    if other is not None:
+        return f"a message has a part of the type {_shown(other)}, and the format holds only text and images"
+    if (parts or images) and not vision:
+        return "the row has images, which only a format with --param vision=true can hold"
+    if parts and len(parts) != images:
+        return f"the chat shows {len(parts)} image{'s' if len(parts) > 1 else ''}, and the row has {images or 'none'}"
+    return None
 
 
 def image_sources(messages: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -248,18 +351,29 @@ def image_urls(messages: Iterable[Mapping[str, Any]], images: Sequence[str] = ()
 
 
 def image_tags(messages: Iterable[Mapping[str, Any]], images: int = 0) -> list[dict[str, Any]]:
-    """A chat whose contents are texts, with `<image>` for each image, as LLaMA-Factory needs."""
+    """A chat whose contents are texts, with `<image>` for each image, as LLaMA-Factory needs.
+
+    Raises:
+        RowError: a text has `<image>` in it, which would count as an image.
+    """
     return [
-        {**message, "content": "".join(IMAGE_TAG if _is_image(part) else _text(part) for part in message["content"])}
+        {**message, "content": "".join(IMAGE_TAG if _is_image(p) else _untagged(p) for p in message["content"])}
         for message in image_parts(messages, images)
     ]
+
+
+def _untagged(part: Mapping[str, Any]) -> str:
+    text = _text(part)
+    if IMAGE_TAG in text:
+        raise RowError("template", f"a text contains `{IMAGE_TAG}`, which LLaMA-Factory would read as an image")
+    return text
 
 
 def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     content = message.get("content")
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
-    return [part for part in content or () if isinstance(part, Mapping)]
+    return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list | tuple) else []
 
 
 def _is_image(part: Mapping[str, Any]) -> bool:

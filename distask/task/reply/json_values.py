@@ -20,15 +20,21 @@ _LARGEST = 10**MAX_DIGITS
 
 def plain(value: Any, depth: int = 0) -> Any:
     """Replace lone surrogates and turn tuples and views into lists. Raises `ValueError` for values JSON can't hold."""
-    if isinstance(value, str):
-        return value if value.isascii() else whole(value)
-    if value is None or isinstance(value, bool):
-        return value
     kind = type(value)
+    if kind is str:
+        return value if value.isascii() else whole(value)
     if (kind is dict or kind is list) and depth < MAX_DEPTH:  # the common case, without checks of abstract classes
-        if kind is dict:
-            return {_key(key): plain(inner, depth + 1) for key, inner in value.items()}
-        return [plain(inner, depth + 1) for inner in value]
+        inside = depth + 1
+        if kind is list:
+            return [plain(inner, inside) for inner in value]
+        return {
+            key if type(key) is str and key.isascii() else _key(key): plain(inner, inside)
+            for key, inner in value.items()
+        }
+    if value is None or kind is bool:
+        return value
+    if isinstance(value, str):
+        return str(value) if value.isascii() else whole(value)
     if isinstance(value, int):
         if not -_LARGEST < value < _LARGEST:
             raise ValueError(f"a number has more than {MAX_DIGITS:,} digits")

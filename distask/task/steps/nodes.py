@@ -215,7 +215,7 @@ class StepMaker:
             case language.CheckStep():
                 return self._check(step, place, count)
             case language.SetStep():
-                return Set(count, {n: scope.value(v, (*place, "set", n)) for n, v in step.set.items()})
+                return Set(count, scope.columns(step.set, (*place, "set")))
             case language.PythonStep():
                 return self._compute(step, place, count)
             case language.ExplodeStep():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from distask.task.column_types import ColumnType
     from distask.task.steps.flow import Flow, Step
     from distask.task.steps.item import Item
-    from distask.task.steps.scope import Value
+    from distask.task.steps.scope import Assignment, Value
 
 
 class Filter:
@@ -43,6 +43,13 @@ class Check:
         self._holds = holds
         self._reason = reason
 
+    def direct(self, item: Item) -> list[Item] | None:
+        """The row if the condition is true; else None."""
+        try:
+            return [item] if item.failed or self._holds(item) else None
+        except RowError:
+            return None
+
     def flow(self, item: Item) -> Flow:
         """The row, which has failed if the condition is false or can't be evaluated."""
         if item.failed:
@@ -61,24 +68,25 @@ class Check:
 class Set:
     """Computes columns; each may use the ones before it."""
 
-    def __init__(self, count: Count, columns: Mapping[str, Value]) -> None:
+    def __init__(self, count: Count, columns: Assignment) -> None:
         self.count = count
         self._columns = columns
 
+    def direct(self, item: Item) -> list[Item] | None:
+        """The row with its new columns; None if one fails."""
+        before = item.values
+        if self._columns.apply(item) is None:
+            return [item]
+        item.values = before
+        return None
+
     def flow(self, item: Item) -> Flow:
         """The row with its new columns; if one fails, it and the rest are null."""
-        names = list(self._columns)
-        for index, (name, value) in enumerate(self._columns.items()):
-            try:
-                item.values = {**item.values, name: value(item)}
-            except RowError as error:
-                item.values = {**item.values, **dict.fromkeys(names[index:])}
-                if item.failed:
-                    return [item]
-                self.count.failed += 1
-                failure = RowError(error.kind, f"{name}: {error.message}")
-                return (yield from fail(self.count.name, item, failure))
-        return [item]
+        error = self._columns.apply(item)
+        if error is None or item.failed:
+            return [item]
+        self.count.failed += 1
+        return (yield from fail(self.count.name, item, error))
 
 
 class Explode:

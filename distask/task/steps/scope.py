@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
 from distask.spec.check.expressions import read_expression, read_template
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from distask.task.steps.item import Item
     from distask.task.templates.compiler import Compiler, Expression, Place
 
-T = TypeVar("T")
 Value = Callable[["Item"], Any]
 """Computes a value from a row; raises `RowError`."""
 
@@ -42,20 +41,29 @@ class Scope:
             made["draw"] = {name: values.get(name) for name in self._drawn}
         return made
 
+    def note(self, names: dict[str, Any], name: str, value: Any) -> None:
+        """Change the names for a row whose column has a new value."""
+        if name in self._drawn:
+            names["draw"][name] = value
+        if name != "row" and not (name == "draw" and self._drawn):
+            names[name] = value
+
     def expression(self, source: str, place: Place) -> Value:
         """Compile an expression over a row."""
-        compiled = self._compiler.expression(source, place)
-        return lambda item: _timed(item, lambda: compiled(self.names(item)))
+        return self._timed(self._compiler.expression(source, place))
 
     def text(self, source: str, place: Place) -> Value:
         """Compile a template over a row."""
-        compiled = self._compiler.template(source, place)
-        return lambda item: _timed(item, lambda: compiled(self.names(item)))
+        return self._timed(self._compiler.template(source, place))
 
     def value(self, written: Any, place: Place) -> Value:
         """Compile a value of any shape, in which texts with braces are templates."""
         made = self._shape(written, place)
-        return lambda item: _timed(item, lambda: _plain(made(self.names(item))))
+        return self._timed(lambda names: _plain(made(names)))
+
+    def columns(self, written: Mapping[str, Any], place: Place) -> Assignment:
+        """Compile columns, each of which may use the ones before it."""
+        return Assignment(self, {name: self._shape(value, (*place, name)) for name, value in written.items()})
 
     def is_fixed(self, written: Any) -> bool:
         """Whether a value depends only on params and vars, and so is the same for every row."""
@@ -79,6 +87,19 @@ class Scope:
         """Evaluate an expression that depends only on params and vars; raises `RowError`."""
         return self._compiler.expression(source, place)(self._base)
 
+    def _timed(self, compiled: Expression) -> Value:
+        """A value of a row, whose time is added to the budget that all expressions of the row share."""
+        names = self.names
+
+        def compute(item: Item) -> Any:
+            began = time.thread_time()
+            try:
+                return compiled(names(item))
+            finally:
+                item.spent.seconds += time.thread_time() - began
+
+        return compute
+
     def _shape(self, written: Any, place: Place) -> Expression:
         if isinstance(written, str) and "{" in written:
             return self._compiler.value(written, place)
@@ -91,16 +112,35 @@ class Scope:
         return lambda _names: written
 
 
-def _timed(item: Item, compute: Callable[[], T]) -> T:
-    """Compute, and add the time to the budget that all expressions of a row share."""
-    began = time.thread_time()
-    try:
-        return compute()
-    finally:
-        item.spent.seconds += time.thread_time() - began
+class Assignment:
+    """Columns that are computed one after the other, with the names of a row made only once."""
+
+    def __init__(self, scope: Scope, columns: Mapping[str, Expression]) -> None:
+        self._scope = scope
+        self._columns = columns
+
+    def apply(self, item: Item) -> RowError | None:
+        """Add the columns to a row; from the first that fails on, they are null, and its error is returned."""
+        values = item.values = dict(item.values)
+        names, note = self._scope.names(item), self._scope.note
+        began = time.thread_time()
+        try:
+            for name, compute in self._columns.items():
+                try:
+                    values[name] = _plain(compute(names))
+                except RowError as error:
+                    columns = list(self._columns)
+                    values |= dict.fromkeys(columns[columns.index(name) :])
+                    return RowError(error.kind, f"{name}: {error.message}")
+                note(names, name, values[name])
+        finally:
+            item.spent.seconds += time.thread_time() - began
+        return None
 
 
 def _plain(value: Any) -> Any:
+    if value is None or value is True or value is False:
+        return value
     try:
         return plain(value)
     except ValueError as error:

@@ -20,7 +20,7 @@ from markupsafe import escape
 
 from distask.task.aggregate import agreement, majority, mean, median, std, weighted_mean
 from distask.task.chat import tools, training
-from distask.task.chat.rows import answered, chat_of
+from distask.task.chat.rows import answered, chat_of, common_start
 from distask.task.templates.limits import METER, VALUE, LimitError, check_number, counted, fits, joined, weighed
 from distask.task.text.sentences import sentences
 
@@ -414,6 +414,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "batch": _batch,
     "call_ids": training.call_ids,
     "center": _center,
+    "common_start": common_start,
     "chat_problem": training.chat_problem,
     "e": _escape,
     "escape": _escape,
@@ -428,9 +429,11 @@ _OWN: dict[str, Callable[..., Any]] = {
     "join": _join,
     "majority": _reducer(majority),
     "mean": _reducer(mean),
+    "media_problem": training.media_problem,
     "median": _reducer(median),
     "messages": _messages,
     "numbered": numbered,
+    "preference_pair": training.preference_pair,
     "quoted_from": quoted_from,
     "replace": _replace,
     "round": _round,
@@ -446,6 +449,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "tagged": tagged,
     "tojson": _tojson,
     "tool_arguments": training.tool_arguments,
+    "tool_definitions": tools.tool_definitions,
     "tools_problem": tools.tools_problem,
     "call_problem": tools.call_problem,
     "trim": _trim,

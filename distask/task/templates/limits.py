@@ -49,6 +49,8 @@ class Meter(threading.local):
         """Whether the current renders share one time limit."""
         self.renders = 0
         self.first: float | None = None
+        self.since: float | None = None
+        self.work = self.ticks = self.ranged = self.largest = self.next_look = 0
         self.start()
 
     def start(self, prompt_characters: int = PROMPT_CHARACTERS) -> None:
@@ -57,27 +59,30 @@ class Meter(threading.local):
         Args:
             prompt_characters: maximum characters of the rendered text; the limits of its values grow with it.
         """
-        self.largest = max(_LARGEST, prompt_characters)
-        self.work = self.ticks = self.ranged = 0
-        self.next_look = _LOOK_EVERY
-        self.since: float | None = None
-        if self.together:
-            self.renders += 1
-            if not self.renders & 31:  # check the clock every 32 renders
+        usage = self.__dict__  # of this thread: each attribute of a thread's local object costs several look-ups
+        usage["largest"] = max(prompt_characters, _LARGEST)
+        usage["work"] = usage["ticks"] = usage["ranged"] = 0
+        usage["next_look"] = _LOOK_EVERY
+        usage["since"] = None
+        if usage["together"]:
+            usage["renders"] += 1
+            if not usage["renders"] & 31:  # check the clock every 32 renders
                 self.look()
         else:
-            self.first = None
+            usage["first"] = None
 
     def charge(self, work: int) -> None:
         """Count work."""
-        self.work += work
-        if self.work >= self.next_look:
+        usage = self.__dict__
+        usage["work"] += work
+        if usage["work"] >= usage["next_look"]:
             self.look()
 
     def tick(self) -> None:
         """Count a step that creates no value."""
-        self.ticks += 1
-        if not self.ticks & 7:
+        usage = self.__dict__
+        usage["ticks"] += 1
+        if not usage["ticks"] & 7:
             self.look()
 
     def look(self) -> None:
@@ -113,7 +118,7 @@ def together(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        usage = METER.__dict__  # of this thread: each attribute of a thread's local object costs several look-ups
+        usage = METER.__dict__
         if usage["together"]:
             return function(*args, **kwargs)
         usage["together"], usage["first"], usage["renders"] = True, None, 0
@@ -131,31 +136,45 @@ def check_number(value: Any, times: int = 1) -> None:
         raise LimitError("the template creates too large a number")
 
 
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+_SCALARS = frozenset((int, float, bool, type(None)))
+
+
 def weighed(value: Any) -> Any:
     """Count the work in a value and return it; counting stops at the limit, even for a value that repeats itself."""
+    usage = METER.__dict__
     if isinstance(value, str):
         work = len(value)
-        fits(work)
-    elif isinstance(value, list | tuple | dict | set | frozenset):
-        work = _weigh(value, 1)
+        if work > usage["largest"]:
+            fits(work)
+    elif isinstance(value, _CONTAINERS):
+        work = _weigh(value, 1, 0, usage["largest"])
     else:
         check_number(value)
         work = VALUE
-    METER.charge(work)
+    usage["work"] += work
+    if usage["work"] >= usage["next_look"]:
+        METER.look()
     return value
 
 
-def _weigh(value: Any, depth: int, work: int = 0) -> int:
+def _weigh(value: Any, depth: int, work: int, largest: int) -> int:
     if depth > MAX_DEPTH:
         raise LimitError(f"the template nests lists deeper than {MAX_DEPTH} levels")
     children = (*value, *value.values()) if isinstance(value, dict) else value
     for child in children:
-        work += VALUE
-        if isinstance(child, str):
-            work += len(child)
-        elif isinstance(child, list | tuple | dict | set | frozenset):
-            work = _weigh(child, depth + 1, work)
-        if work > METER.largest:
+        kind = type(child)
+        if kind is str:
+            work += VALUE + len(child)
+        elif kind in _SCALARS:
+            work += VALUE
+        elif isinstance(child, str):
+            work += VALUE + len(child)
+        elif isinstance(child, _CONTAINERS):
+            work = _weigh(child, depth + 1, work + VALUE, largest)
+        else:
+            work += VALUE
+        if work > largest:
             raise LimitError("the template creates too large a list")
     return work
 

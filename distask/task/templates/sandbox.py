@@ -210,6 +210,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             finalize=_finalized,
             loader=self._files,
         )
+        self.eval_ctx = nodes.EvalContext(self)
+        """The evaluation context of every render: without autoescape, which templates can't turn on."""
         self.filters = dict(FILTERS)
         self.globals = dict(GLOBALS)
         self.binop_table = dict(OPERATORS)

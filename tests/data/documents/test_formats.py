@@ -10,7 +10,7 @@ import tarfile
 
 import pytest
 
-from distask.data.documents import packed
+from distask.data.documents import KINDS, packed
 from distask.data.input import open_input
 from distask.data.readers import ReadOptions
 from distask.errors import InputError, UsageError
@@ -168,15 +168,27 @@ def test_pages_are_rows_with_images(rows_of):
         assert base64.b64decode(data).startswith(b"\xff\xd8\xff")
 
 
-def test_pages_of_a_scan_need_no_text_and_other_formats_have_no_images(rows_of):
+def test_pages_of_a_scan_need_no_text(rows_of):
     assert [row["text"] for row in rows_of("a.pdf", make.pdf([[], []]), pages=True)] == ["", ""]
-    assert [
-        (row["page"], row["text"].splitlines()[0], row["image"]) for row in rows_of("a.pptx", make.pptx(), pages=True)
-    ] == [
-        (1, "# Plan", None),
-        (2, "# 資料", None),
-    ]
-    assert [(row["page"], row["image"]) for row in rows_of("a.docx", make.docx(), pages=True)] == [(1, None)]
+
+
+def test_slides_are_rows_without_images(rows_of):
+    rows = rows_of("a.pptx", make.pptx(), pages=True)
+
+    assert [(row["page"], row["text"].splitlines()[0]) for row in rows] == [(1, "# Plan"), (2, "# 資料")]
+    assert all("image" not in row for row in rows)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in (".pdf", ".pptx")])
+def test_pages_of_a_format_without_pages_are_an_error(rows_of, kind):
+    """The error comes before the file is read, so that its contents do not matter."""
+    with pytest.raises(
+        InputError, match=rf"a\{kind}: \{kind} files have no pages; convert the file to PDF first"
+    ) as error:
+        rows_of(f"a{kind}", b"", pages=True)
+
+    assert str(error.value).endswith("or leave out --pages")
+    assert ("soffice --headless --convert-to pdf a.docx" in str(error.value)) == (kind == ".docx")
 
 
 def test_a_document_is_extracted_once(tmp_path, monkeypatch):
