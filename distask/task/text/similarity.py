@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 MAX_LENGTH = 4_096
 """The maximum length of a rounded vector. By the Cauchy-Schwarz inequality, every partial sum of the products of two
 vectors is at most its square, 2^24, up to which 32-bit floats hold all integers."""
-BLOCK_ROWS = 512
+BLOCK_ROWS = 1_024
 """Number of vectors that are compared at a time; they and their similarities to `KEPT_ROWS` others are in memory."""
-KEPT_ROWS = 2_048
+KEPT_ROWS = 4_096
 BOUND_ERROR = 1e-4
 """More than the rounding errors of the bound of a similarity in 32-bit floats."""
 
@@ -183,13 +183,16 @@ class _Block:
         import numpy as np
 
         bounds = self.bounds[self._compared] @ kept.bounds.read(first, stop).T
-        chosen = self._compared[bounds.max(axis=1, initial=0) >= self._threshold - BOUND_ERROR]
+        least = self._threshold - BOUND_ERROR
+        near = bounds.max(axis=1) >= least
+        chosen = self._compared[near]
         if not len(chosen):
             return
-        others = kept.rows.read(first, stop).astype(np.float32)
-        squares = _squares(others)
+        others = (bounds[near].max(axis=0) >= least).nonzero()[0]
+        vectors = kept.rows.read(first, stop)[others].astype(np.float32)
+        squares = _squares(vectors)
         squares[squares == 0] = MAX_LENGTH**2  # nothing is similar to zeros
-        products = self._vectors[chosen] @ others.T
+        products = self._vectors[chosen] @ vectors.T
         limits = self._threshold * np.sqrt(self._squares[chosen] * squares.min())
         near = products.max(axis=1) >= limits * (1 - 1e-6)
         chosen = chosen[near]
@@ -199,7 +202,7 @@ class _Block:
         best = similarities.argmax(axis=1)
         found = similarities[np.arange(len(chosen)), best]
         better = (found >= self._threshold) & (found > self.similarities[chosen])
-        self.places[chosen[better]] = first + best[better]
+        self.places[chosen[better]] = first + others[best[better]]
         self.similarities[chosen[better]] = found[better]
         if not self._nearest:
             self._compared = self._compared[self.places[self._compared] < 0]
