@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -43,9 +44,12 @@ class Scope:
 
     def note(self, names: dict[str, Any], name: str, value: Any) -> None:
         """Change the names for a row whose column has a new value."""
-        if name in self._drawn:
-            names["draw"][name] = value
-        if name != "row" and not (name == "draw" and self._drawn):
+        if self._drawn:
+            if name in self._drawn:
+                names["draw"][name] = value
+            elif name == "draw":
+                return
+        if name != "row":
             names[name] = value
 
     def expression(self, source: str, place: Place) -> Value:
@@ -92,11 +96,11 @@ class Scope:
         names = self.names
 
         def compute(item: Item) -> Any:
-            began = time.thread_time()
+            began = CLOCK.start()
             try:
                 return compiled(names(item))
             finally:
-                item.spent.seconds += time.thread_time() - began
+                item.spent.seconds += CLOCK.since(began)
 
         return compute
 
@@ -122,20 +126,49 @@ class Assignment:
     def apply(self, item: Item) -> RowError | None:
         """Add the columns to a row; from the first that fails on, they are null, and its error is returned."""
         values = item.values = dict(item.values)
-        names, note = self._scope.names(item), self._scope.note
-        began = time.thread_time()
+        scope = self._scope
+        names = scope.names(item)
+        began = CLOCK.start()
         try:
             for name, compute in self._columns.items():
-                try:
-                    values[name] = _plain(compute(names))
-                except RowError as error:
-                    columns = list(self._columns)
-                    values |= dict.fromkeys(columns[columns.index(name) :])
-                    return RowError(error.kind, f"{name}: {error.message}")
-                note(names, name, values[name])
+                values[name] = _plain(compute(names))
+                scope.note(names, name, values[name])
+        except RowError as error:
+            columns = list(self._columns)
+            values |= dict.fromkeys(columns[columns.index(name) :])
+            return RowError(error.kind, f"{name}: {error.message}")
         finally:
-            item.spent.seconds += time.thread_time() - began
+            item.spent.seconds += CLOCK.since(began)
         return None
+
+
+SHORT_S = 0.0005
+"""Expressions that take less time than this are not worth a look at the CPU time, which takes as long as they do."""
+
+
+class _Clock(threading.local):
+    """The CPU time of a thread. It is read only around long expressions; the time of short ones is elapsed time."""
+
+    wall = cpu = 0.0
+    """When the CPU time was read last, and what it was."""
+
+    def start(self) -> float:
+        """Return what `since` needs."""
+        now = time.perf_counter()
+        if now - self.wall > SHORT_S:
+            self.wall, self.cpu = now, time.thread_time()
+        return now
+
+    def since(self, began: float) -> float:
+        """Return the seconds since `start`; waiting for other threads counts for at most `SHORT_S`."""
+        now = time.perf_counter()
+        if now - began < SHORT_S:
+            return now - began
+        before, self.wall, self.cpu = self.cpu, now, time.thread_time()
+        return min(now - began, self.cpu - before)
+
+
+CLOCK = _Clock()
 
 
 def _plain(value: Any) -> Any:
