@@ -102,8 +102,11 @@ def _task(task: dict[str, Any]) -> str:
 
 def _near(file: str) -> str:
     """Return a path relative to the current folder if it is below it."""
-    here = f"{os.getcwd()}{os.sep}"  # noqa: PTH109 - compared as text
-    return file.removeprefix(here)
+    try:
+        here = os.getcwd()  # noqa: PTH109 - compared as text
+    except FileNotFoundError:
+        return file
+    return file.removeprefix(f"{here}{os.sep}")
 
 
 def _model(use: dict[str, Any]) -> str:

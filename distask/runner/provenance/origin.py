@@ -248,8 +248,7 @@ class Seeker:
         if then and there:
             here = self._output.resolve().parent
             yield Path(os.path.normpath(here / os.path.relpath(then, Path(there).parent)))
-        if then:
-            yield Path(then)
+        yield Path(then or "")
 
     def _folder(self) -> Path | None:
         """Return the first folder from which the input can be opened."""
