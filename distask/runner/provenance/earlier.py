@@ -57,7 +57,7 @@ def _outputs(source: Mapping[str, Any]) -> Iterator[tuple[Path, str | None]]:
     folder = Path(str(source["source"]))
     if folder.is_dir():
         yield folder, None
-    for each in source["listed"][:MOST_FILES]:
+    for each in source.get("listed", ())[:MOST_FILES]:
         yield Path(each["path"]), each["checksum"]
 
 

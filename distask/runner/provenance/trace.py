@@ -87,8 +87,9 @@ def trace_row(output: str, row: int) -> Trace:
         stages.append(stage)
         if stage.record is None:
             break
-        stage.origin = Seeker(at[0], stage.record, at[1], stage.values, notes).find()
-        _recall(at[0], stage, notes)
+        output_file = Path(stage.output)
+        stage.origin = Seeker(output_file, stage.record, stage.row, stage.values, notes).find()
+        _recall(output_file, stage, notes)
         at = stage.origin.earlier if stage.origin is not None and _has_record(stage.origin) else None
     return Trace(stages, _document(stages, notes), notes)
 
@@ -98,8 +99,11 @@ def _has_record(origin: Origin) -> bool:
 
 
 def _stage(output: Path, row: int, notes: list[str]) -> Stage:
-    values, place = values_of(output, row)
+    values, place, in_file = values_of(output, row)
     record = read_record(output)
+    if record is None and output.is_dir():  # of a cluster: each part has its own record
+        output, row = in_file
+        record = read_record(output)
     column = ((record or {}).get("columns") or {}).get("metadata") or METADATA_COLUMN
     kept = {name: value for name, value in values.items() if name != column}
     stage = Stage(str(output), row, place, kept, record)
