@@ -115,10 +115,8 @@ def _model(use: dict[str, Any]) -> str:
 
 
 def _exchange(exchange: Exchange, *, whole: bool) -> Iterator[Text]:
-    judge = ", a judge" if exchange.judge else ""
-    yield Text.assemble(
-        ("  prompt   ", "dim"), plain(f"{exchange.step}{judge}, {exchange.model or 'no model'}", "bold")
-    )
+    parts = [exchange.step, exchange.model or "unknown model", *(["judge"] if exchange.judge else [])]
+    yield Text.assemble(("  prompt   ", "dim"), plain(" · ".join(parts), "bold"))
     for text, style in chats.lines([_shortened(m, whole=whole) for m in exchange.messages or []], whole=whole):
         yield Text(f"    {text}".rstrip(), style=style)
     if exchange.messages is None:
