@@ -8,7 +8,7 @@ import yaml
 
 from distask.data.provenance import summarize_prompts, summarize_runs
 from distask.formatting import amount, duration, money, several
-from distask.runner.provenance.earlier import section_of
+from distask.runner.provenance.earlier import DAMAGED, section_of
 from distask.runner.provenance.section import without_paths
 from distask.runner.record import command_again, source_name
 
@@ -52,8 +52,11 @@ def about(result: Result) -> dict[str, Any]:
 def _sources(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the runs, inputs and prompts that the rows come from; empty for a record of an older version."""
     section = section_of(record)
-    public = without_paths(section) if section else {}
-    return {"runs": summarize_runs(public), "prompts": summarize_prompts(public)}
+    try:
+        public = without_paths(section) if section else {}
+        return {"runs": summarize_runs(public), "prompts": summarize_prompts(public)}
+    except DAMAGED:
+        return {"runs": [], "prompts": []}
 
 
 def _made(record: Mapping[str, Any], identity: dict[str, Any], spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -369,6 +369,55 @@ def test_a_prompt_about_a_document_is_rendered_from_the_document(bench):
     assert exchange["messages"][0]["content"] == "Ask about: Rule two of the house is on this page."
 
 
+def test_grouped_chunks_are_all_found(bench):
+    bench.write("grouped.yaml", CHUNKS.replace("- dedup: chunk", "- keep: [path, chunk, start, end]\n  - group: path"))
+    assert bench("run", "grouped.yaml", "-i", "handbook", "-o", "out.jsonl").code == 0
+
+    document = traced(bench, "out.jsonl", 1)["document"]
+
+    assert [passage["text"] for passage in document["passages"]] == bench.lines("out.jsonl")[0]["chunk"]
+    assert len(document["passages"]) == 2
+
+
+def test_a_chunk_of_a_text_that_a_step_changed_says_so(bench):
+    bench.write(
+        "changed.yaml", CHUNKS.replace("- chunk: {from", "- set: {text: '{{ text | upper }}'}\n  - chunk: {from")
+    )
+    assert bench("run", "changed.yaml", "-i", "handbook", "-o", "out.jsonl").code == 0
+
+    found = traced(bench, "out.jsonl", 2, code=3)
+
+    assert found["notes"] == ["handbook/leave.md was cut from a text that the run computed: the chunk is not in it"]
+
+
+def test_evidence_is_found_although_the_row_has_no_offsets(bench):
+    """White space may differ, as PDFs break lines anywhere."""
+    bench.write("quote.yaml", ANSWERS.replace("chunk", "text").replace("question", "evidence"))
+    bench.server.reply = lambda _: "Call us\nbefore nine in the morning."
+    assert bench("run", "quote.yaml", "-i", "handbook/leave.md", "-o", "out.jsonl", *bench.url).code == 0
+
+    [passage] = traced(bench, "out.jsonl", 1)["document"]["passages"]
+
+    assert passage["column"] == "evidence"
+    assert LEAVE[passage["start"] : passage["end"]] == "Call us before nine in the morning."
+
+
+def test_a_part_of_a_cluster_is_traced_by_its_values(bench):
+    """The record of a part names the files that its rows come from."""
+    chained(bench)
+    (bench.folder / "out").mkdir()
+    shutil.move(bench.folder / "questions.jsonl", bench.folder / "out/part-00000.jsonl")
+    part = record(bench, "questions.jsonl")
+    part["provenance"]["output"] = str(bench.folder / "out/part-00000.jsonl")
+    part["provenance"]["input"] |= {"kind": "part", "files": ["chunks.jsonl"], "source": "chunks.jsonl (part 0)"}
+    bench.write("out/part-00000.jsonl.run.json", json.dumps(part))
+
+    found = traced(bench, "out", 2)
+
+    assert [row["task"]["name"] for row in found["rows"]] == ["answers", "chunks"]
+    assert found["document"]["passages"][0]["text"].startswith("## Sick")
+
+
 def test_merged_shards_are_traced_as_one_run(bench):
     for shard in ("1/2", "2/2"):
         assert bench.run("--shard", shard, "-n", "2", "-o", f"{shard[0]}.jsonl").code == 0
@@ -410,7 +459,8 @@ def test_tables_are_traced_as_well(bench, ending):
     found = traced(bench, f"out{ending}", 2)
 
     assert found["rows"][0]["exchanges"][0]["reply"] == "reply to ## Sick\n\nCall us bef"
-    assert found["document"]["passages"][0]["text"].startswith("## Sick")
+    [passage] = found["document"]["passages"]
+    assert (passage["column"], passage["text"]) == ("chunk", LEAVE[passage["start"] :].strip())
 
 
 def test_a_folder_of_parts_is_traced(bench):

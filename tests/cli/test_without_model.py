@@ -121,6 +121,60 @@ def test_only_outputs_of_several_generations(shell):
     assert all(len(row["generation"]) == 2 for row in shell.lines("out.jsonl"))
 
 
+@pytest.mark.parametrize("task", ["task.yaml", "format-sft"])
+def test_kept_columns_of_the_input_are_written_with_the_outputs(shell, task):
+    """The metadata of an earlier task is not: the row keeps its own columns only."""
+    rows = [{"instruction": f"question {i}", "path": f"{i}.md", "start": i, "x": 1} for i in range(3)]
+    shell.rows([row | ({"generation": "ok"} if task == "format-sft" else {}) for row in rows])
+
+    said = shell(
+        "run", task, "-i", "in.jsonl", "-c", "offline", "-o", "out.jsonl", "--only-outputs", "--keep", "start",
+        "--keep", "path", "--keep", "path",
+    )  # fmt: skip
+
+    assert said.code == 0, said.err
+    made = "messages" if task == "format-sft" else "generation"
+    assert [list(row) for row in shell.lines("out.jsonl")] == [["start", "path", made]] * 3
+    assert [row["path"] for row in shell.lines("out.jsonl")] == ["0.md", "1.md", "2.md"]
+
+
+def test_kept_columns_of_typed_input_keep_their_types(shell):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table({"instruction": ["a"], "start": pa.array([7], pa.uint16()), "path": ["p"], "other": [1]})
+    parquet.write_table(table, shell.folder / "in.parquet")
+
+    said = shell(
+        "run", "task.yaml", "-i", "in.parquet", "-c", "offline", "-o", "out.parquet", "--only-outputs", "--keep", "start"
+    )  # fmt: skip
+
+    assert said.code == 0, said.err
+    made = parquet.read_table(shell.folder / "out.parquet")
+    assert made.column_names == ["start", "generation"]
+    assert made.schema.field("start").type == pa.uint16()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--keep", "pth"], "--keep pth: the run writes all columns; remove --keep, or add --only-outputs"),
+        (["--only-outputs", "--keep", "pth"], "in.jsonl: the input has no column `pth` for --keep; did you mean `path`?"),
+        (["--only-outputs", "--keep", "zzz"], "for --keep; it has `instruction`, `path`"),
+        (["--only-outputs", "--keep", "generation"], "the task answer writes a column with this name; remove --keep"),
+        (["--only-outputs", "--keep", "distask_metadata"], "the metadata can't be kept alone; use --all-columns"),
+    ],
+)  # fmt: skip
+def test_columns_that_can_not_be_kept_are_reported_before_any_call(shell, options, message):
+    shell.rows([{"instruction": "a", "path": "p"}])
+
+    said = shell.run("-o", "out.jsonl", *options)
+
+    assert said.code == 2
+    assert message in said.err
+    assert shell.server.requests == []
+
+
 def test_a_task_without_outputs_can_not_write_only_outputs(shell):
     shell.write("task.yaml", "name: t\nsteps:\n  - set: {a: 1}\n")
 

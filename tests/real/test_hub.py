@@ -109,6 +109,7 @@ def test_what_is_pushed_loads_back_and_its_card_says_how_it_was_made(desk, hub):
         "| param `tone` | warm |",
         "| rows | 5 in, 5 out |",
         "distask run answer.yaml",
+        "| this run | answer | m | in.jsonl (",
     ):
         assert told in card[1]
     assert hub.private == {"owner/answers": True}

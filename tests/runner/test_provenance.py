@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from distask import load, run
 from distask.data.file_counts import FileCounts
 from distask.data.provenance import describe_source, summarize_prompts, summarize_runs
 from distask.data.push import card
+from distask.errors import InputError
 from distask.report.single import write_report
 from distask.runner.provenance.earlier import earlier_runs, read_record
 from distask.runner.provenance.inputs import FILES_LISTED, recorded_file
@@ -215,6 +217,51 @@ def test_a_broken_record_next_to_an_input_is_ignored(folder):
         )
 
 
+@pytest.mark.parametrize("damage", [
+    {"input": 1}, {"input": {"listed": 1}}, {"runs": [1]}, {"runs": [{"output": "x"}]}, {"runs": 5}, {"prompts": [{}]},
+    {"prompts": 3}, {"models": [1]}, {"judges": {}}, {"task": "x"}, {"runs": [{"output": 1, "checksum": 1, "input": {}, "task": {}, "models": [], "prompts": [], "judges": []}]},
+])  # fmt: skip
+def test_a_damaged_record_next_to_an_input_does_not_harm_a_run_or_a_report(folder, damage):
+    offline("data/in.jsonl", "a.jsonl")
+    record = json.loads(Path("a.jsonl.run.json").read_text())
+    record["provenance"] |= damage
+    Path("a.jsonl.run.json").write_text(json.dumps(record))
+
+    section = _second("a.jsonl", "b.jsonl")
+
+    assert card("owner/name", "train", _described(section))
+    write_report("a.jsonl", folder / "a.html")
+    write_report("b.jsonl", folder / "b.html")
+    with suppress(InputError):  # it names the damaged record
+        trace_row("b.jsonl", 1)
+
+
+def _described(section):
+    return {
+        "task": "again", "model": "m", "distask": "1", "command": "c", "spec": {},
+        "counts": read_record(Path("b.jsonl"))["counts"], "settings": {"params": {}, "generation": {}},
+        "provenance": without_paths(section),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["hf://owner/name", "s3://bucket/a.jsonl", "-"])
+def test_only_local_files_are_traced(name):
+    with pytest.raises(InputError, match="only files on this machine can be traced"):
+        trace_row(name, 1)
+
+
+@pytest.mark.parametrize(
+    "chat", ["text", [["a"]], [1], [{"role": "user", "content": "a"}, 2], [[{"role": "user"}]], {"a": 1}]
+)
+def test_edited_metadata_does_not_break_a_trace(folder, chat):
+    offline("data/in.jsonl", "a.jsonl")
+    lines = [json.loads(line) for line in Path("a.jsonl").read_text().splitlines()]
+    lines[0]["distask_metadata"] |= {"raw_input_rate": chat, "raw_output_rate": chat}
+    Path("a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert trace_row("a.jsonl", 1).stages[0].unchanged is False
+
+
 def test_a_run_over_its_own_earlier_outputs_ends(folder):
     """Records that name each other don't make the trace go in circles."""
     offline("data/in.jsonl", "a.jsonl")
@@ -246,13 +293,7 @@ def test_the_card_and_the_report_say_where_rows_come_from(folder):
         (folder / f"data/{number}.txt").write_text(f"Text {number}.")
     offline("data", "a.jsonl")
     section = _second("a.jsonl", "b.jsonl")
-    record = read_record(Path("b.jsonl"))
-    described = {
-        "task": "again", "model": "m", "distask": "1", "command": "c", "spec": {}, "counts": record["counts"],
-        "settings": {"params": {}, "generation": {}}, "provenance": without_paths(section),
-    }  # fmt: skip
-
-    text = card("owner/name", "train", described)
+    text = card("owner/name", "train", _described(section))
     write_report("b.jsonl", folder / "page.html")
     page = (folder / "page.html").read_text()
 

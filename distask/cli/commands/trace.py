@@ -102,8 +102,11 @@ def _task(task: dict[str, Any]) -> str:
 
 def _near(file: str) -> str:
     """Return a path relative to the current folder if it is below it."""
-    here = f"{os.getcwd()}{os.sep}"  # noqa: PTH109 - compared as text
-    return file.removeprefix(here)
+    try:
+        here = os.getcwd()  # noqa: PTH109 - compared as text
+    except FileNotFoundError:
+        return file
+    return file.removeprefix(f"{here}{os.sep}")
 
 
 def _model(use: dict[str, Any]) -> str:
@@ -112,10 +115,8 @@ def _model(use: dict[str, Any]) -> str:
 
 
 def _exchange(exchange: Exchange, *, whole: bool) -> Iterator[Text]:
-    judge = ", a judge" if exchange.judge else ""
-    yield Text.assemble(
-        ("  prompt   ", "dim"), plain(f"{exchange.step}{judge}, {exchange.model or 'no model'}", "bold")
-    )
+    parts = [exchange.step, exchange.model or "unknown model", *(["judge"] if exchange.judge else [])]
+    yield Text.assemble(("  prompt   ", "dim"), plain(" · ".join(parts), "bold"))
     for text, style in chats.lines([_shortened(m, whole=whole) for m in exchange.messages or []], whole=whole):
         yield Text(f"    {text}".rstrip(), style=style)
     if exchange.messages is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from distask.data.provenance import summarize_prompts, summarize_runs
 from distask.runner.record import record_path, source_name
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ MOST_RUNS = 50
 """Maximum number of earlier runs in a record."""
 MOST_FILES = 20
 """Maximum number of input files whose records are read, and of files listed for an earlier run."""
+
+
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError)
+"""What reading a damaged record raises."""
 
 
 def read_record(output: Path) -> dict[str, Any] | None:
@@ -45,9 +50,24 @@ def earlier_runs(source: Mapping[str, Any], output: Path) -> list[dict[str, Any]
         record = read_record(file)
         if record is None or file.resolve() == output.resolve():
             continue
-        made += [_described(str(file), checksum, record), *section_of(record).get("runs", ())]
+        try:
+            described = [_described(str(file), checksum, record), *section_of(record).get("runs", ())]
+        except DAMAGED:  # the record is not needed to run
+            continue
+        made += [run for run in described if _is_usable(run)]
     kept = {(run["output"], run["checksum"]): run for run in reversed(made)}
     return list(reversed(list(kept.values())))[:MOST_RUNS]
+
+
+def _is_usable(run: Any) -> bool:
+    """Return whether a run from a record has what cards and pages show; the record may be damaged."""
+    try:
+        _ = run["checksum"], run["input"].get("listed"), run["task"].get("file")
+        summarize_runs({"runs": [run]})
+        summarize_prompts({"runs": [run]})
+    except DAMAGED:
+        return False
+    return isinstance(run["output"], str)
 
 
 def _outputs(source: Mapping[str, Any]) -> Iterator[tuple[Path, str | None]]:
@@ -57,7 +77,7 @@ def _outputs(source: Mapping[str, Any]) -> Iterator[tuple[Path, str | None]]:
     folder = Path(str(source["source"]))
     if folder.is_dir():
         yield folder, None
-    for each in source["listed"][:MOST_FILES]:
+    for each in source.get("listed", ())[:MOST_FILES]:
         yield Path(each["path"]), each["checksum"]
 
 

@@ -69,7 +69,7 @@ def describe_input(job: Job, rows: Input, stats: Stats, output: Path) -> dict[st
         },
         "reading": {**asdict(job.reading), "on_bad_row": job.on_bad_row},
     }
-    if kind == "files":
+    if kind == "files" and counted.files:
         made |= _described_files(counted, output)
         if rows.changed():
             made["changed_during_run"] = True

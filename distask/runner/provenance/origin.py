@@ -96,12 +96,6 @@ class Seeker:
                 "where rows come from; run the same command again to record it, without new requests"
             )
             return None
-        if kind == "part":
-            self._notes.append(
-                f"{self._output.name} is a part of a run on a cluster: its rows come from "
-                f"{', '.join(self._source.get('files') or ())}, and the row in it was not recorded"
-            )
-            return None
         if kind in WHERE_ELSE:
             self._notes.append(WHERE_ELSE[kind].format(source=self._source.get("source")))
             return None
@@ -137,6 +131,9 @@ class Seeker:
         if folder is None:
             self._notes.append(f"the input {self._source['source']} was moved or deleted after the run")
             return None
+        if self._source["kind"] == "part":  # a part of an input that was processed on a cluster
+            row, others = self._by_values(folder)
+            return None if row is None else self._origin(folder, row, others)
         place = input_of(layout, self._row - 1) if (layout := self._section.get("layout")) else None
         try:
             selected = self._opened(folder)
@@ -161,7 +158,7 @@ class Seeker:
         others: list[str] = []
         count = 0
         for exact in (True, False):
-            for row in self._opened(folder):
+            for row in self._candidates(folder):
                 if row.error is None and self._matches(row.values, exact=exact):
                     count += 1
                     if first is None:
@@ -178,6 +175,14 @@ class Seeker:
             columns = ", ".join(f"`{name}`" for name in self._shared)
             self._notes.append(f"{several(count, 'row')} of the input have the values of this row in {columns}")
         return first, others
+
+    def _candidates(self, folder: Path) -> Iterator[Row]:
+        """Yield the rows that the run selected, or those of all files of a part."""
+        if self._source["kind"] != "part":
+            yield from self._opened(folder)
+            return
+        for name in self._source.get("files") or ():
+            yield from open_input(str(self._path(folder, name)), self._options())
 
     def _fits(self, folder: Path, row: Row) -> bool:
         """Whether a row has the values of the output row, or is from an unchanged file: a task may change values."""
@@ -201,8 +206,10 @@ class Seeker:
 
         `complete` is the input, if it was read from its start to this row.
         """
+        named = self._source["source"] if self._source["kind"] != "part" else row.file
+        whole = self._path(folder, named)
         if complete is None:
-            complete = open_input(str(self._path(folder, self._source["source"])), self._options())
+            complete = open_input(str(whole), self._options())
             for _ in islice(complete, row.index + 1):
                 pass
         last = complete.counted.last
@@ -214,7 +221,6 @@ class Seeker:
             self._notes.append(f"{name} was changed after the run: its checksum differs")
         if kind_of(file) in (*KINDS, *ARCHIVES):
             return Origin(name, file, None, state, row.values, row.index, others)
-        whole = self._path(folder, self._source["source"])
         earlier = (whole, row.index + 1) if whole.is_dir() else (file, number)
         return Origin(name, file, number, state, row.values, row.index, others, earlier)
 
@@ -248,14 +254,15 @@ class Seeker:
         if then and there:
             here = self._output.resolve().parent
             yield Path(os.path.normpath(here / os.path.relpath(then, Path(there).parent)))
-        if then:
-            yield Path(then)
+        yield Path(then or "")
 
     def _folder(self) -> Path | None:
         """Return the first folder from which the input can be opened."""
+        names = self._source.get("files") if self._source["kind"] == "part" else [self._source["source"]]
         for folder in self._folders():
             try:
-                open_input(str(self._path(folder, self._source["source"])), self._options())
+                for name in names or ():
+                    open_input(str(self._path(folder, name)), self._options())
             except (InputError, OSError):
                 continue
             return folder
@@ -305,13 +312,17 @@ def _text(value: Any) -> str:
         return str(value)
 
 
-def values_of(output: Path, row: int) -> tuple[dict[str, Any], str]:
-    """Return a row of an output, from 1, and its place; raises `InputError` if there is no such row."""
+def values_of(output: Path, row: int) -> tuple[dict[str, Any], str, tuple[Path, int]]:
+    """Return a row of an output, from 1, its place, and its file with its number there.
+
+    Raises:
+        InputError: there is no such row.
+    """
     rows = open_input(str(output))
     for found in islice(rows, row - 1, None):
         if found.error is not None:
             raise found.error
-        return found.values, found.place
+        return found.values, found.place, rows.counted.last or (output, row)
     raise InputError(f"{output} has {several(rows.counted.total, 'row')}; there is no row {row:,}")
 
 

@@ -20,6 +20,7 @@ from distask.data.documents import (
     read_bytes,
 )
 from distask.data.documents.archives import read_member
+from distask.data.row import untabled
 from distask.errors import UsageError
 from distask.runner.provenance.origin import texts_in
 
@@ -101,7 +102,7 @@ def find_document(
         return made
     text = values["text"]
     made.title, made.media_type, made.pages = values["title"], values["media_type"], values["pages"]
-    cut = next((c for c in reversed(columns) if _whole(row.get(c["start"])) and _whole(row.get(c["end"]))), None)
+    cut = next((c for c in reversed(columns) if _offsets(row, c["start"]) and _offsets(row, c["end"])), None)
     made.passages += _cut(made, row, cut, text, spans, notes) if cut is not None else ()
     known = set() if cut is None else {cut["chunk"]}
     made.passages += _quotes(rows, known, text, spans, made.page)
@@ -146,9 +147,9 @@ def _cut(
 ) -> Iterator[Passage]:
     """Yield the chunks of a row by their offsets; a grouped row has lists of them."""
     name = columns["chunk"]
-    chunks = _listed(row.get(name))
+    chunks = _listed(row.get(name)) if len(_offsets(row, columns["start"])) == 1 else _listed(untabled(row.get(name)))
     why = "was changed" if made.state == "changed" else "was cut from a text that the run computed"
-    places = zip(_listed(row.get(columns["start"])), _listed(row.get(columns["end"])), strict=False)
+    places = zip(_offsets(row, columns["start"]), _offsets(row, columns["end"]), strict=False)
     for number, (start, end) in enumerate(places):
         chunk = chunks[number] if number < len(chunks) else None
         if not isinstance(chunk, str) or chunk == text[start:end]:
@@ -208,11 +209,15 @@ def _quote_rows(made: DocumentFound, columns: Sequence[Mapping[str, str]], rows:
     """Take the passages from the rows, since the document can't be read."""
     row = rows[-1]
     for names in reversed(columns):
-        starts, ends, chunks = (_listed(row.get(names[name])) for name in ("start", "end", "chunk"))
+        starts, ends, chunks = (
+            _offsets(row, names["start"]),
+            _offsets(row, names["end"]),
+            _listed(row.get(names["chunk"])),
+        )
         made.passages = [
             Passage(names["chunk"], start, end, chunk, [] if made.page is None else [made.page])
             for start, end, chunk in zip(starts, ends, chunks, strict=False)
-            if isinstance(start, int) and isinstance(end, int) and isinstance(chunk, str)
+            if isinstance(chunk, str)
         ][:MOST_PASSAGES]
         if made.passages:
             return
@@ -222,6 +227,7 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _whole(value: Any) -> bool:
-    """Whether a value is an offset, or a list of them."""
-    return bool(_listed(value)) and all(type(each) is int for each in _listed(value))
+def _offsets(row: Mapping[str, Any], column: str) -> list[int]:
+    """Return the offsets in a column, which a grouped row has as a list, and a CSV file as text; empty if none."""
+    values = _listed(untabled(row.get(column)))
+    return values if all(type(each) is int for each in values) else []

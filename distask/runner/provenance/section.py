@@ -38,7 +38,7 @@ def provenance_of(job: Job, rows: Input | None, stats: Stats, output: Path) -> d
     source = {} if rows is None else describe_input(job, rows, stats, output)
     return {
         "format": FORMAT,
-        "folder": str(Path.cwd()),
+        "folder": _current_folder(),
         "output": str(output.resolve()),
         "store": _store(job),
         "task": describe_task(job.task),
@@ -49,6 +49,14 @@ def provenance_of(job: Job, rows: Input | None, stats: Stats, output: Path) -> d
         "judges": describe_judges(prompts, models),
         "runs": earlier_runs(source, output),
     }
+
+
+def _current_folder() -> str | None:
+    """Return the current folder, from which names in the record are relative; None if it was deleted."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return None
 
 
 def _store(job: Job) -> str | None:

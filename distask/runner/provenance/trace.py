@@ -11,10 +11,12 @@ from msgspec import Struct, field
 from distask.data.checksums import is_unchanged
 from distask.data.compression import DamagedError
 from distask.data.documents import DocumentError
+from distask.data.objects import is_object
+from distask.data.readers.hub import PREFIX
 from distask.data.row import untabled
 from distask.errors import InputError, UsageError
 from distask.runner.generations import METADATA_COLUMN, MODEL_COLUMN
-from distask.runner.provenance.earlier import MOST_RUNS, read_record, section_of
+from distask.runner.provenance.earlier import DAMAGED, MOST_RUNS, read_record, section_of
 from distask.runner.provenance.origin import Seeker, values_of
 from distask.runner.provenance.passage import DocumentFound, find_document, read_document_row
 from distask.runner.provenance.recall import recall_row
@@ -75,20 +77,26 @@ def trace_row(output: str, row: int) -> Trace:
         row: its number, from 1.
 
     Raises:
-        InputError: the output does not exist, or has no such row.
+        InputError: the output does not exist, or has no such row; or the record of a run is damaged.
     """
+    if output == "-" or is_object(output) or output.startswith(PREFIX):
+        raise InputError(f"{output}: only files on this machine can be traced, with their OUT.run.json next to them")
     stages: list[Stage] = []
     notes: list[str] = []
     seen: set[tuple[Path, int]] = set()
     at: tuple[Path, int] | None = (Path(output), row)
     while at is not None and (place := (at[0].resolve(), at[1])) not in seen and len(stages) < MOST_RUNS:
         seen.add(place)
-        stage = _stage(*at, notes)
-        stages.append(stage)
-        if stage.record is None:
-            break
-        stage.origin = Seeker(at[0], stage.record, at[1], stage.values, notes).find()
-        _recall(at[0], stage, notes)
+        try:
+            stage = _stage(*at, notes)
+            stages.append(stage)
+            if stage.record is None:
+                break
+            output_file = Path(stage.output)
+            stage.origin = Seeker(output_file, stage.record, stage.row, stage.values, notes).find()
+            _recall(output_file, stage, notes)
+        except DAMAGED as error:
+            raise InputError(f"{at[0]}.run.json is damaged ({error!r}); run the same command again") from None
         at = stage.origin.earlier if stage.origin is not None and _has_record(stage.origin) else None
     return Trace(stages, _document(stages, notes), notes)
 
@@ -98,8 +106,11 @@ def _has_record(origin: Origin) -> bool:
 
 
 def _stage(output: Path, row: int, notes: list[str]) -> Stage:
-    values, place = values_of(output, row)
+    values, place, in_file = values_of(output, row)
     record = read_record(output)
+    if record is None and output.is_dir():  # of a cluster: each part has its own record
+        output, row = in_file
+        record = read_record(output)
     column = ((record or {}).get("columns") or {}).get("metadata") or METADATA_COLUMN
     kept = {name: value for name, value in values.items() if name != column}
     stage = Stage(str(output), row, place, kept, record)
@@ -180,11 +191,15 @@ def _of_step(step: str, part: Mapping[str, Any], model: Any, *, judge: bool, sam
             named if isinstance(named, str) else None,
             judge,
             _at(chats, number),
-            _at(replies, number),
-            _at(reasoning, number),
+            _text(_at(replies, number)),
+            _text(_at(reasoning, number)),
             str(error.get("message")) if isinstance(error, dict) else None,
             sample if isinstance(sample, int) else 0,
         )
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 def _at(values: list[Any], number: int) -> Any:
@@ -196,7 +211,7 @@ def _chats(value: Any) -> list[Any]:
     if not isinstance(value, list) or not value:
         return []
     if isinstance(value[0], dict):
-        return [value]
+        return [[message for message in value if isinstance(message, dict)]]
     return [chat for each in value for chat in _chats(each)]
 
 
