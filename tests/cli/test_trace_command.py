@@ -211,15 +211,15 @@ def test_with_pages_the_offsets_are_in_the_page(bench):
             "path: W", "image: {type: any, required: false}, path: W"
         ),
     )
-    assert bench("run", "pages.yaml", "-i", "handbook", "--pages", "-o", "out.jsonl").code == 0
+    assert bench("run", "pages.yaml", "-i", "handbook/*.pdf", "--pages", "-o", "out.jsonl").code == 0
     rows = bench.lines("out.jsonl")
 
-    document = traced(bench, "out.jsonl", 5)["document"]
+    document = traced(bench, "out.jsonl", len(rows))["document"]
 
-    assert (rows[4]["page"], rows[4]["start"]) == (3, 0)
+    assert (rows[-1]["page"], rows[-1]["start"]) == (3, 0)
     assert (document["page"], document["pages"]) == (3, 3)
     [passage] = document["passages"]
-    assert (passage["text"], passage["pages"]) == (rows[4]["chunk"], [3])
+    assert (passage["text"], passage["pages"]) == (rows[-1]["chunk"], [3])
 
 
 def test_a_document_in_an_archive_is_found(bench):
@@ -362,9 +362,9 @@ def test_a_pruned_store_and_a_changed_task_are_reported(bench):
 
 def test_a_prompt_about_a_document_is_rendered_from_the_document(bench):
     bench.write("page.yaml", ANSWERS.replace("chunk", "text") + "add_raw_input: false\n")
-    assert bench("run", "page.yaml", "-i", "handbook", "--pages", "-o", "out.jsonl", *bench.url).code == 0
+    assert bench("run", "page.yaml", "-i", "handbook/*.pdf", "--pages", "-o", "out.jsonl", *bench.url).code == 0
 
-    [exchange] = traced(bench, "out.jsonl", 3)["rows"][0]["exchanges"]
+    [exchange] = traced(bench, "out.jsonl", 2)["rows"][0]["exchanges"]
 
     assert exchange["messages"][0]["content"] == "Ask about: Rule two of the house is on this page."
 
