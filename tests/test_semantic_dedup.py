@@ -126,6 +126,16 @@ def test_marks_name_the_most_similar_row_and_a_long_text_by_its_beginning(bench)
     assert marks[3] == {"row": "0", "similarity": 1.0, "text": long[:500]}
 
 
+def test_marks_name_rows_that_a_step_made_by_their_path(bench):
+    bench.rows([{"text": "rock"}, {"text": "Buy a car. Purchase the automobile."}, {"text": "stone"}])
+    chunk = {"chunk": {"from": "text", "size": 1, "unit": "sentences"}}
+    bench.spec(chunk, {"dedup": {"by": "chunk", "method": "semantic", "model": "model", "then": "mark"}})
+
+    marks = [row["duplicate_of"] for row in bench.run()]
+
+    assert [mark and mark["row"] for mark in marks] == [None, None, "1/chunk/0", "0/chunk/0"]
+
+
 def test_a_threshold_of_1_drops_texts_with_the_same_vector_only(bench):
     bench.rows([{"text": each} for each in ("car house", "House, car", "automobile house", "car house.")])
     bench.dedup(threshold=1)
