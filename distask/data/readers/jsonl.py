@@ -75,7 +75,7 @@ def read_line(raw: bytes, file: str, number: int, what: str = "line", *, on_nan:
     keys, is_exact = _survey(values)
     if keys is None or keys != _keys_written(raw, keys):
         return _slowly(raw, file, number, what, on_nan)  # duplicate key or deep nesting: the slower parser checks it
-    if not is_exact and _LONG_NUMBER in raw.translate(_DIGITS):
+    if not is_exact and has_long_number(raw):
         return _slowly(raw, file, number, what, on_nan)
     return Row(values, file, number, raw)
 
@@ -108,7 +108,12 @@ def _survey(values: dict[str, Any]) -> tuple[int | None, bool]:
 
 def has_rounded(values: dict[str, Any], raw: bytes) -> bool:
     """Return whether orjson may have rounded a number of a valid line: an integer beyond 64 bits becomes a float."""
-    return not _survey(values)[1] and _LONG_NUMBER in raw.translate(_DIGITS)
+    return not _survey(values)[1] and has_long_number(raw)
+
+
+def has_long_number(raw: bytes) -> bool:
+    """Return whether there may be a number that is too long for a float or 64 bits, perhaps inside a string."""
+    return _LONG_NUMBER in raw.translate(_DIGITS)
 
 
 def _keys_written(raw: bytes, expected: int) -> int | None:
