@@ -37,11 +37,14 @@ from distask.store_file import (
     explained,
     migrate,
 )
+from distask.store_window import COLUMNS, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
+
+    from distask.store_window import Record
 
 GROUP = 2_000
 """Maximum number of completions per commit."""
@@ -76,10 +79,7 @@ _JOINED = (
 
 _ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Completion)
 
-_SELECT = "SELECT max_tokens, completion, CAST(model AS BLOB), checksum, source FROM completions WHERE key = ?"
-_SELECT_SEVERAL = (
-    "SELECT key, max_tokens, completion, CAST(model AS BLOB), checksum, source FROM completions WHERE key IN "
-)
+_SELECT = f"SELECT {COLUMNS} FROM completions WHERE key "  # noqa: S608
 _INSERT = "INSERT OR REPLACE INTO completions VALUES "
 _ONE = "(?, ?, ?, ?, ?, ?, ?)"
 
@@ -119,7 +119,10 @@ class Store:
             raise StoreError(explained(path, error)) from error
         self._queue: queue.SimpleQueue[list[_Put] | None] = queue.SimpleQueue()
         self._gathered: list[_Put] = []
-        self._ahead: dict[bytes, list[Any]] = {}
+        self._ahead: dict[bytes, list[Record]] = {}
+        self._ready: dict[bytes, tuple[int, Completion]] = {}
+        """Limit and completion, whose checksum is right."""
+        self._window = Window(self._connection)
         self._under_way = 0  # puts queued in the thread
         self._logged = 0  # bytes since the last checkpoint
         self._thread: threading.Thread | None = None
@@ -128,32 +131,47 @@ class Store:
         """Return the completion stored under `key` that is valid for this limit, or None.
 
         A completion that ended normally is valid if it fits the limit. A truncated completion is valid if the limit is
-        not higher than its own.
+        not higher than its own. A completion that was requested with this limit is preferred, so that a rerun gets the
+        same one.
         """
+        ready = self._ready.pop(key, None)
+        if ready is not None and ready[0] == (max_tokens or 0):
+            return ready[1]
         found = self._ahead.pop(key, None)
         if found is None:
-            found = self._execute(_SELECT, (key,))
-        for limit, data, model, checksum, source in found:
-            if checksum is None or checksum != completion_checksum(key, limit, data, model):
+            found = self._execute(f"{_SELECT} = ?", (key,))
+        if len(found) > 1:
+            found.sort(key=lambda record: record[1] != (max_tokens or 0))
+        for record in found:
+            if not _is_intact(record):
                 self.damaged += 1
                 continue
-            completion = _decode(data)
-            if _serves(completion, limit or None, max_tokens):
-                self._used.add(source)
+            completion = _decode(record[2])
+            if _serves(completion, record[1] or None, max_tokens):
+                self._used.add(record[5])
                 return completion
         return None if self._earlier is None else self._earlier.get(key, max_tokens)
 
-    def look_ahead(self, keys: Sequence[bytes]) -> None:
-        """Prefetch the completions for these keys, which makes the next `get` of each twice as fast.
+    def look_ahead(self, keys: Sequence[bytes], max_tokens: int | None = None) -> None:
+        """Prefetch the completions for these keys, which makes the next `get` of each several times as fast.
 
         Do not await anything between this call and those `get` calls: they don't see completions stored in between.
         """
-        self._ahead = {key: [] for key in keys}
-        for key, *record in self._execute(f"{_SELECT_SEVERAL} ({', '.join('?' * len(keys))})", keys):
-            if key in self._ahead:
-                self._ahead[key].append(record)
+        limit = max_tokens or 0
+        taken = self._window.take(keys, limit)
+        self._ready = {key: (limit, _decode(record[2])) for key, record in taken.items() if _is_intact(record)}
+        self._used.update({record[5] for record in taken.values()})
+        rest = [key for key in keys if key not in self._ready] if self._ready else keys
+        self._ahead = {key: [] for key in rest}
+        if not rest:
+            return
+        found: list[Record] = self._execute(f"{_SELECT} IN ({', '.join('?' * len(rest))})", rest)
+        for record in found:
+            if record[0] in self._ahead:
+                self._ahead[record[0]].append(record)
             else:  # from a damaged page
                 self.damaged += 1
+        self._window.found(found)
 
     def _execute(self, statement: str, values: Sequence[Any]) -> list[Any]:
         try:
@@ -392,6 +410,11 @@ def _notify(group: Sequence[_Put], failure: StoreError | None) -> None:
                 put.done.set_result(None)
             else:
                 put.done.set_exception(failure)
+
+
+def _is_intact(record: Record) -> bool:
+    key, limit, data, model, checksum, _, _ = record
+    return checksum is not None and checksum == completion_checksum(key, limit, data, model)
 
 
 def _serves(completion: Completion, asked: int | None, limit: int | None) -> bool:

@@ -464,9 +464,10 @@ class Task:
         """
         errors: list[InvalidReply] = []
         partial: tuple[dict[str, Any], InvalidReply] | None = None
-        for reader, options in self._readers_with_options:
+        for number, (reader, options) in enumerate(self._readers_with_options):
             try:
-                METER.step()
+                if number:
+                    METER.step()
                 columns, refused = reader.read(completion, scope)
                 columns |= drawn
                 if self._checks:

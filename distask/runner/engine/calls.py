@@ -86,7 +86,7 @@ class Calls:
     def look_ahead(self, asked: Sequence[RowRequest]) -> None:
         """Prefetch the stored replies of the next requests, if each has one key."""
         if self._store is not None and len(self.samples) == 1 and asked:
-            self._store.look_ahead([each.key(0) for each in asked])
+            self._store.look_ahead([each.key(0) for each in asked], asked[0].request.max_tokens)
 
     def begin(self, values: Mapping[str, Any], index: Index, asked: RowRequest) -> list[Generation] | Pending:
         """Return the generations if the store has every reply that they need, else a pending row."""

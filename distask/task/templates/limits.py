@@ -116,7 +116,7 @@ def together(function: Callable[P, T]) -> Callable[P, T]:
         usage = METER.__dict__  # of this thread: each attribute of a thread's local object costs several look-ups
         if usage["together"]:
             return function(*args, **kwargs)
-        usage["together"], usage["first"], usage["renders"] = True, None, 0
+        usage["together"], usage["first"], usage["renders"], usage["ticks"] = True, None, 0, 0
         try:
             return function(*args, **kwargs)
         finally:
