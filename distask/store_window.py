@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distask.store_file import FAULTS
+from distask.store_file import FAULTS, completion_checksum
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,8 +44,11 @@ class Window:
         self._next: int | None = None
         """The number of the next record to read; None to read none."""
 
-    def take(self, keys: Sequence[bytes], limit: int) -> dict[bytes, Record]:
-        """Return the records among those read ahead that have these keys and this limit; each is returned once."""
+    def take(self, keys: Sequence[bytes], limit: int) -> list[Record]:
+        """Return the intact records among those read ahead that have these keys and this limit; each is returned once.
+
+        A damaged record is left to the look-up by key, which counts it.
+        """
         if limit != self._limit:
             self._end()
             self._limit = limit
@@ -53,12 +56,12 @@ class Window:
             self._read(self._next, len(keys) + SLACK)
         records = self._records
         if not records:
-            return {}
-        taken = {key: records.pop(key) for key in keys if key in records}
-        self._size -= sum([len(record[2]) for record in taken.values()])
+            return []
+        taken = [records.pop(key) for key in keys if key in records]
+        self._size -= sum([len(record[2]) for record in taken])
         if 2 * len(taken) < len(keys):
             self._end()
-        return taken
+        return [record for record in taken if is_intact(record)]
 
     def found(self, records: Collection[Record]) -> None:
         """Begin to read ahead if records that were looked up together are close together."""
@@ -96,3 +99,9 @@ class Window:
     def _end(self) -> None:
         self._records.clear()
         self._size, self._next = 0, None
+
+
+def is_intact(record: Record) -> bool:
+    """Return whether a record has its checksum."""
+    key, limit, data, model, checksum, _, _ = record
+    return checksum is not None and checksum == completion_checksum(key, limit, data, model)

@@ -154,6 +154,8 @@ class Task:
             raise UsageError(f"{self.path}: two outputs share a column with these params, `{twice[0]}`")
         self._drawn = tuple(name for name in outputs if name in spec.draw)
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
+        self._renames = self._names != tuple((name, name) for name in filled)
+        """Whether columns have other names in the data, or another order."""
         self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
         self._examples = tuple(
             (
@@ -311,7 +313,7 @@ class Task:
         columns, error = self._read(completion, scope, drawn)
         if fault is not None and self._checks_schema:
             raise fault
-        return Parsed({data: columns[name] for name, data in self._names}, error)
+        return Parsed({data: columns[name] for name, data in self._names} if self._renames else columns, error)
 
     def reasoning_of(self, completion: Completion) -> str | None:
         """The model's reasoning: sent separately by the server, or dropped from the reply by the `text` parser."""
