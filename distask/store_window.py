@@ -1,8 +1,8 @@
-"""Read completions ahead in the order in which they were stored, which is about the order in which a rerun needs them."""
+"""Read completions ahead in the order in which they were stored, which is about the order that a rerun needs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distask.store_file import FAULTS, completion_checksum
 

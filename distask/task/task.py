@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import re
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import Struct
@@ -154,8 +154,6 @@ class Task:
             raise UsageError(f"{self.path}: two outputs share a column with these params, `{twice[0]}`")
         self._drawn = tuple(name for name in outputs if name in spec.draw)
         filled = {name: output for name, output in outputs.items() if name not in spec.draw}
-        self._renames = self._names != tuple((name, name) for name in filled)
-        """Whether columns have other names in the data, or another order."""
         self._columns = {name: ColumnType(o, name, padded=is_aligned(name, of_reply)) for name, o in filled.items()}
         self._examples = tuple(
             (
@@ -414,6 +412,11 @@ class Task:
         if held is None:
             return writers
         return [*writers, partial(_unaware, held)] if self._examples else [partial(_unaware, held), *writers]
+
+    @cached_property
+    def _renames(self) -> bool:
+        """Whether the columns of a reply have other names in the data, or another order."""
+        return self._names != tuple((name, name) for name in self._columns)
 
     # The names that templates see
 
