@@ -67,8 +67,9 @@ class Shape(Struct, frozen=True):
 
 def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Generation]) -> list[dict[str, Any]]:
     """Build the columns added to input row `index`: a dict per output row, or no dict if all were dropped."""
-    drop = task.spec.on_invalid.then == "drop" or shape.only_outputs
-    kept = [(sample, g) for sample, g in enumerate(generations) if g.error is None or not drop]
+    kept = list(enumerate(generations))
+    if shape.only_outputs or task.spec.on_invalid.then == "drop":
+        kept = [(sample, g) for sample, g in kept if g.error is None]
     if not kept:
         return []
     if not shape.grouped:

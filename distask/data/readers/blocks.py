@@ -12,7 +12,7 @@ import io
 import random
 from array import array
 from bisect import bisect_right
-from itertools import count, groupby
+from itertools import count, groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -102,12 +102,12 @@ class Block(Struct):
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, with exact values; this takes half the time of getting them one by one."""
-        lines = self.data.split(b"\n")[self.skipped :: self.step]
+        lines = islice(io.BytesIO(self.data), self.skipped, None, self.step)  # finds line ends faster than `split`
         may_be_rounded = has_long_number(self.data)
         for line, index, values, data in zip(
             count(self.line, self.step), count(self.index, self.step), self.values, lines, strict=False
         ):
-            raw = data.strip(b" \t\r")
+            raw = data.strip(b" \t\r\n")
             if may_be_rounded and has_rounded(values, raw):
                 row = read_line(raw, self.file, line)
                 row.index = index

@@ -26,6 +26,8 @@ MAX_DEPTH = 512
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _LONG_NUMBER = b"0" * 19
 """A number that may be too long for a float or 64 bits, after `bytes.translate` with `_DIGITS`."""
+_EVERY, _THREE_DIGITS = 6, b"000"
+"""Every sixth character of 19 digits: three digits in a row. Looking at these first takes a sixth of the time."""
 _SHORT = 10**18
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity|-?[0-9][0-9.eE+-]*+')
@@ -113,6 +115,8 @@ def has_rounded(values: dict[str, Any], raw: bytes) -> bool:
 
 def has_long_number(raw: bytes) -> bool:
     """Return whether there may be a number that is too long for a float or 64 bits, perhaps inside a string."""
+    if _THREE_DIGITS not in raw[::_EVERY].translate(_DIGITS):
+        return False
     return _LONG_NUMBER in raw.translate(_DIGITS)
 
 
