@@ -251,34 +251,37 @@ class Occurrences:
     """
 
     def __init__(self) -> None:
-        self._table = array("Q", bytes(8 * _FIRST_SIZE))
+        self._allocate(_FIRST_SIZE)
         self._seen = 0
         self._again: dict[int, int] = {}
 
     def next(self, fingerprint: bytes) -> int:
         """Return how often this fingerprint (16 bytes) occurred before, and count this occurrence."""
         word = int.from_bytes(fingerprint[:8], "little") or 1
-        if not self._insert(word):
-            self._again[word] = self._again.get(word, 0) + 1
-            return self._again[word]
+        table, mask = self._table, self._mask
+        slot = word & mask
+        while taken := table[slot]:
+            if taken == word:
+                self._again[word] = self._again.get(word, 0) + 1
+                return self._again[word]
+            slot = (slot + 1) & mask
+        table[slot] = word
         self._seen += 1
-        if self._seen > len(self._table) * _FULLEST:
+        if self._seen > self._most:
             self._grow()
         return 0
 
-    def _insert(self, word: int) -> bool:
-        table, mask = self._table, len(self._table) - 1
-        slot = word & mask
-        while table[slot]:
-            if table[slot] == word:
-                return False
-            slot = (slot + 1) & mask
-        table[slot] = word
-        return True
-
     def _grow(self) -> None:
         words = self._table
-        self._table = array("Q", bytes(16 * len(words)))
+        self._allocate(2 * len(words))
+        table, mask = self._table, self._mask
         for word in words:
             if word:
-                self._insert(word)
+                slot = word & mask
+                while table[slot]:
+                    slot = (slot + 1) & mask
+                table[slot] = word
+
+    def _allocate(self, size: int) -> None:
+        self._table = array("Q", bytes(8 * size))
+        self._mask, self._most = size - 1, int(size * _FULLEST)
