@@ -81,7 +81,7 @@ _JOINED = (
 
 _ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Completion)
 
-_SELECT = f"SELECT {COLUMNS} FROM completions WHERE key "  # noqa: S608
+_SELECT = f"SELECT {COLUMNS} FROM completions WHERE key"  # noqa: S608
 _INSERT = "INSERT OR REPLACE INTO completions VALUES "
 _ONE = "(?, ?, ?, ?, ?, ?, ?)"
 
