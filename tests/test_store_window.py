@@ -66,7 +66,12 @@ def test_many_are_found_as_one_by_one(tmp_path, monkeypatch, seed):
             group = stored[start : start + 40]
             drawn.shuffle(group)
             put(store, group)
-            put(store, drawn.sample(group, 1 + len(group) // 8), drawn.choice([2, None, 100]), drawn.choice(["stop", "length"]))
+            put(
+                store,
+                drawn.sample(group, 1 + len(group) // 8),
+                drawn.choice([2, None, 100]),
+                drawn.choice(["stop", "length"]),
+            )
     with sqlite3.connect(path) as connection:
         damaged = [(key(n),) for n in drawn.sample(stored, 20)]
         connection.executemany("UPDATE completions SET checksum = checksum + 1 WHERE key = ?", damaged)
