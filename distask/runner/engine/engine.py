@@ -43,7 +43,7 @@ READ_BATCH_SECONDS = 0.01
 BATCH_BYTES = 4 << 20
 """Approximate maximum bytes per batch of rows that are read or started."""
 START_ROWS = 32
-"""Maximum number of rows to start in one turn of the event loop, so that calls in flight go on in between."""
+"""Maximum number of rows to start in one turn of the event loop, so that calls in flight are not held up."""
 READY_ROWS = 256
 """The same while no row needs a call: the store finds the replies of many rows together faster."""
 DRAIN_SECONDS = 10.0
