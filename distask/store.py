@@ -132,7 +132,7 @@ class Store:
         A completion that ended normally is valid if it fits the limit. A truncated completion is valid if the limit is
         not higher than its own. If several are valid, the one that was requested with this limit is returned.
         """
-        found = self._choose(self._execute(f"{_SELECT} = ?", (key,)), max_tokens)
+        found = self._choose(key, self._execute(f"{_SELECT} = ?", (key,)), max_tokens)
         return found if found is not None or self._earlier is None else self._earlier.get(key, max_tokens)
 
     def get_many(self, keys: Sequence[bytes], max_tokens: int | None = None) -> list[Completion | None]:
@@ -157,14 +157,15 @@ class Store:
             else:  # from a damaged page
                 self.damaged += 1
         self._window.found(records)
-        chosen = ((key, self._choose(those, max_tokens)) for key, those in by_key.items())
+        chosen = ((key, self._choose(key, those, max_tokens)) for key, those in by_key.items())
         return {key: completion for key, completion in chosen if completion is not None}
 
-    def _choose(self, records: list[Record], max_tokens: int | None) -> Completion | None:
+    def _choose(self, key: bytes, records: list[Record], max_tokens: int | None) -> Completion | None:
+        """Return the first valid completion of those found under `key`; a damaged index may find those of other keys."""
         if len(records) > 1:
             records.sort(key=lambda record: record[1] != (max_tokens or 0))
         for record in records:
-            if not is_intact(record):
+            if not is_intact(record, key):
                 self.damaged += 1
                 continue
             completion = _decode(record[2])

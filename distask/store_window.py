@@ -61,7 +61,7 @@ class Window:
         self._size -= sum([len(record[2]) for record in taken])
         if 2 * len(taken) < len(keys):
             self._end()
-        return [record for record in taken if is_intact(record)]
+        return [record for record in taken if is_intact(record, record[0])]
 
     def found(self, records: Collection[Record]) -> None:
         """Begin to read ahead if records that were looked up together are close together."""
@@ -101,7 +101,7 @@ class Window:
         self._size, self._next = 0, None
 
 
-def is_intact(record: Record) -> bool:
-    """Return whether a record has its checksum."""
-    key, limit, data, model, checksum, _, _ = record
+def is_intact(record: Record, key: bytes) -> bool:
+    """Return whether a record is the one of this key, and has its checksum."""
+    _, limit, data, model, checksum, _, _ = record
     return checksum is not None and checksum == completion_checksum(key, limit, data, model)
