@@ -161,7 +161,7 @@ class Store:
         return {key: completion for key, completion in chosen if completion is not None}
 
     def _choose(self, key: bytes, records: list[Record], max_tokens: int | None) -> Completion | None:
-        """Return the first valid completion of those found under `key`; a damaged index may find those of other keys."""
+        """Return the first valid completion of those found under `key`; a damaged index may find other keys."""
         if len(records) > 1:
             records.sort(key=lambda record: record[1] != (max_tokens or 0))
         for record in records:
