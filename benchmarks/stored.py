@@ -116,9 +116,7 @@ def _look_ahead(path: Path, keys: list[bytes]) -> None:
     with Store(path) as store:
         for start in range(0, len(keys), AHEAD):
             group = keys[start : start + AHEAD]
-            store.look_ahead(group)
-            for each in group:
-                assert store.get(each) is not None
+            assert None not in store.get_many(group)
 
 
 def _look_up_bare(path: Path, keys: list[bytes]) -> None:

@@ -149,16 +149,14 @@ def test_a_commit_of_another_process_is_waited_for_next_to_the_loop(tmp_path):
         assert store.get(KEY) == Completion("b")
 
 
-def test_what_is_kept_is_looked_up_together(store):
-    """Each is found once so, whether it is there or not; what comes after is looked up by itself."""
+def test_many_are_looked_up_together(store):
     put(store, Completion("a"))
     other = b"fedcba9876543210"
 
-    store.look_ahead([KEY, other])
-
-    assert (store.get(KEY), store.get(other)) == (Completion("a"), None)
+    assert store.get_many([KEY, other, KEY]) == [Completion("a"), None, Completion("a")]
     put(store, Completion("b"), key=other)
-    assert store.get(other) == Completion("b")
+    assert store.get_many([other]) == [Completion("b")]
+    assert store.get_many([]) == []
 
 
 def test_the_log_of_commits_does_not_grow_without_end(tmp_path):

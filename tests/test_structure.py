@@ -19,6 +19,7 @@ LAYERS = [
     {"runner"},
     {"batch_ledger", "run_ledger"},
     {"store"},
+    {"store_window"},
     {"store_file"},
     {"task"},
     {"llm", "data"},

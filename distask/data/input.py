@@ -7,7 +7,7 @@ import random
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -52,7 +52,7 @@ class Input:
     elsewhere. `first` is the place of the first row in the complete input. `stand_in` takes a needed column and a row
     that lacks it, and names what is read instead, or returns None. `transform` takes a selected row that can be read,
     and returns the row to yield instead, or None to leave it out; a scan sees the rows as they are. `placed` rows keep
-    their index. `read_blocks` reads the same rows as `read`, as blocks of valid rows where possible.
+    their index. `read_blocks` reads the same rows as `read`, as blocks of valid rows where possible, which is faster.
     """
 
     def __init__(
@@ -125,6 +125,9 @@ class Input:
             except OSError as error:
                 raise InputError(f"{self.name}: {error}") from None
             return
+        if self._chosen is None and self._shard is None and self._transform is None:
+            yield from self._selected()
+            return
         sparse = self._chosen is not None or self._shard is not None
         for index, row in enumerate(self._selected()):
             if self._chosen is not None and index not in self._chosen:
@@ -136,7 +139,11 @@ class Input:
                 yield changed
 
     def _selected(self) -> Iterator[Row]:
-        return cast("Iterator[Row]", self._select(self._read()))
+        for item in self._select((self._read_blocks or self._read)()):
+            if isinstance(item, Row):
+                yield item
+            else:
+                yield from item.rows()
 
     def _select(self, items: Iterator[Block | Row]) -> Iterator[Block | Row]:
         """Yield the selected rows; a block keeps only its selected rows."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+_NO_BYTES = hashlib.blake2b(digest_size=16)
+
 Message = dict[str, Any]
 """A chat message in OpenAI's format: `{"role": str, "content": str | list[part], ...}`."""
 
@@ -94,8 +96,10 @@ class Request(Struct, frozen=True):
 
 
 def digest(data: bytes) -> bytes:
-    """Return the 16-byte hash of any number of bytes."""
-    return hashlib.blake2b(data, digest_size=16).digest()
+    """Return the 16-byte hash (BLAKE2b) of any number of bytes."""
+    state = _NO_BYTES.copy()  # takes half the time of a new one with its options
+    state.update(data)
+    return state.digest()
 
 
 def sample_key(fingerprint: bytes, occurrence: int, sample: int, attempt: int = 0) -> bytes:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 MODEL_COLUMN = "model_name"
 METADATA_COLUMN = "distask_metadata"
-_PARTS = ("reasoning", "refusal", "tool_calls", "logprobs")
-"""Parts of a completion besides its text."""
 
 
 class Generation(Struct):
@@ -73,21 +71,21 @@ class Shape(Struct, frozen=True):
 
 def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Generation]) -> list[dict[str, Any]]:
     """Build the columns added to input row `index`: a dict per output row, or no dict if all were dropped."""
-    drop = task.spec.on_invalid.then == "drop" or shape.only_outputs
-    kept = [(sample, g) for sample, g in enumerate(generations) if g.error is None or not drop]
+    kept = list(enumerate(generations))
+    if shape.only_outputs or task.spec.on_invalid.then == "drop":
+        kept = [(sample, g) for sample, g in kept if g.error is None]
     if not kept:
         return []
-    nothing = task.null_output()
     if not shape.grouped:
         return [
             {
-                **(nothing if g.columns is None else g.columns),
+                **(task.null_output() if g.columns is None else g.columns),
                 shape.metadata_column: metadata(task, shape, index, sample, g),
                 MODEL_COLUMN: g.model,
             }
             for sample, g in kept
         ]
-    columns = [nothing if g.columns is None else g.columns for g in generations]
+    columns = [task.null_output() if g.columns is None else g.columns for g in generations]
     lists = {name: [c[name] for c in columns] for name in task.output_columns}
     return [
         {
@@ -113,10 +111,14 @@ def metadata(task: Task, shape: Shape, index: int, sample: int, generation: Gene
         made[error_key] = {"kind": generation.error.kind, "message": generation.error.message}
     if completion is not None:
         if spec.add_raw_output:
-            for part in _PARTS:
-                value = task.reasoning_of(completion) if part == "reasoning" else getattr(completion, part)
-                if value:
-                    made[f"{part}_{name}"] = value
+            if reasoning := task.reasoning_of(completion):
+                made[f"reasoning_{name}"] = reasoning
+            if completion.refusal:
+                made[f"refusal_{name}"] = completion.refusal
+            if completion.tool_calls:
+                made[f"tool_calls_{name}"] = completion.tool_calls
+            if completion.logprobs:
+                made[f"logprobs_{name}"] = completion.logprobs
         if completion.finish_reason != "stop":
             made["finish_reason"] = completion.finish_reason
         if completion.model and completion.model != generation.model:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -82,7 +83,7 @@ def try_rows(
                 raise one
         tried = [one for one in done if isinstance(one, Tried)]
         for trial, one in zip(trials, tried, strict=True):
-            known[id(trial.task)][0].count(f"row {trial.index}", one.generations)
+            known[id(trial.task)][0].count(partial("row {}".format, trial.index), one.generations)
             stats.rows += 1
         return tried
 

@@ -52,6 +52,8 @@ class Replies:
         self._spec, self._outputs = spec, outputs
         parsers = outputs.parsers
         self._readers = tuple(zip(outputs.readers, parsers, strict=True))
+        self._renames = outputs.names != tuple((name, name) for name in outputs.columns)
+        """Whether the columns of a reply have other names in the data, or another order."""
         self._drops_reasoning = any(isinstance(p, TextParser) and p.reasoning == "drop" for p in parsers)
         self._takes_tool_calls = any(p.parser in ("tool_calls", "python") for p in parsers)
         self._checks = tuple(Check(c, compiler.expression(c, ("checks", i))) for i, c in enumerate(spec.checks))
@@ -80,7 +82,9 @@ class Replies:
         columns, error = self._read(completion, scope, drawn)
         if fault is not None and self._checks_schema:
             raise fault
-        return Parsed({data: columns[name] for name, data in self._outputs.names}, error)
+        if self._renames:
+            columns = {data: columns[name] for name, data in self._outputs.names}
+        return Parsed(columns, error)
 
     def reasoning_of(self, completion: Completion) -> str | None:
         """The model's reasoning: sent separately by the server, or dropped from the reply by the `text` parser."""
@@ -181,9 +185,10 @@ class Replies:
         """
         errors: list[InvalidReply] = []
         partial: tuple[dict[str, Any], InvalidReply] | None = None
-        for reader, options in self._readers:
+        for number, (reader, options) in enumerate(self._readers):
             try:
-                METER.step()
+                if number:
+                    METER.step()
                 columns, refused = reader.read(completion, scope)
                 columns |= drawn
                 if self._checks:

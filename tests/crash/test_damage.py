@@ -67,6 +67,9 @@ class Bench:
         try:
             with store_class(path) as store:
                 got = {k: c for k in WHOLE if (c := store.get(k)) is not None}
+                keys = list(WHOLE)
+                together = store.get_many(keys[:18]) + store.get_many(keys[18:])  # the last ones are read ahead
+                assert all(WHOLE[k] == c for k, c in zip(keys, together, strict=True) if c is not None)
                 if puts:
                     asyncio.run(store.put([(key(99), completion(5))]))
                     assert store.get(key(99)) == completion(5)

@@ -213,7 +213,7 @@ def test_the_damage_sees_that_checksums_are_not_looked_at(tmp_path, tmp_path_fac
     bench = test_damage.Bench(tmp_path)
 
     with (
-        planted("Store.get", set_condition("completion_checksum", False)),
+        planted("Store._choose", set_condition("is_intact", False)),
         pytest.raises((FAILS, ValueError, TypeError)),
     ):
         test_damage.turn_bits(bench, files, 1, Store, times=800)

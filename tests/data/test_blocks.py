@@ -11,7 +11,7 @@ import pytest
 from distask.data.input import Input, open_input
 from distask.data.readers import blocks
 from distask.data.readers.blocks import Block, read_blocks
-from distask.data.readers.jsonl import read_jsonl
+from distask.data.readers.jsonl import has_long_number, read_jsonl
 from distask.errors import InputError
 
 GOOD = [
@@ -81,6 +81,12 @@ def test_blocks_hold_the_rows_and_errors_that_lines_hold(tmp_path, monkeypatch, 
         rows = list(in_blocks(path, on_nan=on_nan))
 
         assert list(map(told, rows)) == list(map(told, read_jsonl(path, str(path), on_nan=on_nan)))
+        for block in read_blocks(path, str(path), on_nan=on_nan):
+            if isinstance(block, Block):
+                block.index = 7
+                count = len(block.values)
+                for part in (block, block.selected(count // 3, count, 2)):
+                    assert list(part.rows()) == list(map(part.row, range(len(part.values))))
         seen += sum(isinstance(item, Block) for item in read_blocks(path, str(path)))
     assert seen
 
@@ -105,6 +111,28 @@ def test_good_lines_are_in_blocks(tmp_path, good):
 
     assert isinstance(block, Block)
     assert len(block.values) == 20
+
+
+@pytest.mark.parametrize("before", range(12))
+def test_a_number_of_19_digits_is_found_wherever_it_is(before):
+    line = b'"' + b"x" * before
+
+    assert has_long_number(line + b"9" * 19 + b"}")
+    assert not has_long_number(line + b"9" * 18 + b"}" + b"1" * 18)
+    assert not has_long_number(line + b"1     " * 20)
+
+
+def test_a_run_reads_the_rows_of_valid_lines_in_blocks(tmp_path, monkeypatch):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'{"a": 123456789012345678901234567890, "b": 1.50}\n' * 100)
+    source = open_input(str(path))
+    source.scan()
+    source._read = lambda: pytest.fail("they are read line by line")
+
+    rows = list(source)
+
+    assert [(row.index, row.line) for row in rows] == [(n, n + 1) for n in range(100)]
+    assert rows[99].values == {"a": 123456789012345678901234567890, "b": 1.5}
 
 
 def test_a_line_that_knows_the_separator_of_another_process_proves_nothing(tmp_path):

@@ -94,6 +94,15 @@ def test_rows_with_much_to_write_start_a_few_at_a_time():
     assert max(work.groups[2:]) <= 4
 
 
+def test_more_rows_start_at_a_time_while_none_needs_a_call():
+    work = Ready(slow=range(1_500, 3_000))
+
+    process(work, numbered(3_000))
+
+    assert max(work.groups) == engines.READY_ROWS
+    assert max(work.groups[-20:]) <= engines.START_ROWS
+
+
 def test_the_rows_before_an_error_of_the_source_are_kept():
     def rows():
         yield from numbered(700)

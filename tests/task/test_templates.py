@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from distask.errors import RowError
 from distask.spec.check import expressions
 from distask.spec.document import Document
+from distask.task.templates import limits
 from distask.task.templates.compiler import CompileError, Compiler, compile_expression, compile_template
 from distask.task.templates.filters import FILTERS
 from distask.task.templates.limits import PROMPT_CHARACTERS
@@ -468,3 +469,15 @@ def test_a_text_is_compiled_once_for_all_tasks_of_a_spec(tmp_path):
     assert compiler.template("{{ a }} b", ("x",)) is compiler.template("{{ a }} b", ("y",))
     assert compiler.expression("a + 1", ("x",)) is compiler.expression("a + 1", ("y",))
     assert compiler.expression("a", ("x",)) is not compiler.template("a", ("x",))
+
+
+def test_the_clock_is_not_read_for_small_replies(make_task, monkeypatch):
+    """Each look takes as long as parsing a reply."""
+    task = make_task("")
+    looks = []
+    monkeypatch.setattr(limits.time, "thread_time", lambda: looks.append(0) or 0.0)
+
+    for _ in range(100):
+        assert task.format_output("good", {"question": "?"}) == {"answer": "good"}
+
+    assert not looks

@@ -12,7 +12,7 @@ import io
 import random
 from array import array
 from bisect import bisect_right
-from itertools import groupby
+from itertools import count, groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -20,7 +20,7 @@ import orjson
 from msgspec import Struct
 
 from distask.data.compression import is_compressed, no_text, open_binary
-from distask.data.readers.jsonl import has_rounded, read_line, read_lines
+from distask.data.readers.jsonl import has_long_number, has_rounded, read_line, read_lines
 from distask.data.readers.lines import MAX_LINE
 from distask.data.row import Row
 
@@ -99,6 +99,21 @@ class Block(Struct):
         row = read_line(raw, self.file, line) if has_rounded(values, raw) else Row(values, self.file, line, raw)
         row.index = self.index + number * self.step
         return row
+
+    def rows(self) -> Iterator[Row]:
+        """Yield all rows, with exact values; this takes half the time of getting them one by one."""
+        lines = islice(io.BytesIO(self.data), self.skipped, None, self.step)  # finds line ends faster than `split`
+        may_be_rounded = has_long_number(self.data)
+        for line, index, values, data in zip(
+            count(self.line, self.step), count(self.index, self.step), self.values, lines, strict=False
+        ):
+            raw = data.strip(b" \t\r\n")
+            if may_be_rounded and has_rounded(values, raw):
+                row = read_line(raw, self.file, line)
+                row.index = index
+                yield row
+            else:
+                yield Row(values, self.file, line, raw, None, index)
 
 
 def read_blocks(path: Path, file: str, *, on_nan: OnNan = "stop") -> Iterator[Block | Row]:

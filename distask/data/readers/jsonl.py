@@ -26,6 +26,8 @@ MAX_DEPTH = 512
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _LONG_NUMBER = b"0" * 19
 """A number that may be too long for a float or 64 bits, after `bytes.translate` with `_DIGITS`."""
+_EVERY, _THREE_DIGITS = 6, b"000"
+"""Every sixth character of 19 digits: three digits in a row. Looking at these first takes a sixth of the time."""
 _SHORT = 10**18
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity|-?[0-9][0-9.eE+-]*+')
@@ -77,7 +79,7 @@ def read_line(raw: bytes, file: str, number: int, what: str = "line", *, on_nan:
     keys, is_exact = _survey(values)
     if keys is None or keys != _keys_written(raw, keys):
         return _slowly(raw, file, number, what, on_nan)  # duplicate key or deep nesting: the slower parser checks it
-    if not is_exact and _LONG_NUMBER in raw.translate(_DIGITS):
+    if not is_exact and has_long_number(raw):
         return _slowly(raw, file, number, what, on_nan)
     return Row(values, file, number, raw)
 
@@ -110,7 +112,14 @@ def _survey(values: dict[str, Any]) -> tuple[int | None, bool]:
 
 def has_rounded(values: dict[str, Any], raw: bytes) -> bool:
     """Return whether orjson may have rounded a number of a valid line: an integer beyond 64 bits becomes a float."""
-    return not _survey(values)[1] and _LONG_NUMBER in raw.translate(_DIGITS)
+    return not _survey(values)[1] and has_long_number(raw)
+
+
+def has_long_number(raw: bytes) -> bool:
+    """Return whether there may be a number that is too long for a float or 64 bits, perhaps inside a string."""
+    if _THREE_DIGITS not in raw[::_EVERY].translate(_DIGITS):
+        return False
+    return _LONG_NUMBER in raw.translate(_DIGITS)
 
 
 def _keys_written(raw: bytes, expected: int) -> int | None:

@@ -23,7 +23,7 @@ def spliced(row: Row, new: Mapping[str, Any]) -> bytes:
     if not new:
         return row.raw + b"\n"
     before = row.raw.rstrip()
-    comma = b"" if not row.values and before[:-1].rstrip().endswith(b"{") else b","
+    comma = b"," if row.values or not before[:-1].rstrip().endswith(b"{") else b""
     return b"".join((memoryview(before)[:-1], comma, memoryview(json_bytes(new))[1:], b"\n"))  # copies each byte once
 
 

@@ -77,6 +77,8 @@ class Calls:
         self._shared = shared
         self._sources: dict[Target, int | None] = {}
         self._equal = shared.equal
+        self._adapter = target.client.adapter
+        self._logs = log.isEnabledFor(logging.DEBUG)
         self._asks_again = task.spec.on_invalid.retry > 0 or fallback is not None
         for endpoint_target in (target, fallback):
             if endpoint_target is not None:
@@ -85,29 +87,38 @@ class Calls:
                 if store is not None and endpoint_target.keep:
                     endpoint_target.client.adapter.remember(store)
 
-    def look_ahead(self, asked: Sequence[RowRequest]) -> None:
-        """Prefetch the stored replies of the next requests, if each has one key."""
-        if self._store is not None and len(self.samples) == 1 and asked:
-            self._store.look_ahead([each.key(0) for each in asked])
+    def find(self, asked: Sequence[RowRequest]) -> list[list[Completion | None]]:
+        """Look up the replies of many requests together: for each request, the stored reply of each sample."""
+        if self._store is None or not asked:
+            return [[None for _ in self.samples] for _ in asked]
+        keys = [each.key(sample) for each in asked for sample in self.samples]
+        found = self._store.get_many(keys, asked[0].request.max_tokens)  # the same for all requests of a task
+        return [found[start : start + len(self.samples)] for start in range(0, len(found), len(self.samples))]
 
-    def begin(self, values: Mapping[str, Any], index: Index, asked: RowRequest) -> list[Generation] | Pending:
-        """Return the generations if the store has every reply that they need, else a pending row."""
-        found: dict[int, Completion] = {}
-        if self._store is not None:
-            limit = asked.request.max_tokens
-            for sample in self.samples:
-                if (completion := self._store.get(asked.key(sample), limit)) is not None:
-                    found[sample] = completion
-        if not found:
-            return Pending(values, index, asked, found)
-        self._target.client.adapter.note(asked.request)
-        self._shared.stats.reused(found.values())
-        log.debug("row %s: %d of %d replies from the store", index, len(found), len(self.samples))
-        if len(found) == len(self.samples):
-            generations = [self._read(values, index, asked.request, found[s]) for s in self.samples]
-            if not self._asks_again or all(g.error is None for g in generations):
-                return generations
-        return Pending(values, index, asked, found)
+    def begin(
+        self,
+        values: Mapping[str, Any],
+        index: Index,
+        asked: RowRequest,
+        found: Sequence[Completion | None] | None = None,
+    ) -> list[Generation] | Pending:
+        """Return the generations if the store has every reply that they need, else a pending row.
+
+        `found` has the stored replies, if they were looked up. Nothing may be awaited in between.
+        """
+        if found is None:
+            found = [self._stored(asked, sample) for sample in self.samples]
+        kept = [completion for completion in found if completion is not None]
+        if kept:
+            self._adapter.note(asked.request)
+            self._shared.stats.reused(kept)
+            if self._logs:
+                log.debug("row %s: %d of %d replies from the store", index, len(kept), len(found))
+            if len(kept) == len(found):
+                generations = [self._read(values, index, asked.request, completion) for completion in kept]
+                if not self._asks_again or all(g.error is None for g in generations):
+                    return generations
+        return Pending(values, index, asked, {s: c for s, c in enumerate(found) if c is not None})
 
     async def finish(self, pending: Pending) -> list[Generation]:
         """Request the missing replies; raises errors that end the run."""
@@ -129,15 +140,19 @@ class Calls:
         """Return failed generations for a row without a valid request."""
         return [Generation(self._target.model, messages, error=error) for _ in self.samples]
 
-    def count(self, place: str, generations: Sequence[Generation]) -> None:
-        """Count how a row's generations ended; with `then: fail`, an invalid reply ends the run."""
-        stats, then = self._shared.stats, self.task.spec.on_invalid.then
+    def count(self, placed: Callable[[], str], generations: Sequence[Generation]) -> None:
+        """Count how a row's generations ended; with `then: fail`, an invalid reply ends the run.
+
+        `placed` returns the row's place, for messages.
+        """
+        stats = self._shared.stats
+        stats.generations += len(generations)
         for sample, generation in enumerate(generations):
-            stats.generations += 1
             if generation.completion is not None and generation.completion.finish_reason == "length":
                 stats.cut += 1
             if (error := generation.error) is None:
                 continue
+            place, then = placed(), self.task.spec.on_invalid.then
             self._shared.failed(place, sample, error.kind, error.message)
             if then == "drop":
                 stats.dropped += 1

@@ -38,10 +38,18 @@ class OneTask:
         self._requests = Requests(calls.task, target)
 
     def begin(self, rows: Sequence[Row]) -> Iterator[list[OutputRow] | PendingRow]:
-        """Return the output rows, or pending rows where replies are not in the store."""
+        """Yield the output rows, or pending rows where replies are not in the store."""
         wanted = [self._asked(row) for row in rows]
-        self._calls.look_ahead([asked for asked in wanted if isinstance(asked, RowRequest)])
-        return map(self._begun, rows, wanted)
+        found = iter(self._calls.find([asked for asked in wanted if isinstance(asked, RowRequest)]))
+        for row, asked in zip(rows, wanted, strict=True):
+            if isinstance(asked, RowError):
+                yield self._end(row, self._calls.refused(asked))
+                continue
+            begun = self._calls.begin(row.values, row.index, asked, next(found))
+            if isinstance(begun, Pending):
+                yield PendingRow(partial(self._finish, row, begun), asked.size)
+            else:
+                yield self._end(row, begun)
 
     def _asked(self, row: Row) -> RowRequest | RowError:
         if row.error is not None:
@@ -51,25 +59,17 @@ class OneTask:
         except RowError as error:
             return error
 
-    def _begun(self, row: Row, asked: RowRequest | RowError) -> list[OutputRow] | PendingRow:
-        if isinstance(asked, RowError):
-            return self._end(row, self._calls.refused(asked))
-        begun = self._calls.begin(row.values, row.index, asked)
-        if isinstance(begun, Pending):
-            return PendingRow(partial(self._finish, row, begun), asked.size)
-        return self._end(row, begun)
-
     async def _finish(self, row: Row, pending: Pending) -> list[OutputRow]:
         return self._end(row, await self._calls.finish(pending))
 
     def _end(self, row: Row, generations: Sequence[Generation]) -> list[OutputRow]:
         shape = self._shape
-        self._calls.count(row.place, generations)
+        self._calls.count(lambda: row.place, generations)
         made = output_rows(self._calls.task, shape, row.index, generations)
         if made and (MODEL_COLUMN in row.values or shape.metadata_column in row.values):
             taken = [c for c in (shape.metadata_column, MODEL_COLUMN) if c in row.values]
             row, made = taken_over(row, made, taken, shape.metadata_column)
-        return [shape.written(row, new) for new in made]
+        return [shape.written(row, new) for new in made] if shape.only_outputs else [(row, new) for new in made]
 
 
 def taken_over(

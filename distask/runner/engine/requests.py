@@ -6,6 +6,7 @@ from array import array
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -140,6 +141,26 @@ class Target:
             fixed={**self.fixed, **needed} if needed else self.fixed,
         )
 
+    def canonical(self, request: Request) -> bytes:
+        """Return `request.canonical()`; the parts that most requests for this target share are encoded once."""
+        if request.keywords is self.generation and request.route == "chat" and self._frame is not None:
+            try:
+                messages = orjson.dumps(request.messages, option=orjson.OPT_SORT_KEYS)
+            except TypeError:  # integers of more than 64 bits, lone surrogates
+                return request.canonical()
+            return self._frame[0] + messages + self._frame[1]
+        return request.canonical()
+
+    @cached_property
+    def _frame(self) -> tuple[bytes, bytes] | None:
+        """What precedes and follows the messages in a canonical request; None if it can't be known."""
+        empty = Request(self.endpoint, self.model, [], self.generation).canonical()
+        try:
+            head = orjson.dumps([self.endpoint, self.model]).removesuffix(b"]") + b","
+        except TypeError:
+            return None
+        return (head, empty[len(head) + 2 :]) if empty.startswith(head + b"[]") else None
+
 
 def merged(defaults: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]:
     """Merge keywords into generation defaults; `extra_body` is merged, not replaced."""
@@ -198,7 +219,7 @@ def row_request(
     messages = task.format_input(row, index)
     example = partial(task.example, row, index)
     request = target.request(messages, task.keywords(row, index), example, task.route, task.needed)
-    canonical = request.canonical()
+    canonical = target.canonical(request)
     fingerprint = digest(canonical)
     cold = request.route == "embeddings" or request.keywords.get("temperature") == 0
     return RowRequest(request, fingerprint, 0 if cold else occurrence(fingerprint), cold, len(canonical))
@@ -230,34 +251,37 @@ class Occurrences:
     """
 
     def __init__(self) -> None:
-        self._table = array("Q", bytes(8 * _FIRST_SIZE))
+        self._allocate(_FIRST_SIZE)
         self._seen = 0
         self._again: dict[int, int] = {}
 
     def next(self, fingerprint: bytes) -> int:
         """Return how often this fingerprint (16 bytes) occurred before, and count this occurrence."""
         word = int.from_bytes(fingerprint[:8], "little") or 1
-        if not self._insert(word):
-            self._again[word] = self._again.get(word, 0) + 1
-            return self._again[word]
+        table, mask = self._table, self._mask
+        slot = word & mask
+        while taken := table[slot]:
+            if taken == word:
+                self._again[word] = self._again.get(word, 0) + 1
+                return self._again[word]
+            slot = (slot + 1) & mask
+        table[slot] = word
         self._seen += 1
-        if self._seen > len(self._table) * _FULLEST:
+        if self._seen > self._most:
             self._grow()
         return 0
 
-    def _insert(self, word: int) -> bool:
-        table, mask = self._table, len(self._table) - 1
-        slot = word & mask
-        while table[slot]:
-            if table[slot] == word:
-                return False
-            slot = (slot + 1) & mask
-        table[slot] = word
-        return True
-
     def _grow(self) -> None:
         words = self._table
-        self._table = array("Q", bytes(16 * len(words)))
+        self._allocate(2 * len(words))
+        table, mask = self._table, self._mask
         for word in words:
             if word:
-                self._insert(word)
+                slot = word & mask
+                while table[slot]:
+                    slot = (slot + 1) & mask
+                table[slot] = word
+
+    def _allocate(self, size: int) -> None:
+        self._table = array("Q", bytes(8 * size))
+        self._mask, self._most = size - 1, int(size * _FULLEST)

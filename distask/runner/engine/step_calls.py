@@ -152,7 +152,7 @@ class StepCalls:
         return self._made(ask, calls, await calls.finish(pending))
 
     def _made(self, ask: Ask, calls: Calls, generations: Sequence[Generation]) -> list[Made] | None:
-        calls.count(f"{ask.place}, step {ask.step}", generations)
+        calls.count(lambda: f"{ask.place}, step {ask.step}", generations)
         shape = Shape(ask.num_generations, ask.grouped, METADATA_COLUMN)
         if self._shared.collecting and any(g.error is not None and g.error.kind == WAITS.kind for g in generations):
             return None

@@ -121,7 +121,7 @@ def together(function: Callable[P, T]) -> Callable[P, T]:
         usage = METER.__dict__
         if usage["together"]:
             return function(*args, **kwargs)
-        usage["together"], usage["first"], usage["renders"] = True, None, 0
+        usage["together"], usage["first"], usage["renders"], usage["ticks"] = True, None, 0, 0
         try:
             return function(*args, **kwargs)
         finally:
