@@ -8,7 +8,7 @@ import pytest
 
 from distask import load, run
 from distask.errors import UsageError
-from distask.runner.engine.segments import Spool
+from distask.runner.engine.spool import Spool
 from distask.spec.load import load_spec
 from distask.task.load import run_cases
 

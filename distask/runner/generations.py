@@ -64,7 +64,8 @@ class Shape(Struct, frozen=True):
             return row, new
         own = (self.metadata_column, MODEL_COLUMN)
         kept = {name: value for name, value in new.items() if name not in own and value is not None}
-        return replace(row, values={}, raw=None, cells=None), kept
+        is_bare = not row.values and row.raw is None and row.cells is None
+        return row if is_bare else replace(row, values={}, raw=None, cells=None), kept
 
 
 def output_rows(task: Task, shape: Shape, index: int, generations: Sequence[Generation]) -> list[dict[str, Any]]:

@@ -189,7 +189,7 @@ class Pipeline:
     def identity(self, values: Mapping[str, Any]) -> bytes:
         """A 16-byte hash that identifies a row: of the declared inputs, or else of all columns."""
         read = [self.dataset_name(name) for name in self.input_columns] or sorted(values)
-        data = json.dumps([[name, values.get(name)] for name in read], sort_keys=True, default=_digest)
+        data = _ENCODER.encode([[name, values.get(name)] for name in read])
         return hashlib.blake2b(data.encode(errors="surrogatepass"), digest_size=16).digest()
 
     def flow(self, segment: int, item: Item) -> Flow:
@@ -222,6 +222,9 @@ def _digest(value: Any) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return hashlib.blake2b(bytes(value)).hexdigest()
     return repr(value)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=_digest)
 
 
 def _remade(

@@ -173,13 +173,14 @@ def sync_folder(folder: Path) -> None:
 def json_bytes(value: Any) -> bytes:
     """Return a value as UTF-8 JSON: numbers of any size, bytes as base64, NaN as null, lone surrogates replaced."""
     try:
-        return orjson.dumps(value, default=_plain)
+        return orjson.dumps(value, default=plain_value)
     except (TypeError, ValueError):
-        text = json.dumps(_clean(value), ensure_ascii=False, default=_plain, separators=(",", ":"))
+        text = json.dumps(_clean(value), ensure_ascii=False, default=plain_value, separators=(",", ":"))
         return text.encode("utf-8", "replace")
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return a value that JSON does not have as text: bytes as base64."""
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -20,7 +20,7 @@ from distask.task.draws import SAMPLE
 from distask.task.steps.flow import Ask, Fork, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from distask.runner.engine.engine import OutputRow
     from distask.runner.engine.shared import Shared
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _LEFT_OUT = object()
 """Sent to a flow that can't continue in this run."""
+_MISSING = object()
 
 
 class CarriedRow(Row):
@@ -70,6 +71,8 @@ class Steps:
         self._shape = shape
         self._shared = shared
         self._equal = Occurrences()
+        self._last_bare: tuple[Row, Row] | None = None
+        """The last row without columns, next to the row that it was made of: rows that are made of one row share it."""
         self.left_out = 0
         """Number of rows that can't continue because they wait for a batch."""
 
@@ -129,11 +132,28 @@ class Steps:
         metadata = item.metadata
         if self._shape.num_generations > 1:
             metadata = {**metadata, "row": row.index, "sample": sample}
+        own, values = row.values, item.values
         if self._shape.only_outputs:
-            kept, new = row, {name: item.values.get(name) for name in self._pipeline.output_columns}
+            kept = self._bare(row, item) if row.cells is None else row
+            new = {name: values.get(name) for name in self._pipeline.output_columns}
+        elif _keeps(values, own):
+            kept, new = row, {name: value for name, value in values.items() if name not in own}
         else:
-            kept, new = _added(row, item)
-        return kept, {**new, self._shape.metadata_column: metadata, MODEL_COLUMN: item.model}
+            kept, new = self._bare(row, item), dict(values)
+        new[self._shape.metadata_column] = metadata
+        new[MODEL_COLUMN] = item.model
+        return kept, new
+
+    def _bare(self, row: Row, item: Item) -> Row:
+        """Return a row without columns, for steps that changed some; its cells are those that they did not change."""
+        cells, own, values = row.cells, row.values, item.values
+        if cells is not None:
+            origins = {name: item.origins.get(name, name) for name in values}
+            cells = cells.renamed({n: of for n, of in origins.items() if of in own and identical(own[of], values[n])})
+            return replace(row, values={}, raw=None, cells=cells)
+        if self._last_bare is None or self._last_bare[0] is not row:
+            self._last_bare = row, replace(row, values={}, raw=None)
+        return self._last_bare[1]
 
     def _grouped(self, row: Row, made: Sequence[tuple[int, list[Item]]]) -> list[OutputRow]:
         """Build one row from all generations, with lists as output columns."""
@@ -208,13 +228,9 @@ def _carrying(row: Row, item: Item, sample: int) -> CarriedRow:
     )
 
 
-def _added(row: Row, item: Item) -> tuple[Row, dict[str, Any]]:
-    """Return the input row and its new columns; returns a new row if the steps changed input columns."""
-    own, values = row.values, item.values
-    if all(name in values and values[name] is value for name, value in own.items()):
-        return row, {name: value for name, value in values.items() if name not in own}
-    cells = row.cells
-    if cells is not None:
-        origins = {name: item.origins.get(name, name) for name in values}
-        cells = cells.renamed({n: of for n, of in origins.items() if of in own and identical(own[of], values[n])})
-    return replace(row, values={}, raw=None, cells=cells), values
+def _keeps(values: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Return whether all of a row's own columns are unchanged in `values`."""
+    for name, value in own.items():
+        if values.get(name, _MISSING) is not value:  # `all` with a generator would take three times as long
+            return False
+    return True

@@ -216,20 +216,28 @@ class Leave:
         self._own = (*frame.drawn, *frame.mapped, *frame.defaults)
 
     def direct(self, item: Item) -> list[Item] | None:
-        """The outer row with every column that the steps left; None if the task has outputs."""
-        frame = self._frame
+        """See `flow`; None if an output has the wrong type."""
+        frame, around, inside = self._frame, item.frames[-1], item.values
         if frame.outputs is not None:
-            return None
-        self._task.went += 1
-        around = item.frames[-1]
-        item.frames = item.frames[:-1]
-        if self._own or frame.renamed:
+            rejected = item.rejected == len(item.frames)
+            try:
+                made = {
+                    outside: None if rejected or (value := inside.get(name)) is None else column.read(value)
+                    for name, (outside, column) in frame.outputs.items()
+                }
+            except ValueError:
+                return None
+            item.values = {**around, **made}
+            item.rejected = None if rejected else item.rejected
+        elif self._own or frame.renamed:
             own = {*frame.drawn, *(n for n in self._own if n not in around)}
-            item.values = {frame.renamed.get(n, n): value for n, value in item.values.items() if n not in own}
+            item.values = {frame.renamed.get(n, n): value for n, value in inside.items() if n not in own}
+        item.frames = item.frames[:-1]
+        self._task.went += 1
         return [item]
 
     def flow(self, item: Item) -> Flow:
-        """The outer row with the task's outputs."""
+        """The outer row with the task's outputs; with every column that the steps left, if it has no outputs."""
         self._task.went += 1
         frame, inside = self._frame, item.values
         around = item.frames[-1]

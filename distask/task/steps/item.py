@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from distask.errors import RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LARGE = 1 << 63
 """Occurrences from here on come from a row's lineage; lower ones are counted, as in a run of a single task."""
@@ -23,9 +26,9 @@ class Lineage:
 
     __slots__ = ("_key", "_seen", "asked", "fresh", "index")
 
-    def __init__(self, key: bytes | tuple[Lineage, str], index: str, *, fresh: bool) -> None:
+    def __init__(self, key: bytes | tuple[Lineage | bytes, str], index: str, *, fresh: bool) -> None:
         self._key = key
-        """The key, or what it is computed from when it is needed: the parent, and the way from there."""
+        """The key, or what it is computed from when it is needed: the parent or its key, and the way from there."""
         self.index = index
         """The row index for drawn values."""
         self.fresh = fresh
@@ -38,7 +41,8 @@ class Lineage:
         """The 16 bytes that identify the row."""
         if isinstance(self._key, tuple):
             parent, way = self._key
-            self._key = hashlib.blake2b(parent.key + b"/" + way.encode(), digest_size=16).digest()
+            above = parent if isinstance(parent, bytes) else parent.key
+            self._key = hashlib.blake2b(above + b"/" + way.encode(), digest_size=16).digest()
         return self._key
 
     def child(self, way: str) -> Lineage:
@@ -52,21 +56,39 @@ class Lineage:
         digest = hashlib.blake2b(self.key + b"#%d" % again, digest_size=8).digest()
         return LARGE + int.from_bytes(digest, "big") % LARGE
 
+    def packed(self) -> tuple[Any, ...]:
+        """Its state as plain values; the parent is only a key in it."""
+        key = self._key
+        if isinstance(key, tuple) and isinstance(key[0], Lineage):
+            key = (key[0].key, key[1])
+        return key, self.index, self.fresh, self.asked, self._seen
+
+    @classmethod
+    def unpacked(cls, packed: tuple[Any, ...]) -> Lineage:
+        """Restore a lineage from the output of `packed`."""
+        key, index, fresh, asked, seen = packed
+        made = cls(key, index, fresh=fresh)
+        made.asked, made._seen = asked, seen
+        return made
+
 
 MAX_STEPS = 100_000
 """Maximum steps for one input row, including all rows derived from it."""
 MAX_SECONDS = 3.0
 """Maximum CPU seconds for the expressions of all steps, per input row."""
+UNCOUNTED_SECONDS = 0.1
+"""Seconds for these expressions, by the clock of the wall, before their CPU seconds are counted."""
 
 
 class Spent:
     """The steps and time used by one input row, including all rows derived from it."""
 
-    __slots__ = ("seconds", "steps")
+    __slots__ = ("elapsed", "seconds", "steps")
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self.seconds = 0.0
+    def __init__(self, steps: int = 0, seconds: float = 0.0) -> None:
+        self.steps = steps
+        self.seconds = seconds
+        self.elapsed = 0.0
 
     def has_room(self, steps: int) -> bool:
         """Return whether so many more steps are within the limits."""
@@ -109,6 +131,45 @@ class Item(Struct):
         """The derived row with this number from a step."""
         way = "/".join([step, *map(str, self.turns), str(number)])
         return replace(self, values=values, lineage=self.lineage.child(way), metadata=metadata)
+
+    def children(self, several: Iterable[dict[str, Any]], step: str) -> list[Item]:
+        """The derived rows from a step, one for each of `several` columns, with copies of the metadata."""
+        way = "/".join([step, *map(str, self.turns), ""])
+        child, metadata = self.lineage.child, self.metadata
+        place, model, failed, rejected = self.place, self.model, self.failed, self.rejected
+        frames, turns, origins, spent = self.frames, self.turns, self.origins, self.spent
+        return [
+            Item(
+                values, child(f"{way}{number}"), place, dict(metadata), model, failed, rejected,
+                frames, turns, origins, spent,
+            )
+            for number, values in enumerate(several)
+        ]  # fmt: skip
+
+    def packed(self) -> tuple[Any, ...]:
+        """Its state as plain values, to store it; the columns come first, then those of the enclosing tasks."""
+        return (
+            self.values,
+            self.frames,
+            self.lineage.packed(),
+            self.place,
+            self.metadata,
+            self.model,
+            self.failed,
+            self.rejected,
+            self.turns,
+            self.origins,
+            self.spent.steps,
+            self.spent.seconds,
+        )
+
+    @classmethod
+    def unpacked(cls, packed: tuple[Any, ...]) -> Item:
+        """Restore a row from the output of `packed`."""
+        values, frames, lineage, place, metadata, model, failed, rejected, turns, origins, steps, seconds = packed
+        spent = Spent(steps, seconds)
+        lineage = Lineage.unpacked(lineage)
+        return cls(values, lineage, place, metadata, model, failed, rejected, frames, turns, origins, spent)
 
 
 def side_by_side(several: list[dict[str, Any]]) -> dict[str, Any]:

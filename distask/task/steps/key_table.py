@@ -28,7 +28,7 @@ class KeyTable:
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE", f"cache_size = -{CACHE_KIB}"):
             self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.execute(f"CREATE TABLE seen (number INTEGER PRIMARY KEY, {', '.join(columns)})")
+        self._connection.execute(f"CREATE TABLE seen ({', '.join(('number INTEGER PRIMARY KEY', *columns))})")
         self._connection.execute("BEGIN")
         self._columns = len(columns) + 1
         self._batch: list[tuple[Any, ...]] = []
@@ -58,8 +58,9 @@ class KeyTable:
         self._connection.close()
 
     def _flush(self) -> None:
-        self.insert("seen", self._columns, self._batch)
-        self._batch.clear()
+        if self._batch:
+            self.insert("seen", self._columns, self._batch)
+            self._batch.clear()
 
 
 def sort_key(value: Any) -> bytes | None:

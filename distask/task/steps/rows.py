@@ -98,18 +98,9 @@ class Explode:
         except RowError as error:
             self.count.failed += 1
             return (yield from fail(self.count.name, item, error))
-        return [
-            item.child(
-                {
-                    **item.values,
-                    **{n: each[i] for n, each in zip(self._columns, lists, strict=True) if each is not None},
-                },
-                self.count.name,
-                i,
-                dict(item.metadata),
-            )
-            for i in range(length)
-        ]
+        exploded = [(name, each) for name, each in zip(self._columns, lists, strict=True) if each is not None]
+        several = ({**item.values, **{name: each[i] for name, each in exploded}} for i in range(length))
+        return item.children(several, self.count.name)
 
 
 def _length(names: Sequence[str], lists: Sequence[Any]) -> int:

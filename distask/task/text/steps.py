@@ -88,19 +88,20 @@ class Chunks:
     def _rows(self, item: Item, text: str) -> list[Item]:
         chunk, start, end, headings, chunk_id = self._names
         around, key = item.values, item.lineage.key
-        made = []
-        for number, each in enumerate(cut_text(text, self._cut)):
+        several = []
+        for each in cut_text(text, self._cut):
             words = text[each.start : each.end]
-            values = {
-                **around,
-                chunk: words,
-                start: each.start,
-                end: each.end,
-                headings: list(each.headings),
-                chunk_id: _chunk_id(key, each, words),
-            }
-            made.append(item.child(values, self.count.name, number, dict(item.metadata)))
-        return made
+            several.append(
+                {
+                    **around,
+                    chunk: words,
+                    start: each.start,
+                    end: each.end,
+                    headings: list(each.headings),
+                    chunk_id: _chunk_id(key, each, words),
+                }
+            )
+        return item.children(several, self.count.name)
 
 
 def _chunk_id(key: bytes, chunk: Chunk, words: str) -> str:
