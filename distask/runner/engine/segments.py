@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from distask.errors import UsageError
@@ -18,7 +19,7 @@ from distask.runner.engine.steps import Steps
 from distask.runner.targets import budget_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from distask.data.row import Row
     from distask.data.writers import Writer
@@ -57,7 +58,8 @@ async def run_pipeline(
         targets.of(*wanted)
     asking = StepCalls(targets, store, shared)
     watch = observe if job.governor is None else job.governor.watching(shared, observe)
-    coming: Iterable[Row] = rows
+    waiting: list[Spool] = []
+    """Barriers that come one after the other, with the rows that wait for the first of them."""
     with ExitStack() as spools:
         for number, segment in enumerate(pipeline.segments):
             if job.segment not in (None, number):
@@ -67,9 +69,10 @@ async def run_pipeline(
             if segment.barrier is not None and job.segment is None:
                 sink = Spool(segment.barrier)
                 spools.callback(sink.abort)
-            if number and not segment.steps and isinstance(sink, Spool):
-                coming = _passed(coming, sink, shared)
+            if waiting and isinstance(sink, Spool) and not segment.steps:
+                waiting.append(sink)
                 continue
+            coming = _passed(waiting, shared) if waiting else rows
             work = Steps(pipeline, number, asking, shape, shared)
             engine = Engine(work, shared, concurrency=concurrency, observe=watch, first=number == 0, last=last)
             await engine.run(coming, sink)
@@ -77,8 +80,7 @@ async def run_pipeline(
                 await asyncio.gather(*(client.close() for client in shared.clients), return_exceptions=True)
             if work.left_out:
                 break
-            if isinstance(sink, Spool):
-                coming = sink.rows()
+            waiting = [sink] if isinstance(sink, Spool) else []
     return shared.failures
 
 
@@ -91,10 +93,10 @@ def check_generations(pipeline: Pipeline, shape: Shape) -> None:
         )
 
 
-def _passed(rows: Iterable[Row], spool: Spool, shared: Shared) -> Iterator[Row]:
-    """Pass rows from one barrier to the next one directly, since no step is between them."""
-    for row in rows:
+def _passed(waiting: Sequence[Spool], shared: Shared) -> Iterator[Row]:
+    """Yield the rows that pass all of these barriers."""
+    for first, second in pairwise(waiting):
+        first.pass_to(second, lambda: shared.error is not None)
         if shared.error is not None:
             return
-        spool.write(row, {})
-    yield from spool.rows()
+    yield from waiting[-1].rows()

@@ -230,7 +230,7 @@ def _carrying(row: Row, item: Item, sample: int) -> CarriedRow:
 
 def _keeps(values: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
     """Return whether all of a row's own columns are unchanged in `values`."""
-    for name, value in own.items():
-        if values.get(name, _MISSING) is not value:  # `all` with a generator would take three times as long
+    for name, value in own.items():  # noqa: SIM110 - `all` with a generator would take three times as long
+        if values.get(name, _MISSING) is not value:
             return False
     return True

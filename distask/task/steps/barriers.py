@@ -33,13 +33,16 @@ SIMILAR_VECTORS = 0.95
 class Barrier(ABC):
     """A step that needs to see all rows; `seen` is the number of rows so far."""
 
+    changes_rows = False
+    """Whether `joined` returns other rows than those that it gets."""
+
     def __init__(self, count: Count) -> None:
         self.count = count
         self.seen = 0
 
     @abstractmethod
-    def look(self, item: Item) -> None:
-        """Record what is needed from the next row."""
+    def look(self, values: Mapping[str, Any]) -> None:
+        """Record what is needed from the columns of the next row."""
 
     @abstractmethod
     def order(self) -> Iterator[Sequence[int]]:
@@ -84,13 +87,15 @@ class KeyedBarrier(Barrier):
 class Group(KeyedBarrier):
     """Merges rows with equal values in some columns, in the order in which the groups first appear."""
 
+    changes_rows = True
+
     def __init__(self, count: Count, by: Sequence[str]) -> None:
         super().__init__(count)
         self._by = by
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Record the group of the row."""
-        self.keep(digest([item.values.get(name) for name in self._by]))
+        self.keep(digest([values.get(name) for name in self._by]))
 
     def order(self) -> Iterator[Sequence[int]]:
         """The groups."""
@@ -118,10 +123,10 @@ class Exact(KeyedBarrier):
         super().__init__(count)
         self._by = by
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Record the values of the row."""
-        values = [item.values.get(name) for name in self._by]
-        self.keep(None if any(value is None for value in values) else digest(values))
+        wanted = [values.get(name) for name in self._by]
+        self.keep(None if any(value is None for value in wanted) else digest(wanted))
 
     def order(self) -> Iterator[Sequence[int]]:
         """The rows that are kept."""
@@ -148,13 +153,13 @@ class MinHash(Barrier):
             self._opened = NearDuplicates(self._dedup.words, self._dedup.permutations, self._threshold)
         return self._opened
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Record the row's text."""
-        values = [item.values.get(name) for name in self._dedup.by]
-        if any(value is None for value in values):
+        wanted = [values.get(name) for name in self._dedup.by]
+        if None in wanted:
             self._texts.add(None)
         else:
-            texts = (value if isinstance(value, str) else json.dumps(value, default=str) for value in values)
+            texts = [value if isinstance(value, str) else json.dumps(value, default=str) for value in wanted]
             self._texts.add("\n".join(texts))
         self.seen += 1
 
@@ -180,11 +185,11 @@ class Cosine(Barrier):
         self._filled = 0
         self._kept = array("Q")
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Keep the row unless a similar vector was kept before."""
         import numpy as np
 
-        number, value = self.seen, item.values.get(self._by)
+        number, value = self.seen, values.get(self._by)
         self.seen += 1
         vector = None
         if isinstance(value, list) and value and all(isinstance(x, int | float) for x in value):
@@ -219,11 +224,11 @@ class Sort(KeyedBarrier):
         self._descending = descending
         self.columns = tuple(f"key{place}" for place in range(len(by)))
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Record the row's values."""
         from distask.task.steps.key_table import sort_key
 
-        self.keep(*(sort_key(item.values.get(name)) for name in self._by))
+        self.keep(*[sort_key(values.get(name)) for name in self._by])
 
     def order(self) -> Iterator[Sequence[int]]:
         """All rows, in order."""
@@ -241,7 +246,7 @@ class Sample(Barrier):
         self._n = n
         self._fraction = fraction
 
-    def look(self, _item: Item) -> None:
+    def look(self, _values: Mapping[str, Any]) -> None:
         """Count the row."""
         self.seen += 1
 
@@ -259,7 +264,7 @@ class Limit(Barrier):
         super().__init__(count)
         self._n = n
 
-    def look(self, _item: Item) -> None:
+    def look(self, _values: Mapping[str, Any]) -> None:
         """Count the row."""
         self.seen += 1
 
@@ -284,6 +289,8 @@ class Split(Barrier):
         stable: whether a group's part depends on its own values only, so that the shares are approximate.
     """
 
+    changes_rows = True
+
     def __init__(
         self,
         count: Count,
@@ -305,11 +312,11 @@ class Split(Barrier):
         self._parts: dict[bytes, int] = {}
         """The part of each group."""
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Count the row in its group."""
         self.seen += 1
         if not self._stable:
-            key = self._key(item)
+            key = self._key(values)
             self._sizes[key] = self._sizes.get(key, 0) + 1
 
     def order(self) -> Iterator[Sequence[int]]:
@@ -322,15 +329,15 @@ class Split(Barrier):
     def joined(self, items: Sequence[Item]) -> Item:
         """The row with its part."""
         (item,) = items
-        key = self._key(item)
+        key = self._key(item.values)
         part = _drawn(key, self._shares) if self._stable else self._parts[key]
         item.values = {**item.values, self._column: self._names[part]}
         return item
 
-    def _key(self, item: Item) -> bytes:
+    def _key(self, values: Mapping[str, Any]) -> bytes:
         """Return a hash of the row's group, evenly distributed."""
-        values = item.values if self._by is None else [item.values.get(name) for name in self._by]
-        return blake2b(self._seed + digest(values), digest_size=16).digest()
+        wanted = values if self._by is None else [values.get(name) for name in self._by]
+        return blake2b(self._seed + digest(wanted), digest_size=16).digest()
 
 
 def _filled(groups: Sequence[tuple[bytes, int]], shares: Sequence[float]) -> dict[bytes, int]:

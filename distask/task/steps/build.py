@@ -119,6 +119,8 @@ class Builder:
 
     def chat_input(self, column: str) -> ChatInput | None:
         """The input of a step's task that reads a chat from a column; None if no task does."""
+        if not self.tasks:
+            return None
         found = (task.chat_input(column) for task in self.tasks)
         return next((chat for chat in found if chat is not None), None)
 

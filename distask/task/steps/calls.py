@@ -108,6 +108,8 @@ class Call:
 def _check(frame: Frame, values: Mapping[str, Any]) -> None:
     """Raise `RowError` if a required column is null or missing, or a column has the wrong type."""
     for name, kind, required in frame.inputs:
+        if kind.takes_any_text and type(values.get(name)) is str and not frame.reads_chats():
+            continue
         chat = frame.chat_input(name) if required else None
         value = values.get(name) if chat is None else chat.read(values)
         if value is None and required:

@@ -30,6 +30,8 @@ SORTED_HASHES = 1 << 20
 """Approximate maximum number of hashes to sort at a time."""
 _MULTIPLIER = 0x9E37_79B9_7F4A_7C15
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
+_ASCII_LETTERS = bytes(ord(chr(code).lower() if chr(code).isalnum() else " ") for code in range(128)).ljust(256)
+"""For `bytes.translate`: lower-case letters and digits, and a space for any other ASCII character."""
 
 
 class NearDuplicates:
@@ -75,7 +77,8 @@ class NearDuplicates:
         """
         self._sign()
         self._find_clusters()
-        self._table.execute("CREATE TABLE kept (cluster INTEGER, text INTEGER, PRIMARY KEY (cluster, text)) WITHOUT ROWID")
+        columns = "cluster INTEGER, text INTEGER, PRIMARY KEY (cluster, text)"
+        self._table.execute(f"CREATE TABLE kept ({columns}) WITHOUT ROWID")
         pairs = self._table.select("SELECT text, cluster FROM clusters ORDER BY text, cluster")
         candidates = groupby(pairs, key=itemgetter(0))
         candidate, clusters = next(candidates, (-1, iter(())))
@@ -129,10 +132,8 @@ class NearDuplicates:
     def _find_clusters(self) -> None:
         """Fill the table `clusters`: for each set of texts that share a band, the texts and the hash of the set."""
         self._signatures.flush()
-        self._table.execute(
-            "CREATE TABLE clusters (text INTEGER, cluster INTEGER, PRIMARY KEY (text, cluster) ON CONFLICT IGNORE) "
-            "WITHOUT ROWID"
-        )
+        columns = "text INTEGER, cluster INTEGER, PRIMARY KEY (text, cluster) ON CONFLICT IGNORE"
+        self._table.execute(f"CREATE TABLE clusters ({columns}) WITHOUT ROWID")
         if self._count < 2:
             return
         for first in range(0, self._count, BLOCK_TEXTS):
@@ -199,9 +200,12 @@ class NearDuplicates:
 
 def shingles(text: str, words: int) -> list[str]:
     """All sequences of `words` words; the complete text if it is shorter. Ignores case and punctuation."""
-    letters = _NOT_ALPHANUMERIC.sub(" ", text)
-    by_letter = "Σ" in letters  # its lower case depends on its neighbours
-    tokens = ("".join(map(str.lower, letters)) if by_letter else letters.lower()).split()
+    if text.isascii():
+        tokens = text.encode().translate(_ASCII_LETTERS).decode().split()
+    else:
+        letters = _NOT_ALPHANUMERIC.sub(" ", text)
+        by_letter = "Σ" in letters  # its lower case depends on its neighbours
+        tokens = ("".join(map(str.lower, letters)) if by_letter else letters.lower()).split()
     if len(tokens) <= words:
         return [" ".join(tokens)]
     return list(map(" ".join, zip(*(tokens[start:] for start in range(words)), strict=False)))
