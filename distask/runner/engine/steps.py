@@ -87,6 +87,12 @@ class Steps:
             items = [(row.sample, row.item)]
         else:
             row, items = self._entered(row)
+        if len(items) == 1:
+            ((sample, item),) = items
+            state = self._advance(self._pipeline.flow(self._segment, item), None)
+            if isinstance(state, _Waiting):
+                return PendingRow(partial(self._finish, row, [(sample, state)]), state.size)
+            return self._end(row, [(sample, state)])
         begun = [(sample, self._advance(self._pipeline.flow(self._segment, item), None)) for sample, item in items]
         if any(isinstance(state, _Waiting) for _, state in begun):
             held = sum(state.size for _, state in begun if isinstance(state, _Waiting))
@@ -103,8 +109,8 @@ class Steps:
         """Return the row and an item for each generation; the metadata keeps that of an earlier task."""
         metadata_column = self._shape.metadata_column
         earlier: dict[str, Any] = {}
-        taken = [name for name in (metadata_column, MODEL_COLUMN) if name in row.values]
-        if taken:
+        if metadata_column in row.values or MODEL_COLUMN in row.values:
+            taken = [name for name in (metadata_column, MODEL_COLUMN) if name in row.values]
             earlier = flat_metadata(row.values.get(metadata_column))
             if MODEL_COLUMN in taken:
                 earlier["input_model_name"] = row.values[MODEL_COLUMN]
@@ -112,6 +118,8 @@ class Steps:
         identity = self._pipeline.identity(row.values)
         item = self._pipeline.item(row.values, row.index, row.place, self._equal.next(identity), identity)
         item.metadata = dict(earlier)
+        if self._shape.num_generations == 1:
+            return row, [(0, item)]
         more = range(1, self._shape.num_generations)
         return row, [(0, item), *((n, item.child(dict(row.values), SAMPLE, n, dict(earlier))) for n in more)]
 

@@ -107,11 +107,11 @@ class Call:
 
 def _check(frame: Frame, values: Mapping[str, Any]) -> None:
     """Raise `RowError` if a required column is null or missing, or a column has the wrong type."""
-    for name, kind, required in frame.inputs:
-        if kind.takes_any_text and type(values.get(name)) is str and not frame.reads_chats():
-            continue
+    for name, kind, required, unchecked in frame.inputs:
         chat = frame.chat_input(name) if required else None
         value = values.get(name) if chat is None else chat.read(values)
+        if type(value) in unchecked:
+            continue
         if value is None and required:
             raise RowError("null_input", f"the column `{kind.name}` is null")
         try:
@@ -164,8 +164,8 @@ class Frame(Struct, frozen=True):
 
     mapped: Mapping[str, str]
     """Inner column to outer column."""
-    inputs: tuple[tuple[str, ColumnType, bool], ...]
-    """The input columns: inner name, type, and whether it is required."""
+    inputs: tuple[tuple[str, ColumnType, bool, frozenset[type]], ...]
+    """The input columns: inner name, type, whether it is required, and Python types whose values need no check."""
     defaults: Mapping[str, Any]
     """Default values of optional inner columns."""
     draws: Draws
@@ -196,9 +196,9 @@ class Enter:
             if values.get(name) is None:
                 values[name] = default
         item.values = {**values, **dict.fromkeys(frame.drawn)}
-        index = "/".join([item.lineage.index, *map(str, item.turns)])
         try:
             if frame.drawn:
+                index = "/".join([item.lineage.index, *map(str, item.turns)])
                 item.values |= frame.draws.of(int(index) if index.isdigit() else index, values)
             if not item.failed:
                 _check(frame, values)
