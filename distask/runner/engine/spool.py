@@ -85,6 +85,7 @@ class Spool:
                 if is_stopped():
                     return
                 spool.write(row, {})
+            self.abort()
             return
         spool._rows.close()
         spool._rows = self._rows
@@ -95,6 +96,8 @@ class Spool:
                 spool._add(place, self._rows.read_values(*place))
             except (OSError, sqlite3.Error) as error:
                 raise spool._explained(error) from None
+        self._places.close()
+        self._barrier.close()
 
     def commit(self) -> None:
         """Do nothing."""

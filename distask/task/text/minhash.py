@@ -26,7 +26,7 @@ BATCH_CHARACTERS = 1 << 18
 """Maximum number of texts, and approximate maximum of their characters, that wait for their signatures."""
 BLOCK_TEXTS = 4_096
 """Number of signatures to read and hash at a time."""
-SORTED_HASHES = 1 << 20
+SORTED_HASHES = 1 << 18
 """Approximate maximum number of hashes to sort at a time."""
 _MULTIPLIER = 0x9E37_79B9_7F4A_7C15
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
@@ -170,12 +170,13 @@ class NearDuplicates:
 
         ordered = np.sort(hashes)
         repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+        del ordered
         if not len(repeated):
             return
-        places = np.minimum(np.searchsorted(repeated, hashes), len(repeated) - 1)
-        chosen = repeated[places] == hashes
-        order = np.argsort(places[chosen], kind="stable")
-        texts, places = texts[chosen][order], places[chosen][order]
+        chosen = np.isin(hashes, repeated)
+        texts, places = texts[chosen], np.searchsorted(repeated, hashes[chosen])
+        order = np.argsort(places, kind="stable")
+        texts, places = texts[order], places[order]
         starts = np.searchsorted(places, np.arange(len(repeated)))
         sets = np.add.reduceat(_mixed(texts.astype(np.uint64)), starts)  # the same for each band that the texts share
         self._pairs.append((texts, _mixed(sets)[places]))
