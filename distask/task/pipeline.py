@@ -185,7 +185,7 @@ class Pipeline:
         """Wrap an input row; `equal` is the number of equal rows before it, `identity` that of the row, if known."""
         known = self.identity(values) if identity is None else identity
         key = hashlib.blake2b(known + b"%d" % equal, digest_size=16).digest()
-        return Item(dict(values), Lineage(key, str(index), fresh=True), place)
+        return Item(dict(values), Lineage(key, str(index), True), place)
 
     def identity(self, values: Mapping[str, Any]) -> bytes:
         """A 16-byte hash that identifies a row: of the declared inputs, or else of all columns."""

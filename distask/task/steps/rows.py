@@ -139,10 +139,13 @@ class Columns:
         values = item.values
         if self._keep is not None:
             item.values = {name: values.get(name) for name in self._keep}
+        elif not self._rename:
+            item.values = dict(values)
+            for name in self._drop:
+                item.values.pop(name, None)
         else:
             item.values = {self._rename.get(n, n): value for n, value in values.items() if n not in self._drop}
-            if self._rename:
-                item.origins = item.origins | {new: item.origins.get(n, n) for n, new in self._rename.items()}
+            item.origins = item.origins | {new: item.origins.get(n, n) for n, new in self._rename.items()}
         return [item]
 
 
