@@ -311,7 +311,7 @@ def test_a_benchmark_that_changed_is_read_again(benchmark):
 def test_rows_that_wait_share_the_text_of_their_document_on_disk(bench, monkeypatch):
     sizes = []
     abort = Spool.abort
-    monkeypatch.setattr(Spool, "abort", lambda spool: (sizes.append(spool._rows.seek(0, 2)), abort(spool)))
+    monkeypatch.setattr(Spool, "abort", lambda spool: (sizes.append(spool._rows._file.seek(0, 2)), abort(spool)))
     documents = [{"text": f"{number} é 😀 " * 2000, "path": str(number)} for number in range(3)]
 
     rows = bench(documents, {"chunk": {"from": "text", "size": 100}}, {"split": {"by": "path"}})

@@ -37,7 +37,8 @@ _ABBREVIATIONS = frozenset(
 def sentence_ends(text: str, start: int, stop: int) -> Iterator[int]:
     """Yield the places in `text[start:stop]` after which a new sentence begins; white space there is not skipped."""
     for match in _END.finditer(text, start, stop):
-        if _is_one_stop(text, match) and _shortens(text, match.start(), match.end()):
+        is_one_stop = match["more"] == "" and text[match.start()] == "."
+        if is_one_stop and _shortens(text, match.start(), match.end()):
             continue
         yield match.end()
 
@@ -49,17 +50,13 @@ def last_sentence_end(text: str, low: int, limit: int) -> int | None:
         stop, begin = begin, max(low, begin - _WINDOW)
         while begin > low and not text[begin - 1].isalnum():  # so that the window begins outside of a match
             begin -= 1
-        for match in reversed(list(_END.finditer(text, begin, limit + 1))):
+        for match in reversed([*_END.finditer(text, begin, limit + 1)]):
             start, end = match.span()
             if start >= stop or not low < end <= limit:
                 continue
-            if not (_is_one_stop(text, match) and _shortens(text, start, end)):
+            if match["more"] != "" or text[start] != "." or not _shortens(text, start, end):
                 return end
     return None
-
-
-def _is_one_stop(text: str, match: re.Match[str]) -> bool:
-    return match["more"] == "" and text[match.start()] == "."
 
 
 def _shortens(text: str, dot: int, end: int) -> bool:
