@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def spliced(row: Row, new: Mapping[str, Any]) -> bytes:
     """Return a row with new columns as a line, including its line end."""
     if row.raw is None:
-        return json_bytes({**row.values, **new}) + b"\n"
+        return json_bytes({**row.values, **new} if row.values else new) + b"\n"
     if not new:
         return row.raw + b"\n"
     before = row.raw.rstrip()

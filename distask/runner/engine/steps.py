@@ -134,7 +134,8 @@ class Steps:
             made = [(sample, [item for item in items if not item.failed]) for sample, items in made]
         if self._shape.grouped and self._shape.num_generations > 1:
             return [self._shape.written(*out) for out in self._grouped(row, made)]
-        return [self._shape.written(*self._out(row, item, sample)) for sample, items in made for item in items]
+        outs = [self._out(row, item, sample) for sample, items in made for item in items]
+        return [self._shape.written(*out) for out in outs] if self._shape.only_outputs else outs
 
     def _out(self, row: Row, item: Item, sample: int) -> OutputRow:
         metadata = item.metadata
