@@ -49,7 +49,7 @@ def steps_lines(distask: Environment, folder: Path, counts: tuple[int, ...], rep
     python, lines = str(distask.python), []
     command, loop = [python, "-m", "distask", "run"], [python, str(HERE / "scripts" / "orjson_loop.py")]
 
-    def measure(shown: str, data: Path, words: list[str]) -> None:
+    def measure(shown: str, data: Path, size: int, words: list[str]) -> None:
         out = folder / "out.jsonl"
         used: list[list[Used]] = [[], []]
         for _ in range(repeat):
@@ -59,21 +59,22 @@ def steps_lines(distask: Environment, folder: Path, counts: tuple[int, ...], rep
                     raise SystemExit(used[way][-1].said)
             out.unlink()
         reading, cpu = (min(each.cpu for each in runs) for runs in used)
-        speed, peak = data.stat().st_size / 1e6 / cpu, max(each.peak for each in used[1]) / 2**20
-        lines.append(f"| {shown} | {cpu:.2f} | {cpu / reading:.0f} × | {speed:.1f} | {peak:.0f} |")
+        peak = max(each.peak for each in used[1]) / 2**20
+        lines.append(f"| {shown} | {cpu:.2f} | {cpu / reading:.0f} × | {size / 1e6 / cpu:.1f} | {peak:.0f} |")
         print(lines[-1], flush=True)
 
     (folder / "waiting.yaml").write_text(WAITING)
     for count in counts:
         rows = folder / "rows.jsonl"
         write_rows(rows, count)
-        measure(f"`dedup`, `sort`, `group` of {count:,} rows of 0.3 kB", rows, ["waiting.yaml", "-i", str(rows)])
+        shown = f"`dedup`, `sort`, `group` of {count:,} rows of 0.3 kB"
+        measure(shown, rows, rows.stat().st_size, ["waiting.yaml", "-i", str(rows)])
     documents, texts = folder / "documents", folder / "documents.jsonl"
-    write_documents(documents, texts, DOCUMENTS)
+    written = write_documents(documents, texts, DOCUMENTS)
     for size in CHUNK_CHARACTERS:
         (folder / "chunks.yaml").write_text(CHUNKS % (size, size // 10))
         shown = f"`chunk` of {DOCUMENTS:,} documents of 10 kB, {size:,} characters"
-        measure(shown, texts, ["chunks.yaml", "-i", str(documents)])
+        measure(shown, texts, written, ["chunks.yaml", "-i", str(documents)])
     return lines
 
 
@@ -84,26 +85,27 @@ def write_rows(path: Path, count: int) -> None:
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
             if earlier and drawn.random() < NEAR_DUPLICATES:
-                text = list(drawn.choice(earlier))
+                text = list(earlier[drawn.randrange(len(earlier))])
                 text[drawn.randrange(len(text))] = drawn.choice(words)
             else:
                 text = drawn.choices(words, k=38)
-                earlier[drawn.randrange(5_000) :] = [text]
+                earlier.append(text)
             source = f"s{drawn.randrange(max(1, count // 20))}"
             row = {"id": number * 7_919 % count, "text": " ".join(text), "source": source}
             file.write(json.dumps(row) + "\n")
 
 
-def write_documents(folder: Path, lines: Path, count: int) -> None:
-    """Write Markdown files of about 10 kB in subfolders, and the same texts as JSON Lines for the loop."""
-    drawn = random.Random(2)
+def write_documents(folder: Path, lines: Path, count: int) -> int:
+    """Write Markdown files of about 10 kB in subfolders, and the same texts as JSON Lines; returns the files' bytes."""
+    drawn, size = random.Random(2), 0
     with lines.open("w", encoding="utf-8") as file:
         for number in range(count):
             text = _document(drawn, number)
             path = folder / f"{number // 500:03d}" / f"document-{number:05d}.md"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            size += path.write_bytes(text.encode())
             file.write(json.dumps({"text": text}) + "\n")
+    return size
 
 
 def _document(drawn: random.Random, number: int) -> str:

@@ -145,32 +145,35 @@ class NearDuplicates:
             parts *= 2
         for band in range(self._bands):
             for part in range(parts):
-                self._add_clusters(*self._read_hashes(band, part, parts))
+                self._add_clusters(band, part, parts)
         self._insert_pairs()
 
-    def _read_hashes(self, band: int, part: int, parts: int) -> tuple[Any, Any]:
-        """Return the hashes of all bands at a place and their texts, or the part of them with the same first bits."""
+    def _read_hashes(self, band: int, part: int, parts: int) -> Iterator[tuple[Any, Any]]:
+        """Yield the hashes of all bands at a place and their texts, or the part of them with the same first bits."""
         import numpy as np
 
-        hashes, texts = [], []
         for first in range(0, self._count, BLOCK_TEXTS):
             size = min(BLOCK_TEXTS, self._count - first)
             data = os.pread(self._hashes.fileno(), 8 * size, 8 * (first * self._bands + band * size))
-            block, numbers = np.frombuffer(data, np.uint64), np.arange(first, first + size)
+            hashes, texts = np.frombuffer(data, np.uint64), np.arange(first, first + size)
             if parts > 1:
-                chosen = block >> np.uint64(65 - parts.bit_length()) == np.uint64(part)
-                block, numbers = block[chosen], numbers[chosen]
-            hashes.append(block)
-            texts.append(numbers)
-        return np.concatenate(hashes), np.concatenate(texts)
+                chosen = hashes >> np.uint64(65 - parts.bit_length()) == np.uint64(part)
+                hashes, texts = hashes[chosen], texts[chosen]
+            yield hashes, texts
 
-    def _add_clusters(self, hashes: Any, texts: Any) -> None:
-        """Add the texts whose hashes are equal to those of other texts."""
+    def _add_clusters(self, band: int, part: int, parts: int) -> None:
+        """Add the texts whose hashes of a band, in one part of them, are equal to those of other texts."""
         import numpy as np
 
-        ordered = np.sort(hashes)
-        repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        del ordered
+        blocks, count = [], 0
+        for block in self._read_hashes(band, part, parts):
+            blocks.append(block)
+            count += len(block[0])
+            if count > 2 * SORTED_HASHES:
+                self._add_large_clusters(band, part, parts)
+                return
+        hashes, texts = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+        repeated = _repeated(hashes)
         if not len(repeated):
             return
         chosen = np.isin(hashes, repeated)
@@ -179,7 +182,29 @@ class NearDuplicates:
         texts, places = texts[order], places[order]
         starts = np.searchsorted(places, np.arange(len(repeated)))
         sets = np.add.reduceat(_mixed(texts.astype(np.uint64)), starts)  # the same for each band that the texts share
-        self._pairs.append((texts, _mixed(sets)[places]))
+        self._add_pairs(texts, _mixed(sets)[places])
+
+    def _add_large_clusters(self, band: int, part: int, parts: int) -> None:
+        """Do the same, a few blocks at a time, for hashes that so many texts have that they don't fit in memory."""
+        import numpy as np
+
+        known = repeated = np.empty(0, np.uint64)
+        waiting, count = [known], 0
+        for hashes, _ in self._read_hashes(band, part, parts):
+            waiting.append(hashes)
+            count += len(hashes)
+            if count >= SORTED_HASHES:
+                together = np.concatenate(waiting)
+                repeated = np.union1d(repeated, _repeated(together))
+                waiting, count = [np.unique(together)], 0
+        repeated = np.union1d(repeated, _repeated(np.concatenate(waiting)))
+        for hashes, texts in self._read_hashes(band, part, parts):
+            chosen = np.isin(hashes, repeated)
+            self._add_pairs(texts[chosen], _mixed(hashes[chosen] + np.uint64(band)))
+
+    def _add_pairs(self, texts: Any, clusters: Any) -> None:
+        """Add texts (int64) with the clusters that they are in (uint64)."""
+        self._pairs.append((texts, clusters))
         self._pairs_count += len(texts)
         if self._pairs_count >= SORTED_HASHES:
             self._insert_pairs()
@@ -241,6 +266,14 @@ def band_hashes(signatures: Any, count: int) -> Any:
     for place in range(parts.shape[2]):
         hashes = _mixed(hashes ^ parts[:, :, place])
     return np.ascontiguousarray(hashes.T)
+
+
+def _repeated(hashes: Any) -> Any:
+    """Return the hashes that occur more than once, sorted."""
+    import numpy as np
+
+    ordered = np.sort(hashes)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def _mixed(values: Any) -> Any:
