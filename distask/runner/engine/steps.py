@@ -138,18 +138,17 @@ class Steps:
         return [self._shape.written(*out) for out in outs] if self._shape.only_outputs else outs
 
     def _out(self, row: Row, item: Item, sample: int) -> OutputRow:
-        metadata = item.metadata
-        if self._shape.num_generations > 1:
+        shape, own, values, metadata = self._shape, row.values, item.values, item.metadata
+        if shape.num_generations > 1:
             metadata = {**metadata, "row": row.index, "sample": sample}
-        own, values = row.values, item.values
-        if self._shape.only_outputs:
+        if shape.only_outputs:
             kept = self._bare(row, item) if row.cells is None else row
             new = {name: values.get(name) for name in self._pipeline.output_columns}
         elif _keeps(values, own):
             kept, new = row, {name: value for name, value in values.items() if name not in own}
         else:
-            kept, new = self._bare(row, item), dict(values)
-        new[self._shape.metadata_column] = metadata
+            kept, new = self._bare(row, item), values.copy()
+        new[shape.metadata_column] = metadata
         new[MODEL_COLUMN] = item.model
         return kept, new
 

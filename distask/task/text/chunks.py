@@ -21,7 +21,6 @@ from distask.task.text.sentences import last_sentence_end, sentences
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from distask.task.text.headings import Heading
     from distask.task.text.measures import Measure, Tokenize
 
 Unit = Literal["characters", "tokens", "sentences", "headings"]
@@ -61,6 +60,11 @@ class Cut(Struct, frozen=True):
 
 def cut_text(text: str, cut: Cut) -> list[Chunk]:
     """Return the chunks of a text, in order; none if it is only white space."""
+    return [Chunk(start, end, headings) for (start, end), headings in zip(*cut_places(text, cut), strict=True)]
+
+
+def cut_places(text: str, cut: Cut) -> tuple[list[tuple[int, int]], list[tuple[str, ...]]]:
+    """Return where the chunks of a text begin and end, and their headings; see `Chunk`."""
     headings = find_headings(text)
     starts = [heading.start for heading in headings]
     if cut.unit == "headings":
@@ -71,11 +75,11 @@ def cut_text(text: str, cut: Cut) -> list[Chunk]:
             spans = [span for begin, stop in parts for span in _grouped(sentences(text, begin, stop), cut)]
         else:
             measure = token_measure(text, cut.tokenize) if cut.unit == "tokens" else CHARACTERS
-            spans = [span for begin, stop in parts for span in _measured(text, begin, stop, cut, measure, headings)]
+            spans = [span for begin, stop in parts for span in _measured(text, begin, stop, cut, measure, starts)]
     if not headings:
-        return [Chunk(start, end, ()) for start, end in spans]
+        return spans, [()] * len(spans)
     paths = [(), *(heading.path for heading in headings)]
-    return [Chunk(start, end, paths[bisect_right(starts, start)]) for start, end in spans]
+    return spans, [paths[bisect_right(starts, start)] for start, _ in spans]
 
 
 def _sections(text: str, starts: Sequence[int]) -> list[tuple[int, int]]:
@@ -97,10 +101,9 @@ def _grouped(spans: Sequence[tuple[int, int]], cut: Cut) -> list[tuple[int, int]
 
 
 def _measured(
-    text: str, begin: int, stop: int, cut: Cut, measure: Measure, headings: Sequence[Heading]
+    text: str, begin: int, stop: int, cut: Cut, measure: Measure, headings: Sequence[int]
 ) -> list[tuple[int, int]]:
     size, overlap, forward, backward = cut.size, cut.overlap, measure.forward, measure.backward
-    starts = [heading.start for heading in headings]
     found = []
     start = new = _next_text(text, begin, stop)
     while start < stop:
@@ -108,7 +111,7 @@ def _measured(
         if limit >= stop:
             found.append((start, _trimmed(text, start, stop)))
             break
-        end = _best_end(text, new, start + (limit - start) // 2, limit, starts)
+        end = _best_end(text, new, start + (limit - start) // 2, limit, headings)
         found.append((start, _trimmed(text, start, end) if text[end - 1].isspace() else end))
         new = _next_text(text, end, stop)  # the next chunk must reach beyond this
         if new >= stop:

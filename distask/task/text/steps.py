@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import RowError, UsageError
 from distask.spec.language.steps import CHUNK_COLUMNS, LANGUAGE_COLUMNS
 from distask.task.steps.flow import Count, fail, just
-from distask.task.text.chunks import cut_text
+from distask.task.text.chunks import cut_places
 from distask.task.text.language import identify_language
 from distask.task.text.ngrams import index_rows
 
@@ -89,7 +89,7 @@ class Chunks:
         chunk, start, end, headings, chunk_id = self._names
         around, key = item.values, item.lineage.key
         several = []
-        for begin, stop, path in cut_text(text, self._cut):
+        for (begin, stop), path in zip(*cut_places(text, self._cut), strict=True):
             words = text[begin:stop]
             several.append(
                 {
