@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import pickle
 import tempfile
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import repeat
@@ -145,7 +144,6 @@ def _no_text(document: Document, kind: Kind) -> str:
     return f"the file has no text on its {where}: is it scanned?{hint}"
 
 
-@cache
 def _function(name: str) -> Callable[[bytes], Any]:
     module, _, function = name.partition(":")
     made: Callable[[bytes], Any] = getattr(import_module(f"{__name__}.{module}"), function)
