@@ -28,6 +28,8 @@ BLOCK_TEXTS = 4_096
 """Number of signatures to read and hash at a time."""
 SORTED_HASHES = 1 << 18
 """Approximate maximum number of hashes to sort at a time."""
+SORTED_PAIRS = 1 << 15
+"""Approximate maximum number of texts with their clusters to keep until they are written."""
 _MULTIPLIER = 0x9E37_79B9_7F4A_7C15
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 _ASCII_LETTERS = bytes(ord(chr(code).lower() if chr(code).isalnum() else " ") for code in range(128)).ljust(256)
@@ -207,7 +209,7 @@ class NearDuplicates:
         """Add texts (int64) with the clusters that they are in (uint64)."""
         self._pairs.append((texts, clusters))
         self._pairs_count += len(texts)
-        if self._pairs_count >= SORTED_HASHES:
+        if self._pairs_count >= SORTED_PAIRS:
             self._insert_pairs()
 
     def _insert_pairs(self) -> None:

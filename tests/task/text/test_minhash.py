@@ -73,7 +73,7 @@ def test_rows_are_kept_as_if_all_signatures_were_compared(threshold, permutation
 def test_limits_of_memory_change_nothing(monkeypatch, limit):
     rows = texts(100, seed=2) + ["the same text"] * 60
     expected = firsts(rows)
-    for name in ("BATCH_TEXTS", "BLOCK_TEXTS", "SORTED_HASHES"):
+    for name in ("BATCH_TEXTS", "BLOCK_TEXTS", "SORTED_HASHES", "SORTED_PAIRS"):
         monkeypatch.setattr(minhash, name, limit)
 
     assert firsts(rows) == expected
@@ -104,6 +104,7 @@ def test_memory_hardly_grows_with_the_texts(monkeypatch):
     monkeypatch.setattr(minhash, "BATCH_TEXTS", 64)
     monkeypatch.setattr(minhash, "BLOCK_TEXTS", 64)
     monkeypatch.setattr(minhash, "SORTED_HASHES", 256)
+    monkeypatch.setattr(minhash, "SORTED_PAIRS", 256)
     peaks = []
     for count in (1_000, 4_000):
         drawn = random.Random(1)
