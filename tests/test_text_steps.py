@@ -407,6 +407,17 @@ def test_a_row_whose_expressions_take_too_long_fails(bench, monkeypatch):
     assert rows[0]["distask_metadata"]["error_set-2"]["kind"] == "too_much"
 
 
+def test_chunks_that_do_not_fit_the_declared_outputs_fail_by_themselves(bench):
+    outputs = {"chunk": {"type": "integer"}, "start": {"type": "integer"}}
+
+    rows = bench([{"text": "1 a 3", "path": "p"}], {"chunk": {"from": "text", "size": 1}}, outputs=outputs)
+
+    assert [(row["chunk"], row["start"]) for row in rows] == [(1, 0), (None, 2), (3, 4)]
+    assert ["error_pipe" in row["distask_metadata"] for row in rows] == [False, True, False]
+    assert [(step["rows_in"], step["rows_out"]) for step in bench.result.stats.to_json()["steps"]] == [(1, 3)]
+    assert bench.result.stats.failed == 1
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
