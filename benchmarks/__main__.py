@@ -20,6 +20,9 @@ from benchmarks.million import SIZES, million_table
 from benchmarks.process import Used, run
 from benchmarks.scanned import HEAD, ratios
 from benchmarks.sizes import sizes_table
+from benchmarks.steps import HEAD as STEPS_HEAD
+from benchmarks.steps import ROWS as STEPS_ROWS
+from benchmarks.steps import steps_lines
 from benchmarks.stored import HEAD as STORE_HEAD
 from benchmarks.stored import use
 
@@ -55,7 +58,7 @@ def main() -> None:
     words.add_argument(
         "mode",
         nargs="?",
-        choices=("cost", "sizes", "latency", "memory", "scan", "report", "store", "million", "all"),
+        choices=("cost", "sizes", "latency", "memory", "scan", "report", "store", "million", "steps", "all"),
         default="cost",
     )
     words.add_argument("--peers", nargs="*", metavar="NAME", help="peers too: all of them, or those that are named")
@@ -81,6 +84,7 @@ def main() -> None:
         "report": report,
         "store": store,
         "million": million,
+        "steps": steps,
     }
     for name in modes if chosen.mode == "all" else [chosen.mode]:
         table = f"{modes[name](chosen)}\n\n{_where()}"
@@ -298,6 +302,18 @@ def million(chosen: argparse.Namespace) -> str:
     """Each command at growing sizes; measured once, since it takes long."""
     one = _prepared(CANDIDATES[0], chosen.home)
     return million_table(one.environment, tuple(chosen.rows or SIZES), max(chosen.seconds, 7200))
+
+
+# Steps without a model
+
+
+def steps(chosen: argparse.Namespace) -> str:
+    """Rows that wait at barriers, and documents that are cut into chunks, next to a loop of `orjson.loads`."""
+    one = _prepared(CANDIDATES[0], chosen.home)
+    with tempfile.TemporaryDirectory(prefix="distask-benchmark-") as name:
+        counts = tuple(chosen.rows or STEPS_ROWS)
+        lines = steps_lines(one.environment, Path(name), counts, chosen.repeat, chosen.seconds)
+    return "\n".join([STEPS_HEAD, *lines])
 
 
 # Reports

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distask import load, run
 from distask.errors import UsageError
-from distask.runner.engine.segments import Spool
+from distask.runner.engine.spool import Spool
 from distask.spec.load import load_spec
 from distask.task.load import run_cases
+from distask.task.pipeline import Pipeline
 
 
 @pytest.fixture
@@ -311,7 +317,7 @@ def test_a_benchmark_that_changed_is_read_again(benchmark):
 def test_rows_that_wait_share_the_text_of_their_document_on_disk(bench, monkeypatch):
     sizes = []
     abort = Spool.abort
-    monkeypatch.setattr(Spool, "abort", lambda spool: (sizes.append(spool._rows.seek(0, 2)), abort(spool)))
+    monkeypatch.setattr(Spool, "abort", lambda spool: (sizes.append(spool._rows._file.seek(0, 2)), abort(spool)))
     documents = [{"text": f"{number} é 😀 " * 2000, "path": str(number)} for number in range(3)]
 
     rows = bench(documents, {"chunk": {"from": "text", "size": 100}}, {"split": {"by": "path"}})
@@ -375,3 +381,57 @@ def test_a_row_that_makes_too_many_rows_fails_and_others_do_not(bench, monkeypat
 
     assert [row["chunk"] for row in rows[-2:]] == ["b", "c"]
     assert bench.result.stats.failed > 0
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e9])
+def test_cpu_seconds_of_expressions_are_counted_once_they_take_long(bench, monkeypatch, limit):
+    counted = []
+    clocks = SimpleNamespace(
+        perf_counter=time.perf_counter, thread_time=lambda: counted.append(1) or time.thread_time()
+    )
+    monkeypatch.setattr("distask.task.steps.scope.UNCOUNTED_SECONDS", limit)
+    monkeypatch.setattr("distask.task.steps.scope.time", clocks)
+
+    rows = bench([{"text": "a"}], {"set": {"new": "{{ text ~ 1 }}"}}, {"filter": "new == 'a1'"})
+
+    assert [row["new"] for row in rows] == ["a1"]
+    assert len(counted) == (0 if limit else 4)
+
+
+def test_a_row_whose_expressions_take_too_long_fails(bench, monkeypatch):
+    monkeypatch.setattr("distask.task.steps.scope.UNCOUNTED_SECONDS", 0.0)
+    monkeypatch.setattr("distask.task.steps.item.MAX_SECONDS", 0.0)
+
+    rows = bench([{"text": "a"}], {"set": {"new": "{{ text ~ 1 }}"}}, {"set": {"other": "x"}})
+
+    assert rows[0]["distask_metadata"]["error_set-2"]["kind"] == "too_much"
+
+
+def test_chunks_that_do_not_fit_the_declared_outputs_fail_by_themselves(bench):
+    outputs = {"chunk": {"type": "integer"}, "start": {"type": "integer"}}
+
+    rows = bench([{"text": "1 a 3", "path": "p"}], {"chunk": {"from": "text", "size": 1}}, outputs=outputs)
+
+    assert [(row["chunk"], row["start"]) for row in rows] == [(1, 0), (None, 2), (3, 4)]
+    assert ["error_pipe" in row["distask_metadata"] for row in rows] == [False, True, False]
+    assert [(step["rows_in"], step["rows_out"]) for step in bench.result.stats.to_json()["steps"]] == [(1, 3)]
+    assert bench.result.stats.failed == 1
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(st.text(st.characters(codec=None)), VALUES, max_size=4))
+def test_the_identity_of_a_row_is_the_hash_of_its_json(values):
+    """Stored replies and the ids of chunks depend on it."""
+    data = json.dumps([[name, values[name]] for name in sorted(values)], sort_keys=True)
+    expected = hashlib.blake2b(data.encode(), digest_size=16).digest()
+
+    assert Pipeline.identity(SIMPLE, values) == expected
+
+
+SIMPLE = SimpleNamespace(_read_columns=())

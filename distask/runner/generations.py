@@ -64,6 +64,8 @@ class Shape(Struct, frozen=True):
             return row, new
         own = (self.metadata_column, MODEL_COLUMN)
         made = {name: value for name, value in new.items() if name not in own and value is not None}
+        if not row.values and row.raw is None and row.cells is None:
+            return row, made
         kept = {name: row.values[name] for name in self.keep if name in row.values}
         cells = None if row.cells is None or not kept else row.cells.renamed({name: name for name in kept})
         return replace(row, values=kept, raw=None, cells=cells), made

@@ -74,6 +74,7 @@ class Pipeline:
         body = self._builder.body(loaded, params or {})
         self.params = dict(body.params)
         self.input_columns: dict[str, Input] = dict(loaded.spec.inputs)
+        self._read_columns = tuple(map(self.dataset_name, self.input_columns))
         self.output_columns = body.outputs
         self.added_columns = body.added
         self.draws = body.draws
@@ -207,12 +208,11 @@ class Pipeline:
         """Wrap an input row; `equal` is the number of equal rows before it, `identity` that of the row, if known."""
         known = self.identity(values) if identity is None else identity
         key = hashlib.blake2b(known + b"%d" % equal, digest_size=16).digest()
-        return Item(dict(values), Lineage(key, str(index), fresh=True), place)
+        return Item(dict(values), Lineage(key, str(index), True), place)
 
     def identity(self, values: Mapping[str, Any]) -> bytes:
         """A 16-byte hash that identifies a row: of the declared inputs, or else of all columns."""
-        read = [self.dataset_name(name) for name in self.input_columns] or sorted(values)
-        data = json.dumps([[name, values.get(name)] for name in read], sort_keys=True, default=_digest)
+        data = _json_pairs([(name, values.get(name)) for name in self._read_columns or sorted(values)])
         return hashlib.blake2b(data.encode(errors="surrogatepass"), digest_size=16).digest()
 
     def flow(self, segment: int, item: Item) -> Flow:
@@ -245,6 +245,24 @@ def _digest(value: Any) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return hashlib.blake2b(bytes(value)).hexdigest()
     return repr(value)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=_digest)
+_as_json = json.encoder.encode_basestring_ascii
+
+
+def _json_pairs(pairs: Sequence[tuple[str, Any]]) -> str:
+    """Return names and values as the JSON of a list of lists; most rows have only texts and integers."""
+    parts = []
+    for name, value in pairs:
+        kind = type(value)
+        if kind is str:
+            parts.append(f"[{_as_json(name)}, {_as_json(value)}]")
+        elif kind is int:
+            parts.append(f"[{_as_json(name)}, {value}]")
+        else:
+            return _ENCODER.encode(pairs)
+    return f"[{', '.join(parts)}]"
 
 
 def _remade(

@@ -13,7 +13,7 @@ from distask.data.checksums import checksum_of
 from distask.data.readers.jsonl import read_line
 from distask.data.row import Row
 from distask.data.writers import open_output
-from distask.data.writers.jsonl import spliced
+from distask.data.writers.jsonl import Lines, spliced
 from distask.errors import UsageError
 
 VALUES = st.recursive(
@@ -139,3 +139,40 @@ def test_a_text_that_a_spreadsheet_would_run_is_reported_and_escaped_where_that_
         with (tmp_path / "out.csv").open(newline="") as file:
             assert list(csv.reader(file)) == [["a", "n", "b"], [wanted, "-1.5", "a=1"]]
         assert any("which a spreadsheet runs as a formula" in note for note in writer.notes) is not escape
+
+
+SHARED = [
+    {"text": "a document é \ud800", "n": 1.5},
+    {"text": "x", "bytes": b"\0"},
+    {"big": 10**30, "float": 1e16},
+    {"nan": float("nan")},
+    {},
+]
+ADDED = [{"chunk": "c", "start": 3}, {}, {"text": "instead"}, {"big": -(10**30), "f": 1e16}, {"bytes": b"\xff"}]
+
+
+@pytest.mark.parametrize("values", SHARED, ids=str)
+@pytest.mark.parametrize("raw", [None, b' {"a": 1 } '])
+def test_lines_of_one_row_are_the_same_as_lines_of_different_rows(values, raw):
+    row, lines = Row(values, "f", 1, raw), Lines()
+
+    made = [lines.line(row, new) for new in ADDED * 3]
+
+    assert made == [spliced(row, new) for new in ADDED * 3]
+
+
+def test_lines_of_rows_in_turn_do_not_mix():
+    rows, lines = [Row({"n": n}, "f", n) for n in range(3)], Lines()
+
+    made = [lines.line(rows[n], {"x": n}) for n in (0, 0, 1, 1, 1, 0, 2, 2)]
+
+    assert [json.loads(line)["n"] for line in made] == [0, 0, 1, 1, 1, 0, 2, 2]
+
+
+def test_an_aborted_output_keeps_the_rows_that_wait_to_be_written(tmp_path):
+    writer = open_output(str(tmp_path / "out.jsonl"))
+    writer.write(Row({"n": 1}, "f", 1), {})
+
+    writer.abort()
+
+    assert writer.partial.read_bytes() == b'{"n":1}\n'

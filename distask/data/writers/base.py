@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     OnWhole = Callable[[str], None]
 
+_WRITE_BYTES = 1 << 16
+"""Bytes to write at a time."""
+
 
 class Writer(Protocol):
     """Write rows."""
@@ -60,27 +63,38 @@ class PartialFile:
             )
         self._lock = output_lock(self.path, path)
         try:
-            self._file = self.partial.open("wb", buffering=1 << 18)
+            self._file = self.partial.open("wb", buffering=_WRITE_BYTES)
         except OSError as error:
             self._lock.release()
             raise UsageError(f"{path}: can't be written: {error.strerror}") from None
         self._checksum = new_checksum()
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
         self.size = 0
         """Bytes written so far."""
 
     def write(self, data: bytes) -> None:
-        """Write data and add it to the checksum."""
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise self.explained(error) from None
-        self._checksum.update(data)
+        """Write data, together with what follows, and add it to the checksum."""
+        self._waiting.append(data)
+        self._waiting_size += len(data)
         self.size += len(data)
+        if self._waiting_size >= _WRITE_BYTES:
+            try:
+                self._write_waiting()
+            except OSError as error:
+                raise self.explained(error) from None
+
+    def _write_waiting(self) -> None:
+        """Write what waits, all at once: calls for each row would take longer than its bytes. Raises `OSError`."""
+        data = b"".join(self._waiting)
+        self._waiting, self._waiting_size = [], 0
+        self._file.write(data)
+        self._checksum.update(data)
 
     def commit(self, made: Path | None = None) -> str:
         """Sync, rename, sync the folder; return the output's checksum. `made` is another file to rename instead."""
         try:
-            self._file.flush()
+            self.flush()
             if made is None:
                 os.fsync(self._file.fileno())
                 checksum = text_of(self._checksum)
@@ -101,19 +115,22 @@ class PartialFile:
         return checksum
 
     def flush(self) -> None:
-        """Make everything written visible to other readers of `partial`."""
+        """Make everything written visible to other readers of `partial`; raises `OSError`."""
+        self._write_waiting()
         self._file.flush()
 
     def abort(self) -> None:
         """Close the file and keep it, unless it is empty."""
         with contextlib.suppress(OSError):  # a full disk was already reported
+            if not self._file.closed:
+                self._write_waiting()
             self._file.close()
             if self.partial.stat().st_size == 0:  # it does not exist if the rows were renamed
                 self.partial.unlink()
         self._lock.release()
 
     def keep_rows(self) -> Path:
-        """Rename the complete rows (JSON Lines) to an unused name and return the path."""
+        """Rename the complete rows (JSON Lines), which were flushed, to an unused name and return the path."""
         self._file.close()
         number, rows = 1, self.path.with_name(f"{self.path.name}.jsonl")
         while rows.exists():
@@ -173,13 +190,14 @@ def sync_folder(folder: Path) -> None:
 def json_bytes(value: Any) -> bytes:
     """Return a value as UTF-8 JSON: numbers of any size, bytes as base64, NaN as null, lone surrogates replaced."""
     try:
-        return orjson.dumps(value, default=_plain)
+        return orjson.dumps(value, default=plain_value)
     except (TypeError, ValueError):
-        text = json.dumps(_clean(value), ensure_ascii=False, default=_plain, separators=(",", ":"))
+        text = json.dumps(_clean(value), ensure_ascii=False, default=plain_value, separators=(",", ":"))
         return text.encode("utf-8", "replace")
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return a value that JSON does not have as text: bytes as base64."""
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

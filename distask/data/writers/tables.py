@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from distask.data.writers.base import PartialFile
-from distask.data.writers.jsonl import spliced
+from distask.data.writers.jsonl import Lines
 from distask.errors import OutputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class TableWriter(ABC):
 
     def __init__(self, path: Path, on_whole: OnWhole | None = None) -> None:
         self._file = PartialFile(path, on_whole)
+        self._lines = Lines()
         self.partial: Path | None = self._file.partial
         self.checksum: str | None = None
         self.notes: list[str] = []
@@ -34,7 +35,7 @@ class TableWriter(ABC):
         """Write a row."""
         self._columns.update(dict.fromkeys(row.values))
         self._columns.update(dict.fromkeys(new))
-        self._file.write(spliced(row, new))
+        self._file.write(self._lines.line(row, new))
 
     @property
     def size(self) -> int:

@@ -173,7 +173,7 @@ def pass_barrier(pipeline: Pipeline, segment: int, files: Sequence[Path], folder
             for row in source.rows():
                 assert row.item is not None
                 barrier.count.came += 1
-                barrier.look(row.item)
+                barrier.look(row.item.values)
                 total += 1
             sources.append(source)
         size = max(SMALLEST_PART, -(-total // max(1, len(files))))

@@ -20,7 +20,7 @@ from distask.task.draws import SAMPLE
 from distask.task.steps.flow import Ask, Fork, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from distask.runner.engine.engine import OutputRow
     from distask.runner.engine.shared import Shared
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _LEFT_OUT = object()
 """Sent to a flow that can't continue in this run."""
+_MISSING = object()
 
 
 class CarriedRow(Row):
@@ -70,6 +71,8 @@ class Steps:
         self._shape = shape
         self._shared = shared
         self._equal = Occurrences()
+        self._last_bare: tuple[Row, Row] | None = None
+        """The last row without columns, next to the row that it was made of: rows that are made of one row share it."""
         self.left_out = 0
         """Number of rows that can't continue because they wait for a batch."""
 
@@ -84,6 +87,12 @@ class Steps:
             items = [(row.sample, row.item)]
         else:
             row, items = self._entered(row)
+        if len(items) == 1:
+            ((sample, item),) = items
+            state = self._advance(self._pipeline.flow(self._segment, item), None)
+            if isinstance(state, _Waiting):
+                return PendingRow(partial(self._finish, row, [(sample, state)]), state.size)
+            return self._end(row, [(sample, state)])
         begun = [(sample, self._advance(self._pipeline.flow(self._segment, item), None)) for sample, item in items]
         if any(isinstance(state, _Waiting) for _, state in begun):
             held = sum(state.size for _, state in begun if isinstance(state, _Waiting))
@@ -100,8 +109,8 @@ class Steps:
         """Return the row and an item for each generation; the metadata keeps that of an earlier task."""
         metadata_column = self._shape.metadata_column
         earlier: dict[str, Any] = {}
-        taken = [name for name in (metadata_column, MODEL_COLUMN) if name in row.values]
-        if taken:
+        if metadata_column in row.values or MODEL_COLUMN in row.values:
+            taken = [name for name in (metadata_column, MODEL_COLUMN) if name in row.values]
             earlier = flat_metadata(row.values.get(metadata_column))
             if MODEL_COLUMN in taken:
                 earlier["input_model_name"] = row.values[MODEL_COLUMN]
@@ -109,6 +118,8 @@ class Steps:
         identity = self._pipeline.identity(row.values)
         item = self._pipeline.item(row.values, row.index, row.place, self._equal.next(identity), identity)
         item.metadata = dict(earlier)
+        if self._shape.num_generations == 1:
+            return row, [(0, item)]
         more = range(1, self._shape.num_generations)
         return row, [(0, item), *((n, item.child(dict(row.values), SAMPLE, n, dict(earlier))) for n in more)]
 
@@ -123,17 +134,34 @@ class Steps:
             made = [(sample, [item for item in items if not item.failed]) for sample, items in made]
         if self._shape.grouped and self._shape.num_generations > 1:
             return [self._shape.written(*out) for out in self._grouped(row, made)]
-        return [self._shape.written(*self._out(row, item, sample)) for sample, items in made for item in items]
+        outs = [self._out(row, item, sample) for sample, items in made for item in items]
+        return [self._shape.written(*out) for out in outs] if self._shape.only_outputs else outs
 
     def _out(self, row: Row, item: Item, sample: int) -> OutputRow:
-        metadata = item.metadata
-        if self._shape.num_generations > 1:
+        shape, own, values, metadata = self._shape, row.values, item.values, item.metadata
+        if shape.num_generations > 1:
             metadata = {**metadata, "row": row.index, "sample": sample}
-        if self._shape.only_outputs:
-            kept, new = row, {name: item.values.get(name) for name in self._pipeline.output_columns}
+        if shape.only_outputs:
+            kept = self._bare(row, item) if row.cells is None else row
+            new = {name: values.get(name) for name in self._pipeline.output_columns}
+        elif _keeps(values, own):
+            kept, new = row, {name: value for name, value in values.items() if name not in own}
         else:
-            kept, new = _added(row, item)
-        return kept, {**new, self._shape.metadata_column: metadata, MODEL_COLUMN: item.model}
+            kept, new = self._bare(row, item), values.copy()
+        new[shape.metadata_column] = metadata
+        new[MODEL_COLUMN] = item.model
+        return kept, new
+
+    def _bare(self, row: Row, item: Item) -> Row:
+        """Return a row without columns, for steps that changed some; its cells are those that they did not change."""
+        cells, own, values = row.cells, row.values, item.values
+        if cells is not None:
+            origins = {name: item.origins.get(name, name) for name in values}
+            cells = cells.renamed({n: of for n, of in origins.items() if of in own and identical(own[of], values[n])})
+            return replace(row, values={}, raw=None, cells=cells)
+        if self._last_bare is None or self._last_bare[0] is not row:
+            self._last_bare = row, replace(row, values={}, raw=None)
+        return self._last_bare[1]
 
     def _grouped(self, row: Row, made: Sequence[tuple[int, list[Item]]]) -> list[OutputRow]:
         """Build one row from all generations, with lists as output columns."""
@@ -208,13 +236,9 @@ def _carrying(row: Row, item: Item, sample: int) -> CarriedRow:
     )
 
 
-def _added(row: Row, item: Item) -> tuple[Row, dict[str, Any]]:
-    """Return the input row and its new columns; returns a new row if the steps changed input columns."""
-    own, values = row.values, item.values
-    if all(name in values and values[name] is value for name, value in own.items()):
-        return row, {name: value for name, value in values.items() if name not in own}
-    cells = row.cells
-    if cells is not None:
-        origins = {name: item.origins.get(name, name) for name in values}
-        cells = cells.renamed({n: of for n, of in origins.items() if of in own and identical(own[of], values[n])})
-    return replace(row, values={}, raw=None, cells=cells), values
+def _keeps(values: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Return whether all of a row's own columns are unchanged in `values`."""
+    for name, value in own.items():  # noqa: SIM110 - `all` with a generator would take three times as long
+        if values.get(name, _MISSING) is not value:
+            return False
+    return True

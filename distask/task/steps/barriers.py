@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import groupby
-from operator import eq, itemgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from distask.errors import RowError
@@ -24,15 +23,18 @@ if TYPE_CHECKING:
     from distask.spec.language.steps import Dedup
     from distask.task.steps.flow import Count
     from distask.task.steps.key_table import KeyTable
+    from distask.task.text.minhash import NearDuplicates
 
 SIMILAR_TEXTS = 0.8
 SIMILAR_VECTORS = 0.95
 """The default similarity from which two rows count as duplicates."""
-MINHASH_SEED = 42
 
 
 class Barrier(ABC):
     """A step that needs to see all rows; `seen` is the number of rows so far."""
+
+    changes_rows = False
+    """Whether `joined` returns other rows than those that it gets."""
 
     def __init__(self, count: Count) -> None:
         self.count = count
@@ -45,8 +47,8 @@ class Barrier(ABC):
         """Load nothing large: the rows are simulated."""
 
     @abstractmethod
-    def look(self, item: Item) -> None:
-        """Record what is needed from the next row."""
+    def look(self, values: Mapping[str, Any]) -> None:
+        """Record what is needed from the columns of the next row."""
 
     @abstractmethod
     def order(self) -> Iterator[Sequence[int]]:
@@ -91,13 +93,15 @@ class KeyedBarrier(Barrier):
 class Group(KeyedBarrier):
     """Merges rows with equal values in some columns, in the order in which the groups first appear."""
 
+    changes_rows = True
+
     def __init__(self, count: Count, by: Sequence[str]) -> None:
         super().__init__(count)
         self._by = by
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Record the group of the row."""
-        self.keep(digest([item.values.get(name) for name in self._by]))
+        self.keep(digest([values.get(name) for name in self._by]))
 
     def order(self) -> Iterator[Sequence[int]]:
         """The groups."""
@@ -125,10 +129,10 @@ class Exact(KeyedBarrier):
         super().__init__(count)
         self._by = by
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Record the values of the row."""
-        values = [item.values.get(name) for name in self._by]
-        self.keep(None if any(value is None for value in values) else digest(values))
+        wanted = [values.get(name) for name in self._by]
+        self.keep(None if any(value is None for value in wanted) else digest(wanted))
 
     def order(self) -> Iterator[Sequence[int]]:
         """The rows that are kept."""
@@ -138,98 +142,42 @@ class Exact(KeyedBarrier):
         )
 
 
-class MinHash(KeyedBarrier):
-    """Keeps the first of texts that share most of their word sequences, estimated by MinHash with LSH.
-
-    A text's signature is cut into bands (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3).
-    Only texts that share a band with another text are compared, and only their signatures are read again.
-    """
-
-    columns = ("signature",)
+class MinHash(Barrier):
+    """Keeps the first of texts that share most of their word sequences, estimated by MinHash."""
 
     def __init__(self, count: Count, dedup: Dedup, threshold: float | None) -> None:
         super().__init__(count)
-        self._by = dedup.by
-        self._words = dedup.words
-        self._permutations = dedup.permutations
+        self._dedup = dedup
         self._threshold = SIMILAR_TEXTS if threshold is None else threshold
-        self._bands = bands(self._threshold, self._permutations)
+        self._opened: NearDuplicates | None = None
 
-    def look(self, item: Item) -> None:
-        """Record the signature of the row's text."""
-        from rensa import RMinHash
+    @property
+    def _texts(self) -> NearDuplicates:
+        if self._opened is None:
+            from distask.task.text.minhash import NearDuplicates
 
-        values = [item.values.get(name) for name in self._by]
-        if any(value is None for value in values):
-            self.keep(None)
-            return
-        text = "\n".join(value if isinstance(value, str) else json.dumps(value, default=str) for value in values)
-        hashed = RMinHash(self._permutations, MINHASH_SEED)
-        hashed.update(shingles(text, self._words))
-        self.keep(array("I", hashed.digest()).tobytes())
+            self._opened = NearDuplicates(self._dedup.words, self._dedup.permutations, self._threshold)
+        return self._opened
+
+    def look(self, values: Mapping[str, Any]) -> None:
+        """Record the row's text."""
+        wanted = [values.get(name) for name in self._dedup.by]
+        if None in wanted:
+            self._texts.add(None)
+        else:
+            texts = [value if isinstance(value, str) else json.dumps(value, default=str) for value in wanted]
+            self._texts.add("\n".join(texts))
+        self.seen += 1
 
     def order(self) -> Iterator[Sequence[int]]:
-        """The rows that are kept: each candidate is compared with the kept ones that share a band with it."""
-        table = self._table
-        table.execute("CREATE TEMP TABLE bands (hash INTEGER, number INTEGER)")
-        signed = "SELECT number, signature FROM seen WHERE signature NOTNULL ORDER BY number"
-        table.insert("bands", 2, ((h, n) for n, signature in table.select(signed) for h in self._hashes(signature)))
-        table.execute(
-            "CREATE TEMP TABLE shared AS SELECT DISTINCT number FROM bands "
-            "WHERE hash IN (SELECT hash FROM bands GROUP BY hash HAVING count(*) > 1)"
-        )
-        table.execute("CREATE TEMP TABLE kept (hash INTEGER, number INTEGER, PRIMARY KEY (hash, number)) WITHOUT ROWID")
-        numbers = "SELECT seen.number, shared.number ISNULL FROM seen LEFT JOIN shared USING (number) ORDER BY 1"
-        for number, alone in table.select(numbers):
-            if alone or self._is_new(number):
-                yield (number,)
+        """The rows that are kept."""
+        for number in self._texts.firsts():
+            yield (number,)
 
-    def _is_new(self, number: int) -> bool:
-        """Whether no kept text is similar; keeps this one if so."""
-        table = self._table
-        ((signature,),) = table.select("SELECT signature FROM seen WHERE number = ?", (number,))
-        hashes = self._hashes(signature)
-        marks = ", ".join("?" * len(hashes))
-        near = f"SELECT signature FROM seen WHERE number IN (SELECT number FROM kept WHERE hash IN ({marks}))"  # noqa: S608 - question marks only
-        own = array("I", signature)
-        for (other,) in table.select(near, tuple(hashes)):
-            if sum(map(eq, own, array("I", other))) >= self._threshold * self._permutations:
-                return False
-        table.insert("kept", 2, ((each, number) for each in set(hashes)))
-        return True
-
-    def _hashes(self, signature: bytes) -> list[int]:
-        """A hash of each band of a signature, and of the band's place."""
-        size = len(signature) // self._bands
-        return [
-            int.from_bytes(blake2b(signature[at : at + size], digest_size=8, salt=at.to_bytes(4)).digest(), signed=True)
-            for at in range(0, len(signature), size)
-        ]
-
-
-_NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
-
-
-def shingles(text: str, words: int) -> list[str]:
-    """All sequences of `words` words; the complete text if it is shorter. Ignores case and punctuation."""
-    letters = _NOT_ALPHANUMERIC.sub(" ", text)
-    by_letter = "Σ" in letters  # its lower case depends on its neighbours
-    tokens = ("".join(map(str.lower, letters)) if by_letter else letters.lower()).split()
-    if len(tokens) <= words:
-        return [" ".join(tokens)]
-    return list(dict.fromkeys(" ".join(tokens[i : i + words]) for i in range(len(tokens) - words + 1)))
-
-
-def bands(threshold: float, permutations: int) -> int:
-    """The number of bands, chosen so that nearly all pairs at the threshold share a band.
-
-    A pair of similarity s shares a band with probability 1 - (1 - s^r)^b, for b bands of r rows. Candidates are
-    compared anyway, so it is cheapest to use the fewest bands that catch 99 in 100 pairs at the threshold.
-    """
-    for count in sorted(n for n in range(1, permutations + 1) if permutations % n == 0):
-        if 1 - (1 - threshold ** (permutations // count)) ** count >= 0.99:
-            return count
-    return permutations
+    def close(self) -> None:
+        """Delete the signatures."""
+        if self._opened is not None:
+            self._opened.close()
 
 
 class Cosine(Barrier):
@@ -243,11 +191,11 @@ class Cosine(Barrier):
         self._filled = 0
         self._kept = array("Q")
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Keep the row unless a similar vector was kept before."""
         import numpy as np
 
-        number, value = self.seen, item.values.get(self._by)
+        number, value = self.seen, values.get(self._by)
         self.seen += 1
         vector = None
         if isinstance(value, list) and value and all(isinstance(x, int | float) for x in value):
@@ -282,11 +230,11 @@ class Sort(KeyedBarrier):
         self._descending = descending
         self.columns = tuple(f"key{place}" for place in range(len(by)))
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Record the row's values."""
         from distask.task.steps.key_table import sort_key
 
-        self.keep(*(sort_key(item.values.get(name)) for name in self._by))
+        self.keep(*[sort_key(values.get(name)) for name in self._by])
 
     def order(self) -> Iterator[Sequence[int]]:
         """All rows, in order."""
@@ -304,7 +252,7 @@ class Sample(Barrier):
         self._n = n
         self._fraction = fraction
 
-    def look(self, _item: Item) -> None:
+    def look(self, _values: Mapping[str, Any]) -> None:
         """Count the row."""
         self.seen += 1
 
@@ -322,7 +270,7 @@ class Limit(Barrier):
         super().__init__(count)
         self._n = n
 
-    def look(self, _item: Item) -> None:
+    def look(self, _values: Mapping[str, Any]) -> None:
         """Count the row."""
         self.seen += 1
 
@@ -347,6 +295,8 @@ class Split(Barrier):
         stable: whether a group's part depends on its own values only, so that the shares are approximate.
     """
 
+    changes_rows = True
+
     def __init__(
         self,
         count: Count,
@@ -368,11 +318,11 @@ class Split(Barrier):
         self._parts: dict[bytes, int] = {}
         """The part of each group."""
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Count the row in its group."""
         self.seen += 1
         if not self._stable:
-            key = self._key(item)
+            key = self._key(values)
             self._sizes[key] = self._sizes.get(key, 0) + 1
 
     def order(self) -> Iterator[Sequence[int]]:
@@ -385,15 +335,15 @@ class Split(Barrier):
     def joined(self, items: Sequence[Item]) -> Item:
         """The row with its part."""
         (item,) = items
-        key = self._key(item)
+        key = self._key(item.values)
         part = _drawn(key, self._shares) if self._stable else self._parts[key]
         item.values = {**item.values, self._column: self._names[part]}
         return item
 
-    def _key(self, item: Item) -> bytes:
+    def _key(self, values: Mapping[str, Any]) -> bytes:
         """Return a hash of the row's group, evenly distributed."""
-        values = item.values if self._by is None else [item.values.get(name) for name in self._by]
-        return blake2b(self._seed + digest(values), digest_size=16).digest()
+        wanted = values if self._by is None else [values.get(name) for name in self._by]
+        return blake2b(self._seed + digest(wanted), digest_size=16).digest()
 
 
 def _filled(groups: Sequence[tuple[bytes, int]], shares: Sequence[float]) -> dict[bytes, int]:
@@ -421,11 +371,14 @@ def _drawn(key: bytes, shares: Sequence[float]) -> int:
     return len(shares) - 1
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, default=repr)
+
+
 def digest(values: Sequence[Any] | Mapping[str, Any]) -> bytes:
     """A 16-byte hash of values: 1 and 1.0 are equal, 1 and true are not."""
     try:
         texts = isinstance(values, list) and all(type(value) is str for value in values)
-        data = json.dumps(values if texts else _hashable(values), sort_keys=True, default=repr)
+        data = _ENCODER.encode(values if texts else _hashable(values))
     except (TypeError, ValueError) as error:
         raise RowError("wrong_type", f"a value can't be compared: {error}") from None
     return blake2b(data.encode(errors="surrogatepass"), digest_size=16).digest()

@@ -125,6 +125,8 @@ class Builder:
 
     def chat_input(self, column: str) -> ChatInput | None:
         """The input of a step's task that reads a chat from a column; None if no task does."""
+        if not self.tasks:
+            return None
         found = (task.chat_input(column) for task in self.tasks)
         return next((chat for chat in found if chat is not None), None)
 
@@ -174,13 +176,14 @@ class Builder:
         }
         if spec.outputs and not outputs:
             raise UsageError(f"{loaded.path}: no output is active with these params; check each output's `when`")
+        inputs = [
+            (name, ColumnType(column, mapped.get(name, name)), column.required)
+            for name, column in spec.inputs.items()
+            if holds(column.when, ("inputs", name, "when"))
+        ]
         return Frame(
             {inside: column for inside, column in mapped.items() if inside != column},
-            tuple(
-                (name, ColumnType(column, mapped.get(name, name)), column.required)
-                for name, column in spec.inputs.items()
-                if holds(column.when, ("inputs", name, "when"))
-            ),
+            tuple((*each, each[1].unchecked - {float}) for each in inputs),  # a float may be infinite
             {name: column.default for name, column in spec.inputs.items() if not column.required},
             Draws(spec.draw, compiler.expression, base, f"{self.seed}/{spec.name}", spec.design),
             tuple(spec.draw),

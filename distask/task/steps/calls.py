@@ -131,9 +131,11 @@ class Call:
 
 def _check(frame: Frame, values: Mapping[str, Any]) -> None:
     """Raise `RowError` if a required column is null or missing, or a column has the wrong type."""
-    for name, kind, required in frame.inputs:
+    for name, kind, required, unchecked in frame.inputs:
         chat = frame.chat_input(name) if required else None
         value = values.get(name) if chat is None else chat.read(values)
+        if type(value) in unchecked:
+            continue
         if value is None and required:
             raise RowError("null_input", f"the column `{kind.name}` is null")
         try:
@@ -186,8 +188,8 @@ class Frame(Struct, frozen=True):
 
     mapped: Mapping[str, str]
     """Inner column to outer column."""
-    inputs: tuple[tuple[str, ColumnType, bool], ...]
-    """The input columns: inner name, type, and whether it is required."""
+    inputs: tuple[tuple[str, ColumnType, bool, frozenset[type]], ...]
+    """The input columns: inner name, type, whether it is required, and Python types whose values need no check."""
     defaults: Mapping[str, Any]
     """Default values of optional inner columns."""
     draws: Draws
@@ -218,9 +220,9 @@ class Enter:
             if values.get(name) is None:
                 values[name] = default
         item.values = {**values, **dict.fromkeys(frame.drawn)}
-        index = "/".join([item.lineage.index, *map(str, item.turns)])
         try:
             if frame.drawn:
+                index = "/".join([item.lineage.index, *map(str, item.turns)])
                 item.values |= frame.draws.of(int(index) if index.isdigit() else index, values)
             if not item.failed:
                 _check(frame, values)
@@ -240,20 +242,28 @@ class Leave:
         self._own = (*frame.drawn, *frame.mapped, *frame.defaults)
 
     def direct(self, item: Item) -> list[Item] | None:
-        """The outer row with every column that the steps left; None if the task has outputs."""
-        frame = self._frame
+        """See `flow`; None if an output has the wrong type."""
+        frame, around, inside = self._frame, item.frames[-1], item.values
         if frame.outputs is not None:
-            return None
-        self._task.went += 1
-        around = item.frames[-1]
-        item.frames = item.frames[:-1]
-        if self._own or frame.renamed:
+            rejected = item.rejected == len(item.frames)
+            try:
+                made = {
+                    outside: None if rejected or (value := inside.get(name)) is None else column.read(value)
+                    for name, (outside, column) in frame.outputs.items()
+                }
+            except ValueError:
+                return None
+            item.values = {**around, **made}
+            item.rejected = None if rejected else item.rejected
+        elif self._own or frame.renamed:
             own = {*frame.drawn, *(n for n in self._own if n not in around)}
-            item.values = {frame.renamed.get(n, n): value for n, value in item.values.items() if n not in own}
+            item.values = {frame.renamed.get(n, n): value for n, value in inside.items() if n not in own}
+        item.frames = item.frames[:-1]
+        self._task.went += 1
         return [item]
 
     def flow(self, item: Item) -> Flow:
-        """The outer row with the task's outputs."""
+        """The outer row with the task's outputs; with every column that the steps left, if it has no outputs."""
         self._task.went += 1
         frame, inside = self._frame, item.values
         around = item.frames[-1]

@@ -3,70 +3,85 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from distask.errors import RowError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 LARGE = 1 << 63
 """Occurrences from here on come from a row's lineage; lower ones are counted, as in a run of a single task."""
 
 
-class Lineage:
+class Lineage(Struct):
     """Separates a row's requests from equal requests of other rows, whichever finishes first.
 
     It depends only on the input row and its path (which item of a list, which generation), and not on the requests of
     other steps: if the prompt of one step changes, the requests of the others are not repeated.
     """
 
-    __slots__ = ("_key", "_seen", "asked", "fresh", "index")
-
-    def __init__(self, key: bytes | tuple[Lineage, str], index: str, *, fresh: bool) -> None:
-        self._key = key
-        """The key, or what it is computed from when it is needed: the parent, and the way from there."""
-        self.index = index
-        """The row index for drawn values."""
-        self.fresh = fresh
-        """Whether no request was made for its ancestors: first requests are counted in row order."""
-        self.asked = False
-        self._seen: dict[bytes, int] = {}
+    _key: bytes | tuple[Lineage | bytes, str]
+    """The key, or what it is computed from when it is needed: the parent or its key, and the way from there."""
+    index: str
+    """The row index for drawn values."""
+    fresh: bool
+    """Whether no request was made for its ancestors: first requests are counted in row order."""
+    asked: bool = False
+    """Whether a request was made for the row."""
+    _seen: dict[bytes, int] | None = None
+    """How often each fingerprint was requested."""
 
     @property
     def key(self) -> bytes:
         """The 16 bytes that identify the row."""
         if isinstance(self._key, tuple):
             parent, way = self._key
-            self._key = hashlib.blake2b(parent.key + b"/" + way.encode(), digest_size=16).digest()
+            above = parent if isinstance(parent, bytes) else parent.key
+            self._key = hashlib.blake2b(above + b"/" + way.encode(), digest_size=16).digest()
         return self._key
 
     def child(self, way: str) -> Lineage:
         """The lineage of a derived row; `way` identifies it among its siblings."""
-        return Lineage((self, way), f"{self.index}/{way}", fresh=self.fresh and not self.asked)
+        return Lineage((self, way), f"{self.index}/{way}", self.fresh and not self.asked)
 
     def occurrence(self, fingerprint: bytes) -> int:
         """The number of a request among equal ones: unique to the row and to each repetition in it."""
+        if self._seen is None:
+            self._seen = {}
         again = self._seen.get(fingerprint, 0)
         self._seen[fingerprint] = again + 1
         digest = hashlib.blake2b(self.key + b"#%d" % again, digest_size=8).digest()
         return LARGE + int.from_bytes(digest, "big") % LARGE
+
+    def packed(self) -> tuple[Any, ...]:
+        """Its state as plain values, the arguments of this class; the parent is only a key in it."""
+        key = self._key
+        if isinstance(key, tuple) and isinstance(key[0], Lineage):
+            key = (key[0].key, key[1])
+        return key, self.index, self.fresh, self.asked, self._seen
 
 
 MAX_STEPS = 100_000
 """Maximum steps for one input row, including all rows derived from it."""
 MAX_SECONDS = 3.0
 """Maximum CPU seconds for the expressions of all steps, per input row."""
+UNCOUNTED_SECONDS = 0.1
+"""Seconds for these expressions, by the clock of the wall, before their CPU seconds are counted."""
 
 
 class Spent:
     """The steps and time used by one input row, including all rows derived from it."""
 
-    __slots__ = ("seconds", "steps")
+    __slots__ = ("elapsed", "seconds", "steps")
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self.seconds = 0.0
+    def __init__(self, steps: int = 0, seconds: float = 0.0) -> None:
+        self.steps = steps
+        self.seconds = seconds
+        self.elapsed = 0.0
 
     def has_room(self, steps: int) -> bool:
         """Return whether so many more steps are within the limits."""
@@ -109,6 +124,45 @@ class Item(Struct):
         """The derived row with this number from a step."""
         way = "/".join([step, *map(str, self.turns), str(number)])
         return replace(self, values=values, lineage=self.lineage.child(way), metadata=metadata)
+
+    def children(self, several: Iterable[dict[str, Any]], step: str) -> list[Item]:
+        """The derived rows from a step, one for each of `several` columns, with copies of the metadata."""
+        way = "/".join([step, *map(str, self.turns), ""])
+        parent, metadata = self.lineage, self.metadata
+        index, fresh = f"{parent.index}/{way}", parent.fresh and not parent.asked
+        place, model, failed, rejected = self.place, self.model, self.failed, self.rejected
+        frames, turns, origins, spent = self.frames, self.turns, self.origins, self.spent
+        return [
+            Item(
+                values, Lineage((parent, f"{way}{number}"), f"{index}{number}", fresh), place, metadata.copy(), model,
+                failed, rejected, frames, turns, origins, spent,
+            )
+            for number, values in enumerate(several)
+        ]  # fmt: skip
+
+    def packed(self) -> tuple[Any, ...]:
+        """Its state as plain values, to store it; the columns come first, then those of the enclosing tasks."""
+        return (
+            self.values,
+            self.frames,
+            self.lineage.packed(),
+            self.place,
+            self.metadata,
+            self.model,
+            self.failed,
+            self.rejected,
+            self.turns,
+            self.origins,
+            self.spent.steps,
+            self.spent.seconds,
+        )
+
+    @classmethod
+    def unpacked(cls, packed: tuple[Any, ...]) -> Item:
+        """Restore a row from the output of `packed`."""
+        values, frames, lineage, place, metadata, model, failed, rejected, turns, origins, steps, seconds = packed
+        spent = Spent(steps, seconds)
+        return cls(values, Lineage(*lineage), place, metadata, model, failed, rejected, frames, turns, origins, spent)
 
 
 def side_by_side(several: list[dict[str, Any]]) -> dict[str, Any]:

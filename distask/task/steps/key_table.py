@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 CACHE_KIB = 8192
 """Memory of SQLite for pages and for sorting; the rest is in a temporary file."""
 BATCH_ROWS = 1_000
+_EXACT = 1 << 53
+"""Integers up to this one are doubles without rounding."""
+_DOUBLE, _BITS, _EXACT_KEY = struct.Struct(">d"), struct.Struct(">Q"), struct.Struct(">QB")
 
 
 class KeyTable:
@@ -28,7 +31,7 @@ class KeyTable:
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE", f"cache_size = -{CACHE_KIB}"):
             self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.execute(f"CREATE TABLE seen (number INTEGER PRIMARY KEY, {', '.join(columns)})")
+        self._connection.execute(f"CREATE TABLE seen ({', '.join(('number INTEGER PRIMARY KEY', *columns))})")
         self._connection.execute("BEGIN")
         self._columns = len(columns) + 1
         self._batch: list[tuple[Any, ...]] = []
@@ -58,8 +61,9 @@ class KeyTable:
         self._connection.close()
 
     def _flush(self) -> None:
-        self.insert("seen", self._columns, self._batch)
-        self._batch.clear()
+        if self._batch:
+            self.insert("seen", self._columns, self._batch)
+            self._batch.clear()
 
 
 def sort_key(value: Any) -> bytes | None:
@@ -89,10 +93,11 @@ def _number_key(number: float) -> bytes:
         double = float(number)
     except OverflowError:
         double = math.copysign(sys.float_info.max, 1 if number > 0 else -1)
-    rest = number - int(double) if isinstance(number, int) and abs(number) > 1 << 53 else 0
-    bits = int.from_bytes(struct.pack(">d", double + 0.0))
+    (bits,) = _BITS.unpack(_DOUBLE.pack(double + 0.0))
     bits = bits ^ 0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else bits | 1 << 63
-    return bits.to_bytes(8) + _integer_key(rest)
+    if -_EXACT <= number <= _EXACT or not isinstance(number, int):
+        return _EXACT_KEY.pack(bits, 0x80)
+    return _BITS.pack(bits) + _integer_key(number - int(double))
 
 
 def _integer_key(rest: int) -> bytes:

@@ -44,7 +44,7 @@ def rehearse(
                 barrier.simulate()
             for item in items:
                 barrier.count.came += 1
-                barrier.look(item)
+                barrier.look(item.values)
             items = [barrier.joined([items[n] for n in numbers]) for numbers in barrier.order()]
             barrier.count.went += len(items)
             barrier.close()

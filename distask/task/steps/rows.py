@@ -106,18 +106,9 @@ class Explode:
         except RowError as error:
             self.count.failed += 1
             return (yield from fail(self.count.name, item, error))
-        return [
-            item.child(
-                {
-                    **item.values,
-                    **{n: each[i] for n, each in zip(self._columns, lists, strict=True) if each is not None},
-                },
-                self.count.name,
-                i,
-                dict(item.metadata),
-            )
-            for i in range(length)
-        ]
+        exploded = [(name, each) for name, each in zip(self._columns, lists, strict=True) if each is not None]
+        several = ({**item.values, **{name: each[i] for name, each in exploded}} for i in range(length))
+        return item.children(several, self.count.name)
 
 
 def _length(names: Sequence[str], lists: Sequence[Any]) -> int:
@@ -156,10 +147,13 @@ class Columns:
         values = item.values
         if self._keep is not None:
             item.values = {name: values.get(name) for name in self._keep}
+        elif not self._rename:
+            item.values = dict(values)
+            for name in self._drop:
+                item.values.pop(name, None)
         else:
             item.values = {self._rename.get(n, n): value for n, value in values.items() if n not in self._drop}
-            if self._rename:
-                item.origins = item.origins | {new: item.origins.get(n, n) for n, new in self._rename.items()}
+            item.origins = item.origins | {new: item.origins.get(n, n) for n, new in self._rename.items()}
         return [item]
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distask.errors import RowError
 from distask.spec.check.expressions import read_expression, read_template
 from distask.task.reply.json_values import plain
+from distask.task.steps.item import UNCOUNTED_SECONDS
 
 if TYPE_CHECKING:
     from distask.task.steps.item import Item
     from distask.task.templates.compiler import Compiler, Expression, Place
 
+T = TypeVar("T")
 Value = Callable[["Item"], Any]
 """Computes a value from a row; raises `RowError`."""
 
@@ -92,17 +93,12 @@ class Scope:
         return self._compiler.expression(source, place)(self._base)
 
     def _timed(self, compiled: Expression) -> Value:
-        """A value of a row, whose time is added to the budget that all expressions of the row share."""
         names = self.names
 
         def compute(item: Item) -> Any:
-            began = CLOCK.start()
-            try:
-                return compiled(names(item))
-            finally:
-                item.spent.seconds += CLOCK.since(began)
+            return compiled(names(item))
 
-        return compute
+        return lambda item: _timed(item, compute)
 
     def _shape(self, written: Any, place: Place) -> Expression:
         if isinstance(written, str) and "{" in written:
@@ -125,10 +121,12 @@ class Assignment:
 
     def apply(self, item: Item) -> RowError | None:
         """Add the columns to a row; from the first that fails on, they are null, and its error is returned."""
+        return _timed(item, self._apply)
+
+    def _apply(self, item: Item) -> RowError | None:
         values = item.values = dict(item.values)
         scope = self._scope
         names = scope.names(item)
-        began = CLOCK.start()
         try:
             for name, compute in self._columns.items():
                 values[name] = _plain(compute(names))
@@ -137,38 +135,27 @@ class Assignment:
             columns = list(self._columns)
             values |= dict.fromkeys(columns[columns.index(name) :])
             return RowError(error.kind, f"{name}: {error.message}")
-        finally:
-            item.spent.seconds += CLOCK.since(began)
         return None
 
 
-SHORT_S = 0.0005
-"""Expressions that take less time than this are not worth a look at the CPU time, which takes as long as they do."""
+def _timed(item: Item, compute: Callable[[Item], T]) -> T:
+    """Compute, and add the time to the limit that all expressions of an input row share.
 
-
-class _Clock(threading.local):
-    """The CPU time of a thread. It is read only around long expressions; the time of short ones is elapsed time."""
-
-    wall = cpu = 0.0
-    """When the CPU time was read last, and what it was."""
-
-    def start(self) -> float:
-        """Return what `since` needs."""
-        now = time.perf_counter()
-        if now - self.wall > SHORT_S:
-            self.wall, self.cpu = now, time.thread_time()
-        return now
-
-    def since(self, began: float) -> float:
-        """Return the seconds since `start`; waiting for other threads counts for at most `SHORT_S`."""
-        now = time.perf_counter()
-        if now - began < SHORT_S:
-            return now - began
-        before, self.wall, self.cpu = self.cpu, now, time.thread_time()
-        return min(now - began, self.cpu - before)
-
-
-CLOCK = _Clock()
+    The CPU clock of a thread needs a system call. It is read only if the row's expressions have taken long by the
+    monotonic clock, which never counts less.
+    """
+    spent = item.spent
+    if spent.elapsed < UNCOUNTED_SECONDS:
+        began = time.perf_counter()
+        try:
+            return compute(item)
+        finally:
+            spent.elapsed += time.perf_counter() - began
+    began = time.thread_time()
+    try:
+        return compute(item)
+    finally:
+        spent.seconds += time.thread_time() - began
 
 
 def _plain(value: Any) -> Any:

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from msgspec import Struct
 
 from distask.llm.tokens import FIRST_WIDE
-from distask.task.text.headings import find_headings, path_at
+from distask.task.text.headings import find_headings
 from distask.task.text.measures import CHARACTERS, token_measure
 from distask.task.text.sentences import last_sentence_end, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from distask.task.text.headings import Heading
     from distask.task.text.measures import Measure, Tokenize
 
 Unit = Literal["characters", "tokens", "sentences", "headings"]
@@ -61,6 +60,11 @@ class Cut(Struct, frozen=True):
 
 def cut_text(text: str, cut: Cut) -> list[Chunk]:
     """Return the chunks of a text, in order; none if it is only white space."""
+    return [Chunk(start, end, headings) for (start, end), headings in zip(*cut_places(text, cut), strict=True)]
+
+
+def cut_places(text: str, cut: Cut) -> tuple[list[tuple[int, int]], list[tuple[str, ...]]]:
+    """Return where the chunks of a text begin and end, and their headings; see `Chunk`."""
     headings = find_headings(text)
     starts = [heading.start for heading in headings]
     if cut.unit == "headings":
@@ -71,10 +75,11 @@ def cut_text(text: str, cut: Cut) -> list[Chunk]:
             spans = [span for begin, stop in parts for span in _grouped(sentences(text, begin, stop), cut)]
         else:
             measure = token_measure(text, cut.tokenize) if cut.unit == "tokens" else CHARACTERS
-            spans = [span for begin, stop in parts for span in _measured(text, begin, stop, cut, measure, headings)]
+            spans = [span for begin, stop in parts for span in _measured(text, begin, stop, cut, measure, starts)]
     if not headings:
-        return [Chunk(start, end, ()) for start, end in spans]
-    return [Chunk(start, end, path_at(headings, starts, start)) for start, end in spans]
+        return spans, [()] * len(spans)
+    paths = [(), *(heading.path for heading in headings)]
+    return spans, [paths[bisect_right(starts, start)] for start, _ in spans]
 
 
 def _sections(text: str, starts: Sequence[int]) -> list[tuple[int, int]]:
@@ -96,23 +101,29 @@ def _grouped(spans: Sequence[tuple[int, int]], cut: Cut) -> list[tuple[int, int]
 
 
 def _measured(
-    text: str, begin: int, stop: int, cut: Cut, measure: Measure, headings: Sequence[Heading]
-) -> Iterator[tuple[int, int]]:
-    size, overlap = cut.size, cut.overlap
-    starts = [heading.start for heading in headings]
+    text: str, begin: int, stop: int, cut: Cut, measure: Measure, headings: Sequence[int]
+) -> list[tuple[int, int]]:
+    size, overlap, forward, backward = cut.size, cut.overlap, measure.forward, measure.backward
+    found = []
     start = new = _next_text(text, begin, stop)
     while start < stop:
-        limit = measure.forward(start, size)
+        limit = forward(start, size)
         if limit >= stop:
-            yield start, _trimmed(text, start, stop)
-            return
-        end = _best_end(text, new, start + (limit - start) // 2, limit, starts)
-        yield start, _trimmed(text, start, end)
+            found.append((start, _trimmed(text, start, stop)))
+            break
+        end = _best_end(text, new, start + (limit - start) // 2, limit, headings)
+        found.append((start, _trimmed(text, start, end) if text[end - 1].isspace() else end))
         new = _next_text(text, end, stop)  # the next chunk must reach beyond this
         if new >= stop:
-            return
-        repeated = _word_start(text, measure.backward(end, overlap), end) if overlap else end
-        start = repeated if start < repeated < end and measure.forward(repeated, size) > new else new
+            break
+        start = new
+        if overlap:
+            target = backward(end, overlap)
+            word = _WORD_START.search(text, target, end)
+            repeated = _wide_word_start(text, target, end) if word is None else word.start()
+            if found[-1][0] < repeated < end and forward(repeated, size) > new:
+                start = repeated
+    return found
 
 
 def _best_end(text: str, floor: int, half: int, limit: int, headings: Sequence[int]) -> int:
@@ -121,9 +132,10 @@ def _best_end(text: str, floor: int, half: int, limit: int, headings: Sequence[i
     index = bisect_right(headings, limit)
     if index and headings[index - 1] > low:
         return headings[index - 1]
-    for blank in ("\n\n", "\n\r\n"):
-        if (place := text.rfind(blank, low + 1, limit + len(blank))) > 0:
-            return place
+    if (place := text.rfind("\n\n", low + 1, limit + 2)) > 0:
+        return place
+    if (place := text.rfind("\n\r\n", low + 1, limit + 3)) > 0:
+        return place
     if (end := last_sentence_end(text, low, limit)) is not None:
         return end
     for low_enough in (low, floor):
@@ -157,17 +169,16 @@ def _grapheme_pattern() -> Any:
     return regex.compile(r"\X")
 
 
-def _word_start(text: str, target: int, end: int) -> int:
-    """Return the first start of a word in `text[target:end]`, or `end`; in scripts without spaces, any place."""
-    match = _WORD_START.search(text, target, end)
-    if match is not None:
-        return match.start()
+def _wide_word_start(text: str, target: int, end: int) -> int:
+    """Return the first start of a word in `text[target:end]` without spaces, or `end`; in some scripts, any place."""
     if text[target] < FIRST_WIDE:
         return end
     return _next_text(text, next(place for place in _graphemes(text, 0, target) if place >= target), end)
 
 
 def _next_text(text: str, begin: int, stop: int) -> int:
+    if text.startswith("\n\n", begin) and begin + 2 < stop and not text[begin + 2].isspace():
+        return begin + 2  # what usually follows a chunk: a regular expression would take longer
     match = _TEXT.search(text, begin, stop)
     return stop if match is None else match.start()
 

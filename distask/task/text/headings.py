@@ -1,13 +1,9 @@
-"""Find the headings of a Markdown text, and the path of headings above a place in it."""
+"""Find the headings of a Markdown text, each with the path of headings above it."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import NamedTuple
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n.*?^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 """Metadata between two lines of dashes, at the beginning of a file."""
@@ -75,9 +71,3 @@ def _underlined(body: str, end: int) -> tuple[int, str] | None:
     title = _TITLE.fullmatch(body, start, end)
     before = body[body.rfind("\n", 0, start) : start] if start > 0 else ""
     return None if title is None or before.strip() else (start, title["title"].strip())
-
-
-def path_at(headings: Sequence[Heading], starts: Sequence[int], place: int) -> tuple[str, ...]:
-    """Return the path of the last heading that begins at or before a place; `starts` are where headings begin."""
-    index = bisect_right(starts, place)
-    return headings[index - 1].path if index else ()

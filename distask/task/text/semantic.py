@@ -42,15 +42,16 @@ class Semantic(KeyedBarrier):
     def __init__(self, count: Count, dedup: Dedup, threshold: float | None, embedder: Embedder) -> None:
         super().__init__(count)
         self._by = dedup.by
-        self._marks = dedup.then == "mark"
+        self._marks = self.changes_rows = dedup.then == "mark"
         self._threshold = SIMILAR_MEANINGS if threshold is None else threshold
         self._embedder = embedder
         self._waiting: list[str] = []
         """Texts to embed; an empty one for a row without a text."""
         self._characters = 0
         self._vectors: ArrayFile | None = None
+        self._number = 0
         self._match: Match | None = None
-        """The match of the current row."""
+        """The number and the match of the row that passes."""
         self._simulated = False
 
     def prepare(self, notify: Callable[[str], None] | None = None) -> None:
@@ -61,17 +62,12 @@ class Semantic(KeyedBarrier):
         """Keep all rows, and load no model."""
         self._simulated = True
 
-    def look(self, item: Item) -> None:
+    def look(self, values: Mapping[str, Any]) -> None:
         """Record the row's text."""
+        self.seen += 1
         if self._simulated:
-            self.seen += 1
             return
-        text = text_of(item, self._by)
-        if self._marks:
-            shown = {"row": item.lineage.index, "text": text[:SHOWN_CHARACTERS]}
-            self.keep(json.dumps(shown).encode())
-        else:
-            self.seen += 1
+        text = text_of(values, self._by)
         self._waiting.append(text)
         self._characters += len(text)
         if len(self._waiting) >= BATCH_TEXTS or self._characters >= BATCH_CHARACTERS:
@@ -89,7 +85,7 @@ class Semantic(KeyedBarrier):
         if self._vectors is None:
             return
         for number, match in enumerate(find_matches(self._vectors, self._threshold, nearest=self._marks)):
-            self._match = match
+            self._number, self._match = number, match
             if match is None or self._marks:
                 yield (number,)
 
@@ -97,6 +93,9 @@ class Semantic(KeyedBarrier):
         """The row; with `then: mark`, with the column that names the row it repeats, or null."""
         (item,) = items
         if self._marks:
+            if self._match is None and not self._simulated:  # a row that later ones may repeat
+                shown = {"row": item.lineage.index, "text": text_of(item.values, self._by)[:SHOWN_CHARACTERS]}
+                self._table.add(self._number, json.dumps(shown).encode())
             item.values = {**item.values, DUPLICATE_COLUMN: None if self._match is None else self._shown(self._match)}
         return item
 
@@ -123,9 +122,9 @@ class Semantic(KeyedBarrier):
         self._characters = 0
 
 
-def text_of(item: Item, columns: Sequence[str]) -> str:
+def text_of(row: Mapping[str, Any], columns: Sequence[str]) -> str:
     """Return the text of a row to compare; empty if a column has no value. Other values than texts count as JSON."""
-    values = [item.values.get(name) for name in columns]
+    values = [row.get(name) for name in columns]
     if any(value is None for value in values):
         return ""
     return "\n".join(v if isinstance(v, str) else json.dumps(v, default=str, ensure_ascii=False) for v in values)

@@ -22,6 +22,8 @@ _END = re.compile(
 _WORD = re.compile(r"[^\W_]+(?:\.[^\W_]+)*$")
 _LOOK_BACK = 24
 """Characters before a full stop that can hold an abbreviation."""
+_WINDOW = 80
+"""Characters to search at a time for the last end of a sentence."""
 _ABBREVIATIONS = frozenset(
     {
         *("al", "approx", "ca", "capt", "cf", "corp", "dept", "dr", "e.g", "eds", "eq", "fig", "figs", "gen", "i.e"),
@@ -35,22 +37,26 @@ _ABBREVIATIONS = frozenset(
 def sentence_ends(text: str, start: int, stop: int) -> Iterator[int]:
     """Yield the places in `text[start:stop]` after which a new sentence begins; white space there is not skipped."""
     for match in _END.finditer(text, start, stop):
-        if _is_one_stop(text, match) and _shortens(text, match.start(), match.end()):
+        is_one_stop = match["more"] == "" and text[match.start()] == "."
+        if is_one_stop and _shortens(text, match.start(), match.end()):
             continue
         yield match.end()
 
 
 def last_sentence_end(text: str, low: int, limit: int) -> int | None:
     """Return the last place after `low` and up to `limit` where a sentence ends; None if there is none."""
-    for match in reversed(list(_END.finditer(text, low, limit + 1))):
-        end = match.end()
-        if low < end <= limit and not (_is_one_stop(text, match) and _shortens(text, match.start(), end)):
-            return end
+    begin = limit
+    while begin > low:  # most sentences are shorter than a chunk, so its last characters are searched first
+        stop, begin = begin, max(low, begin - _WINDOW)
+        while begin > low and not text[begin - 1].isalnum():  # so that the window begins outside of a match
+            begin -= 1
+        for match in reversed([*_END.finditer(text, begin, limit + 1)]):
+            start, end = match.span()
+            if start >= stop or not low < end <= limit:
+                continue
+            if match["more"] != "" or text[start] != "." or not _shortens(text, start, end):
+                return end
     return None
-
-
-def _is_one_stop(text: str, match: re.Match[str]) -> bool:
-    return match["more"] == "" and text[match.start()] == "."
 
 
 def _shortens(text: str, dot: int, end: int) -> bool:
@@ -58,10 +64,14 @@ def _shortens(text: str, dot: int, end: int) -> bool:
     after = text[end : end + 2].strip()
     if after and after.islower():
         return True
-    word = _WORD.search(text[max(0, dot - _LOOK_BACK) : dot])
-    if word is None:
-        return False
-    written = word[0]
+    first = max(0, dot - _LOOK_BACK)
+    space = text.rfind(" ", first, dot)
+    written = text[space + 1 : dot]
+    if space < 0 or not written.isalpha():
+        word = _WORD.search(text[first:dot])
+        if word is None:
+            return False
+        written = word[0]
     if written.isdigit():
         line = text.rfind("\n", 0, dot) + 1
         return len(written) <= 3 and not text[line : dot - len(written)].strip()

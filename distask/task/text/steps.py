@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distask.errors import RowError, UsageError
 from distask.spec.language.steps import CHUNK_COLUMNS, LANGUAGE_COLUMNS
 from distask.task.steps.flow import Count, fail, just
-from distask.task.text.chunks import cut_text
+from distask.task.text.chunks import cut_places
 from distask.task.text.language import identify_language
 from distask.task.text.ngrams import index_rows
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distask.spec.language.steps import Language as Wanted
     from distask.task.steps.flow import Flow
     from distask.task.steps.item import Item
-    from distask.task.text.chunks import Chunk, Cut
+    from distask.task.text.chunks import Cut
     from distask.task.text.measures import Tokenize
     from distask.task.text.ngrams import Index
 
@@ -88,24 +88,25 @@ class Chunks:
     def _rows(self, item: Item, text: str) -> list[Item]:
         chunk, start, end, headings, chunk_id = self._names
         around, key = item.values, item.lineage.key
-        made = []
-        for number, each in enumerate(cut_text(text, self._cut)):
-            words = text[each.start : each.end]
-            values = {
-                **around,
-                chunk: words,
-                start: each.start,
-                end: each.end,
-                headings: list(each.headings),
-                chunk_id: _chunk_id(key, each, words),
-            }
-            made.append(item.child(values, self.count.name, number, dict(item.metadata)))
-        return made
+        several = []
+        for (begin, stop), path in zip(*cut_places(text, self._cut), strict=True):
+            words = text[begin:stop]
+            several.append(
+                {
+                    **around,
+                    chunk: words,
+                    start: begin,
+                    end: stop,
+                    headings: list(path),
+                    chunk_id: _chunk_id(key, begin, stop, words),
+                }
+            )
+        return item.children(several, self.count.name)
 
 
-def _chunk_id(key: bytes, chunk: Chunk, words: str) -> str:
+def _chunk_id(key: bytes, begin: int, stop: int, words: str) -> str:
     """Return 32 hexadecimal digits that depend only on the document's row, and the chunk's place and text."""
-    message = b"%b/%d/%d/%b" % (key, chunk.start, chunk.end, words.encode(errors="surrogatepass"))
+    message = b"%b/%d/%d/%b" % (key, begin, stop, words.encode(errors="surrogatepass"))
     return hashlib.blake2b(message, digest_size=16).hexdigest()
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from distask.llm.tokens import estimate_tokens
 from distask.task.text.chunks import Cut, cut_text
+from distask.task.text.sentences import last_sentence_end, sentence_ends
 
 MARKS = [
     "\n",
@@ -193,3 +194,15 @@ def test_headings_are_found_in_files_with_windows_line_ends():
 @pytest.mark.parametrize("text", ["", " \n\t ", "\u3000"])
 def test_a_text_of_white_space_has_no_chunks(text):
     assert cut_text(text, Cut(5)) == []
+
+
+@given(st.text(st.sampled_from('aB. !?\n\t")é。…1#-,_ ') | st.characters(), max_size=300), st.data())
+@example("One two. " * 12 + "x" * 90, None)
+@example("a " * 60 + "... " + "b" * 100, None)
+def test_the_last_end_of_a_sentence_is_the_last_of_all_ends(text, data):
+    limit = len(text) - 1 if data is None else data.draw(st.integers(0, max(0, len(text) - 1)))
+    low = 0 if data is None else data.draw(st.integers(0, max(0, limit)))
+
+    ends = [end for end in sentence_ends(text, low, limit + 1) if low < end <= limit]
+
+    assert last_sentence_end(text, low, limit) == (ends[-1] if ends else None)
