@@ -440,6 +440,21 @@ def test_a_selection_of_rows_is_taken_into_account(bench):
         assert found["rows"][0]["input"]["row"] == int(row["instruction"].split()[1]) + 1
 
 
+def test_values_of_tables_match_those_of_json(bench):
+    """Parquet adds keys of other rows; CSV has texts."""
+    bench.write("sorted.yaml", "inputs: {a: {type: object}}\nsteps:\n- sort: {by: n, descending: true}\n")
+    rows = [
+        {"a": {"x": 1}, "n": 1, "f": 0.5},
+        {"a": {"y": [True]}, "n": 2, "f": None},
+        {"a": {"x": 2}, "n": 3, "f": 1.0},
+    ]
+    bench.rows(rows)
+    for ending in (".parquet", ".csv"):
+        assert bench("run", "sorted.yaml", "-i", "in.jsonl", "-o", f"out{ending}").code == 0
+        found = [traced(bench, f"out{ending}", n)["rows"][0]["input"]["row"] for n in (1, 2, 3)]
+        assert found == [3, 2, 1]
+
+
 def test_grouped_rows_name_all_input_rows(bench):
     bench.write("group.yaml", "inputs: {a: x}\nsteps:\n- group: a\n")
     bench.write("in.jsonl", "".join(json.dumps({"a": a, "b": b}) + "\n" for a, b in ((1, 1), (2, 2), (1, 3))))

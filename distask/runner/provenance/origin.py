@@ -307,9 +307,18 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str).decode()
+        return orjson.dumps(
+            _without_nulls(value), option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str
+        ).decode()
     except TypeError:
         return str(value)
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a value without null entries: tables add the keys of all rows to each of them."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def values_of(output: Path, row: int) -> tuple[dict[str, Any], str, tuple[Path, int]]:
