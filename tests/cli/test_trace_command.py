@@ -442,7 +442,9 @@ def test_a_selection_of_rows_is_taken_into_account(bench):
 
 def test_values_of_tables_match_those_of_json(bench):
     """Parquet adds keys of other rows; CSV has texts."""
-    bench.write("sorted.yaml", "inputs: {a: {type: object}}\nsteps:\n- sort: {by: n, descending: true}\n")
+    bench.write(
+        "sorted.yaml", "inputs: {a: {type: object}, n: {type: integer}}\nsteps:\n- sort: {by: n, descending: true}\n"
+    )
     rows = [
         {"a": {"x": 1}, "n": 1, "f": 0.5},
         {"a": {"y": [True]}, "n": 2, "f": None},

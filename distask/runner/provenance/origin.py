@@ -15,6 +15,7 @@ from distask.data.compression import kind_of
 from distask.data.documents import ARCHIVES, KINDS
 from distask.data.input import open_input
 from distask.data.readers import ReadOptions
+from distask.data.row import untabled
 from distask.errors import InputError
 from distask.formatting import several
 from distask.runner.generations import MODEL_COLUMN
@@ -294,7 +295,11 @@ class Seeker:
 
 def _same(one: Any, other: Any) -> bool:
     """Whether two values are equal, or have the same text: tables and JSON write some values in other types."""
-    return bool(one == other) or _text(one) == _text(other)
+    if one == other:
+        return True
+    if isinstance(one, str) != isinstance(other, str) and _text(untabled(one)) == _text(untabled(other)):
+        return True
+    return _text(one) == _text(other)
 
 
 def _is_in(one: Any, several_values: Any) -> bool:
