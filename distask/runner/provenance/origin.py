@@ -169,9 +169,7 @@ class Seeker:
             if first is not None:
                 break
         if first is None:
-            self._notes.append(
-                f"no row of {self._source['source']} has the values of row {self._row:,}: it was changed"
-            )
+            self._notes.append(f"no row of {self._source['source']} has the values of row {self._row:,} of the output")
         elif count > 1:
             columns = ", ".join(f"`{name}`" for name in self._shared)
             self._notes.append(f"{several(count, 'row')} of the input have the values of this row in {columns}")
