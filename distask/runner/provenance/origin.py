@@ -132,15 +132,13 @@ class Seeker:
         if folder is None:
             self._notes.append(f"the input {self._source['source']} was moved or deleted after the run")
             return None
-        if self._source["kind"] == "part":  # a part of an input that was processed on a cluster
-            row, others = self._by_values(folder)
-            return None if row is None else self._origin(folder, row, others)
         place = input_of(layout, self._row - 1) if (layout := self._section.get("layout")) else None
         try:
-            selected = self._opened(folder)
-            row = None if place is None else next(islice(selected, place, None), None)
-            if row is not None and self._fits(folder, row):
-                return self._origin(folder, row, [], selected if row.index == place else None)
+            if place is not None and self._source["kind"] != "part":  # a part of a cluster begins anywhere
+                selected = self._opened(folder)
+                row = next(islice(selected, place, None), None)
+                if row is not None and self._fits(folder, row):
+                    return self._origin(folder, row, [], selected if row.index == place else None)
             row, others = self._by_values(folder)
             return None if row is None else self._origin(folder, row, others)
         except (InputError, OSError) as error:
@@ -170,7 +168,7 @@ class Seeker:
                 break
         if first is None:
             self._notes.append(f"no row of {self._source['source']} has the values of row {self._row:,} of the output")
-        elif count > 1:
+        elif count > 1 and exact:  # else the row was grouped from all of them
             columns = ", ".join(f"`{name}`" for name in self._shared)
             self._notes.append(f"{several(count, 'row')} of the input have the values of this row in {columns}")
         return first, others
