@@ -53,6 +53,7 @@ class Input:
     that lacks it, and names what is read instead, or returns None. `transform` takes a selected row that can be read,
     and returns the row to yield instead, or None to leave it out; a scan sees the rows as they are. `placed` rows keep
     their index. `read_blocks` reads the same rows as `read`, as blocks of valid rows where possible, which is faster.
+    `files` are local; `objects` are those of an object store.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Input:
         *,
         read_blocks: Callable[[], Iterator[Block | Row]] | None = None,
         files: Collection[Path] = (),
+        objects: Collection[Path] = (),
         remote: bool = False,
         limit: int | None = None,
         offset: int = 0,
@@ -89,7 +91,8 @@ class Input:
         self.skipped = 0
         self.end = first
         """The position after that of the last row read, before shards and samples are selected."""
-        self.counted = FileCounts(files)
+        self._counted_files = files or objects
+        self.counted = FileCounts(self._counted_files)
         """The rows of each file, as they were yielded last."""
         self._read, self._read_blocks = read, read_blocks
         self._files = files
@@ -113,7 +116,7 @@ class Input:
         return [*stand_ins, *self._notes]
 
     def __iter__(self) -> Iterator[Row]:
-        self.counted = counted = FileCounts(self._files)
+        self.counted = counted = FileCounts(self._counted_files)
         for row in self._rows():
             counted.add(row.file)
             yield row
@@ -344,8 +347,8 @@ def open_input(source: str, options: ReadOptions = DEFAULT_OPTIONS, **choice: An
                 yield from with_read_errors(reader(file, str(file)), str(file))
 
     remote = is_object(source)
-    local = () if remote else files
-    return Input(source, read, read_blocks=blocks, files=local, remote=remote, notes=notes, **choice)
+    local, objects = ((), files) if remote else (files, ())
+    return Input(source, read, read_blocks=blocks, files=local, objects=objects, remote=remote, notes=notes, **choice)
 
 
 def _blocks(path: Path, file: str, options: ReadOptions, read: Reader) -> Iterator[Block | Row]:

@@ -329,7 +329,7 @@ def check_columns(task: Task | Pipeline, rows: Input, shape: Shape) -> None:
     """Raise `InputError` if the data lacks a column that the task needs, or already has one that it adds."""
     faults = missing_columns(task, rows)
     faults += [
-        f"{rows.name}: the input has no column `{name}` for --keep; {_known(name, rows.columns)}"
+        f"{rows.name}: the input has no column `{name}` for --keep; {did_you_mean(name, rows.columns)}"
         for name in shape.keep
         if rows.columns is not None and name not in rows.columns
     ]
@@ -361,11 +361,6 @@ def missing_columns(task: Task | Pipeline, rows: Input) -> list[str]:
         f"the task {task.name} needs it{_did_you_mean(name, rows, place)}"
         for name, (count, place) in rows.missing.items()
     ]
-
-
-def _known(name: str, columns: Sequence[str]) -> str:
-    hint = did_you_mean(name, columns)
-    return hint or f"it has {', '.join(f'`{column}`' for column in columns)}"
 
 
 def _way(task: Task | Pipeline, name: str) -> str:

@@ -440,15 +440,43 @@ def test_a_selection_of_rows_is_taken_into_account(bench):
         assert found["rows"][0]["input"]["row"] == int(row["instruction"].split()[1]) + 1
 
 
+def test_values_of_tables_match_those_of_json(bench):
+    """Parquet adds keys of other rows; CSV has texts."""
+    bench.write(
+        "sorted.yaml", "inputs: {a: {type: object}, n: {type: integer}}\nsteps:\n- sort: {by: n, descending: true}\n"
+    )
+    rows = [
+        {"a": {"x": 1}, "n": 1, "f": 0.5},
+        {"a": {"y": [True]}, "n": 2, "f": None},
+        {"a": {"x": 2}, "n": 3, "f": 1.0},
+    ]
+    bench.rows(rows)
+    for ending in (".parquet", ".csv"):
+        assert bench("run", "sorted.yaml", "-i", "in.jsonl", "-o", f"out{ending}").code == 0
+        found = [traced(bench, f"out{ending}", n)["rows"][0]["input"]["row"] for n in (1, 2, 3)]
+        assert found == [3, 2, 1]
+
+
 def test_grouped_rows_name_all_input_rows(bench):
     bench.write("group.yaml", "inputs: {a: x}\nsteps:\n- group: a\n")
     bench.write("in.jsonl", "".join(json.dumps({"a": a, "b": b}) + "\n" for a, b in ((1, 1), (2, 2), (1, 3))))
     assert bench("run", "group.yaml", "-i", "in.jsonl", "-o", "out.jsonl").code == 0
 
-    found = traced(bench, "out.jsonl", 1, code=3)
+    found = traced(bench, "out.jsonl", 1)
 
     assert found["rows"][0]["input"]["row"] == 1
     assert found["rows"][0]["input"]["others"] == ["in.jsonl:3"]
+
+
+def test_equal_rows_that_a_step_moved_are_all_named(bench):
+    bench.write("sorted.yaml", "inputs: {a: {type: integer}}\nsteps:\n- sort: a\n")
+    bench.rows([{"a": 1}, {"a": 0}, {"a": 1}])
+    assert bench("run", "sorted.yaml", "-i", "in.jsonl", "-o", "out.jsonl").code == 0
+
+    found = traced(bench, "out.jsonl", 3, code=3)
+
+    assert (found["rows"][0]["input"]["row"], found["rows"][0]["input"]["others"]) == (1, ["in.jsonl:3"])
+    assert found["notes"] == ["2 rows of the input have the values of this row in `a`"]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])

@@ -160,7 +160,7 @@ def test_kept_columns_of_typed_input_keep_their_types(shell):
     [
         (["--keep", "pth"], "--keep pth: the run writes all columns; remove --keep, or add --only-outputs"),
         (["--only-outputs", "--keep", "pth"], "in.jsonl: the input has no column `pth` for --keep; did you mean `path`?"),
-        (["--only-outputs", "--keep", "zzz"], "for --keep; it has `instruction`, `path`"),
+        (["--only-outputs", "--keep", "zzz"], "for --keep; known: `instruction`, `path`"),
         (["--only-outputs", "--keep", "generation"], "the task answer writes a column with this name; remove --keep"),
         (["--only-outputs", "--keep", "distask_metadata"], "the metadata can't be kept alone; use --all-columns"),
     ],

@@ -143,6 +143,8 @@ def test_a_dataset_of_the_hub_is_streamed_as_input(desk):
     assert unnamed == 2
     assert "@train" in said
     assert named == 0
+    record = json.loads((desk.folder / "again.jsonl.run.json").read_text())
+    assert record["provenance"]["input"]["revision"] == desk.hub.sha("owner/answers")
     rows = [json.loads(line) for line in (desk.folder / "again.jsonl").read_text().splitlines()]
     assert [(row["generation"], row["second"]) for row in rows] == [
         (f"question {i}", f"question {i}") for i in range(5)

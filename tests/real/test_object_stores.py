@@ -74,6 +74,13 @@ def test_rows_are_streamed_from_objects_and_the_output_is_sent(bucket, server):
     assert [row["generation"] for row in rows] == [f"question {n}" for n in range(4)]
     record = json.loads(bucket.cat("rows-bucket/out/answers.jsonl.run.json"))
     assert record["counts"]["rows"] == 4
+    listed = record["provenance"]["input"]["listed"]
+    assert [(each["path"], each["rows"]) for each in listed] == [
+        ("s3://rows-bucket/in/a.jsonl", 2),
+        ("s3://rows-bucket/in/b.jsonl.gz", 2),
+    ]
+    assert listed[0]["bytes"] == len(lines(0, 1))
+    assert listed[0]["checksum"].startswith("etag:")
 
 
 def test_parquet_goes_in_and_out(bucket, server):

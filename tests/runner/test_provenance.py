@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -273,6 +274,15 @@ def test_a_run_over_its_own_earlier_outputs_ends(folder):
 
 
 # For people
+
+
+def test_the_docs_describe_every_key(folder):
+    offline("data/in.jsonl", "a.jsonl")
+    page = (Path(__file__).parents[2] / "docs/howto/provenance.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", page.partition("## What is recorded")[2], re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+    assert _second("a.jsonl", "b.jsonl").keys() == documented
 
 
 def test_nothing_for_the_hub_names_a_folder_or_an_endpoint_of_this_machine(folder):

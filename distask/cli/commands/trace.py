@@ -90,7 +90,7 @@ def _stage(stage: Stage, new: dict[str, Any], *, whole: bool) -> Iterator[Text]:
         row = "" if origin.row is None else f", row {origin.row:,}"
         yield _fact("input", f"{origin.file}{row} ({origin.state})")
         for place in origin.others:
-            yield _fact("", f"or {place}")
+            yield _fact("", f"also {place}")
 
 
 def _task(task: dict[str, Any]) -> str:

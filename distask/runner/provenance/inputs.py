@@ -16,8 +16,9 @@ from distask.data.compression import kind_of
 from distask.data.documents import ARCHIVES, KINDS
 from distask.data.input import Nothing
 from distask.data.objects import is_object
-from distask.data.readers.hub import PREFIX
+from distask.data.readers.hub import PREFIX, is_local, revision_of
 from distask.data.writers.base import unwritable
+from distask.errors import InputError
 from distask.runner.provenance.prompts import chunks_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def list_path(output: Path) -> Path:
 def describe_input(job: Job, rows: Input, stats: Stats, output: Path) -> dict[str, Any]:
     """Describe the input that a run read, and write the list of its files if it is long.
 
-    All files are read once more for their checksums, except the files of a part on a cluster.
+    All local files are read once more for their checksums, except those of a part on a cluster. The store of an object,
+    or the Hub, is asked what identifies the contents.
 
     Raises:
         OutputError: the list can't be written.
@@ -69,12 +71,14 @@ def describe_input(job: Job, rows: Input, stats: Stats, output: Path) -> dict[st
         },
         "reading": {**asdict(job.reading), "on_bad_row": job.on_bad_row},
     }
-    if kind == "files" and counted.files:
+    if kind in ("files", "objects") and counted.files:
         made |= _described_files(counted, output)
         if rows.changed():
             made["changed_during_run"] = True
         if are_documents(counted.files):
             made["documents"] = counted.sources
+    elif kind == "hub":
+        made["revision"] = _revision(str(job.source))
     elif kind == "part":
         made["files"] = [str(file) for file in counted.files]
     if (chunks := chunks_of(job.task, stats)) is not None:
@@ -141,10 +145,34 @@ def _line(file: SourceFile) -> bytes:
 
 def _files(counted: FileCounts) -> Iterator[SourceFile]:
     for file, rows in zip(counted.files, counted.rows, strict=True):
+        name = _text(str(file))
+        if is_object(name):
+            yield SourceFile(name, *_object_state(file), rows)
+            continue
         try:
-            yield SourceFile(_text(str(file)), file.stat().st_size, checksum_of(file), rows)
+            yield SourceFile(name, file.stat().st_size, checksum_of(file), rows)
         except OSError:
-            yield SourceFile(_text(str(file)), None, None, rows)
+            yield SourceFile(name, None, None, rows)
+
+
+def _object_state(file: Any) -> tuple[int | None, str | None]:
+    """Return the size of an object and the ETag that its store gives it; None where the store does not say."""
+    try:
+        facts = file.fs.info(file.path)
+    except Exception:  # noqa: BLE001 - each store's client has its own errors, and the run is complete
+        return None, None
+    etag = facts.get("ETag") or facts.get("etag")
+    return facts.get("size"), None if etag is None else f"etag:{str(etag).strip(chr(34))}"
+
+
+def _revision(source: str) -> str | None:
+    """Return the commit of a dataset on the Hub at the end of the run; None if it is local or can't be reached."""
+    if is_local(source):
+        return None
+    try:
+        return revision_of(source)
+    except InputError:
+        return None
 
 
 def _text(name: str) -> str:

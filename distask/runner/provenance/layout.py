@@ -33,13 +33,3 @@ def input_of(text: str, row: int) -> int | None:
             return place + (row - first) // many
         first, place = first + many * times, place + times
     return None
-
-
-def outputs_before(text: str, row: int) -> int:
-    """Return how many earlier output rows come from the same input row, which is the number among its rows, from 0."""
-    first = 0
-    for many, times in unpacked(text):
-        if row < first + many * times:
-            return (row - first) % many
-        first += many * times
-    return 0

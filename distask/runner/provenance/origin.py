@@ -15,6 +15,7 @@ from distask.data.compression import kind_of
 from distask.data.documents import ARCHIVES, KINDS
 from distask.data.input import open_input
 from distask.data.readers import ReadOptions
+from distask.data.row import untabled
 from distask.errors import InputError
 from distask.formatting import several
 from distask.runner.generations import MODEL_COLUMN
@@ -131,15 +132,13 @@ class Seeker:
         if folder is None:
             self._notes.append(f"the input {self._source['source']} was moved or deleted after the run")
             return None
-        if self._source["kind"] == "part":  # a part of an input that was processed on a cluster
-            row, others = self._by_values(folder)
-            return None if row is None else self._origin(folder, row, others)
         place = input_of(layout, self._row - 1) if (layout := self._section.get("layout")) else None
         try:
-            selected = self._opened(folder)
-            row = None if place is None else next(islice(selected, place, None), None)
-            if row is not None and self._fits(folder, row):
-                return self._origin(folder, row, [], selected if row.index == place else None)
+            if place is not None and self._source["kind"] != "part":  # a part of a cluster begins anywhere
+                selected = self._opened(folder)
+                row = next(islice(selected, place, None), None)
+                if row is not None and self._fits(folder, row):
+                    return self._origin(folder, row, [], selected if row.index == place else None)
             row, others = self._by_values(folder)
             return None if row is None else self._origin(folder, row, others)
         except (InputError, OSError) as error:
@@ -168,10 +167,8 @@ class Seeker:
             if first is not None:
                 break
         if first is None:
-            self._notes.append(
-                f"no row of {self._source['source']} has the values of row {self._row:,}: it was changed"
-            )
-        elif count > 1:
+            self._notes.append(f"no row of {self._source['source']} has the values of row {self._row:,} of the output")
+        elif count > 1 and exact:  # else the row was grouped from all of them
             columns = ", ".join(f"`{name}`" for name in self._shared)
             self._notes.append(f"{several(count, 'row')} of the input have the values of this row in {columns}")
         return first, others
@@ -294,7 +291,11 @@ class Seeker:
 
 def _same(one: Any, other: Any) -> bool:
     """Whether two values are equal, or have the same text: tables and JSON write some values in other types."""
-    return bool(one == other) or _text(one) == _text(other)
+    if one == other:
+        return True
+    if isinstance(one, str) != isinstance(other, str) and _text(untabled(one)) == _text(untabled(other)):
+        return True
+    return _text(one) == _text(other)
 
 
 def _is_in(one: Any, several_values: Any) -> bool:
@@ -307,9 +308,18 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str).decode()
+        return orjson.dumps(
+            _without_nulls(value), option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str
+        ).decode()
     except TypeError:
         return str(value)
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a value without null entries: tables add the keys of all rows to each of them."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def values_of(output: Path, row: int) -> tuple[dict[str, Any], str, tuple[Path, int]]:

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from distask.spec.gallery import gallery
 from distask.spec.load import read_text
 from distask.task.pipeline import Pipeline
-from distask.task.steps.nodes import JUDGE_TAG
+from distask.task.steps.calls import JUDGE_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

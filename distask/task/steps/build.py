@@ -11,9 +11,9 @@ from distask.errors import RowError, UsageError
 from distask.task.column_types import ColumnType
 from distask.task.draws import Draws
 from distask.task.params import param_values
-from distask.task.steps.calls import Enter, Frame, Leave
+from distask.task.steps.calls import JUDGE_TAG, Enter, Frame, Leave
 from distask.task.steps.flow import Count
-from distask.task.steps.nodes import JUDGE_TAG, OUTERMOST, Body, StepContext, StepMaker
+from distask.task.steps.nodes import OUTERMOST, Body, StepContext, StepMaker
 from distask.task.steps.scope import Scope
 from distask.task.task import Task, compiler_of
 from distask.task.templates.limits import PROMPT_CHARACTERS

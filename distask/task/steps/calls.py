@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from distask.task.steps.scope import Value
     from distask.task.task import Task
 
+JUDGE_TAG = "judge"
+"""The tag of tasks that score or compare."""
 MOST_TASKS = 256
 """Maximum tasks to cache if params depend on the row."""
 

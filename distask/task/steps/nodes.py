@@ -18,7 +18,7 @@ from distask.spec.load import LoadedPipeline, LoadedSpec
 from distask.task.column_types import ColumnType
 from distask.task.parsers.python import function_of
 from distask.task.steps import barriers
-from distask.task.steps.calls import Asked, Call, CalledTask, CutText, Several, Tasks, made_llm
+from distask.task.steps.calls import JUDGE_TAG, Asked, Call, CalledTask, CutText, Several, Tasks, made_llm
 from distask.task.steps.flow import Count, Step
 from distask.task.steps.loops import ForEach, Repeat
 from distask.task.steps.rows import Check, Columns, Compute, Explode, Filter, Set, When
@@ -65,8 +65,6 @@ class StepContext(Struct, frozen=True):
 
 
 OUTERMOST = StepContext()
-JUDGE_TAG = "judge"
-"""The tag of tasks that score or compare."""
 _COLUMNS: Mapping[type[language.Step], Sequence[str]] = {
     language.ChunkStep: language.CHUNK_COLUMNS,
     language.LanguageStep: language.LANGUAGE_COLUMNS,
