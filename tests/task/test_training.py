@@ -342,8 +342,10 @@ FUNCTION = {"name": "weather", "description": "Rain.", "parameters": {"type": "o
         [{"type": "function", "function": FUNCTION}],
         [FUNCTION],
         FUNCTION,
-        ('[{"type": "function", "function": {"name": "weather", "description": "Rain.", "parameters": '
-        '{"type": "object", "properties": {}}}}]'),
+        (
+            '[{"type": "function", "function": {"name": "weather", "description": "Rain.", "parameters": '
+            '{"type": "object", "properties": {}}}}]'
+        ),
         [{"name": "weather", "description": "Rain.", "input_schema": FUNCTION["parameters"]}],
     ],
 )
