@@ -147,7 +147,7 @@ def _tidy(message: Any, place: str, *, weights: bool) -> dict[str, Any]:
     if isinstance(content, list | tuple):
         content = _joined(content)
     made = {"role": "system" if role == "developer" else role, "content": content}
-    if len(message) > len(made):
+    if len(message) > len(made) or "content" not in message:
         made |= {key: message[key] for key in _KEYS if message.get(key) not in (None, [])}
     if weights and message.get("weight") is not None:
         made["weight"] = message["weight"]
