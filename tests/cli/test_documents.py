@@ -118,6 +118,17 @@ def test_a_model_that_needs_images_of_pages_gets_no_request_without_them(handboo
     assert handbook.server.requests == []
 
 
+@pytest.mark.parametrize("pages", [(), ("--pages",)], ids=["files", "pages"])
+@pytest.mark.parametrize("kind", [".docx", ".pptx"])
+def test_validate_says_that_images_need_pdf(handbook, kind, pages):
+    (handbook.folder / f"deck{kind}").write_bytes(KIND_FILES[kind])
+
+    done = handbook("validate", "look.yaml", "-i", f"deck{kind}", *pages)
+
+    assert done.code == 2
+    assert f"soffice --headless --convert-to pdf deck{kind}" in done.out + done.err
+
+
 def test_a_pdf_without_pages_names_the_option_that_adds_images(handbook):
     done = handbook("run", "look.yaml", "-i", "handbook/rules.pdf", "--base-url", "{url}", "--model", "m")
 

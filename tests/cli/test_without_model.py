@@ -280,3 +280,29 @@ def test_datasets_loads_every_format(tmp_path, task, more):
     assert result.stats.failed == 0
     assert loaded.to_list() == [json.loads(line) for line in out.read_text().splitlines()]
     assert set(loaded.column_names) <= set(spec.output_columns)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_datasets_loads_a_table_in_which_only_later_rows_have_tools(tmp_path):
+    """From JSON Lines it can't if they are after the first 10 MB."""
+    from datasets import load_dataset
+
+    from distask import load, run
+
+    calls = [{"id": "a", "type": "function", "function": {"name": "rain", "arguments": '{"city": "Oslo"}'}}]
+    rows = [
+        {"instruction": "Hi", "generation": "Hello."},
+        {
+            "instruction": "Rain?",
+            "generation": [{"role": "assistant", "content": None, "tool_calls": calls}],
+            "tools": [{"name": "rain"}],
+        },
+    ]
+    out = tmp_path / "sft.parquet"
+
+    run(load("format-sft", {"tool_json": "text"}), rows, output=out)
+
+    plain, called = load_dataset("parquet", data_files=str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert (plain["tools"], plain["messages"][1]["tool_calls"]) == (None, None)
+    assert json.loads(called["tools"]) == [{"type": "function", "function": {"name": "rain"}}]
+    assert called["messages"][1]["tool_calls"] == calls

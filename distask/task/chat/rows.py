@@ -81,9 +81,13 @@ def common_start(chat: Any, other: Any) -> list[dict[str, Any]]:
     return made
 
 
+_OF_ROWS = frozenset((*CHAT_COLUMNS, *QUESTIONS, *ANSWERS, *SYSTEMS, "input"))
+"""The columns that make a mapping a row, and not a message."""
+
+
 def _is_row(value: Any) -> bool:
-    names = (*CHAT_COLUMNS, *QUESTIONS, *ANSWERS, *SYSTEMS, "input")
-    return isinstance(value, Mapping) and not {"role", "from"} & value.keys() and any(name in value for name in names)
+    is_mapping = isinstance(value, Mapping) and "role" not in value and "from" not in value
+    return is_mapping and not _OF_ROWS.isdisjoint(value)
 
 
 def _of_row(row: Mapping[str, Any], *, answer: bool) -> Sequence[Any]:
@@ -124,7 +128,11 @@ def _answers(row: Mapping[str, Any], names: Sequence[str]) -> Sequence[Any]:
 
 
 def _text(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    return next((row[name] for name in names if isinstance(row.get(name), str) and row[name].strip()), None)
+    for name in names:
+        text = row.get(name)
+        if isinstance(text, str) and text.strip():
+            return text
+    return None
 
 
 def _role(message: Any) -> Any:
@@ -139,7 +147,8 @@ def _tidy(message: Any, place: str, *, weights: bool) -> dict[str, Any]:
     if isinstance(content, list | tuple):
         content = _joined(content)
     made = {"role": "system" if role == "developer" else role, "content": content}
-    made |= {key: message[key] for key in _KEYS if message.get(key) not in (None, [])}
+    if len(message) > len(made) or "content" not in message:
+        made |= {key: message[key] for key in _KEYS if message.get(key) not in (None, [])}
     if weights and message.get("weight") is not None:
         made["weight"] = message["weight"]
     return made

@@ -13,7 +13,7 @@ from distask.task.chat.messages import ROLES, kind_of
 from distask.task.chat.tools import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 IMAGE_TAG = "<image>"
 """What stands for an image in a text (LLaMA-Factory, https://github.com/hiyouga/LLaMA-Factory/tree/main/data)."""
@@ -42,17 +42,16 @@ def chat_problem(messages: Any, *, prompt: bool = False) -> str | None:
         role = message.get("role") if isinstance(message, Mapping) else None
         if role not in ROLES:
             return f"message {number} has the role {_shown(role)}, which is none of {', '.join(ROLES)}"
-        named = f"message {number} ({role})"
         problem = (
             _order_problem(role, before, waiting) or _content_problem(message) or _result_problem(message, waiting)
         )
         if problem is not None:
-            return f"{named} {problem}"
+            return f"message {number} ({role}) {problem}"
         before = role
         if role == "tool":
             waiting.pop(_position(waiting, message.get("tool_call_id")) or 0)
-        elif role == "assistant":
-            waiting = [call.get("id") for call in message.get("tool_calls") or ()]
+        elif role == "assistant" and (calls := message.get("tool_calls")):
+            waiting = [call.get("id") for call in calls]
     if prompt and (before not in ("user", "tool") or waiting):
         return f"the prompt must end with the user's turn or a tool result, and ends with that of the {before}"
     if not prompt and before != "assistant":
@@ -288,7 +287,7 @@ def media_problem(messages: Iterable[Mapping[str, Any]], images: int = 0, vision
         images: how many images the row has, in the chat or next to it.
         vision: whether the trainer reads images.
     """
-    parts = [part for message in messages for part in _parts(message) if part.get("type") != "text"]
+    parts = list(_media(messages))
     other = next((part.get("type") for part in parts if not _is_image(part)), None)
     if other is not None:
         return f"a message has a part of the type {_shown(other)}, and the format holds only text and images"
@@ -301,7 +300,7 @@ def media_problem(messages: Iterable[Mapping[str, Any]], images: int = 0, vision
 
 def image_sources(messages: Iterable[Mapping[str, Any]]) -> list[str]:
     """The URLs and paths of the images in a chat, in order."""
-    found = (_source(part) for message in messages for part in _parts(message) if _is_image(part))
+    found = (_source(part) for part in _media(messages) if _is_image(part))
     return [source for source in found if source is not None]
 
 
@@ -312,7 +311,7 @@ def image_parts(messages: Iterable[Mapping[str, Any]], images: int = 0) -> list[
     """
     made, waiting = [], images
     listed = [dict(message) for message in messages]
-    if any(_is_image(part) for message in listed for part in _parts(message)):
+    if any(map(_is_image, _media(listed))):
         waiting = 0
     for message in listed:
         parts = [{"type": "image"} if _is_image(part) else dict(part) for part in _parts(message)]
@@ -367,6 +366,14 @@ def _untagged(part: Mapping[str, Any]) -> str:
     if IMAGE_TAG in text:
         raise RowError("template", f"a text contains `{IMAGE_TAG}`, which LLaMA-Factory would read as an image")
     return text
+
+
+def _media(messages: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The parts of messages that are not text."""
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list | tuple):
+            yield from (part for part in content if isinstance(part, Mapping) and part.get("type") != "text")
 
 
 def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -161,8 +161,10 @@ def weighed(value: Any) -> Any:
 def _weigh(value: Any, depth: int, work: int, largest: int) -> int:
     if depth > MAX_DEPTH:
         raise LimitError(f"the template nests lists deeper than {MAX_DEPTH} levels")
-    children = (*value, *value.values()) if isinstance(value, dict) else value
-    for child in children:
+    if isinstance(value, dict):
+        work = _weigh(value.keys(), depth, work, largest)
+        value = value.values()
+    for child in value:
         kind = type(child)
         if kind is str:
             work += VALUE + len(child)

@@ -65,6 +65,7 @@ _LONG_NUMBER = re.compile(r"[0-9]{4}")
 _FORBIDDEN = {"translate", "maketrans", "to_bytes", "from_bytes", "as_integer_ratio"}
 _OWNERS = (str, int, float, list, tuple, dict, set, frozenset, range, *PLAIN)
 """Types whose methods may be called. Bytes can only be passed on."""
+_DICT_NAMES = frozenset(dir(dict))
 _RUNTIME = (Macro, LoopContext, BlockReference, Cycler, Joiner, Undefined)
 
 
@@ -249,6 +250,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if not self.is_safe_callable(obj):
             raise SecurityError(f"`{getattr(obj, '__name__', type(obj).__name__)}` may not be called")
         return weighed(context.call(obj, *args, **kwargs))
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Look up an attribute; a key of a mapping that is not also a method's name is found at once."""
+        if type(obj) is dict and attribute in obj and attribute not in _DICT_NAMES:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """Look up an item, and meter it: a filter may look up a path of any length in each value."""

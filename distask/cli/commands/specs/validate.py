@@ -243,7 +243,11 @@ class _Columns:
         return found
 
     def _hint(self, name: str, column: str, columns: dict[str, None]) -> str | None:
+        from distask.data.documents import missing_hint
         from distask.data.readers.csv import delimiter_hint
+
+        if (hint := missing_hint(column, self._source)) is not None:
+            return hint
 
         if (hint := delimiter_hint(self._source, columns)) is not None:
             return hint
