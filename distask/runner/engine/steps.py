@@ -142,7 +142,7 @@ class Steps:
         if shape.num_generations > 1:
             metadata = {**metadata, "row": row.index, "sample": sample}
         if shape.only_outputs:
-            kept = self._bare(row, item) if row.cells is None else row
+            kept = row if shape.keep or row.cells is not None else self._bare(row, item)
             new = {name: values.get(name) for name in self._pipeline.output_columns}
         elif _keeps(values, own):
             kept, new = row, {name: value for name, value in values.items() if name not in own}
