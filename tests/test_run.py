@@ -181,6 +181,32 @@ def test_the_same_again_asks_nothing(bench):
     assert bench.result.stats.stored == 5
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_run_in_which_few_rows_are_new_asks_for_these_alone_and_keeps_the_order(bench, samples):
+    """Most rows are found together; new rows, equal rows and rows without a request are among them."""
+    rows = [{"instruction": f"question {i % 700}"} for i in range(1_400)]
+    bench.rows(rows)
+    first = bench.run(num_generations=samples)
+    data = bench.out.read_bytes()
+
+    assert bench.run(num_generations=samples) == first
+    assert bench.out.read_bytes() == data
+    assert bench.calls == 0
+    assert bench.result.stats.stored == 1_400 * samples
+
+    for place in (3, 600, 1_200):
+        rows.insert(place, {"instruction": f"new {place}"})
+    rows.insert(900, {"instruction": ["not a text"]})
+    bench.rows(rows)
+    again = bench.run(num_generations=samples)
+
+    assert bench.calls == 3
+    assert [row["instruction"] for row in again[::samples]] == [row["instruction"] for row in rows]
+    assert sum(row["generation"] is None for row in again) == samples
+    old = [row for row in again if "question" in row["instruction"]]
+    assert [row["generation"] for row in old] == [row["generation"] for row in first]
+
+
 def test_one_row_more_is_one_call_more(bench):
     bench.run()
     bench.rows([{"instruction": "the new one"}, *({"instruction": f"question {i}"} for i in range(5))])
