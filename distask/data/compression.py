@@ -6,6 +6,7 @@ import gzip
 import io
 import zlib
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 if TYPE_CHECKING:
@@ -128,7 +129,12 @@ def is_compressed(path: Path) -> bool:
 
 def kind_of(path: Path) -> str:
     """Return the format that a name implies, `.jsonl` for `a.jsonl.gz`."""
-    name = path.name.lower()
+    return _kind_of_name(path.name)
+
+
+@lru_cache(maxsize=256)
+def _kind_of_name(name: str) -> str:
+    name = name.lower()
     while True:
         stem, _, ending = name.rpartition(".")
         if not stem.strip(".") or not ending:

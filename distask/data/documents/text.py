@@ -27,6 +27,7 @@ _OTHER_KINDS = (
     (b"\x7fELF", "this is a program, not text"),
     (b"\x1f\x8b", "it is compressed twice; decompress it once"),
 )
+_BEGINNINGS = tuple(beginning for beginning, _ in (*_ENCODINGS, *_OTHER_KINDS))
 _TITLE_WITHIN = 1 << 16
 """Characters at the beginning of a text where its title can be."""
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.DOTALL | re.MULTILINE)
@@ -41,10 +42,12 @@ _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1{1,}[ \t]*")
 
 def decoded(data: bytes) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark; raises `DocumentError`."""
-    encoding = next((name for mark, name in _ENCODINGS if data.startswith(mark)), "utf-8")
-    wrong = next((why for magic, why in _OTHER_KINDS if data.startswith(magic)), None)
-    if wrong is not None:
-        raise DocumentError(wrong)
+    encoding = "utf-8"
+    if data.startswith(_BEGINNINGS):
+        encoding = next((name for mark, name in _ENCODINGS if data.startswith(mark)), "utf-8")
+        wrong = next((why for magic, why in _OTHER_KINDS if data.startswith(magic)), None)
+        if wrong is not None:
+            raise DocumentError(wrong)
     if encoding == "utf-8" and b"\0" in data:
         before = data[: data.index(b"\0")]
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")

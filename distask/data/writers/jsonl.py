@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def spliced(row: Row, new: Mapping[str, Any]) -> bytes:
     """Return a row with new columns as a line, including its line end."""
     if row.raw is None:
-        return json_bytes({**row.values, **new} if row.values else new) + b"\n"
+        return json_bytes({**row.values, **new}) + b"\n"
     if not new:
         return row.raw + b"\n"
     before = row.raw.rstrip()
@@ -40,10 +40,12 @@ class Lines:
 
     def line(self, row: Row, new: Mapping[str, Any]) -> bytes:
         """Return a row with new columns as a line, including its line end; the same as `spliced`."""
+        if row.raw is None and not row.values:
+            return json_bytes(new) + b"\n"
         if row is not self._row:
             self._row, self._beginning = row, None
             return spliced(row, new)
-        if row.raw is not None or not row.values or not row.values.keys().isdisjoint(new):
+        if row.raw is not None or not row.values.keys().isdisjoint(new):
             return spliced(row, new)
         try:
             if self._beginning is None:

@@ -309,9 +309,9 @@ class Engine:
 
     def _write(self, made: Sequence[OutputRow], writer: Writer) -> None:
         """Write and count the output rows of the next input row."""
+        write, stats = writer.write, self._stats
         for row, new in made:
-            writer.write(row, new)
-        stats = self._stats
+            write(row, new)
         stats.rows += self._first
         if self._last:
             stats.rows_out += len(made)

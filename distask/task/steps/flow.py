@@ -151,8 +151,9 @@ def _through_together(steps: Sequence[Any], items: list[Item]) -> Flow:
         spent.steps += len(items)
         step.count.came += len(items)
         after: list[Item] = []
+        direct = step.direct
         for item in items:
-            made = step.direct(item)
+            made = direct(item)
             if made is None:
                 made = yield from step.flow(item)
             after += made

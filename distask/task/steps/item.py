@@ -24,10 +24,10 @@ class Lineage(Struct):
     other steps: if the prompt of one step changes, the requests of the others are not repeated.
     """
 
-    _key: bytes | tuple[Lineage | bytes, str]
-    """The key, or what it is computed from when it is needed: the parent or its key, and the way from there."""
-    index: str
-    """The row index for drawn values."""
+    _key: bytes | tuple[Lineage | bytes, str, int | str]
+    """The key, or what it is computed from when it is needed: the parent or its key, and the two parts of the way."""
+    _index: str | None
+    """See `index`; None for that of the parent and the way."""
     fresh: bool
     """Whether no request was made for its ancestors: first requests are counted in row order."""
     asked: bool = False
@@ -39,14 +39,25 @@ class Lineage(Struct):
     def key(self) -> bytes:
         """The 16 bytes that identify the row."""
         if isinstance(self._key, tuple):
-            parent, way = self._key
+            parent, way, number = self._key
             above = parent if isinstance(parent, bytes) else parent.key
-            self._key = hashlib.blake2b(above + b"/" + way.encode(), digest_size=16).digest()
+            self._index = self.index  # which needs the way
+            self._key = hashlib.blake2b(above + f"/{way}{number}".encode(), digest_size=16).digest()
         return self._key
+
+    @property
+    def index(self) -> str:
+        """The row index for drawn values."""
+        if self._index is None:
+            assert isinstance(self._key, tuple)
+            parent, way, number = self._key
+            assert isinstance(parent, Lineage)
+            self._index = f"{parent.index}/{way}{number}"
+        return self._index
 
     def child(self, way: str) -> Lineage:
         """The lineage of a derived row; `way` identifies it among its siblings."""
-        return Lineage((self, way), f"{self.index}/{way}", self.fresh and not self.asked)
+        return Lineage((self, way, ""), None, self.fresh and not self.asked)
 
     def occurrence(self, fingerprint: bytes) -> int:
         """The number of a request among equal ones: unique to the row and to each repetition in it."""
@@ -59,10 +70,10 @@ class Lineage(Struct):
 
     def packed(self) -> tuple[Any, ...]:
         """Its state as plain values, the arguments of this class; the parent is only a key in it."""
-        key = self._key
+        index, key = self.index, self._key
         if isinstance(key, tuple) and isinstance(key[0], Lineage):
-            key = (key[0].key, key[1])
-        return key, self.index, self.fresh, self.asked, self._seen
+            key = (key[0].key, *key[1:])
+        return key, index, self.fresh, self.asked, self._seen
 
 
 MAX_STEPS = 100_000
@@ -129,13 +140,13 @@ class Item(Struct):
         """The derived rows from a step, one for each of `several` columns, with copies of the metadata."""
         way = "/".join([step, *map(str, self.turns), ""])
         parent, metadata = self.lineage, self.metadata
-        index, fresh = f"{parent.index}/{way}", parent.fresh and not parent.asked
+        fresh = parent.fresh and not parent.asked
         place, model, failed, rejected = self.place, self.model, self.failed, self.rejected
         frames, turns, origins, spent = self.frames, self.turns, self.origins, self.spent
         return [
             Item(
-                values, Lineage((parent, f"{way}{number}"), f"{index}{number}", fresh), place, metadata.copy(), model,
-                failed, rejected, frames, turns, origins, spent,
+                values, Lineage((parent, way, number), None, fresh), place, metadata.copy(), model, failed, rejected,
+                frames, turns, origins, spent,
             )
             for number, values in enumerate(several)
         ]  # fmt: skip

@@ -111,7 +111,13 @@ def _measured(
         if limit >= stop:
             found.append((start, _trimmed(text, start, stop)))
             break
-        end = _best_end(text, new, start + (limit - start) // 2, limit, headings)
+        low = max(new, start + (limit - start) // 2)
+        end = text.rfind("\n\n", low + 1, limit + 2)
+        heading = bisect_right(headings, limit)
+        if heading and headings[heading - 1] > low:
+            end = headings[heading - 1]
+        elif end < 0:
+            end = _best_end(text, new, low, limit)
         found.append((start, _trimmed(text, start, end) if text[end - 1].isspace() else end))
         new = _next_text(text, end, stop)  # the next chunk must reach beyond this
         if new >= stop:
@@ -126,14 +132,8 @@ def _measured(
     return found
 
 
-def _best_end(text: str, floor: int, half: int, limit: int, headings: Sequence[int]) -> int:
-    """Return the best place for an end, after `floor` and up to `limit`; if possible, after `half`."""
-    low = max(floor, half)
-    index = bisect_right(headings, limit)
-    if index and headings[index - 1] > low:
-        return headings[index - 1]
-    if (place := text.rfind("\n\n", low + 1, limit + 2)) > 0:
-        return place
+def _best_end(text: str, floor: int, low: int, limit: int) -> int:
+    """Return the best place for an end in a paragraph, after `floor` and up to `limit`; if possible, after `low`."""
     if (place := text.rfind("\n\r\n", low + 1, limit + 3)) > 0:
         return place
     if (end := last_sentence_end(text, low, limit)) is not None:
