@@ -129,10 +129,10 @@ class ScriptedServer:
         self.headers_seen.append(headers)
         self.requests.append(body)
         try:
-            said = self.reply(body)
+            result = self.reply(body)
         except Exception as error:  # noqa: BLE001 - a broken script answers 500
             return Reply(500, body={"error": {"message": f"the script failed: {error!r}"}})
-        made = said if isinstance(said, Reply) else Reply(body=said)
+        made = result if isinstance(result, Reply) else Reply(body=result)
         text = echo(body) if made.body is None else made.body
         if isinstance(text, str) and made.status == 200:
             text = self.data(route, body, text) if "messages" not in body else self.completion(body, text)

@@ -42,13 +42,13 @@ def refusal(message, code="unsupported_value", param=None, status=400):
 def gpt_5(body):
     """It takes max_completion_tokens alone, and no temperature; one fault at a time, as OpenAI reports them."""
     if "max_tokens" in body:
-        said = (
+        result = (
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
         )
-        return refusal(said, "unsupported_parameter", "max_tokens")
+        return refusal(result, "unsupported_parameter", "max_tokens")
     if "temperature" in body:
-        said = "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."
-        return refusal(said, "unsupported_value", "temperature")
+        result = "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."
+        return refusal(result, "unsupported_value", "temperature")
     return "fine"
 
 
@@ -245,9 +245,11 @@ def test_a_task_that_needs_the_parameter_ends_at_once(bench):
 def test_a_schema_that_the_server_refuses_is_left_out_once_and_replies_are_still_checked(bench):
     """The neighbour of E11."""
     bench.spec(SPEC.replace("format_output: {parser: text}", "format_output: {parser: json}\nstructured_output: true"))
-    said = "Invalid schema for response_format 'judge': In context=(), 'minLength' is not permitted."
+    result = "Invalid schema for response_format 'judge': In context=(), 'minLength' is not permitted."
     bench.server.reply = lambda body: (
-        refusal(said, "invalid_json_schema", "response_format") if "response_format" in body else '{"generation": "x"}'
+        refusal(result, "invalid_json_schema", "response_format")
+        if "response_format" in body
+        else '{"generation": "x"}'
     )
 
     rows = bench.run(llm=ONE_BY_ONE)
@@ -259,8 +261,8 @@ def test_a_schema_that_the_server_refuses_is_left_out_once_and_replies_are_still
 
 def test_of_two_that_exclude_each_other_one_stays(bench):
     bench.spec(SPEC.replace("max_tokens: 50", "top_p: 0.9"))
-    said = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
-    bench.server.reply = lambda body: refusal(said, None) if {"temperature", "top_p"} <= body.keys() else "fine"
+    result = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+    bench.server.reply = lambda body: refusal(result, None) if {"temperature", "top_p"} <= body.keys() else "fine"
 
     bench.run(llm=ONE_BY_ONE)
 
@@ -269,8 +271,8 @@ def test_of_two_that_exclude_each_other_one_stays(bench):
 
 
 def test_of_two_that_exclude_each_other_the_users_stays(bench):
-    said = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
-    bench.server.reply = lambda body: refusal(said, None) if {"temperature", "top_p"} <= body.keys() else "fine"
+    result = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+    bench.server.reply = lambda body: refusal(result, None) if {"temperature", "top_p"} <= body.keys() else "fine"
 
     bench.run(llm={**ONE_BY_ONE, "generation": {"top_p": 0.5}})
 
@@ -294,12 +296,12 @@ def test_an_ordinary_400_is_a_row_and_changes_nothing(bench):
 
 def test_a_gateway_message_about_the_context_is_the_rows_own(bench):
     """E9."""
-    said = (
+    result = (
         "litellm.BadRequestError: litellm.ContextWindowExceededError: AnthropicError - the request has 209303 tokens. "
         "Received Model Group=m"
     )
     bench.server.reply = lambda body: (
-        refusal(said, "400") if "question 1" in body["messages"][-1]["content"] else "fine"
+        refusal(result, "400") if "question 1" in body["messages"][-1]["content"] else "fine"
     )
 
     rows = bench.run(llm=ONE_BY_ONE)

@@ -332,8 +332,8 @@ def test_what_a_model_refuses_of_the_tasks_defaults_is_left_out_of_the_next_batc
     """Every request of the first batch fails the same way, and none of the second; a rerun submits nothing."""
     desk.spec(ANSWER + "llm: {temperature: 0}\n")
     desk.rows({"instruction": f"question {i}"} for i in range(25))
-    said = "Unsupported parameter: 'temperature' is not supported with this model."
-    refusal = Reply(400, body={"error": {"message": said, "code": "unsupported_parameter", "param": "temperature"}})
+    result = "Unsupported parameter: 'temperature' is not supported with this model."
+    refusal = Reply(400, body={"error": {"message": result, "code": "unsupported_parameter", "param": "temperature"}})
     desk.server.reply = lambda body: refusal if "temperature" in body else None
 
     rows = desk.run()
@@ -430,11 +430,11 @@ def test_ctrl_c_while_waiting_says_how_to_come_back(desk):
         if "in progress" in line or "validating" in line:
             break
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, result = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert "1 batch is in progress, 0 of 5 requests done" in said
-    assert "distask run task.yaml" in said
+    assert "1 batch is in progress, 0 of 5 requests done" in result
+    assert "distask run task.yaml" in result
     desk.server.held = False
     done = desk.process()
     done.communicate(timeout=60)

@@ -70,7 +70,7 @@ def send(tmp_path, server):
 
 @pytest.mark.parametrize("delay", [0, 0.3])
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         ({"choices": None}, "the reply has no choices"),
         ({"choices": []}, "the reply's choices are empty"),
@@ -83,12 +83,12 @@ def send(tmp_path, server):
         (CHUNK[:40], "the server sent a stream that was not requested"),
     ],
 )  # fmt: skip
-def test_replies_that_can_not_be_used_end_the_run_after_twenty(send, server, body, said, delay):
+def test_replies_that_can_not_be_used_end_the_run_after_twenty(send, server, body, expected, delay):
     """Each may have been paid for; what is in flight by then comes on top."""
     with pytest.raises(EndpointError, match="the first 20 requests") as raised:
         send(lambda _: Reply(body=body, delay=delay), 200)
 
-    assert said in str(raised.value)
+    assert expected in str(raised.value)
     assert len(server.requests) <= 20 + 16
 
 

@@ -304,19 +304,19 @@ def test_a_template_that_reads_a_missing_key_names_those_there_are(bench):
 
 
 @pytest.mark.parametrize("task", ["chat-generation", "text-generation"])
-@pytest.mark.parametrize("said", ["<think>Easy.</think>\n\n4", "Easy.\n</think>\n4", "[THINK]Easy.[/THINK]4"])
-def test_dropped_reasoning_is_in_the_metadata(bench, task, said):
+@pytest.mark.parametrize("expected", ["<think>Easy.</think>\n\n4", "Easy.\n</think>\n4", "[THINK]Easy.[/THINK]4"])
+def test_dropped_reasoning_is_in_the_metadata(bench, task, expected):
     """And no call is made again when the param changes."""
-    bench.server.reply = lambda _body: said
+    bench.server.reply = lambda _body: expected
     row = {"messages": USER} if task == "chat-generation" else {"instruction": "2 + 2?"}
     llm = {"model": "m", "base_url": bench.server.url}
 
-    for reasoning, text in (("keep", said), ("drop", "4")):
+    for reasoning, text in (("keep", expected), ("drop", "4")):
         loaded = Task.load(task, {"reasoning": reasoning})
         run(loaded, [row], llm=llm, output=bench.folder / "out.jsonl", overwrite=True)
         out = json.loads((bench.folder / "out.jsonl").read_text())
         assert out["generation"] == text
-        assert out["distask_metadata"][f"raw_output_{task}"] == said
+        assert out["distask_metadata"][f"raw_output_{task}"] == expected
         assert out["distask_metadata"].get(f"reasoning_{task}") == ("Easy." if reasoning == "drop" else None)
     assert len(bench.sent) == 1
 

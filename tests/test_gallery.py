@@ -145,10 +145,10 @@ def test_its_example_rows_render(name, params):
             if "messages" in row
             else [row[c] for c in task.input_columns if c in row and c not in ("system_prompt", "image")]
         )
-        told = "\n".join(words(message["content"]) for message in chat)
+        result = "\n".join(words(message["content"]) for message in chat)
         assert chat[-1]["role"] == ("user" if task.route == "chat" else "prompt")
-        assert all(text in told for text in texts(read))
-        assert "{%" not in told
+        assert all(text in result for text in texts(read))
+        assert "{%" not in result
 
 
 @pytest.mark.battery
@@ -187,11 +187,11 @@ def test_a_row_s_text_can_not_end_the_tag_that_it_stands_in(path):
     tags = set(re.findall(r'tagged\("([\w-]+)"', text))
     row = {name: hostile(value, tags) if name in task.input_columns else value for name, value in case.input.items()}
 
-    told = prompt(task, row)
+    result = prompt(task, row)
 
-    closing = re.findall(r"^</([\w-]+)>$", told, re.MULTILINE)
+    closing = re.findall(r"^</([\w-]+)>$", result, re.MULTILINE)
     assert any(tag.endswith("-2") for tag in closing)
-    assert all(told.count(f"</{tag}>") == closing.count(tag) for tag in closing if f"</{tag}>" not in text)
+    assert all(result.count(f"</{tag}>") == closing.count(tag) for tag in closing if f"</{tag}>" not in text)
 
 
 def test_ultrafeedback_adds_its_two_columns_of_types_for_two_aspects_only():
@@ -254,9 +254,9 @@ def test_what_stands_in_a_row_never_ends_the_tag_that_it_stands_in_or_becomes_a_
 
     assert chats or not list(task.tasks)
     for chat in chats:
-        told = "\n".join(words(message["content"]) for message in chat)
-        closing = re.findall(r"^</([\w-]+)>$", told, re.MULTILINE)
-        assert all(told.count(f"</{tag}>") == closing.count(tag) for tag in closing if tag not in tags)
+        result = "\n".join(words(message["content"]) for message in chat)
+        closing = re.findall(r"^</([\w-]+)>$", result, re.MULTILINE)
+        assert all(result.count(f"</{tag}>") == closing.count(tag) for tag in closing if tag not in tags)
         assert [message["role"] for message in chat][-1] in ("user", "tool", "prompt")
 
 
@@ -401,9 +401,9 @@ def test_magpie_asks_for_a_user_s_turn_as_raw_text_and_for_the_answer_as_a_chat(
     first, answer, second, _ = server.requests
     before = "<|start_header_id|>system<|end_header_id|>\n\nYou know the sea.<|eot_id|>"
     user, assistant = (f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ("user", "assistant"))
-    said = f"{user}How do tides work?<|eot_id|>{assistant}The moon pulls.<|eot_id|>"
+    result = f"{user}How do tides work?<|eot_id|>{assistant}The moon pulls.<|eot_id|>"
     assert first["prompt"] == before + user
-    assert second["prompt"] == before + said + user
+    assert second["prompt"] == before + result + user
     assert [message["role"] for message in answer["messages"]] == ["system", "user"]
     assert [turn["content"] for turn in row["conversation"]] == ["How do tides work?", "The moon pulls."] * 2
 

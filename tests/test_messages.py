@@ -24,8 +24,8 @@ def messages() -> dict[str, list[str]]:
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and (told := _told(node, of_a_spec="spec" in path.parts)):
-                found[told[0]][told[1]] = None
+            if isinstance(node, ast.Call) and (result := _told(node, of_a_spec="spec" in path.parts)):
+                found[result[0]][result[1]] = None
     return {name: sorted(found[name]) for name in RAISED if found[name]}
 
 
@@ -34,8 +34,8 @@ def _told(call: ast.Call, *, of_a_spec: bool) -> tuple[str, str] | None:
     heading = "Fault" if name in NOTED and of_a_spec else name
     if heading not in RAISED or (name == "Fault" and not of_a_spec):
         return None
-    said = (text for argument in call.args if " " in (text := _text(argument)).strip("… :"))
-    text = next(said, None)
+    result = (text for argument in call.args if " " in (text := _text(argument)).strip("… :"))
+    text = next(result, None)
     return None if text is None else (heading, text)
 
 

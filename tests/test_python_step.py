@@ -54,19 +54,19 @@ def test_a_function_gives_a_row_its_columns(spec):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("boom", "measures:measured: KeyError: 'no measure'"),
         ("list", "measures:measured returned list, not a dict of columns"),
         ("", "measures:measured returned invalid columns: length: 0 is less than 1"),
     ],
 )
-def test_a_function_that_fails_fails_its_own_row(spec, text, said):
+def test_a_function_that_fails_fails_its_own_row(spec, text, expected):
     result = run(load(spec, allow_code=True), [{"text": text}, {"text": "ab"}], llm="offline")
 
     failed, good = result.rows
     assert (failed["length"], failed["said"]) == (None, None)
-    assert failed["distask_metadata"]["error_python"] == {"kind": "python", "message": said}
+    assert failed["distask_metadata"]["error_python"] == {"kind": "python", "message": expected}
     assert good["length"] == 4
     assert result.exit_code == 3
 
@@ -101,7 +101,7 @@ steps:
 
 
 @pytest.mark.parametrize(
-    ("step", "told"),
+    ("step", "expected"),
     [
         ("{python: measures, outputs: {a: A.}}", "measures"),
         ("{python: 'm:f'}", "outputs"),
@@ -109,8 +109,8 @@ steps:
         ("{python: 'm:f', outputs: {a: A.}, args: {x: '{{ txt }}'}}", "txt"),
     ],
 )
-def test_what_is_wrong_with_it_is_reported_before_it_runs(tmp_path, step, told):
+def test_what_is_wrong_with_it_is_reported_before_it_runs(tmp_path, step, expected):
     text = f"inputs: {{text: A text.}}\nsteps:\n  - {step}\n"
 
-    with pytest.raises(SpecError, match=told):
+    with pytest.raises(SpecError, match=expected):
         load_text(text, tmp_path / "t.yaml")

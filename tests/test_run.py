@@ -102,9 +102,9 @@ def test_aggregated_generations_add_a_column_for_each_way(bench):
     """A reply that failed counts for nothing, and a row without a good reply has nulls."""
     bench.rows([{"instruction": "fair"}, {"instruction": "hopeless"}])
     bench.spec(RATE, group_generations=True, aggregate={"score": ["mean", "majority", "agreement"]})
-    said = {"fair": iter(["Score: 5", "Score: 9", "Score: 4", "Score: 4"])}
+    result = {"fair": iter(["Score: 5", "Score: 9", "Score: 4", "Score: 4"])}
     bench.server.honours_n = False
-    bench.server.reply = lambda body: next(said.get(body["messages"][0]["content"], iter(["no idea"])))
+    bench.server.reply = lambda body: next(result.get(body["messages"][0]["content"], iter(["no idea"])))
 
     fair, hopeless = bench.run(num_generations=4)
 

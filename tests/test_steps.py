@@ -201,8 +201,8 @@ def test_equal_requests_are_reported_apart_whichever_row_is_done_first(bench):
     slow_first = {f"evolve q{i}": (6 - i) / 50 for i in range(6)}
 
     def reply(body):
-        said = "the same" if words(body) in slow_first else f"answer {next(count)}"
-        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        result = "the same" if words(body) in slow_first else f"answer {next(count)}"
+        choice = {"index": 0, "message": {"role": "assistant", "content": result}, "finish_reason": "stop"}
         return Reply(body={"model": "m", "choices": [choice]}, delay=slow_first.get(words(body), 0))
 
     bench.server.reply = reply

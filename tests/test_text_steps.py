@@ -289,18 +289,18 @@ def test_rows_with_an_overlap_can_be_dropped_and_columns_be_chosen(benchmark):
 
 
 @pytest.mark.parametrize(
-    ("columns", "text", "told"),
+    ("columns", "text", "expected"),
     [
         ("frage", None, r"gsm\.jsonl:1: the benchmark has no column `frage`; it has `question`, `answer`"),
         (None, "x", r"gsm\.jsonl:1.*not JSON"),
         (None, "", r"gsm\.jsonl: the input has no rows"),
     ],
 )
-def test_a_benchmark_that_can_t_be_read_is_reported_before_the_run(benchmark, columns, text, told):
+def test_a_benchmark_that_can_t_be_read_is_reported_before_the_run(benchmark, columns, text, expected):
     if text is not None:
         (benchmark.folder / "tests/gsm.jsonl").write_text(text)
 
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=expected):
         benchmark(
             [{"text": "x"}], {"decontaminate": {"from": "text", "against": "tests/gsm.jsonl", "columns": columns}}
         )

@@ -61,7 +61,7 @@ class Shell:
         _, _, _, *words = command = self.command(*arguments)
         if self._cage is not None and _interpreter(self.env) == _interpreter(clean_environment()):
             done = self._cage(*words, cwd=self.folder, stdin=stdin.encode(), whole_env=self.env, memory=None)
-            said = Said(done.code, done.out.decode(), done.err.decode())
+            result = Said(done.code, done.out.decode(), done.err.decode())
         else:
             done = subprocess.run(
                 command,
@@ -72,10 +72,10 @@ class Shell:
                 check=False,
                 timeout=60,
             )
-            said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+            result = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
         if "--json" in arguments:
-            self.events = held_events(said, on_stderr="-o" in arguments and "-" in arguments)
-        return said
+            self.events = held_events(result, on_stderr="-o" in arguments and "-" in arguments)
+        return result
 
     def run(self, *more, **options):
         """`distask run` of the task over the rows, against the server."""

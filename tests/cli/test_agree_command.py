@@ -32,10 +32,10 @@ def judged(shell):
 
 
 def test_a_judge_in_detail(judged):
-    said = judged("agree", "judged.jsonl", "--judge", "good", "--gold", "gold", "--slice", "lang")
+    result = judged("agree", "judged.jsonl", "--judge", "good", "--gold", "gold", "--slice", "lang")
 
-    assert (said.code, said.err) == (0, "")
-    lines = {line.partition("  ")[0]: line for line in said.out.splitlines()}
+    assert (result.code, result.err) == (0, "")
+    lines = {line.partition("  ")[0]: line for line in result.out.splitlines()}
     assert "good against gold" in lines
     assert lines["kind"].endswith("ordinal, 1 to 5; from the values")
     assert lines["compared"].endswith("200 rows")
@@ -48,25 +48,25 @@ def test_a_judge_in_detail(judged):
         "bias, judge - gold",
     ):
         assert " to " in lines[name]
-    assert said.out.index("raw agreement") < said.out.index("majority baseline") < said.out.index("Cohen's kappa")
-    assert "gold, judge:" in said.out
+    assert result.out.index("raw agreement") < result.out.index("majority baseline") < result.out.index("Cohen's kappa")
+    assert "gold, judge:" in result.out
     assert {"en", "es"} <= set(lines)
 
 
 def test_several_judges_make_a_table_best_first(judged):
-    said = judged("agree", "judged.jsonl", "--judge", "poor", "--judge", "good", "--gold", "labels.jsonl:score")
+    result = judged("agree", "judged.jsonl", "--judge", "poor", "--judge", "good", "--gold", "labels.jsonl:score")
 
-    assert said.code == 0
-    assert said.out.index("\ngood ") < said.out.index("\npoor ")
-    assert "poor - good: weighted kappa -0." in said.out
-    assert "McNemar p = " in said.out
+    assert result.code == 0
+    assert result.out.index("\ngood ") < result.out.index("\npoor ")
+    assert "poor - good: weighted kappa -0." in result.out
+    assert "McNemar p = " in result.out
 
 
 def test_the_events(judged):
-    said = judged("agree", "judged.jsonl", "--judge", "good", "--gold", "labels.jsonl:score", "--estimate", "--json")
+    outcome = judged("agree", "judged.jsonl", "--judge", "good", "--gold", "labels.jsonl:score", "--estimate", "--json")
 
     agreement, estimate, result = judged.events
-    assert (said.code, said.err, result["ok"]) == (0, "", True)
+    assert (outcome.code, outcome.err, result["ok"]) == (0, "", True)
     assert (agreement["event"], agreement["judge"], agreement["gold"]) == ("agreement", "good", "labels.jsonl:score")
     assert (agreement["kind"], agreement["n"], agreement["excluded"]) == ("ordinal", 80, {"gold_missing": 120})
     names = [
@@ -99,20 +99,20 @@ def test_the_events(judged):
 
 
 def test_the_same_seed_gives_the_same_numbers(judged):
-    said = [
+    result = [
         judged("agree", "judged.jsonl", "--judge", "good", "--gold", "gold", "--json", "--seed", seed).out
         for seed in ("1", "1", "2")
     ]
 
-    assert said[0] == said[1] != said[2]
+    assert result[0] == result[1] != result[2]
 
 
 def test_a_gate_for_ci(judged):
     arguments = ["agree", "judged.jsonl", "--judge", "good", "--gold", "gold"]
 
     assert judged(*arguments, "--require", "kappa.low >= 0.3", "--require", "n >= 200").code == 0
-    said = judged(*arguments, "--require", "kappa.low >= 0.99")
-    assert (said.code, "not met: kappa.low >= 0.99: kappa.low is 0." in said.err) == (3, True)
+    result = judged(*arguments, "--require", "kappa.low >= 0.99")
+    assert (result.code, "not met: kappa.low >= 0.99: kappa.low is 0." in result.err) == (3, True)
     judged(*arguments, "--require", "mae < 0", "--require", "n > 1", "--json")
     assert judged.events[-1]["unmet"][0].startswith("mae < 0: mae.value is ")
 
@@ -123,11 +123,11 @@ def test_an_estimate_that_is_refused_has_exit_code_3(judged):
         row["label"]["sampling"] = {"method": "uncertain", "seed": 0, "size": 80, "pool": 200}
     judged.write("labels.jsonl", "".join(json.dumps(row) + "\n" for row in labels))
 
-    said = judged("agree", "judged.jsonl", "--judge", "good", "--gold", "labels.jsonl:score", "--estimate")
+    result = judged("agree", "judged.jsonl", "--judge", "good", "--gold", "labels.jsonl:score", "--estimate")
 
-    assert said.code == 3
-    assert "no corrected estimate: the labelled rows are not a random sample" in said.out
-    assert "Cohen's kappa" in said.out
+    assert result.code == 3
+    assert "no corrected estimate: the labelled rows are not a random sample" in result.out
+    assert "Cohen's kappa" in result.out
 
 
 def test_the_output_of_a_run_declares_its_scale_and_failures(shell):
@@ -141,10 +141,10 @@ def test_the_output_of_a_run_declares_its_scale_and_failures(shell):
     shell("run", "rate.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m", "-j", "1", "-o", "out.jsonl")
     shell.write("labels.csv", "instruction,score\nquestion 0,4\nquestion 1,2\nquestion 2,5\nquestion 3,3\n")
 
-    said = shell("agree", "out.jsonl", "--judge", "score", "--gold", "labels.csv:score", "--json")
+    result = shell("agree", "out.jsonl", "--judge", "score", "--gold", "labels.csv:score", "--json")
 
     facts = shell.events[0]
-    assert said.code == 0
+    assert result.code == 0
     assert (facts["labels"], facts["kind_source"]) == (["1", "2", "3", "4", "5"], "the task's output")
     assert (facts["n"], facts["excluded"]) == (3, {"judge_failed": 1, "gold_missing": 1})
     assert (facts["task"], facts["model"]) == ("rate", "m")
@@ -154,10 +154,10 @@ def test_replies_are_compared_with_each_other_without_labels(shell):
     rows = [{"id": i, "score": [i % 3, i % 2], "distask_metadata": [{}, {}]} for i in range(12)]
     shell.write("out.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
-    said = shell("agree", "out.jsonl", "--judge", "score")
+    result = shell("agree", "out.jsonl", "--judge", "score")
     shell("agree", "out.jsonl", "--judge", "score", "--json")
 
-    assert said.out.startswith("replies of score\n")
+    assert result.out.startswith("replies of score\n")
     assert (shell.events[0]["gold"], shell.events[0]["n"], shell.events[0]["kind"]) == (None, 12, "ordinal")
 
 
@@ -179,9 +179,9 @@ def test_replies_are_compared_with_each_other_without_labels(shell):
     ],
 )
 def test_a_mistake_is_reported_with_its_fix(judged, arguments, sentence):
-    said = judged("agree", "judged.jsonl", *arguments)
+    result = judged("agree", "judged.jsonl", *arguments)
 
-    assert (said.code, sentence in said.err, said.out) == (2, True, ""), said.err
+    assert (result.code, sentence in result.err, result.out) == (2, True, ""), result.err
 
 
 def test_an_unreadable_line_stops_it_or_is_skipped(judged):

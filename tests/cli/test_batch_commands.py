@@ -20,8 +20,8 @@ def server():
 def left(shell, server):
     """A shell whose run was left with a batch that is under way."""
     server.held = True
-    said = batch_run(shell, "--no-wait")
-    assert said.code == 130
+    result = batch_run(shell, "--no-wait")
+    assert result.code == 130
     server.held = False
     return shell
 
@@ -31,11 +31,11 @@ def batch_run(shell, *more):
 
 
 def exported(shell, *more):
-    said = shell(
+    result = shell(
         "export-batch", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m", "-o", "asked.jsonl", *more
     )
-    assert said.code == 0, said.err
-    return said
+    assert result.code == 0, result.err
+    return result
 
 
 def imported(shell, *more):
@@ -63,31 +63,31 @@ def results(shell, server, name="results.jsonl", change=lambda result: result):
 
 
 def test_a_batch_that_is_waited_for_is_reported_of_and_the_summary_is_a_plain_runs(shell):
-    said = batch_run(shell)
+    result = batch_run(shell)
 
-    assert said.code == 0
-    assert "1 batch (validating) · 0 of 5 requests done" in said.err
-    assert "replies     5 requested, 0 from the store" in said.err
+    assert result.code == 0
+    assert "1 batch (validating) · 0 of 5 requests done" in result.err
+    assert "replies     5 requested, 0 from the store" in result.err
 
 
 def test_a_run_that_is_left_says_how_to_come_back(shell, server):
     server.held = True
 
-    said = batch_run(shell, "--no-wait")
+    result = batch_run(shell, "--no-wait")
 
-    assert said.code == 130
-    assert "1 batch is in progress, 0 of 5 requests done" in said.err
-    assert "to check on the batch, run the same command" in said.err
-    assert "--no-wait" in said.err
+    assert result.code == 130
+    assert "1 batch is in progress, 0 of 5 requests done" in result.err
+    assert "to check on the batch, run the same command" in result.err
+    assert "--no-wait" in result.err
     assert not (shell.folder / "out.jsonl").exists()
     assert not (shell.folder / "out.jsonl.partial").exists()
 
 
 def test_no_wait_without_batch_is_misuse(shell):
-    said = shell.run("--no-wait")
+    result = shell.run("--no-wait")
 
-    assert said.code == 2
-    assert "--batch" in said.err
+    assert result.code == 2
+    assert "--batch" in result.err
 
 
 def test_another_process_reports_of_a_batch_fetches_it_and_the_run_writes_its_rows(left, server):
@@ -120,17 +120,17 @@ def test_a_cancelled_batch_is_fetched_and_the_run_submits_the_rest(left, server)
 def test_a_batch_that_has_ended_is_not_cancelled(left, server):
     server.expire()
 
-    said = left("batch", "cancel")
+    result = left("batch", "cancel")
 
-    assert "expired" in said.out
+    assert "expired" in result.out
     assert not any(path.endswith("/cancel") for path in server.paths)
 
 
 def test_batches_as_json(left):
-    [told] = json.loads(left("batch", "status", "--json").out)["batches"]
+    [result] = json.loads(left("batch", "status", "--json").out)["batches"]
 
-    assert told["status"] == "in_progress"
-    assert told["requests"] == {"total": 5, "done": 0, "failed": 0}
+    assert result["status"] == "in_progress"
+    assert result["requests"] == {"total": 5, "done": 0, "failed": 0}
 
 
 @pytest.mark.parametrize(
@@ -142,21 +142,21 @@ def test_batches_as_json(left):
     ],
 )
 def test_what_is_wrong_is_said(left, arguments, words):
-    said = left(*arguments)
+    result = left(*arguments)
 
-    assert said.code == 2
-    assert words in said.err
+    assert result.code == 2
+    assert words in result.err
 
 
 def test_the_key_is_sent_and_never_kept(shell, server):
     shell.env["MY_KEY"] = "sk-canary-123456"
     batch_run(shell, "--set", "llm.api_key_env=MY_KEY", "--no-wait")
 
-    said = shell("batch", "fetch")
+    result = shell("batch", "fetch")
 
     seen = [headers.get("authorization") for headers in server.headers_seen if headers]
     assert set(seen) == {"Bearer sk-canary-123456"}
-    assert "canary" not in said.out + said.err
+    assert "canary" not in result.out + result.err
     kept = [path for path in (shell.folder / ".distask").rglob("*") if path.is_file()]
     assert all(b"canary" not in path.read_bytes() for path in kept)
 
@@ -170,10 +170,10 @@ def test_no_key_is_sent_where_there_is_none(shell, server):
 def test_exported_requests_are_the_bodies_of_a_plain_run(shell, server):
     shell.run("-o", "plain.jsonl", "--no-store")
 
-    said = exported(shell)
+    result = exported(shell)
 
     lines = shell.lines("asked.jsonl")
-    assert "5 requests to asked.jsonl" in said.out
+    assert "5 requests to asked.jsonl" in result.out
     assert sorted(map(json.dumps, (line["body"] for line in lines))) == sorted(map(json.dumps, server.requests))
     assert {(line["method"], line["url"]) for line in lines} == {("POST", "/v1/chat/completions")}
 
@@ -184,9 +184,9 @@ def test_imported_results_make_the_rows_of_a_plain_run(shell, server):
     exported(shell)
     results(shell, server)
 
-    said = imported(shell, "results.jsonl")
+    result = imported(shell, "results.jsonl")
 
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     assert (shell.folder / "out.jsonl").read_bytes() == (shell.folder / "plain.jsonl").read_bytes()
     assert server.requests == []
 
@@ -194,10 +194,10 @@ def test_imported_results_make_the_rows_of_a_plain_run(shell, server):
 def test_rows_without_a_result_are_null_and_the_next_export_has_only_them(shell, server):
     """One is missing, one failed; and the run that follows asks only for these."""
     exported(shell)
-    told = iter(["lost", "failed", None, None, None])
+    outcome = iter(["lost", "failed", None, None, None])
 
     def change(result):
-        fate = next(told)
+        fate = next(outcome)
         if fate == "failed":
             body = {"error": {"message": "too long", "code": "context_length_exceeded"}}
             return result | {"response": {"status_code": 400, "request_id": "r", "body": body}}
@@ -205,12 +205,12 @@ def test_rows_without_a_result_are_null_and_the_next_export_has_only_them(shell,
 
     results(shell, server, change=change)
 
-    said = imported(shell, "results.jsonl")
+    outcome = imported(shell, "results.jsonl")
     rows = shell.lines("out.jsonl")
     again = exported(shell, "--overwrite")
     done = shell.run("-o", "out.jsonl")
 
-    assert said.code == 3
+    assert outcome.code == 3
     assert [row["generation"] for row in rows] == ["question 0", "question 1", "question 2", None, None]
     assert [row["distask_metadata"]["error_answer"]["kind"] for row in rows[3:]] == ["context_length", "no_result"]
     assert "2 requests" in again.out
@@ -230,10 +230,10 @@ def test_the_results_of_vllm_run_batch_are_read(shell, server):
 
     results(shell, server, change=change)
 
-    said = imported(shell, "results.jsonl")
+    outcome = imported(shell, "results.jsonl")
 
     rows = shell.lines("out.jsonl")
-    assert said.code == 3
+    assert outcome.code == 3
     assert rows[4]["distask_metadata"]["error_answer"]["kind"] == "context_length"
 
 
@@ -255,18 +255,18 @@ def test_results_of_another_run_are_refused(shell, server):
     results(shell, server)
     shell.rows([{"instruction": "something else"}])
 
-    said = imported(shell, "results.jsonl")
+    result = imported(shell, "results.jsonl")
 
-    assert said.code == 2
-    assert "no line answers a request of this run" in said.err
+    assert result.code == 2
+    assert "no line answers a request of this run" in result.err
 
 
 @pytest.mark.parametrize(("more", "words"), [((), "--model NAME"), (("-c", "offline"), "offline is not a server")])
 def test_an_export_needs_a_server_and_a_model(shell, more, words):
-    said = shell("export-batch", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", *more)
+    result = shell("export-batch", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", *more)
 
-    assert said.code == 2
-    assert words in said.err
+    assert result.code == 2
+    assert words in result.err
 
 
 def test_a_server_that_refuses_all_alike_is_reported_by_its_words(shell, server):
@@ -274,10 +274,10 @@ def test_a_server_that_refuses_all_alike_is_reported_by_its_words(shell, server)
         404, body={"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}
     )
 
-    said = batch_run(shell)
+    result = batch_run(shell)
 
-    assert said.code == 1
-    assert "does not exist" in said.err
+    assert result.code == 1
+    assert "does not exist" in result.err
 
 
 def test_a_dry_run_reckons_with_the_price_of_batches(shell):
@@ -291,20 +291,20 @@ def test_a_dry_run_reckons_with_the_price_of_batches(shell):
         )["cost_usd"]
         for more in ((), ("--batch",))
     ]
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--model", "m", "--base-url", "{url}", *price, "--batch")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--model", "m", "--base-url", "{url}", *price, "--batch")
 
     assert costs[1]["least"] == pytest.approx(costs[0]["least"] / 2)
-    assert "$500.00 in, $0.00 out per million tokens in batches, from the config" in said.out
+    assert "$500.00 in, $0.00 out per million tokens in batches, from the config" in result.out
 
 
 def test_the_price_library_knows_what_openais_batches_cost(shell):
-    said = [
+    result = [
         shell("dry-run", "task.yaml", "-i", "in.jsonl", "--model", "gpt-4.1-mini", *more).out
         for more in ((), ("--batch",))
     ]
 
-    assert "$0.40 in ($0.10 cached), $1.60 out per million tokens, from genai-prices" in said[0]
-    assert "$0.20 in ($0.10 cached), $0.80 out per million tokens in batches, from genai-prices" in said[1]
+    assert "$0.40 in ($0.10 cached), $1.60 out per million tokens, from genai-prices" in result[0]
+    assert "$0.20 in ($0.10 cached), $0.80 out per million tokens in batches, from genai-prices" in result[1]
 
 
 def test_fetched_replies_are_kept_until_the_run_that_submitted_them_has_written_its_rows(left, server):

@@ -40,14 +40,14 @@ def states(said):
 def test_an_able_server_gets_a_yes_for_each_question_in_one_tiny_call(shell):
     shell.server.reply = able
 
-    said = shell("check", *ASKED)
+    result = shell("check", *ASKED)
 
-    assert said.code == 0
-    assert states(said) == {
+    assert result.code == 0
+    assert states(result) == {
         "endpoint": "yes", "key": "yes", "model": "yes", "n": "yes", "json_schema": "yes", "logprobs": "yes",
         "completions": "yes", "price": "-",
     }  # fmt: skip
-    assert "m, which responds as m-2026" in said.out
+    assert "m, which responds as m-2026" in result.out
     assert len(shell.server.requests) == 5
     assert all(body["max_tokens"] <= 64 for body in shell.server.requests)
 
@@ -60,18 +60,18 @@ def test_each_no_has_its_hint_and_is_no_error_where_no_task_needs_it(shell):
 
     shell.server.reply, shell.server.honours_n = plain, False
 
-    said = shell("check", *ASKED)
+    result = shell("check", *ASKED)
 
-    assert said.code == 0
-    assert {k: v for k, v in states(said).items() if v != "yes"} == {
+    assert result.code == 0
+    assert {k: v for k, v in states(result).items() if v != "yes"} == {
         "n": "warn",
         "json_schema": "no",
         "logprobs": "no",
         "price": "-",
     }
-    assert "HTTP 400: response_format is not supported" in said.out
-    assert "remove `structured_output`" in said.out
-    assert "one by one" in said.out
+    assert "HTTP 400: response_format is not supported" in result.out
+    assert "remove `structured_output`" in result.out
+    assert "one by one" in result.out
 
 
 def test_a_task_is_checked_for_what_it_needs_and_nothing_else(shell):
@@ -79,15 +79,15 @@ def test_a_task_is_checked_for_what_it_needs_and_nothing_else(shell):
     spec = "inputs: {q: Q}\nformat_input: [{role: user, content: '{{ q }}'}]\noutputs: {a: A}\n"
     shell.write("held.yaml", spec + "format_output: {parser: json}\nstructured_output: true\n")
 
-    said = shell("check", "held.yaml", *ASKED)
+    result = shell("check", "held.yaml", *ASKED)
 
-    assert said.code == 1
-    assert list(states(said)) == ["endpoint", "key", "model", "json_schema", "price"]
+    assert result.code == 1
+    assert list(states(result)) == ["endpoint", "key", "model", "json_schema", "price"]
     assert len(shell.server.requests) == 2
 
 
 @pytest.mark.parametrize(
-    ("reply", "name", "told"),
+    ("reply", "name", "expected"),
     [
         (refused(401, "Incorrect API key provided"), "key", "no key was sent"),
         (refused(402, "insufficient credits"), "key", "add credit"),
@@ -95,44 +95,44 @@ def test_a_task_is_checked_for_what_it_needs_and_nothing_else(shell):
         (refused(400, "Unsupported parameter: 'temperature'"), "request", "generation keyword"),
     ],
 )
-def test_what_stops_every_run_ends_with_1_after_one_call(shell, reply, name, told):
+def test_what_stops_every_run_ends_with_1_after_one_call(shell, reply, name, expected):
     shell.server.models = ["m2", "other"]
     shell.server.reply = lambda body: reply
 
-    said = shell("check", *ASKED)
+    result = shell("check", *ASKED)
 
-    assert said.code == 1
-    assert states(said)[name] == "no"
-    assert told in said.out
+    assert result.code == 1
+    assert states(result)[name] == "no"
+    assert expected in result.out
     assert len(shell.server.requests) == 1
 
 
 def test_a_rate_limit_is_a_warning(shell):
     shell.server.reply = lambda body: refused(429, "slow down")
 
-    said = shell("check", *ASKED)
+    result = shell("check", *ASKED)
 
-    assert said.code == 0
-    assert states(said)["limits"] == "warn"
-    assert states(said)["json_schema"] == "warn"
+    assert result.code == 0
+    assert states(result)["limits"] == "warn"
+    assert states(result)["json_schema"] == "warn"
 
 
 def test_nobody_there_is_reported_with_the_hint(shell):
-    said = shell("check", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+    result = shell("check", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
 
-    assert said.code == 1
-    assert "check that the server is running and the address is right" in said.out
+    assert result.code == 1
+    assert "check that the server is running and the address is right" in result.out
 
 
 def test_no_message_holds_the_key(shell):
     shell.env["MY_KEY"] = "sk-canary-0123456789"
     shell.server.reply = lambda body: refused(401, "bad key sk-canary-0123456789")
 
-    said = shell("check", *ASKED, "--set", "llm.api_key_env=MY_KEY")
+    result = shell("check", *ASKED, "--set", "llm.api_key_env=MY_KEY")
 
-    assert said.code == 1
-    assert "check that the key in MY_KEY is right" in said.out
-    assert "canary" not in said.out + said.err
+    assert result.code == 1
+    assert "check that the key in MY_KEY is right" in result.out
+    assert "canary" not in result.out + result.err
 
 
 def test_programs_get_every_finding(shell):
@@ -145,9 +145,9 @@ def test_programs_get_every_finding(shell):
 
 
 def test_offline_needs_nothing(shell):
-    said = shell("check", "-c", "offline")
+    result = shell("check", "-c", "offline")
 
-    assert (said.code, shell.server.requests) == (0, [])
+    assert (result.code, shell.server.requests) == (0, [])
 
 
 def test_every_local_server_that_lists_a_model_is_found():

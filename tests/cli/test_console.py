@@ -87,10 +87,10 @@ def test_a_chat_that_holds_controls_is_shown_with_escapes(payload):
 def test_a_line_moves_nothing_in_colour_and_without(payload, colour, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", colour)
     echo((payload, "red"), (payload, ""))
-    said = capsys.readouterr().out
+    result = capsys.readouterr().out
 
-    assert driving(re.sub(r"\x1b\[[0-9;]*m", "", said)) == []
-    assert ("\x1b[31m" in said) is bool(colour)
+    assert driving(re.sub(r"\x1b\[[0-9;]*m", "", result)) == []
+    assert ("\x1b[31m" in result) is bool(colour)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
@@ -137,10 +137,10 @@ def test_every_script_stays_readable():
 def test_no_color_is_respected(shell):
     shell.env |= {"NO_COLOR": "1", "FORCE_COLOR": "1"}
 
-    said = shell("run", "nope.yaml")
+    result = shell("run", "nope.yaml")
 
-    assert "\x1b[31m" not in said.err
-    assert "\x1b[1;31m" not in said.err
+    assert "\x1b[31m" not in result.err
+    assert "\x1b[1;31m" not in result.err
 
 
 def test_a_media_part_is_named_instead_of_encoded():

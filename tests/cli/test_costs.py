@@ -52,7 +52,7 @@ def report_of(shell):
 def test_cached_and_reasoning_tokens_are_kept_and_priced(shell):
     shell.server.reply = replies(CACHED)
 
-    said = shell.run(*PRICE)
+    result = shell.run(*PRICE)
 
     assert (
         statistics_of(shell)
@@ -61,21 +61,21 @@ def test_cached_and_reasoning_tokens_are_kept_and_priced(shell):
     counts = record(shell)["counts"]
     assert counts["tokens"] == {"input": 100, "output": 45, "cached": 50, "cache_writes": 0, "reasoning": 15}
     assert counts["cost_usd"] == pytest.approx(5 * 0.101)
-    assert "tokens      100 in (50 cached), 45 out (15 reasoning)" in said.err
-    assert "cost        $0.51 ($1,000.00 in ($100.00 cached), $10,000.00 out" in said.err
-    told = report_of(shell)
-    assert "100 in (50 cached), 45 out (15 reasoning)" in told
-    assert "$0.51" in told
+    assert "tokens      100 in (50 cached), 45 out (15 reasoning)" in result.err
+    assert "cost        $0.51 ($1,000.00 in ($100.00 cached), $10,000.00 out" in result.err
+    result = report_of(shell)
+    assert "100 in (50 cached), 45 out (15 reasoning)" in result
+    assert "$0.51" in result
 
 
 def test_a_rerun_costs_nothing_and_the_report_still_knows_what_the_rows_cost(shell):
     shell.server.reply = replies(CACHED)
     shell.run(*PRICE)
 
-    said = shell.run(*PRICE)
+    result = shell.run(*PRICE)
 
     assert len(shell.server.requests) == 5
-    assert "cost        $0 (" in said.err
+    assert "cost        $0 (" in result.err
     assert record(shell)["counts"]["cost_usd"] == 0
     assert statistics_of(shell)[0]["cached_tokens"] == 10
     assert "all replies here: $0.51" in report_of(shell)
@@ -90,11 +90,11 @@ def test_a_cost_that_the_server_sends_wins(shell, price, usage, headers):
     """With and without a price."""
     shell.server.reply = replies(usage, headers)
 
-    said = shell.run(*price)
+    result = shell.run(*price)
 
     assert [s["cost_usd"] for s in statistics_of(shell)] == [0.02] * 5
     assert record(shell)["counts"]["cost_usd"] == pytest.approx(0.1)
-    assert "cost        $0.10 (reported by the server)" in said.err
+    assert "cost        $0.10 (reported by the server)" in result.err
     assert "$0.10" in report_of(shell)
 
 
@@ -109,10 +109,10 @@ def test_a_rerun_knows_that_costs_are_sent(shell):
 
 
 def test_without_a_price_and_a_sent_cost_none_is_known(shell):
-    said = shell.run()
+    result = shell.run()
 
     assert record(shell)["counts"]["cost_usd"] is None
-    assert "cost " not in said.err
+    assert "cost " not in result.err
 
 
 def test_the_choices_of_a_request_share_its_usage(shell):
@@ -226,30 +226,30 @@ def test_max_cost_counts_what_the_server_bills(shell, concurrency):
     shell.server.reply = replies({"prompt_tokens": 2, "completion_tokens": 8, "total_tokens": 10, "cost": 0.246})
     shell.rows([{"instruction": f"question {i:04}"} for i in range(20)])
 
-    said = shell.run(*PRICE, "--max-cost", "2", "--set", "llm.max_tokens=8", "-j", concurrency)
+    result = shell.run(*PRICE, "--max-cost", "2", "--set", "llm.max_tokens=8", "-j", concurrency)
 
-    assert said.code == 1
+    assert result.code == 1
     assert 6 <= len(shell.server.requests) <= 8  # 8 cost $1.97
-    assert "of $2.00 (--max-cost) is spent" in said.err
+    assert "of $2.00 (--max-cost) is spent" in result.err
 
 
 def test_max_cost_counts_a_discount_that_the_server_gives(shell):
     shell.server.reply = replies({"prompt_tokens": 2, "completion_tokens": 8, "total_tokens": 10, "cost": 0.001})
     shell.rows([{"instruction": f"question {i:04}"} for i in range(20)])
 
-    said = shell.run(*PRICE, "--max-cost", "0.2", "--set", "llm.max_tokens=8", "-j", "1")
+    result = shell.run(*PRICE, "--max-cost", "0.2", "--set", "llm.max_tokens=8", "-j", "1")
 
-    assert (said.code, len(shell.server.requests)) == (0, 20)
+    assert (result.code, len(shell.server.requests)) == (0, 20)
 
 
 def test_max_cost_needs_a_price_even_where_the_server_sends_costs(shell):
     """They come after the call, and a bound is needed before it."""
     shell.server.reply = replies({**CACHED, "cost": 0.02})
 
-    said = shell.run("--max-cost", "1")
+    result = shell.run("--max-cost", "1")
 
-    assert (said.code, shell.server.requests) == (2, [])
-    assert "--set price.input=0.40 --set price.output=1.60" in said.err
+    assert (result.code, shell.server.requests) == (2, [])
+    assert "--set price.input=0.40 --set price.output=1.60" in result.err
 
 
 COUNTS = st.integers(0, 10**6)

@@ -36,9 +36,9 @@ def test_the_tokens_of_texts_and_chats_are_counted(counting):
     chat = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": [{"type": "text", "text": "b"}]}]
     counting.rows([{"text": "a b a"}, {"text": chat}])
 
-    said = counting("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl")
+    result = counting("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl")
 
-    assert said.code == 0
+    assert result.code == 0
     assert [row["tokens"] for row in counting.lines("out.jsonl")] == [3, 3]
 
 
@@ -51,10 +51,10 @@ def test_tool_calls_count_too():
 def test_a_value_that_is_neither_text_nor_a_chat_fails_its_row(counting):
     counting.rows([{"text": 7}])
 
-    said = counting("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl")
+    result = counting("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl")
 
-    assert said.code == 3
-    assert "in.jsonl:1, step count-tokens: `count_tokens` needs a text or a chat, got a number" in said.err
+    assert result.code == 3
+    assert "in.jsonl:1, step count-tokens: `count_tokens` needs a text or a chat, got a number" in result.err
     with pytest.raises(RowError):
         text_to_count(["a"])
 
@@ -66,20 +66,20 @@ def test_a_folder_holds_a_tokenizer(counting):
 
 
 def test_a_missing_tokenizer_is_reported_before_the_first_row(counting):
-    said = counting("dry-run", "task.yaml", "-i", "in.jsonl", "--param", "tokenizer=./other")
+    result = counting("dry-run", "task.yaml", "-i", "in.jsonl", "--param", "tokenizer=./other")
 
-    assert said.code == 2
-    assert "other: tokenizer not found" in said.err
+    assert result.code == 2
+    assert "other: tokenizer not found" in result.err
 
 
 def test_a_broken_tokenizer_ends_the_run(counting):
     counting.write("broken.json", "{")
     counting.rows([{"text": "a"}])
 
-    said = counting("run", "task.yaml", "-i", "in.jsonl", "--param", "tokenizer=broken.json")
+    result = counting("run", "task.yaml", "-i", "in.jsonl", "--param", "tokenizer=broken.json")
 
-    assert said.code == 2
-    assert "the tokenizer broken.json can't be loaded" in said.err
+    assert result.code == 2
+    assert "the tokenizer broken.json can't be loaded" in result.err
 
 
 def test_without_the_package_the_error_says_how_to_install_it(monkeypatch):
@@ -104,13 +104,13 @@ def test_a_dry_run_does_not_load_the_package(counting):
 def test_rows_that_are_too_long_are_left_out(counting):
     counting.rows([{"instruction": "a b", "generation": "b"}, {"instruction": "a b", "generation": "b a b"}])
 
-    said = counting(
+    result = counting(
         "run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl", "--param", "tokenizer=.", "--param", "max_tokens=4"
     )
 
-    assert said.code == 3
-    assert "in.jsonl:2" in said.err
-    assert "the row has 5 tokens, more than 4" in said.err
+    assert result.code == 3
+    assert "in.jsonl:2" in result.err
+    assert "the row has 5 tokens, more than 4" in result.err
     assert json.dumps(counting.lines("out.jsonl")).count("messages") == 1
 
 
@@ -119,8 +119,8 @@ def test_every_format_checks_the_length(counting, task):
     row = {"instruction": "a b", "generation": "b a b", "generations": ["b a b", "a"], "ratings": [5, 1]}
     counting.rows([row])
 
-    said = counting("run", task, "-i", "in.jsonl", "--param", "tokenizer=.", "--param", "max_tokens=4")
+    result = counting("run", task, "-i", "in.jsonl", "--param", "tokenizer=.", "--param", "max_tokens=4")
 
-    assert said.code == 3
-    assert "5 " in said.err
-    assert "more than 4" in said.err
+    assert result.code == 3
+    assert "5 " in result.err
+    assert "more than 4" in result.err

@@ -39,21 +39,21 @@ def test_a_run_with_more_rows_than_unique_options_sends_nothing(shell):
         ),
     )
 
-    said = shell("run", "grid.yaml", "--rows", "3", "--base-url", "{url}", "--model", "m")
+    result = shell("run", "grid.yaml", "--rows", "3", "--base-url", "{url}", "--model", "m")
 
-    assert said.code == 2
-    assert "draws each option only once, which is enough for 2 rows, and the last row is number 3" in said.err
+    assert result.code == 2
+    assert "draws each option only once, which is enough for 2 rows, and the last row is number 3" in result.err
     assert shell.server.requests == []
 
 
 def test_a_design_with_an_error_is_reported_with_its_place(shell):
     shell.write("grid.yaml", GRID.replace("[topic, tone], rows", "[topic, ton], rows"))
 
-    said = shell("validate", "grid.yaml")
+    result = shell("validate", "grid.yaml")
 
-    assert said.code == 2
-    assert "grid.yaml:3:24: error: `ton` is not a draw" in said.out + said.err
-    assert "did you mean `tone`?" in said.out + said.err
+    assert result.code == 2
+    assert "grid.yaml:3:24: error: `ton` is not a draw" in result.out + result.err
+    assert "did you mean `tone`?" in result.out + result.err
 
 
 def test_rows_of_a_file_are_counted_as_far_as_they_are_read(shell):

@@ -23,11 +23,11 @@ def test_it_shows_chats_and_counts_and_needs_no_key(shell):
     shell.write("task.yaml", SPEC)
     shell.rows([{"question": f"one line\nand [bold]{i}[/]"} for i in range(4)])
 
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--limit", "2", "-n", "3")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--limit", "2", "-n", "3")
 
-    assert said.code == 0
-    assert said.err == ""
-    assert said.out == (
+    assert result.code == 0
+    assert result.err == ""
+    assert result.out == (
         "── in.jsonl:1\nsystem\n  Grade.\nuser\n  one line\n  and [bold]0[/]\n\n"
         "── in.jsonl:2\nsystem\n  Grade.\nuser\n  one line\n  and [bold]1[/]\n\n"
         "with     temperature: 0.0\nwith     max_tokens: 50\n"
@@ -53,19 +53,19 @@ def test_it_calls_nobody_and_makes_no_file(shell):
 def test_it_counts_what_the_store_has(shell):
     shell.run("--limit", "2")
 
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m")
 
-    assert "replies  5: 2 in the store, 3 to request" in said.out
+    assert "replies  5: 2 in the store, 3 to request" in result.out
 
 
 def test_a_row_that_can_not_be_rendered_is_shown_and_counted(shell):
     shell.rows([{"instruction": None}, {"instruction": "a"}])
 
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
 
-    assert "── in.jsonl:1\ncan't be rendered: " in said.out
-    assert "fail     1 row can't be rendered (null_input)" in said.out
-    assert said.code == 3
+    assert "── in.jsonl:1\ncan't be rendered: " in result.out
+    assert "fail     1 row can't be rendered (null_input)" in result.out
+    assert result.code == 3
 
 
 STEPS = """
@@ -103,9 +103,9 @@ def test_one_row_that_fails_behind_the_shown_ones_is_enough(shell, steps):
     task = "steps.yaml" if steps else "task.yaml"
     asked = [task, "-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
 
-    said = shell("dry-run", *asked)
+    result = shell("dry-run", *asked)
 
-    assert (said.code, "fail     1 " in said.out) == (3, True)
+    assert (result.code, "fail     1 " in result.out) == (3, True)
     assert shell("run", *asked).code == 3
 
 
@@ -115,9 +115,9 @@ def test_it_names_the_column_that_a_chat_is_read_from(shell):
     note = "in.jsonl has no column `messages`: the column `conversations` (ShareGPT) is read instead"
     asked = ["chat-generation", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
 
-    said = shell("dry-run", *asked)
+    result = shell("dry-run", *asked)
 
-    assert (said.code, f"note     {note}\n" in said.out) == (0, True)
+    assert (result.code, f"note     {note}\n" in result.out) == (0, True)
     assert json.loads(shell("dry-run", *asked, "--json").out)["notes"] == [note]
     assert note in " ".join(shell("preview", *asked).out.split())
     assert note in " ".join(shell("run", *asked).err.split())
@@ -126,9 +126,9 @@ def test_it_names_the_column_that_a_chat_is_read_from(shell):
 
 
 def test_it_reports_programs_the_same_as_json(shell):
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "offline", "--json", "--limit", "1")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "offline", "--json", "--limit", "1")
 
-    made = json.loads(said.out)
+    made = json.loads(result.out)
     assert (made["rows"], made["completions"]["missing"], len(made["chats"])) == (5, 5, 1)
     assert made["chats"][0]["messages"] == [{"role": "user", "content": "question 0"}]
 
@@ -201,26 +201,26 @@ def test_what_the_store_has_costs_nothing_and_says_how_long_replies_are(shell):
 
 
 def test_a_known_model_at_its_own_endpoint_needs_no_price(shell):
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4.1-mini")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4.1-mini")
 
-    assert "price    $0.40 in ($0.10 cached), $1.60 out per million tokens, from genai-prices" in said.out
+    assert "price    $0.40 in ($0.10 cached), $1.60 out per million tokens, from genai-prices" in result.out
 
 
 def test_a_chat_that_is_longer_than_the_context_is_reported(shell):
     shell.rows([{"instruction": "short"}, {"instruction": "word " * 150_000}])
 
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4o")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4o")
 
-    assert "too long 1 chat longer than the model's context of 128.0k tokens: in.jsonl:2, about 187.5k" in said.out
+    assert "too long 1 chat longer than the model's context of 128.0k tokens: in.jsonl:2, about 187.5k" in result.out
 
 
 def test_data_that_does_not_fit_is_an_error(shell):
     shell.rows([{"question": "a"}])
 
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
 
-    assert said.code == 2
-    assert "`instruction` is missing" in said.err
+    assert result.code == 2
+    assert "`instruction` is missing" in result.err
 
 
 MANY = 12_000
@@ -234,8 +234,8 @@ def many(shell, change=lambda i, row: row):
 
 
 def dry(shell, *more):
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m", "--json", *more)
-    return said.code, json.loads(said.out)
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m", "--json", *more)
+    return result.code, json.loads(result.out)
 
 
 def test_a_large_input_is_counted_exactly_and_its_tokens_are_estimated_with_the_error(shell):
@@ -247,13 +247,13 @@ def test_a_large_input_is_counted_exactly_and_its_tokens_are_estimated_with_the_
     assert (code, made["rows"], made["completions"]) == (0, MANY, {"needed": 24_000, "stored": 0, "missing": 24_000})
     assert (made["sampled_rows"], exact["sampled_rows"], exact["tokens"]["input_error"]) == (2000, None, None)
     assert (exact["rows"], exact["completions"]) == (made["rows"], made["completions"])
-    true, told, error = (
+    true, result, error = (
         exact["tokens"]["input_estimate"],
         made["tokens"]["input_estimate"],
         made["tokens"]["input_error"],
     )
     assert 0.01 < error < 0.03
-    assert 0 < abs(told - true) / true < 2 * error
+    assert 0 < abs(result - true) / true < 2 * error
     assert made["chats"] == exact["chats"]
     assert [chat["place"] for chat in made["chats"]] == ["in.jsonl:1", "in.jsonl:2", "in.jsonl:3"]
 
@@ -262,10 +262,10 @@ def test_the_error_of_an_estimate_is_printed(shell):
     many(shell)
     asked = ["dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
 
-    said = shell(*asked).out
+    result = shell(*asked).out
 
-    assert re.search(r"tokens   about 6\d\d\.\dk ± [12]\.\d% in; ", said)
-    assert "sample   tokens are estimated from 2,000 rows drawn at random; --exact renders all 12,000\n" in said
+    assert re.search(r"tokens   about 6\d\d\.\dk ± [12]\.\d% in; ", result)
+    assert "sample   tokens are estimated from 2,000 rows drawn at random; --exact renders all 12,000\n" in result
     assert "sample" not in shell(*asked, "--exact").out
 
 
@@ -285,12 +285,12 @@ def test_rows_that_a_template_fails_for_are_estimated(shell):
     many(shell)
 
     code, made = dry(shell)
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m")
 
-    assert code == said.code == 3
+    assert code == result.code == 3
     assert made["failures"]["template"] == pytest.approx(MANY / 5, rel=0.15)
     assert made["completions"]["needed"] == MANY - made["failures"]["template"]
-    assert f"fail     about {made['failures']['template']:,} rows can't be rendered (template)" in said.out
+    assert f"fail     about {made['failures']['template']:,} rows can't be rendered (template)" in result.out
 
 
 @pytest.mark.parametrize("template", ["{{ instruction }}", "{{ instruction }} {{ row.instruction }}"])
@@ -332,10 +332,12 @@ def test_replies_in_the_store_are_counted_exactly_in_a_large_input(shell):
 def test_every_chat_that_is_too_long_is_counted_in_a_large_input(shell):
     many(shell, lambda i, row: {"instruction": "word " * 150_000} if i == 11_000 else row)
 
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4o")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--model", "gpt-4o")
 
-    assert "too long 1 chat longer than the model's context of 128.0k tokens: in.jsonl:11001, about 187.5k" in said.out
-    assert "sample " in said.out
+    assert (
+        "too long 1 chat longer than the model's context of 128.0k tokens: in.jsonl:11001, about 187.5k" in result.out
+    )
+    assert "sample " in result.out
 
 
 def test_a_bad_line_of_a_large_input_is_an_error(shell):
@@ -343,7 +345,7 @@ def test_a_bad_line_of_a_large_input_is_an_error(shell):
     with (shell.folder / "in.jsonl").open("a") as file:
         file.write('{"instruction": "a", "instruction": "b"}\n')
 
-    said = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
+    result = shell("dry-run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
 
-    assert said.code == 2
-    assert 'in.jsonl:12001:22: the key "instruction" appears twice' in said.err
+    assert result.code == 2
+    assert 'in.jsonl:12001:22: the key "instruction" appears twice' in result.err

@@ -49,9 +49,9 @@ def test_every_command_can_report_programs(name):
 def test_a_command_ends_with_its_result(shell, arguments):
     shell.write("steps.yaml", "steps:\n  - {repeat: 2, steps: [{task: task.yaml}]}\n  - sort: generation\n")
 
-    said = shell(*arguments, "--json")
+    result = shell(*arguments, "--json")
 
-    assert (said.code, said.err) == (0, "")
+    assert (result.code, result.err) == (0, "")
     assert shell.events[-1]["event"] == "result"
     assert shell.events[-1]["command"] == arguments[0]
 
@@ -74,9 +74,9 @@ def test_a_command_ends_with_its_result(shell, arguments):
     ids=lambda a: " ".join(a[:5]) if isinstance(a, list) else str(a),
 )  # fmt: skip
 def test_an_error_is_the_last_event_and_nothing_is_said_in_words(shell, arguments, code, kind):
-    said = shell(*arguments, "--json")
+    result = shell(*arguments, "--json")
 
-    assert (said.code, said.err) == (code, "")
+    assert (result.code, result.err) == (code, "")
     assert (shell.events[-1]["event"], shell.events[-1]["kind"]) == ("error", kind)
 
 
@@ -92,23 +92,23 @@ def test_a_run_that_ends_early_reports_its_counts_and_how_to_continue(shell):
     replies = iter(["fine", "fine", Reply(401, body={"error": {"message": "no"}})])
     shell.server.reply = lambda body: next(replies)
 
-    said = shell.run("--json", "-j", "1")
+    result = shell.run("--json", "-j", "1")
 
     error = shell.events[-1]
-    assert (said.code, error["kind"], error["counts"]["completions"]["asked"]) == (1, "endpoint", 2)
+    assert (result.code, error["kind"], error["counts"]["completions"]["asked"]) == (1, "endpoint", 2)
     assert "distask run task.yaml" in error["notes"][0]
     assert error["partial"] == "answer.in.jsonl.partial"
 
 
 def test_a_run_reports_once_a_second_how_far_it_is():
-    told, now = io.StringIO(), [0.0]
-    observe = Events("run", told).progress(clock=lambda: now[0])
+    result, now = io.StringIO(), [0.0]
+    observe = Events("run", result).progress(clock=lambda: now[0])
 
     for tick in range(35):
         now[0] = tick / 10
         observe(Stats(total=50, rows=tick))
 
-    assert [json.loads(line)["counts"]["rows"] for line in told.getvalue().splitlines()] == [10, 20, 30]
+    assert [json.loads(line)["counts"]["rows"] for line in result.getvalue().splitlines()] == [10, 20, 30]
 
 
 def test_a_terminal_without_unicode_gets_json_all_the_same():
@@ -122,10 +122,10 @@ def test_a_terminal_without_unicode_gets_json_all_the_same():
 
 
 def test_a_value_that_json_has_no_word_for_is_null():
-    told = io.StringIO()
-    Events("preview", told).result(rows=[{"a": float("nan"), "b": (1, float("inf"))}])
+    result = io.StringIO()
+    Events("preview", result).result(rows=[{"a": float("nan"), "b": (1, float("inf"))}])
 
-    assert json.loads(told.getvalue())["rows"] == [{"a": None, "b": [1, None]}]
+    assert json.loads(result.getvalue())["rows"] == [{"a": None, "b": [1, None]}]
 
 
 def test_a_bug_is_an_event_too(shell, monkeypatch, capsys):
@@ -143,5 +143,5 @@ def test_events_go_to_stderr_only_where_a_runs_rows_go_to_stdout(capsys):
     wanted(["run", "t.yaml", "-o", "x", "-i", "-", "--json"]).emit("note")
     wanted(["preview", "t.yaml", "-o", "-", "--json"]).emit("note")
 
-    said = capsys.readouterr()
-    assert (len(said.err.splitlines()), len(said.out.splitlines())) == (4, 2)
+    result = capsys.readouterr()
+    assert (len(result.err.splitlines()), len(result.out.splitlines())) == (4, 2)

@@ -40,10 +40,10 @@ def there(request, shell, tmp_path):
         finally:
             folder.mkdir(exist_ok=True)
             folder.chmod(0o700)
-        said = done.stdout.decode() + done.stderr.decode()
-        assert "Traceback" not in said
-        assert "bug in distask" not in said
-        return done.returncode, said
+        result = done.stdout.decode() + done.stderr.decode()
+        assert "Traceback" not in result
+        assert "bug in distask" not in result
+        return done.returncode, result
 
     run.name = request.param
     return run
@@ -64,17 +64,17 @@ def rows(shell):
     ["check", "--config", "offline"],
 ])  # fmt: skip
 def test_built_in_tasks_and_configs_are_found(there, arguments):
-    code, said = there(*arguments)
+    code, result = there(*arguments)
 
-    assert code == 0, said
+    assert code == 0, result
 
 
 def test_a_run_from_elsewhere_to_elsewhere_is_done(there, shell, rows):
     out = str(shell.folder / "out.jsonl")
 
-    code, said = there("run", "text-generation", "-i", rows, "-c", "offline", "-o", out)
+    code, result = there("run", "text-generation", "-i", rows, "-c", "offline", "-o", out)
 
-    assert code == 0, said
+    assert code == 0, result
     assert len(shell.lines("out.jsonl")) == 5
     assert there("dry-run", "text-generation", "-i", rows)[0] == 0
     assert there("preview", "text-generation", "-i", rows, "-c", "offline")[0] == 0
@@ -93,15 +93,15 @@ def test_a_run_from_elsewhere_to_elsewhere_is_done(there, shell, rows):
     ["run", "text-generation", "--config", "mine.yaml", "--show-config"],
 ])  # fmt: skip
 def test_what_would_be_in_it_is_an_error_in_one_line(there, arguments):
-    code, said = there(*arguments)
+    code, result = there(*arguments)
 
-    assert code == 2, said
+    assert code == 2, result
     if there.name == "locked":
-        assert "permission denied" in said.lower()
+        assert "permission denied" in result.lower()
 
 
 def test_an_output_in_it_is_refused_before_any_call(there, shell, rows):
-    code, said = there("run", "text-generation", "-i", rows, "--base-url", "{url}", "--model", "m")
+    code, result = there("run", "text-generation", "-i", rows, "--base-url", "{url}", "--model", "m")
 
-    assert code == 2, said
+    assert code == 2, result
     assert shell.server.requests == []

@@ -105,10 +105,10 @@ def made(folder, name):
     ids=str,
 )
 def test_what_is_imported_validates_and_its_cases_hold(folder, source, name, cases):
-    said = folder("import", *source)
+    result = folder("import", *source)
 
-    assert said.code == 0
-    assert said.out.startswith(f"{name}  from {source[0]}\n")
+    assert result.code == 0
+    assert result.out.startswith(f"{name}  from {source[0]}\n")
     assert folder("validate", name).code == 0
     assert f"{cases} passed" in folder("test", name).out
     assert folder("run", name, "--rows", "1", "-c", "offline").code in (0, 2)
@@ -153,7 +153,7 @@ def test_a_node_of_a_flow_reads_the_flows_inputs_and_its_constants(folder):
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "expected"),
     [
         (["basic.prompty"], ["`weird: 3`", "the endpoint (azure_openai)", "`authors`", "the input `unused`"]),
         (["sum.prompt.yml"], ["1 row of `testData` without `expected`", "the evaluator `starts well`"]),
@@ -161,10 +161,10 @@ def test_a_node_of_a_flow_reads_the_flows_inputs_and_its_constants(folder):
     ],
     ids=lambda a: str(a[0]),
 )  # fmt: skip
-def test_what_can_not_be_carried_over_is_reported_and_never_dropped(folder, source, told):
-    said = folder("import", *source)
+def test_what_can_not_be_carried_over_is_reported_and_never_dropped(folder, source, expected):
+    result = folder("import", *source)
 
-    assert [words for words in told if words not in said.err] == []
+    assert [words for words in expected if words not in result.err] == []
 
 
 @pytest.mark.parametrize(
@@ -189,10 +189,10 @@ def test_what_is_no_prompt_is_reported_and_nothing_is_written(folder, source, se
     folder.write("bare.prompty", "user:\nx\n")
     before = sorted(folder.folder.rglob("*"))
 
-    said = folder("import", *source)
+    result = folder("import", *source)
 
-    assert said.code == 2
-    assert sentence in said.err
+    assert result.code == 2
+    assert sentence in result.err
     assert sorted(folder.folder.rglob("*")) == before
 
 

@@ -24,10 +24,10 @@ VALUES = st.recursive(
 
 
 def test_a_new_task_validates_holds_its_case_and_runs(shell):
-    said = shell("init", "judge")
+    result = shell("init", "judge")
 
-    assert said.code == 0
-    assert said.out.startswith("judge.yaml  a task with one input")
+    assert result.code == 0
+    assert result.out.startswith("judge.yaml  a task with one input")
     assert (
         (shell.folder / "judge.yaml")
         .read_text()
@@ -55,9 +55,9 @@ def test_every_built_in_task_can_be_the_beginning_of_another(name, tmp_path, mon
 def test_the_columns_of_data_become_inputs_and_its_first_row_the_case(shell):
     shell.rows([{"my text": "a", "n": 1, "tags": []}, {"my text": "b", "n": 2.5, "tags": ["x"], "more": None}])
 
-    said = shell("init", "new/sum-up.yaml", "-i", "in.jsonl")
+    result = shell("init", "new/sum-up.yaml", "-i", "in.jsonl")
 
-    assert said.code == 0
+    assert result.code == 0
     spec = load_spec(shell.folder / "new" / "sum-up.yaml").spec
     assert {name: (i.type or "string", i.required) for name, i in spec.inputs.items()} == {
         "my_text": ("string", True),
@@ -95,20 +95,20 @@ def test_bytes_are_left_out_and_said(shell):
 
     pq.write_table(pa.table({"image": [b"\\x89PNG"], "text": ["a"]}), shell.folder / "i.parquet")
 
-    said = shell("init", "see", "-i", "i.parquet")
+    result = shell("init", "see", "-i", "i.parquet")
 
-    assert said.code == 0
-    assert "`image` holds bytes and was left out" in said.err
+    assert result.code == 0
+    assert "`image` holds bytes and was left out" in result.err
     assert list(load_spec(shell.folder / "see.yaml").spec.inputs) == ["text"]
 
 
 def test_a_file_that_is_there_is_never_replaced(shell):
     shell.write("judge.yaml", "mine")
 
-    said = shell("init", "judge")
+    result = shell("init", "judge")
 
-    assert (said.code, said.out) == (2, "")
-    assert "judge.yaml already exists and was not changed" in said.err
+    assert (result.code, result.out) == (2, "")
+    assert "judge.yaml already exists and was not changed" in result.err
     assert (shell.folder / "judge.yaml").read_text() == "mine"
 
 
@@ -125,9 +125,9 @@ def test_a_file_that_is_there_is_never_replaced(shell):
 def test_a_mistake_writes_nothing(shell, arguments, sentence):
     before = sorted(shell.folder.iterdir())
 
-    said = shell("init", *arguments)
+    result = shell("init", *arguments)
 
-    assert (said.code, sentence in said.err) == (2, True)
+    assert (result.code, sentence in result.err) == (2, True)
     assert sorted(shell.folder.iterdir()) == before
 
 

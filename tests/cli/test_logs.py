@@ -48,11 +48,11 @@ def test_vv_reports_what_the_store_had(busy):
 
 
 def test_no_key_no_chat_and_no_reply_is_logged(busy):
-    said = busy.run("-vv", "-q", "-o", "out.jsonl")
+    result = busy.run("-vv", "-q", "-o", "out.jsonl")
 
-    assert said.err.count("\n") >= 2
+    assert result.err.count("\n") >= 2
     for secret in (KEY, "secret question", "secret reply"):
-        assert secret not in said.err + said.out
+        assert secret not in result.err + result.out
 
 
 def test_without_v_nothing_is_logged(busy):
@@ -60,10 +60,10 @@ def test_without_v_nothing_is_logged(busy):
 
 
 def test_the_log_goes_next_to_the_events_of_programs(busy):
-    said = busy.run("-v", "--json")
+    result = busy.run("-v", "--json")
 
     assert {e["event"] for e in busy.events} >= {"started", "result"}
-    assert len(logged(said)) == 1
+    assert len(logged(result)) == 1
 
 
 def test_a_line_is_written_above_the_progress_that_is_drawn():

@@ -30,8 +30,8 @@ def shards(shell):
             folder = shell.folder / f"machine-{number}"
             folder.mkdir(exist_ok=True)
             names.append(f"machine-{number}/{output}.{ending}")
-            said = shell.run("-o", names[-1], "--shard", f"{number}/{count}", *more)
-            assert said.code in (0, 3), said.err
+            result = shell.run("-o", names[-1], "--shard", f"{number}/{count}", *more)
+            assert result.code in (0, 3), result.err
         return names
 
     return made
@@ -42,10 +42,10 @@ def test_the_merged_output_is_that_of_the_whole_run(shell, shards, ending):
     shell.run("-o", f"whole.{ending}", "-n", "2")
     parts = shards(3, ending, "-n", "2")
 
-    said = shell("merge", f"out.{ending}", parts[2], parts[0], parts[1])
+    result = shell("merge", f"out.{ending}", parts[2], parts[0], parts[1])
 
-    assert said.code == 0, said.err
-    assert "3 shards: 5 rows in, 10 out" in said.err
+    assert result.code == 0, result.err
+    assert "3 shards: 5 rows in, 10 out" in result.err
     assert (shell.folder / f"out.{ending}").read_bytes() == (shell.folder / f"whole.{ending}").read_bytes()
 
 
@@ -56,9 +56,9 @@ def test_rows_that_were_dropped_leave_the_others_in_their_order(shell, server, s
     shell.rows([{"instruction": f"question {i}"} for i in range(23)])
     shell.run("-o", "whole.jsonl")
 
-    said = shell("merge", "out.jsonl", *shards(4))
+    result = shell("merge", "out.jsonl", *shards(4))
 
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     assert (shell.folder / "out.jsonl").read_bytes() == (shell.folder / "whole.jsonl").read_bytes()
     assert len(shell.lines("out.jsonl")) == 8
 
@@ -85,19 +85,19 @@ def test_stores_are_put_together_so_that_the_whole_run_asks_nothing(shell, serve
     parts = shards(2)
     stores = [f"machine-{number}/.distask/store.db" for number in (1, 2)]
 
-    said = shell("merge", "out.jsonl", *parts, "--from-store", stores[0], "--from-store", stores[1])
+    result = shell("merge", "out.jsonl", *parts, "--from-store", stores[0], "--from-store", stores[1])
     asked = len(server.requests)
     shell.run("-o", "out.jsonl")
 
-    assert "5 replies added to .distask/store.db" in said.err
+    assert "5 replies added to .distask/store.db" in result.err
     assert len(server.requests) == asked
 
 
 def test_as_json(shell, shards):
-    said = shell("merge", "out.jsonl", *shards(2), "--json")
+    result = shell("merge", "out.jsonl", *shards(2), "--json")
 
-    told = json.loads(said.out)
-    assert (told["rows"], told["rows_out"], told["shards"], told["replies"]) == (5, 5, 2, 0)
+    result = json.loads(result.out)
+    assert (result["rows"], result["rows_out"], result["shards"], result["replies"]) == (5, 5, 2, 0)
 
 
 def test_a_missing_and_a_doubled_shard_are_named(shell, shards):
@@ -123,10 +123,10 @@ def test_shards_that_are_not_of_one_run_are_refused_with_what_differs(shell, sha
     parts = shards(2)
     shell.run("-o", parts[shard - 1], "--shard", f"{shard}/2", *options, "--overwrite")
 
-    said = shell("merge", "out.jsonl", *parts)
+    result = shell("merge", "out.jsonl", *parts)
 
-    assert said.code == 2
-    assert words in " ".join(said.err.split())
+    assert result.code == 2
+    assert words in " ".join(result.err.split())
 
 
 def test_a_shard_that_was_edited_is_refused(shell, shards):
@@ -134,29 +134,29 @@ def test_a_shard_that_was_edited_is_refused(shell, shards):
     with (shell.folder / parts[0]).open("a") as file:
         file.write("{}\n")
 
-    said = shell("merge", "out.jsonl", *parts)
+    result = shell("merge", "out.jsonl", *parts)
 
-    assert said.code == 2
-    assert "was changed after its run" in said.err
+    assert result.code == 2
+    assert "was changed after its run" in result.err
 
 
 def test_what_is_no_shard_is_refused(shell, shards):
     shell.run("-o", "whole.jsonl")
     shell.write("stranger.jsonl", "{}\n")
 
-    said = [shell("merge", "out.jsonl", name) for name in ("whole.jsonl", "stranger.jsonl", "none.jsonl")]
+    result = [shell("merge", "out.jsonl", name) for name in ("whole.jsonl", "stranger.jsonl", "none.jsonl")]
 
-    assert [s.code for s in said] == [2, 2, 2]
-    assert "not a shard" in said[0].err
-    assert "its record stranger.jsonl.run.json is missing" in said[1].err
-    assert "file not found" in said[2].err
+    assert [s.code for s in result] == [2, 2, 2]
+    assert "not a shard" in result[0].err
+    assert "its record stranger.jsonl.run.json is missing" in result[1].err
+    assert "file not found" in result[2].err
 
 
 def test_an_output_of_another_run_is_not_replaced(shell, shards):
     shell.write("out.jsonl", "mine\n")
 
-    said = shell("merge", "out.jsonl", *shards(2))
+    result = shell("merge", "out.jsonl", *shards(2))
 
-    assert said.code == 2
-    assert "--overwrite" in said.err
+    assert result.code == 2
+    assert "--overwrite" in result.err
     assert (shell.folder / "out.jsonl").read_text() == "mine\n"

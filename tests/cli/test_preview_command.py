@@ -23,42 +23,42 @@ ASKED = ["-i", "in.jsonl", "--base-url", "{url}", "--model", "m"]
 @pytest.fixture
 def scores(shell):
     """Replies by the row: good, without a number, too high."""
-    said = {"0": "Fine. Score: 4", "1": "Fine.\nScore: four", "2": "Score: 9"}
-    shell.server.reply = lambda body: said.get(body["messages"][0]["content"][-1], "Score: 1")
+    result = {"0": "Fine. Score: 4", "1": "Fine.\nScore: four", "2": "Score: 9"}
+    shell.server.reply = lambda body: result.get(body["messages"][0]["content"][-1], "Score: 1")
     shell.write("rate.yaml", SPEC)
     return shell
 
 
 def test_chat_reply_columns_and_what_they_took_are_shown_for_the_first_rows(scores):
-    said = scores(
+    result = scores(
         "preview", "rate.yaml", *ASKED, "--limit", "1", "--set", "price.input=1000", "--set", "price.output=1000"
     )
 
-    assert said.code == 0
-    lines = said.out.splitlines()
+    assert result.code == 0
+    lines = result.out.splitlines()
     assert lines[0].startswith("── in.jsonl:1  ")
     assert lines[0].endswith(" s · 2 tokens in, 3 out · $0.0050")
     assert lines[1:7] == ["user", "  question 0", "reply", "  Fine. Score: 4", "columns", "  score: 4"]
-    assert "received 1 reply, 0 from the store; a run will reuse them" in said.out
+    assert "received 1 reply, 0 from the store; a run will reuse them" in result.out
     assert len(scores.server.requests) == 1
 
 
 def test_a_reply_that_can_not_be_used_shows_where_it_stopped_fitting(scores):
-    said = scores("preview", "rate.yaml", *ASKED)
+    result = scores("preview", "rate.yaml", *ASKED)
 
-    assert said.code == 3
-    assert "can't be used: the pattern matches nowhere in the reply" in said.out
-    assert "    2 | Score: four\n      |        ^ expected here: (?P<score>\\d+)\n" in said.out
-    assert "can't be used: score: 9 is more than 5\n    1 | Score: 9\n      |        ^\n" in said.out
-    assert "replies  1 good, 2 unusable" in said.out
+    assert result.code == 3
+    assert "can't be used: the pattern matches nowhere in the reply" in result.out
+    assert "    2 | Score: four\n      |        ^ expected here: (?P<score>\\d+)\n" in result.out
+    assert "can't be used: score: 9 is more than 5\n    1 | Score: 9\n      |        ^\n" in result.out
+    assert "replies  1 good, 2 unusable" in result.out
 
 
 def test_the_run_does_not_pay_for_them_again(scores):
     scores("preview", "rate.yaml", *ASKED)
 
-    said = scores("run", "rate.yaml", *ASKED)
+    result = scores("run", "rate.yaml", *ASKED)
 
-    assert "replies     2 requested, 3 from the store" in said.err
+    assert "replies     2 requested, 3 from the store" in result.err
     assert len(scores.server.requests) == 5
 
 
@@ -73,10 +73,10 @@ def test_a_second_look_at_replies_that_were_requested_again_costs_nothing_either
     scores.write("rate.yaml", SPEC + "on_invalid: {retry: 1}\n")
     scores("preview", "rate.yaml", *ASKED)
 
-    said = scores("preview", "rate.yaml", *ASKED, "--set", "price.input=1000", "--set", "price.output=1000")
+    result = scores("preview", "rate.yaml", *ASKED, "--set", "price.input=1000", "--set", "price.output=1000")
 
-    assert "── in.jsonl:2  from the store · 4 tokens in, 6 out\n" in said.out
-    assert "received 0 replies, 5 from the store" in said.out
+    assert "── in.jsonl:2  from the store · 4 tokens in, 6 out\n" in result.out
+    assert "received 0 replies, 5 from the store" in result.out
 
 
 def test_ctrl_c_keeps_the_replies_that_came(scores):
@@ -96,10 +96,10 @@ def test_ctrl_c_keeps_the_replies_that_came(scores):
     )  # fmt: skip
     assert both.wait(60)  # one call at a time: the first reply is in the store when the second is asked for
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    _, result = running.communicate(timeout=60)
 
     assert running.returncode == 130
-    assert "interrupted; replies received so far are cached" in said.decode()
+    assert "interrupted; replies received so far are cached" in result.decode()
     asked.clear()
     assert "from the store" in scores("preview", "rate.yaml", *ASKED, "--limit", "1").out
     assert asked == []
@@ -118,9 +118,9 @@ def test_equal_rows_are_the_runs_own_samples(shell):
 def test_on_a_wide_terminal_chat_and_reply_stand_side_by_side(scores):
     scores.env["COLUMNS"] = "120"
 
-    said = scores("preview", "rate.yaml", *ASKED, "--limit", "1")
+    result = scores("preview", "rate.yaml", *ASKED, "--limit", "1")
 
-    assert any("question 0" in line and "Fine. Score: 4" in line for line in said.out.splitlines())
+    assert any("question 0" in line and "Fine. Score: 4" in line for line in result.out.splitlines())
 
 
 def test_programs_get_all_of_it(scores):
@@ -136,23 +136,23 @@ def test_programs_get_all_of_it(scores):
 def test_a_row_that_can_not_be_rendered_is_shown_with_its_reason(shell):
     shell.rows([{"instruction": None}])
 
-    said = shell("preview", "task.yaml", *ASKED)
+    result = shell("preview", "task.yaml", *ASKED)
 
-    assert said.code == 3
-    assert said.out.startswith("── in.jsonl:1  not requested\ncan't be used: the column `instruction` is null")
+    assert result.code == 3
+    assert result.out.startswith("── in.jsonl:1  not requested\ncan't be used: the column `instruction` is null")
 
 
 def test_an_endpoint_that_refuses_ends_with_1_and_the_hint(shell):
-    said = shell("preview", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+    result = shell("preview", "task.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
 
-    assert (said.code, said.out) == (1, "")
-    assert "check that the server is running" in said.err
+    assert (result.code, result.out) == (1, "")
+    assert "check that the server is running" in result.err
 
 
 def test_no_text_of_a_model_moves_the_terminal(shell):
     shell.server.reply = lambda body: "\x1b[2J\x07[bold]x[/bold] \u202e"
 
-    said = shell("preview", "task.yaml", *ASKED, "--limit", "1")
+    result = shell("preview", "task.yaml", *ASKED, "--limit", "1")
 
-    assert "\x1b" not in said.out
-    assert "\\x1b[2J\\x07[bold]x[/bold] \\u202e" in said.out
+    assert "\x1b" not in result.out
+    assert "\\x1b[2J\\x07[bold]x[/bold] \\u202e" in result.out

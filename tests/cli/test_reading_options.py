@@ -34,10 +34,10 @@ def shell(shell):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_delimiter_that_was_found_is_named_in_one_line(shell, command):
-    said = shell(*COMMANDS[command], "-i", "in.csv")
+    result = shell(*COMMANDS[command], "-i", "in.csv")
 
-    assert (said.out + said.err).count(NOTE) == 1, said
-    assert said.code in (0, 3), said
+    assert (result.out + result.err).count(NOTE) == 1, result
+    assert result.code in (0, 3), result
 
 
 @pytest.mark.parametrize("command", ["run", "dry-run", "preview", "export-batch", "validate"])
@@ -51,10 +51,10 @@ def test_programs_are_given_the_note(shell, command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_delimiter_that_was_named_is_used_and_not_named_again(shell, command):
     mapped = ["--set", "input_mappings.instruction=instruction, all"] if command not in ("validate", "init") else []
-    said = shell(*COMMANDS[command], "-i", "odd.csv", "--delimiter", ";", *mapped)
+    result = shell(*COMMANDS[command], "-i", "odd.csv", "--delimiter", ";", *mapped)
 
-    assert "separated by" not in said.out + said.err
-    assert "there is 1 value" not in said.out + said.err
+    assert "separated by" not in result.out + result.err
+    assert "there is 1 value" not in result.out + result.err
     assert shell(*COMMANDS[command], "-i", "odd.csv", "--delimiter", ";;").code == 2
 
 
@@ -74,12 +74,12 @@ def test_nan_is_refused_with_both_ways_on_and_both_work(shell, command):
 
 
 def test_rows_on_stdin_are_read_so_too(shell):
-    said = shell(
+    result = shell(
         "run", "task.yaml", "-i", "-", "-o", "-", *TO_SERVER, "--on-nan", "null", stdin='{"instruction":"NaN", "x":  NaN }'
     )  # fmt: skip
 
-    assert said.code == 0
-    assert said.out.startswith('{"instruction":"NaN", "x":  null ,"generation":')
+    assert result.code == 0
+    assert result.out.startswith('{"instruction":"NaN", "x":  null ,"generation":')
 
 
 def test_shards_and_what_is_merged_of_them_are_the_whole_run(shell):
@@ -96,19 +96,19 @@ def test_shards_and_what_is_merged_of_them_are_the_whole_run(shell):
 def test_a_task_of_steps_names_it_too(shell, command):
     shell.write("both.yaml", STEPS.replace("task: answer", "task: task.yaml"))
 
-    said = shell(command, "both.yaml", "-i", "in.csv", *TO_SERVER)
+    result = shell(command, "both.yaml", "-i", "in.csv", *TO_SERVER)
 
-    assert said.code == 0, said
-    assert (said.out + said.err).count(NOTE) == 1
+    assert result.code == 0, result
+    assert (result.out + result.err).count(NOTE) == 1
 
 
 def test_a_column_that_is_missing_with_another_delimiter_in_doubt_names_the_flag(shell):
     shell.write("in.csv", "instruction;n, all\nhi;2, 3\n")
 
     for command in (["dry-run", "task.yaml"], ["validate", "task.yaml"]):
-        said = shell(*command, "-i", "in.csv")
-        assert said.code == 2
-        assert "if the separator is `;`, add --delimiter ';'" in said.out + said.err
+        result = shell(*command, "-i", "in.csv")
+        assert result.code == 2
+        assert "if the separator is `;`, add --delimiter ';'" in result.out + result.err
 
 
 def test_a_report_reads_it(shell):

@@ -16,22 +16,22 @@ def test_a_run_says_once_what_it_changed(shell):
     shell.write("task.yaml", JUDGE)
     shell.server.reply = gpt_5
 
-    said = shell.run("-o", "out.jsonl")
+    result = shell.run("-o", "out.jsonl")
 
-    assert said.code == 0
-    assert said.err.count("m refuses `max_tokens`: it is sent as `max_completion_tokens`") == 1
-    assert said.err.count("m refuses `temperature`, a default of the task: it is not sent") == 1
+    assert result.code == 0
+    assert result.err.count("m refuses `max_tokens`: it is sent as `max_completion_tokens`") == 1
+    assert result.err.count("m refuses `temperature`, a default of the task: it is not sent") == 1
 
 
 def test_a_value_from_a_flag_is_an_error_that_names_the_flag(shell):
     shell.write("task.yaml", JUDGE)
     shell.server.reply = gpt_5
 
-    said = shell.run("-o", "out.jsonl", "-j", "1", "--set", "llm.temperature=0.3")
+    result = shell.run("-o", "out.jsonl", "-j", "1", "--set", "llm.temperature=0.3")
 
-    assert said.code == 1
-    assert "m refuses `temperature`: HTTP 400" in " ".join(said.err.split())
-    assert "remove --set llm.temperature, or change it" in " ".join(said.err.split())
+    assert result.code == 1
+    assert "m refuses `temperature`: HTTP 400" in " ".join(result.err.split())
+    assert "remove --set llm.temperature, or change it" in " ".join(result.err.split())
     assert len(shell.server.requests) == 2
 
 
@@ -39,10 +39,10 @@ def test_a_value_from_a_config_is_an_error_that_names_the_file(shell):
     shell.write("my.yaml", f"base_url: {shell.server.url}\nmodel: m\ngeneration: {{temperature: 0.3}}\n")
     shell.server.reply = gpt_5
 
-    said = shell("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl", "--config", "my.yaml", "-j", "1")
+    result = shell("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl", "--config", "my.yaml", "-j", "1")
 
-    assert said.code == 1
-    assert "remove `generation.temperature` from my.yaml" in " ".join(said.err.split())
+    assert result.code == 1
+    assert "remove `generation.temperature` from my.yaml" in " ".join(result.err.split())
     assert len(shell.server.requests) == 1
 
 
@@ -71,11 +71,11 @@ def test_check_reports_what_a_run_would_change(shell):
     shell.write("task.yaml", JUDGE.replace("format_input:\n", "format_input:\n  - {role: system, content: S}\n"))
     shell.server.reply = lambda body: gemma(body) if gemma(body) != "fine" else gpt_5(body)
 
-    said = shell("check", "task.yaml", "--base-url", "{url}", "--model", "m", "--json")
+    result = shell("check", "task.yaml", "--base-url", "{url}", "--model", "m", "--json")
 
-    assert said.code == 0
+    assert result.code == 0
     found = {
-        (check["name"], check["state"]): check["message"] for check in json.loads(said.out.splitlines()[-1])["checks"]
+        (check["name"], check["state"]): check["message"] for check in json.loads(result.out.splitlines()[-1])["checks"]
     }
     assert "system text" in found["system", "warning"]
     assert "`temperature`" in found["parameters", "warning"]
@@ -84,10 +84,10 @@ def test_check_reports_what_a_run_would_change(shell):
 def test_check_names_the_flag_that_the_model_refuses(shell):
     shell.server.reply = gpt_5
 
-    said = shell("check", "--base-url", "{url}", "--model", "m", "--set", "llm.temperature=0.3")
+    result = shell("check", "--base-url", "{url}", "--model", "m", "--set", "llm.temperature=0.3")
 
-    assert said.code == 1
-    assert "remove --set llm.temperature" in said.out
+    assert result.code == 1
+    assert "remove --set llm.temperature" in result.out
 
 
 def test_requests_of_a_batch_file_leave_out_what_is_known_to_be_refused(shell):
@@ -96,11 +96,11 @@ def test_requests_of_a_batch_file_leave_out_what_is_known_to_be_refused(shell):
     shell.run("-o", "out.jsonl")
     shell.rows([{"instruction": "another"}])
 
-    said = shell(
+    result = shell(
         "export-batch", "task.yaml", "-i", "in.jsonl", "-o", "requests.jsonl", "--base-url", "{url}", "--model", "m",
     )  # fmt: skip
 
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     (line,) = shell.lines("requests.jsonl")
     assert line["body"].keys() == {"model", "messages", "max_completion_tokens"}
 
@@ -108,8 +108,8 @@ def test_requests_of_a_batch_file_leave_out_what_is_known_to_be_refused(shell):
 def test_a_refusal_that_needs_the_users_decision_is_one_error_and_no_traceback(shell):
     shell.server.reply = lambda body: refusal("property 'seed' is unsupported, did you mean 'stop'?", None)
 
-    said = shell.run("-o", "out.jsonl", "-j", "1", "--set", "llm.seed=3", "--set", "llm.stop=x")
+    result = shell.run("-o", "out.jsonl", "-j", "1", "--set", "llm.seed=3", "--set", "llm.stop=x")
 
-    assert said.code == 1
-    assert "`seed`" in said.err
-    assert "Traceback" not in said.err
+    assert result.code == 1
+    assert "`seed`" in result.err
+    assert "Traceback" not in result.err

@@ -13,28 +13,28 @@ from tests.server import Reply
 
 
 def test_a_good_run_ends_with_0_and_says_what_it_did(shell):
-    said = shell.run()
+    result = shell.run()
 
-    assert said.code == 0
-    assert said.out == ""
-    assert said.err.splitlines()[1:4] == [
+    assert result.code == 0
+    assert result.out == ""
+    assert result.err.splitlines()[1:4] == [
         "rows        5 in, 5 out",
         "generations 5 good",
         "replies     5 requested, 0 from the store",
     ]
-    assert said.err.endswith("output      answer.in.jsonl\n")
+    assert result.err.endswith("output      answer.in.jsonl\n")
     assert len(shell.lines("answer.in.jsonl")) == 5
 
 
 def test_failed_generations_end_with_3_and_are_listed_with_their_place(shell):
     shell.server.reply = lambda body: "" if "question 3" in body["messages"][0]["content"] else "ok"
 
-    said = shell.run()
+    result = shell.run()
 
-    assert said.code == 3
-    assert "generations 4 good, 1 failed (1 empty)" in said.err
-    assert "in.jsonl:4: the reply is empty" in said.err
-    assert "`error_answer` in `distask_metadata`" in said.err
+    assert result.code == 3
+    assert "generations 4 good, 1 failed (1 empty)" in result.err
+    assert "in.jsonl:4: the reply is empty" in result.err
+    assert "`error_answer` in `distask_metadata`" in result.err
 
 
 def test_more_failures_than_three_are_counted_and_verbose_lists_them(shell):
@@ -45,19 +45,19 @@ def test_more_failures_than_three_are_counted_and_verbose_lists_them(shell):
 
 
 def test_stdout_carries_rows_only_where_it_is_the_output(shell):
-    said = shell.run("-o", "-", "--json")
+    result = shell.run("-o", "-", "--json")
 
-    assert [json.loads(line)["generation"] for line in said.out.splitlines()] == [f"question {i}" for i in range(5)]
+    assert [json.loads(line)["generation"] for line in result.out.splitlines()] == [f"question {i}" for i in range(5)]
     assert shell.events[-1]["counts"]["generations"] == 5
 
 
 def test_events_for_programs_are_on_stdout_and_nothing_is_said_in_words(shell):
-    said = shell.run("--json")
+    result = shell.run("--json")
 
     began, *_, summary = shell.events
     assert (began["event"], began["task"], began["model"]) == ("started", "answer", "m")
     assert (summary["counts"]["rows"], summary["output"]) == (5, "answer.in.jsonl")
-    assert said.err == ""
+    assert result.err == ""
 
 
 def test_quiet_says_nothing_of_a_good_run_and_a_line_of_a_bad_one(shell):
@@ -66,12 +66,12 @@ def test_quiet_says_nothing_of_a_good_run_and_a_line_of_a_bad_one(shell):
     shell.server.reply = lambda body: ""
     shell.rows([{"instruction": "other"}])
 
-    said = shell.run("-q", "-o", "other.jsonl")
-    assert (said.code, said.err) == (3, "1 failed (1 empty), in other.jsonl\n")
+    result = shell.run("-q", "-o", "other.jsonl")
+    assert (result.code, result.err) == (3, "1 failed (1 empty), in other.jsonl\n")
 
 
 def test_rows_come_from_stdin_and_go_to_stdout(shell):
-    said = shell(
+    result = shell(
         "run",
         "task.yaml",
         "-i",
@@ -84,8 +84,8 @@ def test_rows_come_from_stdin_and_go_to_stdout(shell):
         stdin='{"instruction": "a"}\n{"instruction": "b"}',
     )
 
-    assert said.code == 0
-    assert [json.loads(line)["instruction"] for line in said.out.splitlines()] == ["a", "b"]
+    assert result.code == 0
+    assert [json.loads(line)["instruction"] for line in result.out.splitlines()] == ["a", "b"]
 
 
 def test_a_reader_that_has_had_enough_is_no_traceback(shell):
@@ -95,13 +95,13 @@ def test_a_reader_that_has_had_enough_is_no_traceback(shell):
         f"{shlex.join(shell.command('run', 'task.yaml', '-i', 'in.jsonl', '-c', 'offline', '-o', '-'))} | head -n 1"
     )
 
-    said = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", pipeline], cwd=shell.folder, env=shell.env, capture_output=True, check=False, timeout=60
     )
 
-    assert said.stdout.count(b"\n") == 1
-    assert b"Traceback" not in said.stderr
-    assert b"Exception ignored" not in said.stderr
+    assert result.stdout.count(b"\n") == 1
+    assert b"Traceback" not in result.stderr
+    assert b"Exception ignored" not in result.stderr
 
 
 def test_ctrl_c_prints_the_command_that_continues_and_it_does(shell):
@@ -152,30 +152,30 @@ def test_ctrl_c_prints_the_command_that_continues_and_it_does(shell):
 def test_a_bad_key_ends_with_1_and_what_the_server_said(shell):
     shell.server.reply = lambda body: Reply(401, body={"error": {"message": "Incorrect API key\x1b[2J provided"}})
 
-    said = shell.run()
+    result = shell.run()
 
-    assert said.code == 1
-    assert "error: " in said.err
-    assert "Incorrect API key" in said.err
-    assert "fix this, then run the same command to resume:\n\n  distask run task.yaml -i in.jsonl" in said.err
-    assert "\x1b" not in said.err
+    assert result.code == 1
+    assert "error: " in result.err
+    assert "Incorrect API key" in result.err
+    assert "fix this, then run the same command to resume:\n\n  distask run task.yaml -i in.jsonl" in result.err
+    assert "\x1b" not in result.err
 
 
 def test_a_missing_key_is_reported_before_any_call(shell):
-    said = shell("run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
+    result = shell("run", "task.yaml", "-i", "in.jsonl", "-c", "openai")
 
-    assert said.code == 2
-    assert "OPENAI_API_KEY" in said.err
+    assert result.code == 2
+    assert "OPENAI_API_KEY" in result.err
 
 
 def test_the_faults_of_a_spec_come_all_at_once_with_their_count(shell):
     shell.write("bad.yaml", "inputs: {a: A}\nformat_input: [{role: user, content: '{{ b }}'}]\noutptus: {c: C}\n")
 
-    said = shell("run", "bad.yaml", "-i", "in.jsonl")
+    result = shell("run", "bad.yaml", "-i", "in.jsonl")
 
-    assert said.code == 2
-    assert "bad.yaml:3:1: error:" in said.err
-    assert said.err.splitlines()[-1].endswith(" in bad.yaml")
+    assert result.code == 2
+    assert "bad.yaml:3:1: error:" in result.err
+    assert result.err.splitlines()[-1].endswith(" in bad.yaml")
 
 
 def test_params_are_yaml_and_a_text_stays_as_it_was_written(shell):
@@ -200,9 +200,9 @@ format_output: {parser: text}
 def test_columns_are_mapped_from_the_command_line(shell):
     shell.rows([{"prompt": "a", "generation": "taken"}])
 
-    said = shell.run("--set", "input_mappings.instruction=prompt", "--set", "output_mappings.generation=reply")
+    result = shell.run("--set", "input_mappings.instruction=prompt", "--set", "output_mappings.generation=reply")
 
-    assert said.code == 0
+    assert result.code == 0
     (row,) = shell.lines("answer.in.jsonl")
     assert (row["prompt"], row["generation"], row["reply"]) == ("a", "taken", "a")
 
@@ -230,24 +230,24 @@ def test_code_of_a_task_runs_only_where_it_is_allowed(shell):
 
 
 def test_the_config_is_shown_with_where_each_value_comes_from(shell):
-    said = shell(
+    result = shell(
         "run", "task.yaml", "--model", "x", "--set", "llm.temperature=0", "-j", "7", "--show-config", "-c", "openai"
     )
 
-    assert said.code == 0
-    assert "model: x    # flag --model" in said.out
-    assert "generation.temperature: 0.0    # flag --set llm.temperature" in said.out
-    assert "limits.concurrency: 7    # flag --concurrency" in said.out
-    assert "api_key: (not set)    # environment OPENAI_API_KEY" in said.out
+    assert result.code == 0
+    assert "model: x    # flag --model" in result.out
+    assert "generation.temperature: 0.0    # flag --set llm.temperature" in result.out
+    assert "limits.concurrency: 7    # flag --concurrency" in result.out
+    assert "api_key: (not set)    # environment OPENAI_API_KEY" in result.out
 
 
 def test_a_key_is_never_printed(shell):
     shell.env["OPENAI_API_KEY"] = "sk-very-secret"
 
-    said = shell("run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--base-url", "http://127.0.0.1:9", "-v")
+    result = shell("run", "task.yaml", "-i", "in.jsonl", "-c", "openai", "--base-url", "http://127.0.0.1:9", "-v")
     shown = shell("run", "task.yaml", "-c", "openai", "--show-config", "--json")
 
-    assert "sk-very-secret" not in said.err + said.out + shown.out + shown.err
+    assert "sk-very-secret" not in result.err + result.out + shown.out + shown.err
     assert shell.events[-1]["config"]["api_key"]["value"] == "(hidden)"
 
 
@@ -296,9 +296,9 @@ def test_a_note_about_chats_is_only_for_large_outputs_that_are_mostly_chats(shel
     spec = (shell.folder / "task.yaml").read_text()
 
     def share_and_note(name):
-        said = shell.run("-o", name).err
+        result = shell.run("-o", name).err
         counts = json.loads((shell.folder / f"{name}.run.json").read_text())["counts"]
-        return counts["chat_share"], "add_raw_input" in said
+        return counts["chat_share"], "add_raw_input" in result
 
     shell.rows([{"instruction": f"question {i}", "other": "long " * 100_000} for i in range(5)])
     share, has_note = share_and_note("mostly_data.jsonl")

@@ -61,8 +61,8 @@ def go(shell):
     def run_it(spec, *more):
         shell.write("task.yaml", spec)
         shell.rows(ROWS)
-        said = shell.run("-o", "out.jsonl", "--overwrite", *more)
-        return said.code, shell.lines("out.jsonl"), said.err
+        result = shell.run("-o", "out.jsonl", "--overwrite", *more)
+        return result.code, shell.lines("out.jsonl"), result.err
 
     return run_it
 
@@ -75,13 +75,13 @@ def schemas(server) -> list[dict]:
 def test_a_strict_server_is_sent_what_it_takes(go, server, options):
     server.reply = strict = OpenAIStrict(GOOD)
 
-    code, rows, said = go(PERSON, *options)
+    code, rows, result = go(PERSON, *options)
 
     assert code == 0
     assert strict.refused == 0
     assert len(server.requests) == len(ROWS)
     assert [row["person"] for row in rows] == [{"name": "Ann", "tags": ["a"]}] * len(ROWS), "null is absent"
-    assert said.count("`minLength` and `uniqueItems`") == 1
+    assert result.count("`minLength` and `uniqueItems`") == 1
 
 
 def test_what_a_server_is_not_sent_is_checked_in_its_replies(go, server):
@@ -102,12 +102,12 @@ def test_a_schema_that_cannot_be_strict_is_sent_with_strict_false_and_reported_o
     spec = PERSON.replace("nick: {type: string}", "nick: {type: object}")
     server.reply = OpenAIStrict('{"name": "Ann", "tags": ["a"], "nick": {"x": 1}}')
 
-    code, rows, said = go(spec, *OPENAI)
+    code, rows, result = go(spec, *OPENAI)
 
     assert code == 0
     assert rows[0]["person"]["nick"] == {"x": 1}
     assert {body["response_format"]["json_schema"]["strict"] for body in server.requests} == {False}
-    assert said.count("can't be strict") == 1
+    assert result.count("can't be strict") == 1
 
 
 @pytest.mark.parametrize(("owner", "kept"), [("vllm", True), ("llamacpp", True), ("library", True), ("someone", False)])
@@ -139,9 +139,9 @@ def test_a_task_without_a_schema_asks_for_no_models(go, server):
 def test_what_is_written_is_sent_as_it_is_where_the_config_says_so(go, server):
     server.reply = lambda _: GOOD
 
-    _, _, said = go(PERSON, "--set", "llm.schema_dialect=as-written")
+    _, _, result = go(PERSON, "--set", "llm.schema_dialect=as-written")
 
-    assert "JSON Schema" not in said
+    assert "JSON Schema" not in result
     assert schemas(server)[0]["properties"]["tags"] == {
         "type": "array",
         "items": {"enum": ["a", "b"]},
@@ -207,9 +207,9 @@ def test_dry_run_says_what_the_configured_server_is_not_sent(shell, config, expe
     shell.rows(ROWS)
     command = ["dry-run", "task.yaml", "--input", "in.jsonl", "--config", config, "--model", "m"]
 
-    said = shell(*command)
+    result = shell(*command)
 
-    (line,) = [line for line in said.out.splitlines() if line.startswith("note ")]
+    (line,) = [line for line in result.out.splitlines() if line.startswith("note ")]
     assert expected in line
     shell(*command, "--json")
     (note,) = shell.events[-1]["notes"]
@@ -220,9 +220,9 @@ def test_export_batch_writes_the_schema_that_the_server_takes(shell):
     shell.write("task.yaml", PERSON)
     shell.rows(ROWS)
 
-    said = shell("export-batch", "task.yaml", "--input", "in.jsonl", "--config", "openai", "-o", "batch.jsonl")
+    result = shell("export-batch", "task.yaml", "--input", "in.jsonl", "--config", "openai", "-o", "batch.jsonl")
 
-    assert said.code == 0
-    assert "OpenAI without `minLength`" in said.out
+    assert result.code == 0
+    assert "OpenAI without `minLength`" in result.out
     line = orjson.loads((shell.folder / "batch.jsonl").read_bytes().splitlines()[0])
     assert strict_faults(line["body"]["response_format"]["json_schema"]["schema"]) == []

@@ -38,19 +38,19 @@ def steps(shell):
 
 
 def test_a_dry_run_draws_the_steps_and_bounds_what_they_ask_for(steps):
-    said = steps(
+    result = steps(
         "dry-run", "--limit", "1", "--set", "llm.max_tokens=100", "--set", "price.input=1", "--set", "price.output=1"
     )
 
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     assert steps.shell.server.requests == []
-    assert "── in.jsonl:1  step evolve\nuser\n  question 0\n" in said.out
+    assert "── in.jsonl:1  step evolve\nuser\n  question 0\n" in result.out
     assert (
         "├─ repeat\n│  └─ evolve: 2 replies per row at most\n├─ answers: 3 replies per row at most\n"
         "├─ for-each\n│  └─ rate: number of replies depends on the rows, judge\n└─ sort\n"
-    ) in said.out
-    assert "about 40, based on a rehearsal of 5 rows" in said.out
-    assert "cost     $0.0" in said.out
+    ) in result.out
+    assert "about 40, based on a rehearsal of 5 rows" in result.out
+    assert "cost     $0.0" in result.out
 
 
 def test_a_dry_run_with_examples_that_fail_for_a_row_still_shows_the_prompt(shell):
@@ -68,28 +68,28 @@ def test_a_dry_run_with_examples_that_fail_for_a_row_still_shows_the_prompt(shel
         """
     )
 
-    said = shell("dry-run", "quote.yaml", "-i", "in.jsonl", "-c", "offline")
+    result = shell("dry-run", "quote.yaml", "-i", "in.jsonl", "-c", "offline")
 
-    assert said.code == 0, said.err
-    assert "step quote\nuser\n  Quote a\n" in said.out
-    assert "quote: 1 reply per row at most" in said.out
+    assert result.code == 0, result.err
+    assert "step quote\nuser\n  Quote a\n" in result.out
+    assert "quote: 1 reply per row at most" in result.out
 
 
 def test_a_dry_run_counts_what_the_store_has(steps):
     steps("run", "--limit", "2", "-o", "out.jsonl")
 
-    said = steps("dry-run", "--limit", "0", "-o", "out.jsonl")
+    result = steps("dry-run", "--limit", "0", "-o", "out.jsonl")
 
-    assert "stored   16 replies at least; 2 rows need no request" in said.out
+    assert "stored   16 replies at least; 2 rows need no request" in result.out
 
 
 def test_a_preview_shows_each_step_and_the_run_does_not_pay_for_it_again(steps):
-    said = steps("preview", "--limit", "1", "-o", "out.jsonl")
+    result = steps("preview", "--limit", "1", "-o", "out.jsonl")
 
-    assert said.code == 0, said.err
-    assert "step evolve, 2\nuser\n  better question 0\nreply\n  better better question 0\n" in said.out
-    assert "step rate, 3\n" in said.out
-    assert "  score: [3, 3, 3]" in said.out
+    assert result.code == 0, result.err
+    assert "step evolve, 2\nuser\n  better question 0\nreply\n  better better question 0\n" in result.out
+    assert "step rate, 3\n" in result.out
+    assert "  score: [3, 3, 3]" in result.out
     assert len(steps.shell.server.requests) == 6
     steps("run", "--limit", "1", "-o", "out.jsonl")
     assert len(steps.shell.server.requests) == 6
@@ -98,21 +98,21 @@ def test_a_preview_shows_each_step_and_the_run_does_not_pay_for_it_again(steps):
 def test_the_summary_says_what_each_step_did(steps):
     steps.shell.server.reply = lambda body: "no" if body["model"] == "judge" else "better"
 
-    said = steps("run", "-o", "out.jsonl")
+    result = steps("run", "-o", "out.jsonl")
 
-    assert said.code == 3
-    assert "  evolve: 10 rows\n" in said.err
-    assert "  rate: 15 rows, 15 failed\n" in said.err
-    assert "in.jsonl:1, step rate: the pattern matches nowhere in the reply" in said.err
-    assert "as `error_STEP` in `distask_metadata`" in said.err
+    assert result.code == 3
+    assert "  evolve: 10 rows\n" in result.err
+    assert "  rate: 15 rows, 15 failed\n" in result.err
+    assert "in.jsonl:1, step rate: the pattern matches nowhere in the reply" in result.err
+    assert "as `error_STEP` in `distask_metadata`" in result.err
 
 
 @pytest.mark.parametrize("turns", ["-1", "two", "2000", "1.5"])
 def test_a_loop_s_turns_that_are_no_number_are_reported_before_any_call(steps, turns):
-    said = steps("run", "-o", "out.jsonl", "-p", f"turns={turns}")
+    result = steps("run", "-o", "out.jsonl", "-p", f"turns={turns}")
 
-    assert said.code == 2
-    assert "turns" in said.err
+    assert result.code == 2
+    assert "turns" in result.err
     assert steps.shell.server.requests == []
 
 
@@ -124,7 +124,7 @@ def test_test_and_tasks_show_and_init_take_tasks_of_steps(shell):
 
 
 def test_check_asks_what_the_tasks_of_steps_need(steps):
-    said = steps.shell("check", "steps.yaml", "--base-url", "{url}", "--model", "m", "--json")
+    result = steps.shell("check", "steps.yaml", "--base-url", "{url}", "--model", "m", "--json")
 
     assert {check["name"] for check in steps.shell.events[-1]["checks"]} >= {"endpoint", "model"}
-    assert said.code in (0, 1)
+    assert result.code in (0, 1)

@@ -69,21 +69,21 @@ def test_show_counts_replies_by_run_and_model(shell):
     shell.run("-o", "one.jsonl", "--set", "price.input=1000000", "--set", "price.output=0")
     shell.run("-o", "two.jsonl", "--model", "other")
 
-    said = shell("store", "show")
+    result = shell("store", "show")
     as_json = shell("store", "show", "--json")
 
-    assert said.code == as_json.code == 0, said.err
-    assert "10 replies" in said.out
-    assert "2 runs" in said.out
-    assert "one.jsonl" in said.out
-    told = json.loads(as_json.out)
-    one, two = sorted(told["sources"], key=lambda s: s["run"]["output"])
+    assert result.code == as_json.code == 0, result.err
+    assert "10 replies" in result.out
+    assert "2 runs" in result.out
+    assert "one.jsonl" in result.out
+    result = json.loads(as_json.out)
+    one, two = sorted(result["sources"], key=lambda s: s["run"]["output"])
     assert (one["task"], one["model"], one["replies"], one["cost_usd"], one["unpriced"]) == ("answer", "m", 5, 10.0, 0)
     assert (two["model"], two["replies"], two["cost_usd"], two["unpriced"]) == ("other", 5, None, 5)
     assert one["bytes"] > 0
     assert one["first"] <= one["last"] <= one["used"]
-    assert told["unfinished"] == []
-    assert told["replies"] == 10
+    assert result["unfinished"] == []
+    assert result["replies"] == 10
 
 
 def test_a_run_that_reuses_replies_is_a_use_of_them(shell):
@@ -107,10 +107,10 @@ def test_prune_by_age_deletes_what_no_run_used_and_gives_the_space_back(shell, s
 
     counted = shell("store", "prune", "--older-than", "30d", "--dry-run", "--json")
     assert (json.loads(counted.out)["replies"], stored(shell)) == (200, 201)
-    said = shell("store", "prune", "--older-than", "30d", "--yes")
+    result = shell("store", "prune", "--older-than", "30d", "--yes")
 
-    assert said.code == 0, said.err
-    assert "deleted 200 replies" in said.err
+    assert result.code == 0, result.err
+    assert "deleted 200 replies" in result.err
     assert stored(shell) == 1
     assert (shell.folder / ".distask/store.db").stat().st_size < before / 4
     asked = len(server.requests)
@@ -123,9 +123,9 @@ def test_prune_of_a_run_keeps_the_replies_of_others(shell, server):
     shell.rows([{"instruction": f"other {i}"} for i in range(3)])
     shell.run("-o", "two.jsonl")
 
-    said = shell("store", "prune", "--run", "one.jsonl.run.json", "--yes")
+    result = shell("store", "prune", "--run", "one.jsonl.run.json", "--yes")
 
-    assert "deleted 5 replies" in said.err
+    assert "deleted 5 replies" in result.err
     asked = len(server.requests)
     shell.run("-o", "two.jsonl")
     assert len(server.requests) == asked
@@ -140,18 +140,18 @@ def test_a_run_is_found_in_a_folder_that_was_moved(shell):
     for name in ("one.jsonl", "one.jsonl.run.json", ".distask"):
         (shell.folder / name).rename(shell.folder / "moved" / name)
 
-    said = shell("store", "prune", "--store", "moved/.distask/store.db", "--run", "moved/one.jsonl.run.json", "--yes")
+    result = shell("store", "prune", "--store", "moved/.distask/store.db", "--run", "moved/one.jsonl.run.json", "--yes")
 
-    assert "deleted 5 replies" in said.err
+    assert "deleted 5 replies" in result.err
 
 
 def test_prune_of_a_model(shell):
     shell.run("-o", "one.jsonl")
     shell.run("-o", "two.jsonl", "--model", "other")
 
-    said = shell("store", "prune", "--model", "other", "--yes")
+    result = shell("store", "prune", "--model", "other", "--yes")
 
-    assert "deleted 5 replies" in said.err
+    assert "deleted 5 replies" in result.err
     assert stored(shell) == 5
 
 
@@ -171,14 +171,14 @@ def test_an_unfinished_run_keeps_all_that_it_may_need(shell, server):
     make_older(shell, 90)
 
     shown = shell("store", "show")
-    said = shell("store", "prune", "--older-than", "30d", "--yes")
+    result = shell("store", "prune", "--older-than", "30d", "--yes")
     asked = len(server.requests)
     again = shell.run("-o", "out.jsonl")
 
     assert "unfinished: answer" in shown.out
-    assert "deleted 0 replies" in said.err
-    assert "kept 5 replies" in said.err
-    assert "out.jsonl" in said.err
+    assert "deleted 0 replies" in result.err
+    assert "kept 5 replies" in result.err
+    assert "out.jsonl" in result.err
     assert again.code == 0, again.err
     assert len(server.requests) == asked
     after = shell("store", "prune", "--run", "earlier.jsonl", "--yes")
@@ -189,20 +189,20 @@ def test_a_run_of_another_model_does_not_hold_replies(shell, server):
     shell.run("-o", "other.jsonl", "--model", "other")
     kill_in_the_middle(shell, server, "-o", "out.jsonl")
 
-    said = shell("store", "prune", "--model", "other", "--yes")
+    result = shell("store", "prune", "--model", "other", "--yes")
 
-    assert "deleted 5 replies" in said.err
+    assert "deleted 5 replies" in result.err
 
 
 def test_an_abandoned_run_keeps_nothing(shell, server):
     kill_in_the_middle(shell, server, "-o", "out.jsonl")
 
     wrong = shell("store", "prune", "--model", "m", "--abandon", "none.jsonl", "--yes")
-    said = shell("store", "prune", "--model", "m", "--abandon", "out.jsonl", "--yes")
+    result = shell("store", "prune", "--model", "m", "--abandon", "out.jsonl", "--yes")
 
     assert wrong.code == 2
     assert "out.jsonl" in wrong.err
-    assert "deleted 3 replies" in said.err
+    assert "deleted 3 replies" in result.err
 
 
 def test_prune_while_a_run_goes_on(shell, server):
@@ -270,10 +270,10 @@ def test_an_old_store_is_shown_unchanged_and_pruned(shell, server):
 def test_what_is_wrong_is_said_with_the_fix(shell, arguments, words):
     shell.run("-o", "out.jsonl")
 
-    said = shell("store", *arguments)
+    result = shell("store", *arguments)
 
-    assert said.code in (1, 2)
-    assert words in " ".join(said.err.split())
+    assert result.code in (1, 2)
+    assert words in " ".join(result.err.split())
     assert stored(shell) == 5
 
 
@@ -317,11 +317,11 @@ def test_a_person_is_asked_first(shell, answer, left):
     command = shell.command("store", "prune", "--model", "m")
     process = subprocess.Popen(command, cwd=shell.folder, env=shell.env, stdin=theirs, stderr=subprocess.PIPE)
     os.write(ours, answer)
-    said = process.communicate(timeout=60)[1].decode()
+    result = process.communicate(timeout=60)[1].decode()
     os.close(ours)
     os.close(theirs)
 
-    assert "Delete 5 replies" in said
+    assert "Delete 5 replies" in result
     assert process.returncode == (0 if left == 0 else 130)
     assert stored(shell) == left
 
@@ -342,7 +342,7 @@ def test_joined_stores_keep_their_runs(shell):
         stores[1],
     )
 
-    told = json.loads(shell("store", "show", "--json").out)
+    result = json.loads(shell("store", "show", "--json").out)
 
-    assert sorted(s["replies"] for s in told["sources"]) == [2, 3]
-    assert all(s["task"] == "answer" and s["run"]["finished"] for s in told["sources"])
+    assert sorted(s["replies"] for s in result["sources"]) == [2, 3]
+    assert all(s["task"] == "answer" and s["run"]["finished"] for s in result["sources"])

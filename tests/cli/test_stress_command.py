@@ -64,10 +64,10 @@ def biases(shell):
 def test_a_judge_that_prefers_the_first_place(stress):
     stress.server.reply = lambda _body: "A"
 
-    said = stress("duel.yaml", "two.jsonl", "--bias", "position", "--json")
+    result = stress("duel.yaml", "two.jsonl", "--bias", "position", "--json")
 
     found = biases(stress.shell)["position"]
-    assert (said.code, said.err, found["n"], found["output"]) == (0, "", ROWS, "better")
+    assert (result.code, result.err, found["n"], found["output"]) == (0, "", ROWS, "better")
     assert found["changed"]["value"] == 1
     assert 0.8 < found["changed"]["low"] < 1
     assert found["first_place"]["value"] == 1
@@ -141,10 +141,10 @@ def test_the_samples_of_a_row_are_compared_with_each_other(stress):
         return "7" if int(text.split()[-1]) < 10 and seen[text] % 3 == 2 else "5"  # one of three, in half of the rows
 
     stress.server.reply = reply
-    said = stress("grade.yaml", "one.jsonl", "--bias", "consistency", "--json", "-j", "1")
+    result = stress("grade.yaml", "one.jsonl", "--bias", "consistency", "--json", "-j", "1")
 
     found = biases(stress.shell)["consistency"]
-    assert said.code == 0
+    assert result.code == 0
     assert (found["n"], found["samples"], found["shift"]) == (ROWS, 3, None)
     assert found["changed"]["value"] == pytest.approx(0.5 * 2 / 3)  # two of the three pairs differ
     assert found["notes"] == ["the judge has temperature 0; its replies are sampled at temperature 1"]
@@ -200,15 +200,15 @@ def test_replies_of_a_run_are_reused(stress):
 def test_what_is_printed(stress):
     stress.server.reply = lambda body: "8" if len(answers_in(body)[0]) > 200 else "5"
 
-    said = stress("grade.yaml", "one.jsonl", "--bias", "verbosity", "-o", "out.jsonl")
+    result = stress("grade.yaml", "one.jsonl", "--bias", "verbosity", "-o", "out.jsonl")
 
-    assert "grade · m · 2 runs of up to 20 rows · 40 replies to request" in said.err
-    assert "verbosity Sentences that add nothing" in said.out
-    assert "compared        20 rows" in said.out
-    assert "changed         100.0 %" in said.out
-    assert "shift           +3.000 (+3.000 to +3.000): change of the mean of `score`" in said.out
-    assert "bias            yes, toward the changed answer" in said.out
-    assert "40 replies requested, 0 from the store" in said.out
+    assert "grade · m · 2 runs of up to 20 rows · 40 replies to request" in result.err
+    assert "verbosity Sentences that add nothing" in result.out
+    assert "compared        20 rows" in result.out
+    assert "changed         100.0 %" in result.out
+    assert "shift           +3.000 (+3.000 to +3.000): change of the mean of `score`" in result.out
+    assert "bias            yes, toward the changed answer" in result.out
+    assert "40 replies requested, 0 from the store" in result.out
     rows = stress.shell.lines("out.jsonl")
     assert [(row["stress"], row["score"]) for row in rows] == [("base", 5)] * ROWS + [("verbosity", 8)] * ROWS
     assert [row["stress_row"] for row in rows] == [*range(ROWS), *range(ROWS)]
@@ -220,10 +220,10 @@ def test_an_output_of_something_else_is_not_replaced(stress):
     stress.server.reply = lambda _body: "5"
     stress.shell.write("out.jsonl", "mine\n")
 
-    said = stress("grade.yaml", "one.jsonl", "--bias", "verbosity", "-o", "out.jsonl")
+    result = stress("grade.yaml", "one.jsonl", "--bias", "verbosity", "-o", "out.jsonl")
 
-    assert (said.code, stress.server.requests) == (2, [])
-    assert "already exists" in said.err
+    assert (result.code, stress.server.requests) == (2, [])
+    assert "already exists" in result.err
     assert stress("grade.yaml", "one.jsonl", "--bias", "verbosity", "-o", "out.jsonl", "--overwrite").code == 0
     assert stress("grade.yaml", "one.jsonl", "--bias", "verbosity", "-o", "out.jsonl").code == 0  # its own output
 
@@ -232,11 +232,11 @@ def test_a_gate_for_ci(stress):
     stress.server.reply = lambda _body: "A"
 
     arguments = ["duel.yaml", "two.jsonl", "--bias", "position"]
-    said = stress(*arguments, "--require", "position.changed.high <= 0.1", "--require", "position.n >= 20")
+    result = stress(*arguments, "--require", "position.changed.high <= 0.1", "--require", "position.n >= 20")
 
-    assert said.code == 3
-    assert "not met: position.changed.high <= 0.1: changed.high of `better` is 1" in said.err
-    assert "position.n >= 20" not in said.err
+    assert result.code == 3
+    assert "not met: position.changed.high <= 0.1: changed.high of `better` is 1" in result.err
+    assert "position.n >= 20" not in result.err
     assert stress(*arguments, "--require", "position.first_place.low > 0.5").code == 0
     stress(*arguments, "--require", "position.shift < 1", "--json")
     assert stress.shell.events[-1]["unmet"] == [
@@ -257,9 +257,9 @@ def test_a_gate_for_ci(stress):
     ],
 )
 def test_a_wrong_condition_is_refused_before_any_call(stress, condition, words):
-    said = stress("duel.yaml", "two.jsonl", "--bias", "position", "--require", condition)
+    result = stress("duel.yaml", "two.jsonl", "--bias", "position", "--require", condition)
 
-    assert (said.code, words in said.err, stress.server.requests) == (2, True, [])
+    assert (result.code, words in result.err, stress.server.requests) == (2, True, [])
 
 
 LIST = """\
@@ -285,10 +285,10 @@ def test_scores_of_a_list_are_compared_answer_by_answer(stress):
     stress.shell.write("lists.csv", "question,texts\n" + "".join(f'q{i},"[""a"", ""b"", ""c""]"\n' for i in range(20)))
     stress.server.reply = lambda body: " ".join(["5", "3", "3"] if len(answers_in(body)) == 3 else ["1"])
 
-    said = stress("rate.yaml", "lists.csv", "--bias", "position", "--bias", "authority", "--json")
+    result = stress("rate.yaml", "lists.csv", "--bias", "position", "--bias", "authority", "--json")
 
     found = biases(stress.shell)
-    assert (said.code, found.keys()) == (0, {"position", "authority"})
+    assert (result.code, found.keys()) == (0, {"position", "authority"})
     assert found["position"]["n"] == 20
     assert found["position"]["changed"]["value"] == pytest.approx(2 / 3)  # of the first and the last of three answers
     assert found["position"]["shift"]["value"] == 2
@@ -318,10 +318,10 @@ def test_a_task_that_asks_both_orders_itself_is_not_asked_for_them_again(stress)
     )
     stress.server.reply = lambda _body: "Verdict: [[A]]"
 
-    said = stress("pairwise-judge", "pairs.jsonl", "--bias", "position", "--json")
+    result = stress("pairwise-judge", "pairs.jsonl", "--bias", "position", "--json")
 
     found = biases(stress.shell)["position"]
-    assert (said.code, found["output"], found["n"], len(stress.server.requests)) == (0, "preference", 20, 40)
+    assert (result.code, found["output"], found["n"], len(stress.server.requests)) == (0, "preference", 20, 40)
     assert (found["changed"]["value"], found["first_place"]["value"], found["found"]) == (1, 1, True)
     assert "the task itself compares the answers in both orders" in found["notes"][0]
     stress("pairwise-judge", "pairs.jsonl", "--bias", "position", "--bias", "authority", "--dry-run", "--json")
@@ -391,12 +391,12 @@ polite:
     )
     stress.server.reply = lambda body: "9" if answers_in(body)[0].isupper() else "4" if "Please" in str(body) else "6"
 
-    said = stress(
+    result = stress(
         "grade.yaml", "one.jsonl", "--transforms", "mine.yaml", "--bias", "shouting", "--bias", "polite", "--json"
     )
 
     found = biases(stress.shell)
-    assert (said.code, found["shouting"]["shift"]["value"], found["shouting"]["found"]) == (0, 3, True)
+    assert (result.code, found["shouting"]["shift"]["value"], found["shouting"]["found"]) == (0, 3, True)
     assert (found["polite"]["shift"]["value"], found["polite"]["found"]) == (-2, None)
     assert found["polite"]["description"] == "The question is asked politely."
 
@@ -426,11 +426,11 @@ polite:
 def test_a_wrong_change_is_shown_with_its_line_before_any_call(stress, text, place, words):
     stress.shell.write("mine.yaml", text + "\n")
 
-    said = stress("grade.yaml", "one.jsonl", "--transforms", "mine.yaml")
+    result = stress("grade.yaml", "one.jsonl", "--transforms", "mine.yaml")
 
-    assert (said.code, stress.server.requests) == (2, [])
-    assert place in said.err
-    assert words in said.err
+    assert (result.code, stress.server.requests) == (2, [])
+    assert place in result.err
+    assert words in result.err
 
 
 @pytest.mark.parametrize(
@@ -447,15 +447,15 @@ def test_a_wrong_change_is_shown_with_its_line_before_any_call(stress, text, pla
     ],
 )
 def test_wrong_options_are_refused_before_any_call(stress, arguments, words):
-    said = stress("grade.yaml", "one.jsonl", *arguments)
+    result = stress("grade.yaml", "one.jsonl", *arguments)
 
-    assert (said.code, words in said.err, stress.server.requests) == (2, True, []), said.err
+    assert (result.code, words in result.err, stress.server.requests) == (2, True, []), result.err
 
 
 def test_a_task_of_free_text_has_no_verdict(stress):
-    said = stress.shell("stress", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m")
+    result = stress.shell("stress", "task.yaml", "-i", "in.jsonl", "--base-url", "{url}", "--model", "m")
 
-    assert (said.code, "`generation` can't be compared" in said.err, stress.server.requests) == (2, True, [])
+    assert (result.code, "`generation` can't be compared" in result.err, stress.server.requests) == (2, True, [])
 
 
 def test_the_answers_can_be_named(stress):
@@ -478,10 +478,10 @@ def test_the_answers_can_be_named(stress):
 def test_answers_that_are_not_text_are_an_error_with_the_line(stress):
     stress.shell.write("odd.jsonl", lines([{"question": "q", "answer": "x"}, {"question": "q", "answer": 5}]))
 
-    said = stress("grade.yaml", "odd.jsonl", "--bias", "verbosity")
+    result = stress("grade.yaml", "odd.jsonl", "--bias", "verbosity")
 
-    assert (said.code, stress.server.requests) == (2, [])
-    assert "odd.jsonl:2: the answers in `answer` are not texts" in said.err
+    assert (result.code, stress.server.requests) == (2, [])
+    assert "odd.jsonl:2: the answers in `answer` are not texts" in result.err
 
 
 def test_the_cost_limit_holds_for_all_runs_together(stress):
@@ -492,10 +492,10 @@ def test_the_cost_limit_holds_for_all_runs_together(stress):
     dry = stress(*arguments, "--dry-run", "--json")
     most = sum(run["cost_usd"]["most"] for run in stress.shell.events[-1]["runs"])
     assert (dry.code, most > 0) == (0, True)
-    said = stress(*arguments, "--max-cost", str(most / 2))
-    assert said.code == 1
-    assert "--max-cost" in said.err
-    assert "distask stress grade.yaml" in said.err
+    result = stress(*arguments, "--max-cost", str(most / 2))
+    assert result.code == 1
+    assert "--max-cost" in result.err
+    assert "distask stress grade.yaml" in result.err
     before = asked(stress.server)
     assert ROWS <= before < 2 * ROWS
     assert stress(*arguments, "--max-cost", str(most)).code == 0  # resumes: nothing is asked twice
@@ -505,12 +505,12 @@ def test_the_cost_limit_holds_for_all_runs_together(stress):
 def test_rows_on_stdin(stress):
     stress.server.reply = lambda _body: "5"
 
-    said = stress.shell(
+    result = stress.shell(
         *("stress", "grade.yaml", "-i", "-", "--base-url", "{url}", "--model", "m", "--bias", "authority", "--json"),
         stdin=(stress.shell.folder / "one.jsonl").read_text(),
     )
 
-    assert (said.code, biases(stress.shell)["authority"]["n"], asked(stress.server)) == (0, ROWS, 2 * ROWS)
+    assert (result.code, biases(stress.shell)["authority"]["n"], asked(stress.server)) == (0, ROWS, 2 * ROWS)
 
 
 def test_a_number_that_moves_less_than_the_tolerance_has_not_changed(stress):
@@ -623,11 +623,11 @@ def test_every_verdict_of_a_task_is_compared_and_held_to_the_conditions(stress):
     ]
     assert unmet == ["authority.changed = 0: changed.value of `tone` is 1"]
 
-    said = stress(*arguments, "--set", "price.input=1", "--set", "price.output=1")
-    assert said.out.count("  verdict         ") == 2
-    assert said.out.count("  cost            ") == 1
-    assert "moves           warm → cold 20" in said.out
-    assert "not decided: the verdicts have no direction" in said.out
+    result = stress(*arguments, "--set", "price.input=1", "--set", "price.output=1")
+    assert result.out.count("  verdict         ") == 2
+    assert result.out.count("  cost            ") == 1
+    assert "moves           warm → cold 20" in result.out
+    assert "not decided: the verdicts have no direction" in result.out
     assert stress(*arguments, "--verdict", "score").code == 0
     refused = stress(*arguments, "--verdict", "score", "--verdict", "why")
     assert (refused.code, "`why` can't be compared" in refused.err) == (2, True)
@@ -636,10 +636,10 @@ def test_every_verdict_of_a_task_is_compared_and_held_to_the_conditions(stress):
 def test_few_rows_decide_nothing(stress):
     stress.server.reply = lambda _body: "A"
 
-    said = stress("duel.yaml", "two.jsonl", "--bias", "position", "--limit", "19")
+    result = stress("duel.yaml", "two.jsonl", "--bias", "position", "--limit", "19")
 
-    assert "first place won 100.0 %" in said.out
-    assert "not decided: it takes at least 20 rows" in said.out
+    assert "first place won 100.0 %" in result.out
+    assert "not decided: it takes at least 20 rows" in result.out
 
 
 def test_help_and_a_dry_run_load_nothing_heavy(stress):

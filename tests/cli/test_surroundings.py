@@ -52,11 +52,11 @@ def test_a_console_without_unicode_shows_escapes_and_ends_nothing(foreign, encod
             check=False,
             timeout=60,
         )
-        said = (done.stdout + done.stderr).decode(encoding, "replace")
+        result = (done.stdout + done.stderr).decode(encoding, "replace")
 
-        assert "Traceback" not in said, arguments
-        assert "bug in distask" not in said, arguments
-        assert done.returncode in (0, 2, 3), (arguments, said)
+        assert "Traceback" not in result, arguments
+        assert "bug in distask" not in result, arguments
+        assert done.returncode in (0, 2, 3), (arguments, result)
 
 
 def on_a_terminal(shell, arguments, **environment):
@@ -68,7 +68,7 @@ def on_a_terminal(shell, arguments, **environment):
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
-    said, until = b"", time.monotonic() + 60
+    result, until = b"", time.monotonic() + 60
     while time.monotonic() < until:
         if select.select([ours], [], [], 0.2)[0]:
             try:
@@ -77,12 +77,12 @@ def on_a_terminal(shell, arguments, **environment):
                 break
             if not got:
                 break
-            said += got
+            result += got
         elif running.poll() is not None:
             break
     os.close(ours)
     assert running.wait(60) in (0, 2, 3)
-    return said.decode()
+    return result.decode()
 
 
 COLOUR = re.compile(r"\x1b\[(?!0m)[0-9;]*m")
@@ -103,10 +103,10 @@ def test_a_pipe_gets_no_colour_unless_it_is_reported_to(foreign):
 
 
 def test_a_dumb_terminal_gets_plain_lines_of_progress(foreign):
-    said = on_a_terminal(foreign, ["run", "task.yaml", *ASKED], TERM="dumb")
+    result = on_a_terminal(foreign, ["run", "task.yaml", *ASKED], TERM="dumb")
 
-    assert "\x1b" not in said
-    assert "rows        1 in, 1 out" in said
+    assert "\x1b" not in result
+    assert "rows        1 in, 1 out" in result
 
 
 def test_the_gallery_on_a_terminal_of_40_columns_breaks_no_word(foreign):

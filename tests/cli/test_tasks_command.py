@@ -25,11 +25,11 @@ def listed(said):
 
 def test_each_built_in_task_is_listed_once_under_its_kind(capsys):
     assert main(["tasks"]) == 0
-    said = capsys.readouterr().out
+    result = capsys.readouterr().out
 
-    assert sorted(listed(said)) == sorted(gallery())
-    assert listed(said)["ultrafeedback"] == "judge"
-    assert listed(said)["text-generation"] == "generation"
+    assert sorted(listed(result)) == sorted(gallery())
+    assert listed(result)["ultrafeedback"] == "judge"
+    assert listed(result)["text-generation"] == "generation"
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_show_on_a_terminal_reports_source_columns_params_and_an_example(name):
     console = Terminal(force_terminal=True, width=250, record=True, color_system=None, file=io.StringIO())
 
     _show(name, console)
-    said = console.export_text()
+    result = console.export_text()
 
     entry = next(e for e in entries() if e.name == name)
-    assert entry.description in said
-    assert "source  http" in said
-    assert "\nadds" in said
-    assert "\nexample: " in said
-    assert "\ncolumns\n" in said
+    assert entry.description in result
+    assert "source  http" in result
+    assert "\nadds" in result
+    assert "\nexample: " in result
+    assert "\ncolumns\n" in result
 
 
 def test_long_lines_of_a_spec_wrap_and_are_not_cut():

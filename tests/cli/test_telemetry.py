@@ -39,10 +39,10 @@ def test_spans_go_to_the_collector_that_the_environment_names(shell, collector):
     address, got = collector
     shell.env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "PYTHONWARNINGS": "ignore"}
 
-    said = shell.run("-q")
+    result = shell.run("-q")
 
     sent = b"".join(body for _, body in got)
-    assert (said.code, said.err) == (0, "")
+    assert (result.code, result.err) == (0, "")
     assert {path for path, _ in got} == {"/v1/traces"}
     assert sent.count(b"chat m") == 5
     assert b"gen_ai.request.model" in sent

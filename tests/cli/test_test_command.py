@@ -22,35 +22,35 @@ def spec(shell):
 
 
 def test_a_dot_for_each_case_and_a_difference_for_one_that_fails(spec):
-    said = spec("test", "task.yaml")
+    result = spec("test", "task.yaml")
 
-    assert said.code == 3
-    assert said.err == ""
-    lines = said.out.splitlines()
+    assert result.code == 3
+    assert result.err == ""
+    lines = result.out.splitlines()
     assert lines[0] == "task.yaml .F."
     assert lines[2].startswith("task.yaml:9:")
     assert "case `two lines`: `generation`: expected" in lines[2]
-    assert "    one\n  - two\n  + three\n" in said.out
+    assert "    one\n  - two\n  + three\n" in result.out
     assert lines[-1].startswith("1 failed, 2 passed in ")
 
 
 def test_cases_that_hold_end_with_0_and_ask_nobody(shell):
-    said = shell("test", "text-generation", "ultrafeedback")
+    result = shell("test", "text-generation", "ultrafeedback")
 
-    assert said.code == 0
-    assert "failed" not in said.out
+    assert result.code == 0
+    assert "failed" not in result.out
     assert shell.server.requests == []
 
 
 def test_a_spec_that_is_wrong_is_reported_next_to_the_others_and_ends_with_2(spec):
     spec.write("bad.yaml", "inputs: {a: A}\n")
 
-    said = spec("test", "bad.yaml", "task.yaml")
+    result = spec("test", "bad.yaml", "task.yaml")
 
-    assert said.code == 2
-    assert said.out.splitlines()[:2] == ["bad.yaml E", "task.yaml .F."]
-    assert "1 failed, 1 spec with errors, 2 passed" in said.out
-    assert "bad.yaml:1:1: error: " in said.out
+    assert result.code == 2
+    assert result.out.splitlines()[:2] == ["bad.yaml E", "task.yaml .F."]
+    assert "1 failed, 1 spec with errors, 2 passed" in result.out
+    assert "bad.yaml:1:1: error: " in result.out
 
 
 def test_verbose_names_each_case_and_quiet_only_those_that_fail(spec):
@@ -62,11 +62,11 @@ def test_verbose_names_each_case_and_quiet_only_those_that_fail(spec):
 
 
 def test_a_spec_without_cases_says_what_a_case_is(shell):
-    said = shell("test", "task.yaml")
+    result = shell("test", "task.yaml")
 
-    assert said.code == 0
-    assert said.out.startswith("task.yaml no cases\n")
-    assert "add `cases:`" in said.out
+    assert result.code == 0
+    assert result.out.startswith("task.yaml no cases\n")
+    assert "add `cases:`" in result.out
 
 
 def test_code_of_the_spec_does_not_run_and_its_cases_are_skipped(shell):
@@ -75,10 +75,10 @@ def test_code_of_the_spec_does_not_run_and_its_cases_are_skipped(shell):
     code += "format_output: {parser: python, function: 'hook:read'}\n"
     shell.write("code.yaml", code + "cases: [{input: {q: x}, reply: y, expect: {a: y}}]\n")
 
-    said = shell("test", "code.yaml")
+    result = shell("test", "code.yaml")
 
-    assert (said.code, said.out.splitlines()[0]) == (0, "code.yaml s")
-    assert "--allow-code" in said.out
+    assert (result.code, result.out.splitlines()[0]) == (0, "code.yaml s")
+    assert "--allow-code" in result.out
 
 
 def test_programs_get_every_case(spec):
@@ -112,11 +112,11 @@ def test_a_report_holds_no_character_that_xml_refuses(shell):
 def test_live_asks_the_model_for_cases_that_expect_columns(spec):
     spec.server.reply = lambda body: "hello"
 
-    said = spec("test", "task.yaml", "--live", "--base-url", "{url}", "--model", "m")
+    result = spec("test", "task.yaml", "--live", "--base-url", "{url}", "--model", "m")
 
-    assert said.code == 3
-    assert said.out.splitlines()[0] == "task.yaml .Fs"
-    assert "task.yaml: 1 of 2 cases pass with m, 2 replies parsed" in said.out
+    assert result.code == 3
+    assert result.out.splitlines()[0] == "task.yaml .Fs"
+    assert "task.yaml: 1 of 2 cases pass with m, 2 replies parsed" in result.out
     assert len(spec.server.requests) == 2
     spec("test", "task.yaml", "--live", "--base-url", "{url}", "--model", "m")
     assert len(spec.server.requests) == 2  # the replies are in the store
@@ -131,21 +131,21 @@ def test_live_shows_a_reply_that_could_not_be_read(shell):
     )
     shell.server.reply = lambda body: "I would rather not."
 
-    said = shell("test", "score.yaml", "--live", "--base-url", "{url}", "--model", "m", "--no-store")
+    result = shell("test", "score.yaml", "--live", "--base-url", "{url}", "--model", "m", "--no-store")
 
-    assert 'the model replied "I would rather not."' in said.out
-    assert "0 of 1 case pass with m, 0 replies parsed" in said.out
+    assert 'the model replied "I would rather not."' in result.out
+    assert "0 of 1 case pass with m, 0 replies parsed" in result.out
 
 
 def test_an_endpoint_that_refuses_ends_with_1(spec):
-    said = spec("test", "task.yaml", "--live", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+    result = spec("test", "task.yaml", "--live", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
 
-    assert said.code == 1
-    assert "check that the server is running" in said.err
+    assert result.code == 1
+    assert "check that the server is running" in result.err
 
 
 def test_a_model_without_live_is_a_mistake(shell):
-    said = shell("test", "task.yaml", "--model", "m")
+    result = shell("test", "task.yaml", "--model", "m")
 
-    assert said.code == 2
-    assert "--model selects a model, but without --live no model is called" in said.err
+    assert result.code == 2
+    assert "--model selects a model, but without --live no model is called" in result.err

@@ -58,12 +58,12 @@ def test_a_mistake_is_reported_in_a_sentence_and_ends_with_2(shell, monkeypatch,
     config = [] if "-c" in arguments else ["-c", "offline"]
 
     code = main(["run", *arguments, *config])
-    said = capsys.readouterr()
+    result = capsys.readouterr()
 
     assert code == 2
-    assert sentence in " ".join(said.err.split())
-    assert "Traceback" not in said.err
-    assert said.out == ""
+    assert sentence in " ".join(result.err.split())
+    assert "Traceback" not in result.err
+    assert result.out == ""
     assert sorted(p.name for p in shell.folder.iterdir() if p.name != ".distask") == before
 
 
@@ -84,9 +84,9 @@ def test_what_no_one_foresaw_is_called_a_bug(monkeypatch, capsys):
     monkeypatch.setattr(import_module("distask.cli.commands.specs.tasks"), "_print_list", broken)
 
     assert main(["tasks"]) == 1
-    said = capsys.readouterr().err
-    assert "this is a bug in distask (ZeroDivisionError)" in said
-    assert "Traceback" in said
+    result = capsys.readouterr().err
+    assert "this is a bug in distask (ZeroDivisionError)" in result
+    assert "Traceback" in result
 
 
 def test_ctrl_c_before_the_run_ends_with_130(monkeypatch, capsys):
@@ -100,10 +100,10 @@ def test_ctrl_c_before_the_run_ends_with_130(monkeypatch, capsys):
 
 
 def test_the_app_works_in_typers_own_runner():
-    said = CliRunner().invoke(app, ["--version"])
+    result = CliRunner().invoke(app, ["--version"])
 
-    assert said.exit_code == 0
-    assert said.stdout.startswith("distask ")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("distask ")
 
 
 @pytest.mark.parametrize("columns", [40, 80])
@@ -112,21 +112,21 @@ def test_help_fits_the_terminal_and_names_every_option_whole(capsys, monkeypatch
     monkeypatch.setenv("COLUMNS", str(columns))
 
     assert main([*name.split(), "--help"]) == 0
-    said = capsys.readouterr().out
-    whole = max(map(len, re.findall(r"^  +-.*|^ *distask .*", said, re.MULTILINE)), default=0)
-    assert max(map(len, said.splitlines())) <= max(columns, whole)
+    result = capsys.readouterr().out
+    whole = max(map(len, re.findall(r"^  +-.*|^ *distask .*", result, re.MULTILINE)), default=0)
+    assert max(map(len, result.splitlines())) <= max(columns, whole)
     command = get_command(app).commands[name] if name else get_command(app)
     for option in (o for p in command.params if p.param_type_name == "option" for o in (*p.opts, *p.secondary_opts)):
-        assert option in said
+        assert option in result
 
 
 def test_the_help_of_run_stands_in_sections(capsys):
     main(["run", "-h"])
-    said = capsys.readouterr().out
+    result = capsys.readouterr().out
 
-    assert said.startswith("Usage: distask run SPEC [OPTIONS]\n")
+    assert result.startswith("Usage: distask run SPEC [OPTIONS]\n")
     for section in ("Arguments:", "Task and data:", "Output:", "LLM:", "Rows:", "Messages:"):
-        assert f"\n{section}\n" in said
+        assert f"\n{section}\n" in result
 
 
 def test_a_command_is_imported_only_when_it_is_called(shell):

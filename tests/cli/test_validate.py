@@ -53,7 +53,7 @@ def test_every_error_of_every_file_is_reported(validate, tmp_path):
     (tmp_path / "b.yaml").write_text(GOOD)
     (tmp_path / "c.yaml").write_text("a: [\n")
 
-    code, told = validate("a.yaml", "b.yaml", "c.yaml", "d.yaml")
+    code, result = validate("a.yaml", "b.yaml", "c.yaml", "d.yaml")
 
     assert code == 2
     assert (
@@ -62,31 +62,31 @@ a.yaml:6:18: error: the template reads `quesion`, which is not an input, a param
     6 |     content: "{{ quesion }}"
       |                  ^^^^^^^ did you mean `question`?
 """
-        in told
+        in result
     )
-    assert "a.yaml:14:1: error: unknown key `temperature`" in told
-    assert "it belongs under `llm`" in told
-    assert "c.yaml:" in told
-    assert "d.yaml: error: file not found" in told
-    assert told.endswith("4 errors in 3 of 4 specs\n")
+    assert "a.yaml:14:1: error: unknown key `temperature`" in result
+    assert "it belongs under `llm`" in result
+    assert "c.yaml:" in result
+    assert "d.yaml: error: file not found" in result
+    assert result.endswith("4 errors in 3 of 4 specs\n")
 
 
 def test_a_case_that_fails_is_reported_at_its_place(validate, tmp_path):
     """A golden case is held against the parser, with no model."""
     (tmp_path / "a.yaml").write_text(GOOD.replace('expect: {answer: "2"}', 'expect: {answer: "3"}'))
 
-    code, told = validate("a.yaml")
+    code, result = validate("a.yaml")
 
     assert code == 2
-    assert "a.yaml:13:22: error: case 1" in told
+    assert "a.yaml:13:22: error: case 1" in result
 
 
 def test_programs_get_json(validate, tmp_path):
     """Every error with its place in numbers."""
     (tmp_path / "a.yaml").write_text(GOOD + "1: 2\n")
 
-    code, told = validate("a.yaml", "--format", "json")
-    result = json.loads(told)
+    code, outcome = validate("a.yaml", "--format", "json")
+    result = json.loads(outcome)
 
     assert code == 2
     assert result["ok"] is False
@@ -98,10 +98,10 @@ def test_github_gets_annotations(validate, tmp_path):
     """Errors appear beside the line of a pull request."""
     (tmp_path / "a.yaml").write_text(GOOD + "1: 2\n")
 
-    code, told = validate("a.yaml", "--format", "github")
+    code, result = validate("a.yaml", "--format", "github")
 
     assert code == 2
-    assert told.startswith("::error file=a.yaml,line=14,col=1::a key must be text")
+    assert result.startswith("::error file=a.yaml,line=14,col=1::a key must be text")
 
 
 def test_an_unknown_format_is_wrong_usage(validate, tmp_path):
@@ -134,10 +134,10 @@ def test_data_is_held_against_the_inputs(validate, tmp_path, rows, words):
     (tmp_path / "a.yaml").write_text(GOOD)
     (tmp_path / "d.jsonl").write_text("".join(f"{row}\n" for row in rows))
 
-    code, told = validate("a.yaml", "--input", "d.jsonl")
+    code, result = validate("a.yaml", "--input", "d.jsonl")
 
-    assert code == (0 if words is None else 2), told
-    assert words is None or words in told
+    assert code == (0 if words is None else 2), result
+    assert words is None or words in result
 
 
 def test_data_in_columns_of_other_names_is_mapped(validate, tmp_path):
@@ -154,10 +154,10 @@ def test_data_that_is_not_there_names_the_nearest(validate, tmp_path):
     (tmp_path / "a.yaml").write_text(GOOD)
     (tmp_path / "data.jsonl").write_text('{"question": "a"}\n')
 
-    code, told = validate("a.yaml", "-i", "dat.jsonl")
+    code, result = validate("a.yaml", "-i", "dat.jsonl")
 
     assert code == 2
-    assert "data.jsonl" in told
+    assert "data.jsonl" in result
 
 
 def test_params_are_checked(validate, tmp_path):
@@ -184,10 +184,10 @@ def test_control_characters_of_a_spec_never_reach_the_terminal(validate, tmp_pat
     """Neither from the file nor from its name."""
     (tmp_path / "a.yaml").write_text(GOOD + '"\\e]0;owned\\a": 1\n"\\u202e": 2\n')
 
-    code, told = validate("a.yaml")
+    code, result = validate("a.yaml")
 
     assert code == 2
-    assert all(c == "\n" or c.isprintable() for c in told)
+    assert all(c == "\n" or c.isprintable() for c in result)
 
 
 def test_validate_imports_nothing_heavy(tmp_path):

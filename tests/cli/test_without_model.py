@@ -32,22 +32,22 @@ def answered(shell):
 def test_a_task_without_a_model_needs_no_key_and_no_server(answered):
     answered.rows(ANSWERED[:1])
 
-    said = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl")
+    result = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl")
 
-    assert said.code == 0
-    assert said.err.splitlines()[:2] == ["format-sft · no model · out.jsonl", "rows        1 in, 1 out"]
-    assert "replies" not in said.err
+    assert result.code == 0
+    assert result.err.splitlines()[:2] == ["format-sft · no model · out.jsonl", "rows        1 in, 1 out"]
+    assert "replies" not in result.err
     assert not (answered.folder / ".distask" / "store.db").exists()
     assert answered.server.requests == []
 
 
 def test_only_rows_that_a_trainer_accepts_are_written_and_the_others_are_named(answered):
-    said = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl")
+    result = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl")
 
-    assert said.code == 3
-    assert "in.jsonl:2, step check: message 2 (assistant) is empty" in said.err
-    assert "failed rows are left out; --all-columns writes them" in said.err
-    assert "run again" not in said.err
+    assert result.code == 3
+    assert "in.jsonl:2, step check: message 2 (assistant) is empty" in result.err
+    assert "failed rows are left out; --all-columns writes them" in result.err
+    assert "run again" not in result.err
     assert [row["messages"][1]["content"] for row in answered.lines("out.jsonl")] == ["4", "Hello."]
     assert {key for row in answered.lines("out.jsonl") for key in row} == {"messages"}
 
@@ -65,26 +65,26 @@ def test_all_columns_keeps_every_row_with_the_reason(answered):
 def test_all_columns_can_not_write_over_a_column_of_the_data(answered):
     answered.rows([{"messages": [{"role": "user", "content": "Hi"}], "generation": "Hello."}])
 
-    said = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl", "--all-columns")
+    result = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.jsonl", "--all-columns")
 
-    assert said.code == 2
-    assert "the data already has a column `messages`, which the task format-sft adds" in said.err
+    assert result.code == 2
+    assert "the data already has a column `messages`, which the task format-sft adds" in result.err
 
 
 def test_a_dry_run_says_that_no_model_is_called(answered):
-    said = answered("dry-run", "format-sft", "-i", "in.jsonl")
+    result = answered("dry-run", "format-sft", "-i", "in.jsonl")
 
-    assert "replies  none: no step calls a model" in said.out
-    assert "offline" not in said.out
+    assert "replies  none: no step calls a model" in result.out
+    assert "offline" not in result.out
 
 
 def test_a_table_has_the_columns_of_the_outputs(answered):
     pq = pytest.importorskip("pyarrow.parquet")
 
-    said = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.parquet")
+    result = answered("run", "format-sft", "-i", "in.jsonl", "-o", "out.parquet")
 
     table = pq.read_table(answered.folder / "out.parquet")
-    assert said.code == 3
+    assert result.code == 3
     assert table.column("messages").to_pylist()[0] == [
         {"role": "user", "content": "2+2?"},
         {"role": "assistant", "content": "4"},
@@ -95,9 +95,9 @@ def test_a_table_has_the_columns_of_the_outputs(answered):
 def test_only_outputs_of_a_task_that_calls_a_model(shell):
     shell.server.reply = lambda body: "" if "question 3" in body["messages"][0]["content"] else "ok"
 
-    said = shell.run("-o", "out.jsonl", "--only-outputs")
+    result = shell.run("-o", "out.jsonl", "--only-outputs")
 
-    assert said.code == 3
+    assert result.code == 3
     assert shell.lines("out.jsonl") == [{"generation": "ok"}] * 4
 
 
@@ -127,12 +127,12 @@ def test_kept_columns_of_the_input_are_written_with_the_outputs(shell, task):
     rows = [{"instruction": f"question {i}", "path": f"{i}.md", "start": i, "x": 1} for i in range(3)]
     shell.rows([row | ({"generation": "ok"} if task == "format-sft" else {}) for row in rows])
 
-    said = shell(
+    result = shell(
         "run", task, "-i", "in.jsonl", "-c", "offline", "-o", "out.jsonl", "--only-outputs", "--keep", "start",
         "--keep", "path", "--keep", "path",
     )  # fmt: skip
 
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     made = "messages" if task == "format-sft" else "generation"
     assert [list(row) for row in shell.lines("out.jsonl")] == [["start", "path", made]] * 3
     assert [row["path"] for row in shell.lines("out.jsonl")] == ["0.md", "1.md", "2.md"]
@@ -145,11 +145,11 @@ def test_kept_columns_of_typed_input_keep_their_types(shell):
     table = pa.table({"instruction": ["a"], "start": pa.array([7], pa.uint16()), "path": ["p"], "other": [1]})
     parquet.write_table(table, shell.folder / "in.parquet")
 
-    said = shell(
+    result = shell(
         "run", "task.yaml", "-i", "in.parquet", "-c", "offline", "-o", "out.parquet", "--only-outputs", "--keep", "start"
     )  # fmt: skip
 
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     made = parquet.read_table(shell.folder / "out.parquet")
     assert made.column_names == ["start", "generation"]
     assert made.schema.field("start").type == pa.uint16()
@@ -168,30 +168,30 @@ def test_kept_columns_of_typed_input_keep_their_types(shell):
 def test_columns_that_can_not_be_kept_are_reported_before_any_call(shell, options, message):
     shell.rows([{"instruction": "a", "path": "p"}])
 
-    said = shell.run("-o", "out.jsonl", *options)
+    result = shell.run("-o", "out.jsonl", *options)
 
-    assert said.code == 2
-    assert message in said.err
+    assert result.code == 2
+    assert message in result.err
     assert shell.server.requests == []
 
 
 def test_a_task_without_outputs_can_not_write_only_outputs(shell):
     shell.write("task.yaml", "name: t\nsteps:\n  - set: {a: 1}\n")
 
-    said = shell("run", "task.yaml", "-i", "in.jsonl", "--only-outputs")
+    result = shell("run", "task.yaml", "-i", "in.jsonl", "--only-outputs")
 
-    assert said.code == 2
-    assert "declares no outputs, so --only-outputs would write nothing" in said.err
+    assert result.code == 2
+    assert "declares no outputs, so --only-outputs would write nothing" in result.err
 
 
 def test_a_check_fails_a_row_with_its_reason_and_without_outputs(shell):
     shell.write("task.yaml", CHECKED)
     shell.rows([{"number": 2}, {"number": -1}])
 
-    said = shell("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl")
+    result = shell("run", "task.yaml", "-i", "in.jsonl", "-o", "out.jsonl")
 
-    assert said.code == 3
-    assert "in.jsonl:2, step check: -1 is not positive" in said.err
+    assert result.code == 3
+    assert "in.jsonl:2, step check: -1 is not positive" in result.err
     good, bad = shell.lines("out.jsonl")
     assert good["double"] == 4
     assert bad["double"] is None
@@ -224,11 +224,11 @@ def test_a_check_in_a_nested_task_leaves_the_columns_around_it(shell):
 def test_a_check_reads_only_columns_that_exist(shell):
     shell.write("task.yaml", CHECKED.replace("number > 0", "nomber > 0"))
 
-    said = shell("validate", "task.yaml")
+    result = shell("validate", "task.yaml")
 
-    assert said.code == 2
-    assert "task.yaml:4:12: error" in said.out
-    assert "number" in said.out
+    assert result.code == 2
+    assert "task.yaml:4:12: error" in result.out
+    assert "number" in result.out
 
 
 def test_an_output_may_have_the_name_of_an_input_if_only_outputs_are_written(shell):

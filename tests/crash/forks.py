@@ -77,13 +77,13 @@ class Forks:
 
     def begin(self, folder, *arguments, **options):
         """Begin `distask ARGUMENTS` in a folder; `options` are those of `_child`."""
-        told = {
+        result = {
             "folder": str(folder),
             "arguments": [str(a) for a in arguments],
             "said": str(Path(folder, "said.txt")),
             **options,
         }
-        self._process.stdin.write(json.dumps(told).encode() + b"\n")
+        self._process.stdin.write(json.dumps(result).encode() + b"\n")
         self._process.stdin.flush()
         assert self._begun.acquire(timeout=60)
         return self._new.pop(0)
@@ -95,14 +95,14 @@ class Forks:
 
     def _listen(self):
         for line in self._process.stdout:
-            told = json.loads(line)
-            if "said" in told:
-                child = self._children[told["pid"]] = Child(told["pid"], Path(told["said"]))
+            result = json.loads(line)
+            if "said" in result:
+                child = self._children[result["pid"]] = Child(result["pid"], Path(result["said"]))
                 self._new.append(child)
                 self._begun.release()
             else:
-                child = self._children.pop(told["pid"])
-                child.status = told["status"]
+                child = self._children.pop(result["pid"])
+                child.status = result["status"]
                 child.ended.set()
 
 
@@ -137,14 +137,14 @@ def main():
                 return
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
-                told = json.loads(line)
+                result = json.loads(line)
                 pid = os.fork()
                 if not pid:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    _child(**told)
+                    _child(**result)
                 running.add(pid)
-                _tell({"pid": pid, "said": told["said"]})
+                _tell({"pid": pid, "said": result["said"]})
 
 
 def _tell(told):

@@ -167,10 +167,10 @@ def test_a_damaged_reply_is_requested_again_and_said(tmp_path, forks, server):
         db.execute("UPDATE completions SET completion = CAST(replace(completion, 'question 3', 'question 4') AS BLOB)")
         db.commit()
 
-    code, said = forks.run(tmp_path, *arguments)
+    code, result = forks.run(tmp_path, *arguments)
 
     assert code == 0
-    assert "1 reply in the store was damaged" in said
+    assert "1 reply in the store was damaged" in result
     assert len(server.requests) == 10
     assert '"a":"question 3"' in (tmp_path / "out.jsonl").read_text()
     assert "damaged" not in forks.run(tmp_path, *arguments)[1]

@@ -272,19 +272,19 @@ def test_a_disk_that_is_full_stops_the_asking_and_nothing_is_lost(folder, disk, 
     server.reply = large
     asks = command(server, "--store", store, out=out)
 
-    code, said = forks.run(folder, *asks)
+    code, result = forks.run(folder, *asks)
 
-    assert code == 1, said
-    assert re.search(r"the disk is full[.;] [Ff]ree some space,? (and|then) run the same command", said)
-    assert "Traceback" not in said
-    assert ("those that could not be stored will be requested again" in said) is ("s.db: the disk is full" in said)
+    assert code == 1, result
+    assert re.search(r"the disk is full[.;] [Ff]ree some space,? (and|then) run the same command", result)
+    assert "Traceback" not in result
+    assert ("those that could not be stored will be requested again" in result) is ("s.db: the disk is full" in result)
     asked = len(server.requests)
     assert asked < ROWS
 
     remount(disk, "size=64m")
-    code, said = forks.run(folder, *asks)
+    code, result = forks.run(folder, *asks)
 
-    assert code == 0, said
+    assert code == 0, result
     assert answers(folder / out) == ALL
     assert len(server.requests) <= ROWS + PLACES
 
@@ -295,15 +295,15 @@ def test_a_file_that_may_not_grow_is_like_a_disk_that_is_full(folder, forks, ser
     server.reply = large
     more = ["--no-store"] if where == "output" else []
 
-    code, said = forks.run(folder, *command(server, *more), largest=100_000)
+    code, result = forks.run(folder, *command(server, *more), largest=100_000)
 
-    assert code == 1, said
-    assert "Traceback" not in said
-    assert ("store.db" if where == "store" else "out.jsonl") in said
+    assert code == 1, result
+    assert "Traceback" not in result
+    assert ("store.db" if where == "store" else "out.jsonl") in result
     assert len(server.requests) < ROWS
     if where == "store":
-        code, said = forks.run(folder, *command(server))
-        assert code == 0, said
+        code, result = forks.run(folder, *command(server))
+        assert code == 0, result
         assert len(server.requests) <= ROWS + PLACES
         assert answers(folder / "out.jsonl") == ALL
 
@@ -312,12 +312,12 @@ def test_a_disk_that_can_only_be_read_is_reported_before_any_call(folder, disk, 
     remount(disk, "ro")
 
     for asks in (command(server, out="disk/out.jsonl"), command(server, "--store", "disk/s.db")):
-        code, said = forks.run(folder, *asks)
+        code, result = forks.run(folder, *asks)
 
         assert code in (1, 2)
-        assert "disk/" in said
-        assert "Read-only" in said or "can't be written" in said
-        assert "Traceback" not in said
+        assert "disk/" in result
+        assert "Read-only" in result or "can't be written" in result
+        assert "Traceback" not in result
     assert server.requests == []
 
 
@@ -330,10 +330,10 @@ def test_a_second_run_of_the_same_output_is_refused_before_any_call(folder, fork
     assert gate.reached.wait(60)
     asked = len(server.requests)
 
-    code, said = forks.run(folder, *command(server), said=str(folder / "second.txt"))
+    code, result = forks.run(folder, *command(server), said=str(folder / "second.txt"))
 
     assert code == 2
-    assert "another run is writing this file" in said
+    assert "another run is writing this file" in result
     assert len(server.requests) == asked
     first.kill()
     first.wait()
@@ -362,11 +362,11 @@ def test_a_store_that_another_process_holds_is_waited_for_and_then_reported(fold
     assert code == 0
     with closing(sqlite3.connect(folder / ".distask" / "store.db", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
-        code, said = forks.run(folder, *command(server), values=values)
+        code, result = forks.run(folder, *command(server), values=values)
         db.execute("ROLLBACK")
 
     assert code == 1
-    assert "another process has held the store" in said
+    assert "another process has held the store" in result
     assert len(server.requests) <= 1 + PLACES
     assert forks.run(folder, *command(server))[0] == 0
 
@@ -402,9 +402,9 @@ def test_an_input_that_is_cut_while_it_is_read_ends_the_run_as_a_crash_does(fold
 
 
 def test_an_endpoint_that_is_not_there_is_reported_and_costs_nothing(folder, forks, server):
-    code, said = forks.run(folder, *command(server, "--base-url", "http://127.0.0.1:9/v1"))
+    code, result = forks.run(folder, *command(server, "--base-url", "http://127.0.0.1:9/v1"))
 
     assert code == 1
-    assert "127.0.0.1:9" in said
-    assert "Traceback" not in said
+    assert "127.0.0.1:9" in result
+    assert "Traceback" not in result
     assert not (folder / "out.jsonl").exists()

@@ -36,15 +36,15 @@ class Bench:
         )  # fmt: skip
 
     def made(self, rows):
-        code, said = self.run(rows)
-        assert code == 0, said
+        code, result = self.run(rows)
+        assert code == 0, result
         return self.out.read_bytes()
 
     def die_at(self, files, line, rows):
         """Die at a line of a run that replaces an output; whether it did, or came to its end."""
         before = self.out.read_bytes()
-        code, said = self.run(rows, die=(files, line))
-        assert code in (0, -9), said
+        code, result = self.run(rows, die=(files, line))
+        assert code in (0, -9), result
         assert self.out.read_bytes() in (before, self.wholes[rows])
         return code == -9
 

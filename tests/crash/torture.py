@@ -175,8 +175,8 @@ class Torture:
         folder = self._new_folder("whole")
         self._write_rows(folder, size)
         begun = time.monotonic()
-        code, said = self.forks.run(folder, *self._arguments())
-        assert code == 0, said
+        code, result = self.forks.run(folder, *self._arguments())
+        assert code == 0, result
         self._usual = time.monotonic() - begun
         self._expected[size] = (folder / self.plan.out).read_bytes()
         assert set(self.asked.values()) == {1}

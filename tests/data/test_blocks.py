@@ -57,7 +57,7 @@ BAD = [
 BLANK = [b"", b"   ", b"\r"]
 
 
-def told(row):
+def facts_of(row):
     return row.line, json.dumps(row.values), row.raw, row.error and str(row.error)
 
 
@@ -80,7 +80,7 @@ def test_blocks_hold_the_rows_and_errors_that_lines_hold(tmp_path, monkeypatch, 
 
         rows = list(in_blocks(path, on_nan=on_nan))
 
-        assert list(map(told, rows)) == list(map(told, read_jsonl(path, str(path), on_nan=on_nan)))
+        assert list(map(facts_of, rows)) == list(map(facts_of, read_jsonl(path, str(path), on_nan=on_nan)))
         for block in read_blocks(path, str(path), on_nan=on_nan):
             if isinstance(block, Block):
                 block.index = 7
@@ -200,7 +200,7 @@ def test_a_sample_is_read_without_parsing_all_rows_again(many, monkeypatch):
     source.scan()
     parsed = []
     read_line = blocks.read_line
-    monkeypatch.setattr(blocks, "read_line", lambda *told: parsed.append(told) or read_line(*told))
+    monkeypatch.setattr(blocks, "read_line", lambda *facts_of: parsed.append(facts_of) or read_line(*facts_of))
     monkeypatch.setattr(Input, "_selected", lambda _: pytest.fail("all rows were read again"))
 
     assert len(list(source)) == len(parsed) == 5

@@ -59,18 +59,18 @@ def test_arrays_of_json_are_read_so_too(tmp_path, indent):
     assert all(b"NaN," not in row.raw for row in source)
 
 
-@pytest.mark.parametrize(("line", "told"), [
+@pytest.mark.parametrize(("line", "expected"), [
     ('{"b": "NaN", "a": NaN}', "1:19: NaN is not a JSON number"),
     ('{"a": -Infinity}', "1:7: -Infinity is not a JSON number"),
     ('{"a": 1e400}', "1:7: 1e400 is too large for a number"),
 ])  # fmt: skip
-def test_the_error_names_both_ways_on(tmp_path, line, told):
+def test_the_error_names_both_ways_on(tmp_path, line, expected):
     (tmp_path / "in.jsonl").write_text(line + "\n")
 
     with pytest.raises(InputError) as raised:
         open_input(str(tmp_path / "in.jsonl")).scan()
 
-    assert told in str(raised.value)
+    assert expected in str(raised.value)
     assert "--on-nan null" in str(raised.value)
     assert "--on-bad-row skip" in str(raised.value)
 

@@ -13,7 +13,7 @@ from distask.data.input import open_input
 from distask.data.parts import Counted, count, cut, placed
 
 
-def told(rows):
+def facts_of(rows):
     return [(r.index, r.file, r.line, r.values, None if r.error is None else str(r.error)) for r in rows]
 
 
@@ -28,7 +28,7 @@ def lines(number, width=200):
 
 
 def test_json_lines_are_cut_at_the_ends_of_lines_and_keep_their_numbers(tmp_path):
-    """Blank lines are no rows, and have numbers all the same; a line that can't be read is told where it stands."""
+    """Blank lines are no rows, and have numbers all the same; a line that can't be read is facts_of where it stands."""
     content = lines(3000)
     content[100] = content[2500] = ""
     content[2900] = '{"i": '
@@ -36,7 +36,7 @@ def test_json_lines_are_cut_at_the_ends_of_lines_and_keep_their_numbers(tmp_path
     source = str(tmp_path / "in.jsonl")
 
     assert len(cut(source)) > 3
-    assert told(read_apart(source)) == told(open_input(source))
+    assert facts_of(read_apart(source)) == facts_of(open_input(source))
 
 
 @pytest.mark.battery
@@ -46,7 +46,7 @@ def test_parquet_is_cut_between_rows_also_inside_of_a_row_group(tmp_path):
     source = str(tmp_path / "in.parquet")
 
     assert len(cut(source)) > 3
-    assert told(read_apart(source)) == told(open_input(source))
+    assert facts_of(read_apart(source)) == facts_of(open_input(source))
 
 
 @pytest.mark.battery
@@ -62,7 +62,7 @@ def test_what_has_no_middle_to_enter_is_whole_and_small_files_are_joined(tmp_pat
     spans = [span for part in parts for span in part.spans]
     assert all(span.stop is None for span in spans if span.file.endswith(("a.jsonl", "b.csv")))
     assert len(parts) < len(spans)
-    assert told(read_apart(source)) == told(open_input(source))
+    assert facts_of(read_apart(source)) == facts_of(open_input(source))
 
 
 def test_rows_that_are_added_at_the_end_move_no_cut(tmp_path):
@@ -86,7 +86,7 @@ def test_any_lines_are_cut_without_loss(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("cut") / "in.jsonl"
     path.write_text("\n".join(json.dumps({"t": text * 400}, ensure_ascii=False) for text in texts), encoding="utf-8")
 
-    assert told(read_apart(str(path))) == told(open_input(str(path)))
+    assert facts_of(read_apart(str(path))) == facts_of(open_input(str(path)))
 
 
 def test_the_first_rows_of_parts_are_placed_by_what_is_before_them(tmp_path):

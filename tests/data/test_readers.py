@@ -50,9 +50,9 @@ def test_a_bad_line_is_reported_with_its_place(tmp_path, content, place, words):
     path = tmp_path / "in.jsonl"
     path.write_bytes(content)
 
-    with pytest.raises(InputError, match=words) as told:
+    with pytest.raises(InputError, match=words) as result:
         read(path)
-    assert str(told.value).startswith(f"{path}:{place}")
+    assert str(result.value).startswith(f"{path}:{place}")
 
 
 @pytest.mark.parametrize(
@@ -169,10 +169,10 @@ def test_a_fault_far_into_an_array_of_one_line_has_its_column(tmp_path):
     before = "[" + '{"a": "0123456789"}, ' * 40_000
     path.write_text(before + '{"a": nul}]')
 
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as result:
         open_input(str(path)).scan()
 
-    place, line, caret = str(told.value).splitlines()
+    place, line, caret = str(result.value).splitlines()
     assert f"in.json:1:{len(before) + 7}: this is not JSON" in place
     assert line[caret.index("^") :] == "nul}]"
 

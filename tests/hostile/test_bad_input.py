@@ -161,9 +161,9 @@ def test_data_that_can_not_be_read_is_reported_with_its_place(cage, place, serve
     name = f"in{suffix}"
     (place / name).write_bytes(data)
 
-    said = cage("run", "t.yaml", "-i", name, "-o", "out.jsonl", *run_of(server), cwd=place)
+    result = cage("run", "t.yaml", "-i", name, "-o", "out.jsonl", *run_of(server), cwd=place)
 
-    assert_told(said, name, words)
+    assert_told(result, name, words)
     assert server.requests == []
     assert not (place / "out.jsonl").exists()
 
@@ -179,11 +179,11 @@ def test_a_dry_run_validate_and_stdin_find_the_same(cage, place, command, case):
     arguments = {"dry-run": ["dry-run", "t.yaml", "-i", "in.jsonl"], "validate": ["validate", "t.yaml", "--input", "in.jsonl"],
                  "stdin": ["dry-run", "t.yaml", "-i", "-"]}[command]  # fmt: skip
 
-    said = cage(*arguments, cwd=place, stdin=data)
+    result = cage(*arguments, cwd=place, stdin=data)
 
-    assert said.code == 2
-    assert words.split(": ", 1)[1].split(";")[0] in said.text
-    assert ("<stdin>:" if command == "stdin" else "in.jsonl:") in said.text
+    assert result.code == 2
+    assert words.split(": ", 1)[1].split(";")[0] in result.text
+    assert ("<stdin>:" if command == "stdin" else "in.jsonl:") in result.text
 
 
 @pytest.mark.parametrize(("suffix", "good", "bad"), [
@@ -195,12 +195,12 @@ def test_bad_rows_that_are_skipped_are_counted_and_the_others_are_done(cage, pla
     name = f"in{suffix}"
     (place / name).write_bytes((b"q,b\n" if suffix == ".csv" else b"") + good * 2 + bad + good * 3)
 
-    said = cage(
+    result = cage(
         "run", "t.yaml", "-i", name, "-o", "out.jsonl", "-c", "offline", "--on-bad-row", "skip", "--json", cwd=place
     )
 
-    assert said.code in (0, 3), said.text
-    assert json.loads(said.out.splitlines()[-1])["counts"]["rows_skipped"] == 6
+    assert result.code in (0, 3), result.text
+    assert json.loads(result.out.splitlines()[-1])["counts"]["rows_skipped"] == 6
     assert len((place / "out.jsonl").read_text().splitlines()) == 5
 
 
@@ -213,19 +213,19 @@ def test_a_line_has_a_bound(cage, place, name, data):
     """A file without line ends is not read into the memory whole: 64 MiB are what a line may have."""
     (place / name).write_bytes(data)
 
-    said = cage("dry-run", "t.yaml", "-i", name, cwd=place)
+    result = cage("dry-run", "t.yaml", "-i", name, cwd=place)
 
-    assert said.code == 2
-    assert b": the line is longer than 64 MiB" in said.err
-    assert said.grown < 400
+    assert result.code == 2
+    assert b": the line is longer than 64 MiB" in result.err
+    assert result.grown < 400
 
 
 def test_a_long_line_within_the_bound_is_read(cage, place):
     (place / "in.jsonl").write_bytes(b'{"q": "a", "x": "' + b"x" * (20 << 20) + b'"}\n')
 
-    said = cage("dry-run", "t.yaml", "-i", "in.jsonl", cwd=place)
+    result = cage("dry-run", "t.yaml", "-i", "in.jsonl", cwd=place)
 
-    assert said.code == 0, said.text
+    assert result.code == 0, result.text
 
 
 @pytest.mark.parametrize(("make", "words"), [
@@ -238,16 +238,16 @@ def test_a_long_line_within_the_bound_is_read(cage, place):
 def test_what_is_no_file_is_reported(cage, place, make, words):
     make(place)
 
-    said = cage("dry-run", "t.yaml", "-i", "in.jsonl", cwd=place)
+    result = cage("dry-run", "t.yaml", "-i", "in.jsonl", cwd=place)
 
-    assert said.code == 2, said.text
-    assert words in said.err.decode()
+    assert result.code == 2, result.text
+    assert words in result.err.decode()
 
 
 def test_the_battery_fails_when_a_line_has_no_bound(place):
     (place / "in.jsonl").write_bytes(b'{"q": "' + b"x" * (66 << 20) + b'"}\n')
 
     with cage_without("lines_have_no_bound") as cage:
-        said = cage("dry-run", "t.yaml", "-i", "in.jsonl", cwd=place)
+        result = cage("dry-run", "t.yaml", "-i", "in.jsonl", cwd=place)
 
-    assert b"longer than 64 MiB" not in said.err
+    assert b"longer than 64 MiB" not in result.err

@@ -26,8 +26,8 @@ limits: {max_retries: 1, max_retry_seconds: 1, timeout: 2}
 
 def echoed(status, **more):
     """A server's error that repeats the key, as some do."""
-    said = f"Incorrect API key provided: {KEY}. Bearer {KEY} (https://user:{KEY}@host/) {quote(KEY)}"
-    return lambda _: Reply(status, **more, body={"error": {"message": said, "type": KEY, "code": KEY, "param": KEY}})
+    result = f"Incorrect API key provided: {KEY}. Bearer {KEY} (https://user:{KEY}@host/) {quote(KEY)}"
+    return lambda _: Reply(status, **more, body={"error": {"message": result, "type": KEY, "code": KEY, "param": KEY}})
 
 
 FAULTS = {
@@ -79,9 +79,9 @@ def test_no_fault_reports_the_key(cage, place, server, fault):
     server.reply = FAULTS[fault]
 
     for more in (["-v"], ["--json", "-v"]):
-        said = cage(*RUN, *more, cwd=place, env={"CANARY": KEY}, seconds=50)
-        assert said.code in (0, 1, 3), said.text
-        assert_silent(said, place)
+        result = cage(*RUN, *more, cwd=place, env={"CANARY": KEY}, seconds=50)
+        assert result.code in (0, 1, 3), result.text
+        assert_silent(result, place)
     assert any(KEY in headers.get("authorization", "") for headers in server.headers_seen)
 
 
@@ -90,10 +90,10 @@ def test_no_fault_reports_the_key(cage, place, server, fault):
 )
 def test_no_odd_key_is_reported(cage, place, server, key):
     """Nor in the words of the libraries, which quote a header that they can't send."""
-    said = cage(*RUN, "-v", cwd=place, env={"CANARY": key})
+    result = cage(*RUN, "-v", cwd=place, env={"CANARY": key})
 
-    assert said.code in (0, 2, 3)
-    assert_silent(said, place, KEY)
+    assert result.code in (0, 2, 3)
+    assert_silent(result, place, KEY)
 
 
 @pytest.mark.parametrize("arguments", [
@@ -107,10 +107,10 @@ def test_no_odd_key_is_reported(cage, place, server, key):
 def test_no_command_reports_the_key(cage, place, server, arguments):
     server.reply = echoed(401)
 
-    said = cage(*arguments, cwd=place, env={"CANARY": KEY})
+    result = cage(*arguments, cwd=place, env={"CANARY": KEY})
 
-    assert said.code in (0, 1, 3), said.text
-    assert_silent(said, place)
+    assert result.code in (0, 1, 3), result.text
+    assert_silent(result, place)
 
 
 @pytest.mark.parametrize(("line", "instead"), [
@@ -126,12 +126,12 @@ def test_a_key_in_a_config_is_refused_and_not_shown(cage, place, line, instead):
     config = (place / "llm.yaml").read_text()
     (place / "llm.yaml").write_text(config.replace(line, instead))
 
-    said = cage(*RUN, "-v", cwd=place, env={"CANARY": "other"})
+    result = cage(*RUN, "-v", cwd=place, env={"CANARY": "other"})
     (place / "llm.yaml").unlink()
 
-    assert said.code == 2, said.text
+    assert result.code == 2, result.text
     if not instead.startswith("provider"):
-        assert_silent(said, place)
+        assert_silent(result, place)
 
 
 @pytest.mark.parametrize("arguments", [
@@ -139,13 +139,13 @@ def test_a_key_in_a_config_is_refused_and_not_shown(cage, place, line, instead):
     ["--base-url", f"https://127.0.0.1/v1?api-key={KEY}", "--model", "m"],
 ])  # fmt: skip
 def test_an_address_with_a_key_is_refused_and_not_shown(cage, place, arguments):
-    said = cage("run", "t.yaml", "-i", "in.jsonl", *arguments, cwd=place)
+    result = cage("run", "t.yaml", "-i", "in.jsonl", *arguments, cwd=place)
 
-    assert said.code == 2
-    assert_silent(said, place)
-    said = cage("run", "t.yaml", "-i", "in.jsonl", cwd=place, env={"OPENAI_BASE_URL": arguments[1]})
-    assert said.code == 2
-    assert_silent(said, place)
+    assert result.code == 2
+    assert_silent(result, place)
+    result = cage("run", "t.yaml", "-i", "in.jsonl", cwd=place, env={"OPENAI_BASE_URL": arguments[1]})
+    assert result.code == 2
+    assert_silent(result, place)
 
 
 @pytest.mark.parametrize("config", ["{{ vars.c }}", "{{ params.c }}", "{{ q }}", "llm.yaml"])
@@ -157,12 +157,12 @@ def test_no_spec_sends_a_key_elsewhere(cage, place, server, config):
         f"[{{task: text-generation, input_mappings: {{instruction: q}}, llm: {{config: '{config}'}}}}]\n"
     )
 
-    said = cage("run", "t.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m", cwd=place,
+    result = cage("run", "t.yaml", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--model", "m", cwd=place,
                 env={"CANARY": KEY})  # fmt: skip
 
-    assert said.code in (1, 2, 3), said.text
+    assert result.code in (1, 2, 3), result.text
     assert server.connections == 0
-    assert_silent(said, place)
+    assert_silent(result, place)
 
 
 def test_what_is_kept_is_its_owners_only(cage, place, server):
@@ -186,7 +186,7 @@ def test_the_battery_fails_when_nothing_is_redacted(place, server):
     server.reply = echoed(401)
 
     with cage_without("keys_are_passed_on") as cage:
-        said = cage(*RUN, "-v", cwd=place, env={"CANARY": KEY})
+        result = cage(*RUN, "-v", cwd=place, env={"CANARY": KEY})
 
     with pytest.raises(AssertionError):
-        assert_silent(said, place)
+        assert_silent(result, place)

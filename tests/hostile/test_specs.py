@@ -97,9 +97,9 @@ def prepared(folder):
 
 def attack(cage, folder, commands, **options):
     for command in commands:
-        said = cage(*COMMANDS[command], cwd=folder.path, **options)
-        assert_harmless(said, folder)
-        assert_told(said)
+        result = cage(*COMMANDS[command], cwd=folder.path, **options)
+        assert_harmless(result, folder)
+        assert_told(result)
 
 
 @pytest.mark.parametrize("source", ESCAPES)
@@ -283,9 +283,9 @@ def test_scalars_are_those_of_yaml_1_2(cage, folder):
             """checks: ["vars.b | tojson == '[\\"no\\", \\"NO\\", \\"on\\", \\"12:30:45\\", 15, \\"2024-01-01\\", \\"1_000\\"]'"]\n"""
         )
 
-    said = cage(*COMMANDS["validate"], cwd=folder.path)
+    result = cage(*COMMANDS["validate"], cwd=folder.path)
 
-    assert said.code == 0, said.text
+    assert result.code == 0, result.text
 
 
 LONG = "a" * 30_000 + "!"
@@ -343,9 +343,9 @@ def test_a_pattern_that_skips_lines_has_one_bound_for_all_of_them(without_re2, f
         cases=[{"input": {"x": 1, "q": "a"}, "reply": ("a" * 60 + "b\n") * 300, "error": "took too long"}],
     )
 
-    said = without_re2("validate", "t.yaml", cwd=folder.path)
+    result = without_re2("validate", "t.yaml", cwd=folder.path)
 
-    assert said.code == 0, said.text
+    assert result.code == 0, result.text
 
 
 def test_all_commands_run_without_re2(without_re2, folder):
@@ -355,8 +355,8 @@ def test_all_commands_run_without_re2(without_re2, folder):
     )
 
     for command in COMMANDS.values():
-        said = without_re2(*command, cwd=folder.path)
-        assert said.code == 0, said.text
+        result = without_re2(*command, cwd=folder.path)
+        assert result.code == 0, result.text
 
 
 def test_a_row_whose_reply_takes_all_the_time_stops_no_other(cage, folder, server):
@@ -366,10 +366,10 @@ def test_a_row_whose_reply_takes_all_the_time_stops_no_other(cage, folder, serve
     folder.task(format_output={"parser": "regex", "pattern": r"(?P<a>(?:(?=(a+)+$)a|f)+)"})
     server.reply = lambda body: LONG if "slow" in body["messages"][0]["content"] else "f"
 
-    said = cage(*COMMANDS["run"][:-3], "--base-url", server.url, "--model", "m", "--json", cwd=folder.path)
+    result = cage(*COMMANDS["run"][:-3], "--base-url", server.url, "--model", "m", "--json", cwd=folder.path)
 
-    assert said.code == 3, said.text
-    assert b'"failures": {"parse_timeout": 8}' in said.out or b'"parse_timeout": 8' in said.out
+    assert result.code == 3, result.text
+    assert b'"failures": {"parse_timeout": 8}' in result.out or b'"parse_timeout": 8' in result.out
     assert len(server.requests) == 40
 
 
@@ -451,9 +451,9 @@ def test_no_name_leads_out_of_the_folder(cage, folder, name):
 
     for content in ({"file": name}, "{% include " + repr(name).replace("\\\\", "\\") + " %}"):
         folder.task(content)
-        said = cage(*COMMANDS["validate"], cwd=path)
-        assert_harmless(said, folder)
-        assert said.code == 2, said.text
+        result = cage(*COMMANDS["validate"], cwd=path)
+        assert_harmless(result, folder)
+        assert result.code == 2, result.text
     for part in ("file", "image"):
         if name != "big.txt":
             folder.task([{part: "{{ vars.n }}"}], vars={"n": name})
@@ -471,10 +471,10 @@ def test_code_is_never_imported_unless_it_is_allowed(cage, folder, function):
                    [{"parser": "text", "column": "a"}, {"parser": "python", "function": function}]):  # fmt: skip
         folder.task(format_output=parser)
         attack(cage, folder, ["validate", "dry-run", "test"])
-        said = cage(*COMMANDS["run"], cwd=folder.path)
-        assert_harmless(said, folder)
-        assert said.code == 2
-        assert b"--allow-code" in said.err or b"t.yaml:" in said.err
+        result = cage(*COMMANDS["run"], cwd=folder.path)
+        assert_harmless(result, folder)
+        assert result.code == 2
+        assert b"--allow-code" in result.err or b"t.yaml:" in result.err
 
 
 def test_code_that_is_allowed_runs(cage, folder):
@@ -482,9 +482,9 @@ def test_code_that_is_allowed_runs(cage, folder):
     folder.write("evil.py", "open('PWNED', 'w').close()\ndef run(reply, row): return {'a': reply}\n")
     folder.task(format_output={"parser": "python", "function": "evil:run"})
 
-    said = cage(*COMMANDS["run"], "--allow-code", cwd=folder.path)
+    result = cage(*COMMANDS["run"], "--allow-code", cwd=folder.path)
 
-    assert said.code == 0, said.text
+    assert result.code == 0, result.text
     assert (folder.path / "PWNED").exists()
 
 
@@ -492,8 +492,8 @@ def test_params_vars_and_values_on_the_command_line_are_bounded_too(cage, folder
     """A value of --param is YAML, and may be a template."""
     folder.task("{{ p }}", params={"p": {"type": "any", "default": "a"}})
     for value in ("{a: " * 5000, "&a [*a]", "!!python/name:os.system ''", "9" * 100_000, "{{ 10**99999999 }}"):
-        said = cage(*COMMANDS["dry-run"], "-p", f"p={value}", cwd=folder.path)
-        assert_harmless(said, folder)
+        result = cage(*COMMANDS["dry-run"], "-p", f"p={value}", cwd=folder.path)
+        assert_harmless(result, folder)
 
 
 ATTACKS = {
@@ -545,7 +545,7 @@ def test_another_tools_file_is_read_within_the_same_bounds(cage, folder, bomb):
     """`distask import` reads YAML of strangers too."""
     folder.write("in.prompty", f"---\n{BOMBS[bomb]}---\nsystem:\nhi {{{{x}}}}\n")
 
-    said = cage("import", "in.prompty", cwd=folder.path)
+    result = cage("import", "in.prompty", cwd=folder.path)
 
-    assert_harmless(said, folder)
-    assert said.code in (0, 2)
+    assert_harmless(result, folder)
+    assert result.code in (0, 2)

@@ -77,11 +77,11 @@ def test_rows_and_replies_drive_nothing(cage, place, server, command):
     """The reply is refused, so that its words are in every message."""
     server.reply = lambda _: ALL
 
-    said = cage(*COMMANDS[command], *model(server), cwd=place)
+    result = cage(*COMMANDS[command], *model(server), cwd=place)
 
-    assert said.code in (0, 3), said.text
-    assert_tame(said)
-    assert "[/b]" in said.text or command.startswith("run")
+    assert result.code in (0, 3), result.text
+    assert_tame(result)
+    assert "[/b]" in result.text or command.startswith("run")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422, 500])
@@ -90,20 +90,20 @@ def test_a_servers_words_drive_nothing(cage, place, server, status):
     error = {"message": ALL, "type": ALL, "code": ALL, "param": ALL}
     server.reply = lambda _: Reply(status, {"retry-after": "0"}, {"error": error})
 
-    said = cage(*COMMANDS["run"], *model(server), "--set", "limits.max_retries=0", cwd=place)
+    result = cage(*COMMANDS["run"], *model(server), "--set", "limits.max_retries=0", cwd=place)
 
-    assert said.code in (1, 3), said.text
-    assert_tame(said)
+    assert result.code in (1, 3), result.text
+    assert_tame(result)
 
 
 @pytest.mark.parametrize("body", [ALL.encode(), b"<html>" + ALL.encode(), b'{"choices": 5, "x": "' + b"\x9b" * 9])
 def test_a_body_that_is_no_answer_drives_nothing(cage, place, server, body):
     server.reply = lambda _: Reply(200, body=body)
 
-    said = cage(*COMMANDS["run"], *model(server), "--set", "limits.max_retries=0", cwd=place)
+    result = cage(*COMMANDS["run"], *model(server), "--set", "limits.max_retries=0", cwd=place)
 
-    assert said.code in (1, 3), said.text
-    assert_tame(said)
+    assert result.code in (1, 3), result.text
+    assert_tame(result)
 
 
 def test_a_servers_own_model_names_drive_nothing(cage, place, server):
@@ -111,9 +111,9 @@ def test_a_servers_own_model_names_drive_nothing(cage, place, server):
     server.reply = lambda body: {**server.completion(body, "4"), "model": ALL}
 
     for arguments in (["check"], ["check", "--json"], COMMANDS["run"]):
-        said = cage(*arguments, "--base-url", server.url, cwd=place)
-        assert said.code in (0, 1, 3), said.text
-        assert_tame(said)
+        result = cage(*arguments, "--base-url", server.url, cwd=place)
+        assert result.code in (0, 1, 3), result.text
+        assert_tame(result)
 
 
 def test_a_specs_words_drive_nothing(cage, place):
@@ -124,7 +124,7 @@ def test_a_specs_words_drive_nothing(cage, place):
         "format_input": [{"role": ALL, "content": "{{ " + ALL}],
         "outputs": {ALL: {"type": ALL}},
     }
-    told = {
+    result = {
         "name": "t",
         "description": ALL,
         "inputs": {"q": ALL},
@@ -134,7 +134,7 @@ def test_a_specs_words_drive_nothing(cage, place):
         "format_output": {"parser": "text"},
         "cases": [{"name": ALL, "input": {"q": ALL}, "reply": "b", "expect": {ALL: "c"}}],
     }
-    for spec in (wrong, told):
+    for spec in (wrong, result):
         (place / "t.yaml").write_text(json.dumps(spec))
         for arguments in (["validate", "t.yaml"], ["validate", "t.yaml", "--format", "json"], ["test", "t.yaml"],
                           ["validate", "t.yaml", "--format", "github"], COMMANDS["dry-run"],
@@ -179,6 +179,6 @@ def test_the_battery_fails_when_texts_reach_the_terminal_as_they_are(place, serv
     server.reply = lambda _: ALL
 
     with cage_without("texts_reach_the_terminal") as cage:
-        said = cage(*COMMANDS["dry-run"], *model(server), cwd=place)
+        result = cage(*COMMANDS["dry-run"], *model(server), cwd=place)
         with pytest.raises(AssertionError):
-            assert_tame(said)
+            assert_tame(result)

@@ -322,9 +322,9 @@ def test_label_studio_files_are_written_and_read(tmp_path, start):
         "project.json  10 tasks, 1 annotation; labeling config: project.xml\n",
     )
     (tmp_path / "export.json").write_text(json.dumps(EXPORT))
-    for said in ("2 labels added", "0 labels added, 2 already there"):
+    for result in ("2 labels added", "0 labels added, 2 already there"):
         read = command(tmp_path, "task.yaml", "-o", "more.jsonl", "--import-label-studio", "export.json")
-        assert read[:2] == (0, f"more.jsonl  {said}\n")
+        assert read[:2] == (0, f"more.jsonl  {result}\n")
 
 
 @pytest.mark.parametrize(

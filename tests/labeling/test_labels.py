@@ -61,25 +61,25 @@ def test_an_incomplete_last_line_is_removed_and_reported(tmp_path):
     path = tmp_path / "labels.jsonl"
     whole = json.dumps({"score": 1, "label": label()}) + "\n"
     path.write_text(whole + whole[:30])
-    said = []
+    result = []
 
-    with LabelsFile(path, ["score"], said.append) as file:
+    with LabelsFile(path, ["score"], result.append) as file:
         assert list(file.verdicts) == [("i", "ann", 0)]
 
     assert path.read_text() == whole
-    assert "the last line was incomplete" in said[0]
+    assert "the last line was incomplete" in result[0]
 
 
 def test_a_complete_last_line_without_its_line_end_is_kept(tmp_path):
     path = tmp_path / "labels.jsonl"
     path.write_text(json.dumps({"score": 1, "label": label()}))
-    said = []
+    result = []
 
-    with LabelsFile(path, ["score"], said.append) as file:
+    with LabelsFile(path, ["score"], result.append) as file:
         file.append({"score": 2}, label("j"))
 
     assert [line["score"] for line in lines(path)] == [1, 2]
-    assert said == []
+    assert result == []
 
 
 def test_a_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):

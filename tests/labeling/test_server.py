@@ -39,15 +39,15 @@ def test_the_address_works_once_and_becomes_a_cookie(start):
 
 
 def test_a_new_address_from_the_terminal_lets_another_browser_in(desk):
-    said = []
-    server = LabelServer(desk.session(rows(1)), {"task": "t"}, said.append)
+    result = []
+    server = LabelServer(desk.session(rows(1)), {"task": "t"}, result.append)
     first = server.url.rpartition("=")[2]
 
     assert server.admit(first)
     assert not server.admit("guess")
-    assert said == []
+    assert result == []
     assert not server.admit(first)
-    assert server.admit(said[0].rpartition("=")[2])
+    assert server.admit(result[0].rpartition("=")[2])
     server.start()
     server.stop()
 

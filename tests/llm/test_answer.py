@@ -126,10 +126,10 @@ def test_broken_utf8_is_replaced():
 )  # fmt: skip
 def test_what_can_not_be_read_says_why(body, note):
     """A 200 that is no reply."""
-    completions, said = read_completions(Response(200, {}, body))
+    completions, result = read_completions(Response(200, {}, body))
 
     assert completions == []
-    assert note in said
+    assert note in result
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["choices", "message", "content", "text", "index", "usage", "tool_calls", "finish_reason", "error", "type", "thinking", "model", "id", "prompt_tokens", "logprobs"]), inner), max_leaves=30)  # fmt: skip

@@ -97,7 +97,7 @@ def test_a_last_chunk_with_the_whole_message_is_not_added_twice():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (stream(*PIECES[:2], done=False), "ends before the reply does"),
         (stream(*PIECES[:2], done=False)[:-30], "is broken"),
@@ -107,13 +107,13 @@ def test_a_last_chunk_with_the_whole_message_is_not_added_twice():
         (stream(*[chunk({"content": json.loads("[" * 400 + "]" * 400)})] * 1, done=False), "ends before"),
     ],
 )
-def test_a_stream_that_can_not_be_read_is_named(text, said):
+def test_a_stream_that_can_not_be_read_is_named(text, expected):
     completions, note = read(text)
     failure = classify(200, {}, text.encode(), Situation(), note)
 
     assert completions == []
     assert note.startswith("the server sent a stream that was not requested")
-    assert said in note
+    assert expected in note
     assert (failure.kind, failure.max_retries) == ("bad_reply", 1)
 
 

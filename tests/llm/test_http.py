@@ -42,11 +42,11 @@ class Wire:
             while head := (await reader.readuntil(b"\r\n\r\n")).decode():
                 self.heads.append(head)
                 length = int(head.lower().partition("content-length:")[2].partition("\r\n")[0] or 0)
-                said = self.answer(head, await reader.readexactly(length))
-                if asyncio.iscoroutine(said):
-                    said = await said
-                writer.write(said)
-                if b"close" in said or (said is not ANSWER and b"ength" not in said and b"hunked" not in said):
+                result = self.answer(head, await reader.readexactly(length))
+                if asyncio.iscoroutine(result):
+                    result = await result
+                writer.write(result)
+                if b"close" in result or (result is not ANSWER and b"ength" not in result and b"hunked" not in result):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -106,7 +106,7 @@ def test_a_call_is_one_request_with_the_key_and_the_body():
 
 
 @pytest.mark.parametrize(
-    ("said", "body"),
+    ("expected", "body"),
     [
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\nTrailer: t\r\n\r\n",
@@ -120,8 +120,8 @@ def test_a_call_is_one_request_with_the_key_and_the_body():
     ],
     ids=["chunked", "continue", "ends with the connection", "no header at all", "empty", "http 1.0"],
 )
-def test_every_form_of_an_answer_is_read(said, body):
-    responses = asyncio.run(answers(Wire(lambda _head, _body: said), count=2))
+def test_every_form_of_an_answer_is_read(expected, body):
+    responses = asyncio.run(answers(Wire(lambda _head, _body: expected), count=2))
 
     assert [r.body for r in responses] == [body, body]
 
@@ -142,7 +142,7 @@ def test_an_answer_in_many_pieces_is_one_answer():
 
 
 @pytest.mark.parametrize(
-    "said",
+    "expected",
     [
         b"SSH-2.0-OpenSSH_9\r\n",
         b"<html>",
@@ -151,10 +151,10 @@ def test_an_answer_in_many_pieces_is_one_answer():
         b"",
     ],
 )
-def test_what_is_no_whole_answer_is_a_broken_connection(said):
+def test_what_is_no_whole_answer_is_a_broken_connection(expected):
     async def cut(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(said)
+        writer.write(expected)
         writer.close()
 
     with pytest.raises(Fault) as fault:

@@ -17,11 +17,11 @@ def test_a_percentile_is_that_of_the_list_but_for_a_few_hundredths(times):
     for seconds in times:
         latency.add(seconds)
 
-    told = [latency.percentile(share) for share in (0.5, 0.9, 1.0)]
+    result = [latency.percentile(share) for share in (0.5, 0.9, 1.0)]
 
     ordered = sorted(times)
     exact = [ordered[-(-tenths * len(times) // 10) - 1] for tenths in (5, 9, 10)]
-    assert told == pytest.approx(exact, rel=0.03)
+    assert result == pytest.approx(exact, rel=0.03)
     assert sum(calls for _, calls in latency.buckets()) == latency.count == len(times)
 
 

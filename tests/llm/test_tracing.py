@@ -124,11 +124,11 @@ def test_what_was_said_is_recorded_only_where_it_is_asked_for(exporter, ask, ser
 
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
     ask(["another"])
-    said = exporter.get_finished_spans()[2].attributes
-    assert json.loads(said["gen_ai.input.messages"])[1] == {
+    result = exporter.get_finished_spans()[2].attributes
+    assert json.loads(result["gen_ai.input.messages"])[1] == {
         "role": "user",
         "parts": [{"type": "text", "content": "another"}],
     }
-    assert json.loads(said["gen_ai.output.messages"]) == [
+    assert json.loads(result["gen_ai.output.messages"]) == [
         {"role": "assistant", "parts": [{"type": "text", "content": "a secret reply"}], "finish_reason": "stop"}
     ]

@@ -183,10 +183,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _object(self, asked):
         """What is there already has nothing to be done for it."""
-        told = {"oid": asked["oid"], "size": asked["size"]}
+        result = {"oid": asked["oid"], "size": asked["size"]}
         if asked["oid"] in self.hub.objects:
-            return told
-        return told | {
+            return result
+        return result | {
             "authenticated": True,
             "actions": {"upload": {"href": f"{self.hub.url}/objects/{asked['oid']}", "header": {}}},
         }
@@ -194,11 +194,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _preupload(self, files, data, name):
         asked = json.loads(data)["files"]
         kind = {True: "lfs", False: "regular"}
-        told = [
+        result = [
             {"path": f["path"], "uploadMode": kind[f["path"].endswith(".parquet")], "shouldIgnore": False, "oid": None}
             for f in asked
         ]
-        self._send({"files": told})
+        self._send({"files": result})
 
     def _paths_info(self, files, data, name):
         asked = parse_qs(data.decode()).get("paths") or json.loads(data)["paths"]
@@ -212,13 +212,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _commit(self, files, data, name):
         for line in data.splitlines():
-            told = json.loads(line)
-            value = told["value"]
-            if told["key"] == "lfsFile":
+            result = json.loads(line)
+            value = result["value"]
+            if result["key"] == "lfsFile":
                 files[value["path"]] = self.hub.objects[value["oid"]]
-            elif told["key"] == "file":
+            elif result["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
-            elif told["key"] == "deletedFile":
+            elif result["key"] == "deletedFile":
                 del files[value["path"]]
         sha = self.hub.sha(name)
         self._send(

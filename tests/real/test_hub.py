@@ -77,10 +77,10 @@ class BatchContext:
             [sys.executable, "-m", "distask", "run", task, "-i", source, "--base-url", self.server.url, "--model", "m", *more],
             cwd=self.folder, env=self.env, capture_output=True, check=False, timeout=240,
         )  # fmt: skip
-        said = done.stdout.decode() + done.stderr.decode()
-        assert TOKEN not in said
-        assert "bug in distask" not in said, said
-        return done.returncode, said
+        result = done.stdout.decode() + done.stderr.decode()
+        assert TOKEN not in result
+        assert "bug in distask" not in result, result
+        return done.returncode, result
 
 
 @pytest.fixture
@@ -90,10 +90,10 @@ def desk(tmp_path, hub, server):
 
 def test_what_is_pushed_loads_back_and_its_card_says_how_it_was_made(desk, hub):
     """The token goes to the Hub, and into no file and no output."""
-    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers", "--private", "-p", "tone=warm")
+    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers", "--private", "-p", "tone=warm")
 
-    assert code == 0, said
-    assert "datasets/owner/answers" in said
+    assert code == 0, result
+    assert "datasets/owner/answers" in result
     rows = desk.python(
         "import datasets, json; d = datasets.load_dataset('owner/answers', split='train'); print(json.dumps(d.to_list()))"
     )
@@ -103,7 +103,7 @@ def test_what_is_pushed_loads_back_and_its_card_says_how_it_was_made(desk, hub):
     assert [row["generation"] for row in rows] == [f"question {i}" for i in range(5)]
     assert card[0]["size_categories"] == ["n<1K"]
     assert card[0]["tags"] == ["synthetic", "distask"]
-    for told in (
+    for result in (
         "Answer an instruction.",
         "| model | m |",
         "| param `tone` | warm |",
@@ -111,7 +111,7 @@ def test_what_is_pushed_loads_back_and_its_card_says_how_it_was_made(desk, hub):
         "distask run answer.yaml",
         "| this run | answer | m | in.jsonl (",
     ):
-        assert told in card[1]
+        assert result in card[1]
     assert hub.private == {"owner/answers": True}
     assert hub.tokens == {f"Bearer {TOKEN}"}
     kept = [path for path in desk.folder.rglob("*") if path.is_file() and "hf" not in path.parts]
@@ -123,9 +123,9 @@ def test_a_second_split_leaves_the_first_and_both_load(desk):
     desk.run("in.jsonl", "-o", "hf://owner/answers")
     desk.rows({"instruction": f"test {i}"} for i in range(2))
 
-    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers@test")
+    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers@test")
 
-    assert code == 0, said
+    assert code == 0, result
     sizes = desk.python(
         "import datasets, json; d = datasets.load_dataset('owner/answers'); print(json.dumps({k: len(v) for k, v in d.items()}))"
     )
@@ -137,11 +137,11 @@ def test_a_dataset_of_the_hub_is_streamed_as_input(desk):
     desk.run("in.jsonl", "-o", "hf://owner/answers")
     desk.run("in.jsonl", "-o", "hf://owner/answers@test")
 
-    unnamed, said = desk.run("hf://owner/answers", "-o", "again.jsonl", "--set", "output_mappings.generation=second")
+    unnamed, result = desk.run("hf://owner/answers", "-o", "again.jsonl", "--set", "output_mappings.generation=second")
     named, _ = desk.run("hf://owner/answers@test", "-o", "again.jsonl", "--set", "output_mappings.generation=second")
 
     assert unnamed == 2
-    assert "@train" in said
+    assert "@train" in result
     assert named == 0
     record = json.loads((desk.folder / "again.jsonl.run.json").read_text())
     assert record["provenance"]["input"]["revision"] == desk.hub.sha("owner/answers")
@@ -158,14 +158,14 @@ def test_a_push_that_was_interrupted_continues_with_what_is_missing(desk, hub, m
     desk.rows({"instruction": base64.b64encode(os.urandom(60)).decode()} for _ in range(3000))
     hub.break_after = 1
 
-    broken, said = desk.run("in.jsonl", "-o", "hf://owner/answers")
+    broken, result = desk.run("in.jsonl", "-o", "hf://owner/answers")
     asked, first = len(desk.server.requests), list(hub.uploads)
     hub.break_after = None
     code, _ = desk.run("in.jsonl", "-o", "hf://owner/answers")
 
     assert broken == 1
-    assert "can't be pushed" in said
-    assert "Run the same command to push it again" in said
+    assert "can't be pushed" in result
+    assert "Run the same command to push it again" in result
     assert code == 0
     assert len(desk.server.requests) == asked == 3000
     assert len(first) == 1
@@ -186,9 +186,9 @@ def test_fewer_files_than_before_leave_no_old_rows(desk, hub):
     }
     hub.private["owner/answers"] = False
 
-    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers")
+    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers")
 
-    assert code == 0, said
+    assert code == 0, result
     assert [p for p in hub.repositories["owner/answers"] if p.startswith("data/train")] == [
         "data/train-00000-of-00001.parquet"
     ]
@@ -199,20 +199,20 @@ def test_a_dataset_that_distask_did_not_make_is_not_touched(desk, hub):
     hub.repositories["owner/answers"] = {"data.csv": b"a,b\n"}
     hub.private["owner/answers"] = False
 
-    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers")
+    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers")
 
     assert code == 2
-    assert "distask did not make it" in said
+    assert "distask did not make it" in result
     assert desk.server.requests == []
 
 
 def test_without_a_token_nothing_is_asked(desk):
     del desk.env["HF_TOKEN"]
 
-    code, said = desk.run("in.jsonl", "-o", "hf://owner/answers")
+    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers")
 
     assert code == 2
-    assert "hf auth login" in said
+    assert "hf auth login" in result
     assert desk.server.requests == []
 
 
@@ -220,28 +220,28 @@ def test_a_column_of_images_goes_into_the_chat_and_stays_images_on_the_hub(desk,
     """As Parquet's own bytes, which `datasets` decodes."""
     (desk.folder / "look.yaml").write_text(LOOK)
     made = io.BytesIO()
-    told = {"info": {"features": {"image": {"_type": "Image"}}}}
+    result = {"info": {"features": {"image": {"_type": "Image"}}}}
     table = pa.table({"image": [{"bytes": png(), "path": None}]})
-    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(told)}), made)
+    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(result)}), made)
     hub.repositories["owner/pictures"] = {"data/train-00000-of-00001.parquet": made.getvalue()}
     hub.private["owner/pictures"] = False
     desk.server.reply = lambda body: "a dot"
 
-    code, said = desk.run("hf://owner/pictures@train", "-o", "hf://owner/captions", task="look.yaml")
+    code, result = desk.run("hf://owner/pictures@train", "-o", "hf://owner/captions", task="look.yaml")
 
-    assert code == 0, said
+    assert code == 0, result
     [sent] = desk.server.requests
     assert (
         sent["messages"][0]["content"][1]["image_url"]["url"]
         == "data:image/png;base64," + base64.b64encode(png()).decode()
     )
-    told = desk.python(
+    result = desk.python(
         "import datasets, json\n"
         "d = datasets.load_dataset('owner/captions', split='train')\n"
         "raw = d.cast_column('image', datasets.Image(decode=False))[0]['image']['bytes']\n"
         "print(json.dumps([type(d.features['image']).__name__, raw.hex(), d['caption'][0]]))"
     )
-    assert told == ["Image", png().hex(), "a dot"]
+    assert result == ["Image", png().hex(), "a dot"]
 
 
 def png():

@@ -51,8 +51,8 @@ class Bench:
         """The exit code, how many calls the server saw, and what was said."""
         before = len(self.server.requests)
         process = self.start(*more)
-        _, said = process.communicate(timeout=300)
-        return process.returncode, len(self.server.requests) - before, said
+        _, result = process.communicate(timeout=300)
+        return process.returncode, len(self.server.requests) - before, result
 
     def over_ray(self, *more):
         return self.run("-o", "out", "--engine", "ray", "--workers", "2", *more)
@@ -61,8 +61,8 @@ class Bench:
         return b"".join(part.read_bytes() for part in sorted((self.folder / "out").glob("part-*.jsonl")))
 
     def local(self, *more):
-        code, _, said = self.run("-o", "local.jsonl", *more)
-        assert code == 0, said
+        code, _, result = self.run("-o", "local.jsonl", *more)
+        assert code == 0, result
         return (self.folder / "local.jsonl").read_bytes()
 
     def wait_for(self, calls):
@@ -119,10 +119,10 @@ def test_the_rows_over_a_cluster_are_those_of_a_local_run_and_another_run_asks_n
     local = bench.local("-n", "2")
     bench.server.most_in_flight = 0
 
-    code, calls, said = bench.over_ray("-n", "2")
+    code, calls, result = bench.over_ray("-n", "2")
     again = bench.over_ray("-n", "2")
 
-    assert (code, calls) == (0, ROWS), said
+    assert (code, calls) == (0, ROWS), result
     assert bench.parts() == local
     assert bench.server.most_in_flight <= IN_FLIGHT
     assert again[:2] == (0, 0)
@@ -138,11 +138,11 @@ def test_a_sample_and_a_cost_limit_are_those_of_the_complete_run(bench):
     local = bench.local("--sample", "100")
     priced = ["--set", "price.input=0", "--set", "price.output=10000", "--set", "llm.max_tokens=40"]
 
-    code, calls, said = bench.over_ray("--sample", "100", *priced, "--max-cost", "10")
+    code, calls, result = bench.over_ray("--sample", "100", *priced, "--max-cost", "10")
     again, more, said_again = bench.over_ray("--sample", "100", *priced, "--max-cost", "100")
 
-    assert code == 1, said
-    assert "of $10.00 (--max-cost) is spent" in said
+    assert code == 1, result
+    assert "of $10.00 (--max-cost) is spent" in result
     assert 10 - 0.41 < calls * 0.25 <= 10
     assert (again, calls + more) == (0, 100), said_again
     assert [row["instruction"] for row in rows_of(bench.parts())] == [row["instruction"] for row in rows_of(local)]
@@ -154,13 +154,13 @@ def test_a_dataset_of_the_hub_is_copied_once_and_gives_the_rows_of_a_local_run(b
     source = f"hf://{bench.folder}/repo@train"
 
     local_code, _, local_said = bench.run("-o", "local.jsonl", "-i", source, "--limit", "300")
-    code, calls, said = bench.over_ray("-i", source, "--limit", "300")
+    code, calls, result = bench.over_ray("-i", source, "--limit", "300")
     again = bench.over_ray("-i", source, "--limit", "300")
 
-    assert (local_code, code, calls) == (0, 0, 300), said + local_said
+    assert (local_code, code, calls) == (0, 0, 300), result + local_said
     assert bench.parts() == (bench.folder / "local.jsonl").read_bytes()
     assert again[:2] == (0, 0)
-    assert "copying hf://" in said
+    assert "copying hf://" in result
     assert "copying hf://" not in again[2]
 
 
@@ -172,10 +172,10 @@ def test_steps_that_wait_for_all_rows_give_the_rows_of_a_local_run(bench):
     local = bench.local()
     calls_of_local = len(bench.server.requests)
 
-    code, calls, said = bench.over_ray()
+    code, calls, result = bench.over_ray()
     repeated = bench.over_ray()
 
-    assert (code, calls) == (0, calls_of_local), said
+    assert (code, calls) == (0, calls_of_local), result
     assert bench.parts() == local
     assert len(local.splitlines()) == 300
     assert repeated[:2] == (0, 0), repeated[2]
@@ -196,10 +196,10 @@ def test_a_row_that_is_wrong_anywhere_is_reported_before_any_call(bench):
     lines[700] = lines[700][:-1]
     (bench.folder / "in.jsonl").write_text("\n".join(lines) + "\n")
 
-    code, calls, said = bench.over_ray()
+    code, calls, result = bench.over_ray()
 
     assert (code, calls) == (2, 0)
-    assert "in.jsonl:701:" in said
+    assert "in.jsonl:701:" in result
 
 
 @pytest.mark.skipif(not ALL, reason="a nightly test: DISTASK_BATTERY=2")
@@ -209,9 +209,9 @@ def test_a_killed_driver_costs_what_was_in_flight(bench):
     driver.kill()
     driver.communicate()
 
-    code, _, said = bench.over_ray()
+    code, _, result = bench.over_ray()
 
-    assert code == 0, said
+    assert code == 0, result
     assert ROWS <= len(bench.server.requests) <= ROWS + IN_FLIGHT
     assert bench.parts() == bench.local()
 
@@ -223,9 +223,9 @@ def test_a_lost_worker_and_a_lost_node_cost_what_was_in_flight(bench, cluster):
     os.kill(workers()[0], signal.SIGKILL)
     bench.wait_for(ROWS // 2)
     cluster.remove_node(node, allow_graceful=False)
-    _, said = run.communicate(timeout=300)
+    _, result = run.communicate(timeout=300)
 
-    assert run.returncode == 0, said
+    assert run.returncode == 0, result
     assert ROWS <= len(bench.server.requests) <= ROWS + 2 * IN_FLIGHT
     assert bench.parts() == bench.local()
 
@@ -235,12 +235,12 @@ def test_ctrl_c_ends_in_order_and_the_same_command_continues(bench):
     run = bench.start("-o", "out", "--engine", "ray", "--workers", "2")
     bench.wait_for(ROWS // 3)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=120)
+    _, result = run.communicate(timeout=120)
 
     code, _, _ = bench.over_ray()
 
-    assert run.returncode == 130, said
-    assert "to resume" in said
+    assert run.returncode == 130, result
+    assert "to resume" in result
     assert code == 0
     assert len(bench.server.requests) == ROWS
     assert bench.parts() == bench.local()
@@ -251,8 +251,8 @@ def test_a_key_that_the_endpoint_refuses_stops_all_parts(bench):
 
     bench.server.reply = lambda _: Reply(401, body={"error": {"message": "Incorrect API key provided"}})
 
-    code, calls, said = bench.over_ray()
+    code, calls, result = bench.over_ray()
 
     assert code == 1
-    assert "Incorrect API key provided" in said
+    assert "Incorrect API key provided" in result
     assert calls <= 2 * IN_FLIGHT

@@ -40,9 +40,9 @@ class Editor:
         document = {"uri": self.uri, "languageId": "yaml", "version": 1, "text": path.read_text()}
         self._send({"method": "textDocument/didOpen", "params": {"textDocument": document}})
         while True:
-            said = self._read()
-            if said.get("method") == "textDocument/publishDiagnostics" and said["params"]["uri"] == self.uri:
-                return [d["message"] for d in said["params"]["diagnostics"]]
+            result = self._read()
+            if result.get("method") == "textDocument/publishDiagnostics" and result["params"]["uri"] == self.uri:
+                return [d["message"] for d in result["params"]["diagnostics"]]
 
     def complete(self, line: int, character: int) -> set[str]:
         """What is offered at a place."""
@@ -53,9 +53,9 @@ class Editor:
         number = next(self._ids)
         self._send({"id": number, "method": method, "params": params})
         while True:
-            said = self._read()
-            if said.get("id") == number and "method" not in said:
-                return said["result"]
+            result = self._read()
+            if result.get("id") == number and "method" not in result:
+                return result["result"]
 
     def _send(self, message: dict):
         data = json.dumps({"jsonrpc": "2.0", **message}).encode()
@@ -67,11 +67,11 @@ class Editor:
         while (line := self._process.stdout.readline()).strip():
             if line.lower().startswith(b"content-length:"):
                 length = int(line.partition(b":")[2])
-        said = json.loads(self._process.stdout.read(length))
-        if "id" in said and "method" in said:  # it asks for settings: there are none
-            asked = said["params"].get("items", []) if isinstance(said.get("params"), dict) else []
-            self._send({"id": said["id"], "result": [{} for _ in asked] if asked else None})
-        return said
+        result = json.loads(self._process.stdout.read(length))
+        if "id" in result and "method" in result:  # it asks for settings: there are none
+            asked = result["params"].get("items", []) if isinstance(result.get("params"), dict) else []
+            self._send({"id": result["id"], "result": [{} for _ in asked] if asked else None})
+        return result
 
     def close(self):
         self._process.kill()

@@ -308,11 +308,11 @@ def test_texts_stand_out_from_what_is_behind_them(made, look, scheme):
 
 def colour(tab, name):
     """Red, green and blue, from 0 to 1."""
-    said = tab.page.evaluate(
+    result = tab.page.evaluate(
         "name => { const e = document.getElementById('announcer'); e.style.color = `var(--${name})`; return getComputedStyle(e).color }",
         name,
     )
-    return [int(part) / 255 for part in said.removeprefix("rgb(").removesuffix(")").split(",")]
+    return [int(part) / 255 for part in result.removeprefix("rgb(").removesuffix(")").split(",")]
 
 
 def contrast(one, other):

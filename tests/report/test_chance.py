@@ -12,7 +12,7 @@ from distask.report.compare import chance
 from distask.report.compare.chance import mean_difference, share_differences
 from distask.report.compare.comparison import write_comparison
 from tests.report.conftest import text_of
-from tests.report.test_comparison import by_number, change, said
+from tests.report.test_comparison import by_number, change, judgement
 
 
 def test_the_mean_of_paired_differences_has_an_interval_of_the_right_width():
@@ -81,8 +81,8 @@ def test_there_is_no_test_without_enough_to_compare(transitions):
 
 
 def results(bench, shift, **options):
-    replies = [[said(s := i % 3 + 1, "poor" if s < 3 else "good") for i in range(40)]]
-    replies.append([said(min(5, i % 3 + 1 + shift), "good" if shift else "poor") for i in range(40)])
+    replies = [[judgement(s := i % 3 + 1, "poor" if s < 3 else "good") for i in range(40)]]
+    replies.append([judgement(min(5, i % 3 + 1 + shift), "good" if shift else "poor") for i in range(40)])
     return [
         bench.result(f"{name}.jsonl", count=40, reply=by_number(of), **options)
         for name, of in zip("ab", replies, strict=True)

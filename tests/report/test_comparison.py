@@ -16,7 +16,7 @@ from distask.report.compare.comparison import write_comparison
 from tests.report.conftest import text_of
 
 
-def said(score, verdict="fair", tags=(), reason="since"):
+def judgement(score, verdict="fair", tags=(), reason="since"):
     return json.dumps({"score": score, "verdict": verdict, "sure": True, "tags": list(tags), "reason": reason})
 
 
@@ -25,8 +25,22 @@ def by_number(replies):
     return lambda body: replies[int(body["messages"][-1]["content"].split()[0])]
 
 
-FIRST = [said(1, "poor"), said(2, "poor"), said(3), said(4, "good"), "no JSON", said(5, "good")]
-SECOND = [said(2, "fair"), said(2, "poor"), said(1, "poor"), said(4, "good", reason="other"), said(3), "no JSON"]
+FIRST = [
+    judgement(1, "poor"),
+    judgement(2, "poor"),
+    judgement(3),
+    judgement(4, "good"),
+    "no JSON",
+    judgement(5, "good"),
+]
+SECOND = [
+    judgement(2, "fair"),
+    judgement(2, "poor"),
+    judgement(1, "poor"),
+    judgement(4, "good", reason="other"),
+    judgement(3),
+    "no JSON",
+]
 
 
 @pytest.fixture

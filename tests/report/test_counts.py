@@ -41,9 +41,9 @@ def test_every_count_equals_that_of_the_output(bench):
     assert sum(errors.values()) == 8
     assert (facts["rows"], facts["replies"], facts["failed"]) == (40, 40, 8)
     assert {f["kind"]: f["count"] for f in facts["failures"]} == errors
-    told = column(facts, "score")
-    assert dict(zip(told["histogram"]["edges"], told["histogram"]["counts"], strict=False)) == Counter(scores)
-    assert (told["nulls"], told["spread"]["mean"], told["spread"]["median"]) == (8, mean(scores), median(scores))
+    result = column(facts, "score")
+    assert dict(zip(result["histogram"]["edges"], result["histogram"]["counts"], strict=False)) == Counter(scores)
+    assert (result["nulls"], result["spread"]["mean"], result["spread"]["median"]) == (8, mean(scores), median(scores))
     verdicts = Counter(r["verdict"] for r in rows if r["verdict"])
     assert {b["label"]: b["count"] for b in column(facts, "verdict")["labels"]} == verdicts
     assert {b["label"]: b["count"] for b in column(facts, "tags")["labels"]} == Counter(
@@ -64,15 +64,15 @@ def test_the_page_says_what_was_counted(bench):
     """The words of the page without any script: rows, failures with message and raw reply, cost, the way to make it again."""
     page, _ = bench.page(bench.result(count=20))
 
-    said = text_of(page)
+    result = text_of(page)
 
-    assert "Replies 20 16 good, 4 failed (20%)" in said
-    assert re.search(r"invalid 2 10% of replies .* I would call answer 8 decent\.", said)
-    assert re.search(r"type 2 10% of replies .* 2 score: 9 is more than 5 Row 7", said)
-    assert "poor 8 50% good 6 37.5% fair 2 12.5%" in said
-    assert re.search(r"Cost \$0\.\d+ for 20 replies requested", said)
-    assert re.search(r"Latency [\d.]+ m?s median; 90% in", said)
-    assert "distask run judge.yaml --input in.jsonl --model m" in said
+    assert "Replies 20 16 good, 4 failed (20%)" in result
+    assert re.search(r"invalid 2 10% of replies .* I would call answer 8 decent\.", result)
+    assert re.search(r"type 2 10% of replies .* 2 score: 9 is more than 5 Row 7", result)
+    assert "poor 8 50% good 6 37.5% fair 2 12.5%" in result
+    assert re.search(r"Cost \$0\.\d+ for 20 replies requested", result)
+    assert re.search(r"Latency [\d.]+ m?s median; 90% in", result)
+    assert "distask run judge.yaml --input in.jsonl --model m" in result
 
 
 @pytest.mark.parametrize("grouped", [True, False])
@@ -95,25 +95,25 @@ def test_agreement_is_that_of_the_replies_to_each_row(bench, grouped):
 
     page, facts = bench.page(output)
 
-    told = next(a for a in facts["agreement"] if a["name"] == "score")
+    result = next(a for a in facts["agreement"] if a["name"] == "score")
     assert (facts["rows"], facts["replies"], facts["samples"]) == (6 if grouped else 18, 18, 3)
-    assert (told["groups"], told["agreed"]) == (6, 4)
-    assert {level["of"]: level["groups"] for level in told["same"]} == {3: 4, 1: 2}
-    assert told["mean_share"] == pytest.approx((4 + 1 / 3 + 1 / 2) / 6)
+    assert (result["groups"], result["agreed"]) == (6, 4)
+    assert {level["of"]: level["groups"] for level in result["same"]} == {3: 4, 1: 2}
+    assert result["mean_share"] == pytest.approx((4 + 1 / 3 + 1 / 2) / 6)
     assert "Show the 2 that disagree" in text_of(page)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_table_is_counted_as_json_lines_are(bench, ending):
     """CSV has no types: numbers, lists and the metadata are read from its texts."""
-    _, told = bench.page(bench.result())
+    _, result = bench.page(bench.result())
     _, same = bench.page(bench.result(f"out.{ending}"))
 
-    for facts in (told, same):
+    for facts in (result, same):
         facts.pop("size")
         for measured in ("input_tokens", "output_tokens"):
             facts["measures"][measured].pop("name")
-    assert same == told
+    assert same == result
 
 
 STEPS = """
@@ -139,12 +139,12 @@ def test_of_a_task_made_of_tasks_every_reply_counts_and_every_step_is_reported(b
 
     page, facts = bench.page(output)
 
-    said = text_of(page)
+    result = text_of(page)
     assert (facts["rows"], facts["replies"], facts["failed"]) == (6, 17, 1)
     counts = json.loads((bench.folder / "out.jsonl.run.json").read_text())["counts"]
     assert (counts["generations"], counts["failed"]) == (17, 1)
-    assert f"{counts['tokens']['input']:,} in, {counts['tokens']['output']:,} out" in said
-    assert re.search(r"judge task 11 11 11 0 1", said)
+    assert f"{counts['tokens']['input']:,} in, {counts['tokens']['output']:,} out" in result
+    assert re.search(r"judge task 11 11 11 0 1", result)
 
 
 def test_a_file_without_record_or_metadata_is_counted_too(tmp_path):
@@ -280,6 +280,6 @@ def test_equal_values_agree_whatever_the_order_of_their_keys():
 
 def test_the_scripted_judge_fails_two_rows_in_ten():
     """What the counts above rest on."""
-    said = [judged({"messages": [{"content": f"{i} q"}]}) for i in range(10)]
+    result = [judged({"messages": [{"content": f"{i} q"}]}) for i in range(10)]
 
-    assert [i for i, s in enumerate(said) if not s.startswith("{") or json.loads(s)["score"] > 5] == [7, 8]
+    assert [i for i, s in enumerate(result) if not s.startswith("{") or json.loads(s)["score"] > 5] == [7, 8]

@@ -108,8 +108,8 @@ def test_hostile_texts_stand_in_it_as_texts(bench):
 
     assert "<img" not in page.read_text()
     assert not [tag for tag, _ in Elements(page).found if tag == "img"]
-    told = next(text for _, attributes, text in Elements(page).scripts if attributes.get("id") == "page")
-    assert json.loads(told)["failures"][0]["examples"][0]["raw"] == HOSTILE
+    result = next(text for _, attributes, text in Elements(page).scripts if attributes.get("id") == "page")
+    assert json.loads(result)["failures"][0]["examples"][0]["raw"] == HOSTILE
 
 
 def test_without_rows_it_is_small(bench):
@@ -185,26 +185,26 @@ def test_data_in_a_script_can_not_end_it():
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "expected"),
     [(0, "0"), (1234567, "1,234,567"), (0.5, "0.5"), (3.14159, "3.142"), (0.000123456, "0.0001235"), (12345.678, "12,346"),
      (-0.25, "-0.25"), (1.5e20, "1.5e+20"), (2e-7, "2e-07")],
 )  # fmt: skip
-def test_numbers_are_said_in_a_few_figures(value, said):
-    assert number(value) == said
+def test_numbers_are_said_in_a_few_figures(value, expected):
+    assert number(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "said"),
+    ("part", "whole", "expected"),
     [(0, 5, "0%"), (1, 100_000, "<0.1%"), (99_999, 100_000, ">99.9%"), (1, 3, "33.3%"), (5, 5, "100%")],
 )
-def test_a_small_share_never_looks_like_nothing(part, whole, said):
-    assert percent(part, whole) == said
+def test_a_small_share_never_looks_like_nothing(part, whole, expected):
+    assert percent(part, whole) == expected
 
 
 def test_what_is_not_ours_has_its_licence_and_version():
-    told = (ASSETS / "vendor" / "README.md").read_text()
+    result = (ASSETS / "vendor" / "README.md").read_text()
     script = (ASSETS / "vendor" / "uplot" / "uPlot.iife.min.js").read_text()
 
     version = re.search(r"\(v([\d.]+)\)", script)[1]
-    assert f"| {version} | MIT" in told
+    assert f"| {version} | MIT" in result
     assert "Permission is hereby granted" in (ASSETS / "vendor" / "uplot" / "LICENSE").read_text()

@@ -25,7 +25,7 @@ def spec(**changes: str) -> str:
     return "\n".join({**BASE, **changes}.values()) + "\n"
 
 
-def told(text: str, folder: Path = Path()) -> list[str]:
+def faults_of(text: str, folder: Path = Path()) -> list[str]:
     """All that is wrong with it, in order: what the caret underlines, and the message."""
     try:
         load_text(text, folder / "t.yaml")
@@ -50,8 +50,8 @@ def test_examples_read_the_row_and_the_outputs_above():
     good = "outputs: {rating: {type: integer, examples: [1, 2]}, why: {examples: '[question, rating, style]'}}"
     bad = "outputs: {rating: {type: integer, examples: '[why]'}, why: {examples: questoin | sentences}}"
 
-    assert told(spec(outputs=good)) == []
-    assert told(spec(outputs=bad)) == [
+    assert faults_of(spec(outputs=good)) == []
+    assert faults_of(spec(outputs=bad)) == [
         "why: the expression reads `why`, which is not an input, a param, a var or a draw",
         "questoin: the expression reads `questoin`, which is not an input, a param, a var or a draw",
     ]
@@ -59,7 +59,7 @@ def test_examples_read_the_row_and_the_outputs_above():
 
 def test_the_base_is_right():
     """What the tests change is good before it is changed."""
-    assert told(spec()) == []
+    assert faults_of(spec()) == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_base_is_right():
 )
 def test_every_name_of_the_contract_is_known(template):
     """Inputs, params, vars and draws by their names and in their mappings, `row`, and Jinja's own."""
-    assert told(messages(f'{{role: user, content: "{template}"}}')) == []
+    assert faults_of(messages(f'{{role: user, content: "{template}"}}')) == []
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_every_name_of_the_contract_is_known(template):
 )
 def test_a_template_that_can_not_work_is_reported_at_the_character(template, found):
     """The caret stands under what is wrong, and under nothing else."""
-    assert told(messages(f'{{role: user, content:      "{template}"}}')) == [found]
+    assert faults_of(messages(f'{{role: user, content:      "{template}"}}')) == [found]
 
 
 def test_the_place_inside_a_block_is_exact():
@@ -123,7 +123,7 @@ format_input:
 
 def test_a_name_that_is_wrong_many_times_is_reported_once():
     """One slip is one fault, at its first place."""
-    assert len(told(messages('{role: user, content: "{{ x }} {{ x }} {% if x %}{{ x }}{% endif %}"}'))) == 1
+    assert len(faults_of(messages('{role: user, content: "{{ x }} {{ x }} {% if x %}{{ x }}{% endif %}"}'))) == 1
 
 
 def test_an_output_in_a_prompt_is_explained():
@@ -182,7 +182,7 @@ def test_a_column_with_hyphens_is_explained():
 )
 def test_messages(message, found):
     """A message is a role and a content, or a splice; its expressions know the row."""
-    assert told(messages(message)) == found
+    assert faults_of(messages(message)) == found
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_messages(message, found):
 )
 def test_parsers_and_outputs_fit_each_other(outputs, parser, found):
     """Groups, pointers, tags and markers are outputs, and every output has something that fills it."""
-    assert told(spec(outputs=f"outputs: {outputs}", format_output=f"format_output: {parser}")) == found
+    assert faults_of(spec(outputs=f"outputs: {outputs}", format_output=f"format_output: {parser}")) == found
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_parsers_and_outputs_fit_each_other(outputs, parser, found):
 )
 def test_types_and_bounds_do_not_contradict_each_other(param, found):
     """A bound that says nothing, or that no value can keep, is a slip."""
-    text = told(spec(params=f"params: {{p: {param}, scale: {{type: integer, default: 1}}}}"))
+    text = faults_of(spec(params=f"params: {{p: {param}, scale: {{type: integer, default: 1}}}}"))
 
     assert text == found if found is not None else len(text) == 1
 
@@ -320,7 +320,7 @@ def test_types_and_bounds_do_not_contradict_each_other(param, found):
 )
 def test_draws(draw, found):
     """A draw has options or a range, and a weight for each option."""
-    assert told(spec(draw=f"draw: {{d: {draw}, style: [a]}}")) == found
+    assert faults_of(spec(draw=f"draw: {{d: {draw}, style: [a]}}")) == found
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_designs(design, found):
     draws = "{style: [a, b], d: [x, y], heavy: {options: [a, b], weights: [1, 2]}, part: {range: [0, 0.5]}"
     draws += ", once: {options: [a], sampling: unique}}"
 
-    assert told(spec(draw=f"draw: {draws}\ndesign: {design}")) == found
+    assert faults_of(spec(draw=f"draw: {draws}\ndesign: {design}")) == found
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_designs(design, found):
 )
 def test_the_rest_of_the_language(changes, found):
     """Names that collide, mappings of what is not there, cases of columns that are none."""
-    assert told(spec(**changes)) == found
+    assert faults_of(spec(**changes)) == found
 
 
 def test_a_file_for_the_content_is_checked_as_if_it_stood_there(tmp_path):
@@ -441,7 +441,7 @@ def test_a_file_outside_of_the_specs_folder_is_refused(use, name, tmp_path):
     (folder / "link").symlink_to(tmp_path)
     (folder / "secret-link.md").symlink_to(tmp_path / "secret.md")
 
-    (found,) = told(messages(use % name), folder)
+    (found,) = faults_of(messages(use % name), folder)
 
     assert "outside the spec's folder" in found
 
@@ -458,12 +458,12 @@ def test_a_file_that_is_no_prompt_is_reported(data, tmp_path):
     """Not UTF-8, or larger than any prompt."""
     (tmp_path / "a.md").write_bytes(data)
 
-    assert len(told(messages("{role: user, content: {file: a.md}}"), tmp_path)) == 1
+    assert len(faults_of(messages("{role: user, content: {file: a.md}}"), tmp_path)) == 1
 
 
 def test_a_file_that_may_be_missing_is_no_fault():
     """`ignore missing` is Jinja's own way to say so."""
-    assert told(messages("{role: user, content: \"{% include 'no.md' ignore missing %}\"}")) == []
+    assert faults_of(messages("{role: user, content: \"{% include 'no.md' ignore missing %}\"}")) == []
 
 
 def test_a_spec_is_found_from_any_folder(tmp_path, monkeypatch):
@@ -507,13 +507,13 @@ def test_what_is_aggregated_is_an_output_and_numbers_where_they_are_needed(aggre
         group="group_generations: true",
     )
 
-    assert told(text) == found
+    assert faults_of(text) == found
 
 
 def test_aggregating_needs_grouped_generations():
     text = spec(aggregate="aggregate: {rating: mean}")
 
-    assert told(text) == ["aggregate: `aggregate` needs grouped generations"]
+    assert faults_of(text) == ["aggregate: `aggregate` needs grouped generations"]
     assert hint(text) == "add `group_generations: true`"
 
 
@@ -524,5 +524,5 @@ def test_an_aggregated_column_may_not_have_the_name_of_another():
         group="group_generations: true",
     )
 
-    assert told(text) == ["rating: the outputs `rating_mean` and `rating_mean` use the same column, `rating_mean`"]
-    assert told(text + "output_mappings: {rating_mean: reason}\n") != []
+    assert faults_of(text) == ["rating: the outputs `rating_mean` and `rating_mean` use the same column, `rating_mean`"]
+    assert faults_of(text + "output_mappings: {rating_mean: reason}\n") != []

@@ -7,11 +7,11 @@ from distask.diagnostics import Diagnostic, did_you_mean, nearest
 
 def test_a_fault_shows_the_line_a_caret_and_the_hint():
     """The form is the one that compilers have made familiar."""
-    told = str(
+    result = str(
         Diagnostic("tasks/rate.yaml", 12, 10, "no such name", "did you mean `question`?", "      {{ quesion }}", 7)
     )
 
-    assert told.splitlines() == [
+    assert result.splitlines() == [
         "tasks/rate.yaml:12:10: error: no such name",
         "   12 |       {{ quesion }}",
         "      |          ^^^^^^^ did you mean `question`?",
@@ -20,39 +20,47 @@ def test_a_fault_shows_the_line_a_caret_and_the_hint():
 
 def test_the_caret_stands_under_wide_characters():
     """A terminal shows Japanese two cells wide."""
-    told = str(Diagnostic("f", 1, 4, "m", None, "日本 x", 1)).splitlines()
+    result = str(Diagnostic("f", 1, 4, "m", None, "日本 x", 1)).splitlines()
 
-    assert told[2] == "      |      ^"
+    assert result[2] == "      |      ^"
 
 
 def test_a_long_line_is_cut_around_the_fault():
     """A prompt of one line does not fill the screen."""
-    told = str(Diagnostic("f", 1, 5001, "m", None, "a" * 5000 + "X" + "b" * 5000)).splitlines()
+    result = str(Diagnostic("f", 1, 5001, "m", None, "a" * 5000 + "X" + "b" * 5000)).splitlines()
 
-    assert len(told[1]) < 200
-    assert told[1][told[2].index("^")] == "X"
+    assert len(result[1]) < 200
+    assert result[1][result[2].index("^")] == "X"
 
 
 def test_control_characters_are_shown_and_never_sent():
     """A spec of a stranger can't colour the terminal or reverse its text."""
-    told = str(Diagnostic("f\x1b[0m", 1, 1, "key `\x1b]0;x\x07`", "\u202eabc", "\x1b[31m\x9b", 3))
+    result = str(Diagnostic("f\x1b[0m", 1, 1, "key `\x1b]0;x\x07`", "\u202eabc", "\x1b[31m\x9b", 3))
 
-    assert all(c == "\n" or c.isprintable() for c in told)
-    assert "\\x1b" in told
+    assert all(c == "\n" or c.isprintable() for c in result)
+    assert "\\x1b" in result
 
 
 def test_github_reads_its_own_form():
     """Colons, commas and newlines are escaped as a workflow command wants them."""
-    told = Diagnostic("a,b:c.yaml", 3, 4, "50% of\nit", "mend").github()
+    result = Diagnostic("a,b:c.yaml", 3, 4, "50% of\nit", "mend").github()
 
-    assert told == "::error file=a%2Cb%3Ac.yaml,line=3,col=4::50%25 of%0Ait (mend)"
+    assert result == "::error file=a%2Cb%3Ac.yaml,line=3,col=4::50%25 of%0Ait (mend)"
 
 
 def test_programs_get_the_place_in_numbers():
     """`--format json` has every field."""
-    told = Diagnostic("f", 3, 4, "m", "h", "source", 2).to_json()
+    result = Diagnostic("f", 3, 4, "m", "h", "source", 2).to_json()
 
-    assert told == {"file": "f", "line": 3, "column": 4, "length": 2, "severity": "error", "message": "m", "hint": "h"}
+    assert result == {
+        "file": "f",
+        "line": 3,
+        "column": 4,
+        "length": 2,
+        "severity": "error",
+        "message": "m",
+        "hint": "h",
+    }
 
 
 def test_the_nearest_word_is_found_whatever_its_case():

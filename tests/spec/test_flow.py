@@ -1,4 +1,4 @@
-"""Checks of a task made of tasks: every fault is told before a call, at its place, with the mend."""
+"""Checks of a task made of tasks: every fault is reported before a call, at its place, with a hint."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def spec(tmp_path):
     return load
 
 
-def told(spec, steps, *arguments, **more):
-    """What is told of a spec with these steps: the text at fault, the message, the hint."""
+def faults_of(spec, steps, *arguments, **more):
+    """The faults of a spec with these steps: the text at fault, the message, the hint."""
     with pytest.raises(SpecError) as raised:
         spec(steps, *arguments, **more)
     return [
@@ -50,7 +50,7 @@ def test_examples_belong_to_the_task_that_is_replied_to(spec):
         "instruction",
         "note",
     ]
-    ((at, message, _),) = told(spec, ASK, outputs={"reply": {"examples": ["x"]}})
+    ((at, message, _),) = faults_of(spec, ASK, outputs={"reply": {"examples": ["x"]}})
     assert at == '"examples"'
     assert "no reply fills this output" in message
 
@@ -133,7 +133,7 @@ def test_a_spec_of_steps_is_loaded_with_the_tasks_of_its_steps(spec):
     ],
 )  # fmt: skip
 def test_a_fault_is_reported_where_it_stands_with_its_hint(spec, steps, at, words, mend):
-    (found,) = told(spec, steps)
+    (found,) = faults_of(spec, steps)
 
     assert found[0] == at
     assert words in found[1]
@@ -142,14 +142,14 @@ def test_a_fault_is_reported_where_it_stands_with_its_hint(spec, steps, at, word
 
 def test_quotes_are_no_fix_for_a_number_out_of_range(spec):
     """A threshold may be an expression, which is text; that does not make 1.5 a better one."""
-    (found,) = told(spec, "  - {dedup: {by: instruction, method: minhash, threshold: 1.5}}")
+    (found,) = faults_of(spec, "  - {dedup: {by: instruction, method: minhash, threshold: 1.5}}")
 
     assert found[1:] == ("expected at most 1, got the number 1.5", "")
 
 
 @pytest.mark.parametrize("kind", ["integer", "number", "boolean", "list[number]"])
 def test_a_meaning_is_that_of_a_text(spec, kind):
-    (found,) = told(spec, "  - {dedup: {by: n, method: semantic}}", inputs={"n": {"type": kind}})
+    (found,) = faults_of(spec, "  - {dedup: {by: n, method: semantic}}", inputs={"n": {"type": kind}})
 
     assert found[0] == "semantic"
     assert found[1] == f"`method: semantic` compares texts, but `n` is declared as `{kind}`"
@@ -161,7 +161,7 @@ def test_a_column_is_there_from_the_step_on_that_makes_it(spec):
     spec(ASK + "  - {repeat: 2, until: score > 3, steps: [{set: {score: '{{ reply | length }}'}}], collect: {all: score}}\n"
          "  - filter: score + (all | length) > loop\n", vars={"loop": 1})  # fmt: skip
 
-    (found,) = told(spec, "  - filter: reply\n" + ASK)
+    (found,) = faults_of(spec, "  - filter: reply\n" + ASK)
     assert found[0] == "reply"
     assert found[1].startswith("the expression reads `reply`")
 
@@ -170,13 +170,13 @@ def test_for_each_gives_lists_of_what_its_steps_make_and_no_more(spec):
     loop = "  - for_each: word in instruction.split()\n    steps: [{set: {long: '{{ word | length }}'}}]\n"
     spec(loop + "  - filter: long | max > 3")
 
-    (found,) = told(spec, loop + "  - filter: word")
+    (found,) = faults_of(spec, loop + "  - filter: word")
     assert found[0] == "word"
 
 
 def test_keep_drop_and_rename_change_what_later_steps_see(spec):
     for step in ("keep: [instruction]", "drop: reply", "rename: {reply: answer}"):
-        (found,) = told(spec, ASK + f"  - {step}\n  - filter: reply")
+        (found,) = faults_of(spec, ASK + f"  - {step}\n  - filter: reply")
         assert found[0] == "reply"
 
 
@@ -185,7 +185,7 @@ def test_a_spec_that_does_not_say_what_it_reads_may_read_any_column(spec):
 
 
 def test_an_output_that_no_step_makes_is_reported(spec):
-    (found,) = told(spec, ASK, outputs={"reply": "R.", "score": "S."})
+    (found,) = faults_of(spec, ASK, outputs={"reply": "R.", "score": "S."})
 
     assert found[:2] == ('"score"', "no step makes the output `score`")
 
@@ -193,14 +193,14 @@ def test_an_output_that_no_step_makes_is_reported(spec):
 def test_faults_of_a_step_s_task_are_reported_at_their_own_place_and_at_the_step(spec):
     inner = "format_input: [{role: user, content: '{{ x }}'}]\noutputs: {a: A.}\nformat_output: {parser: text}\n"
 
-    found = told(spec, "  - {task: inner.yaml}", {"inner.yaml": inner})
+    found = faults_of(spec, "  - {task: inner.yaml}", {"inner.yaml": inner})
 
     assert [f[0] for f in found] == ["x", "inner.yaml"]
     assert "the task `inner.yaml` has errors" in found[1][1]
 
 
 def test_a_fault_in_a_task_that_is_written_out_is_reported_in_its_line(spec):
-    found = told(
+    found = faults_of(
         spec, ASK.replace("{{ instruction }}", "{{ instruction | upcase }}").replace("{parser: text}", "{parser: txt}")
     )
 
@@ -208,7 +208,7 @@ def test_a_fault_in_a_task_that_is_written_out_is_reported_in_its_line(spec):
 
 
 def test_a_name_that_a_task_written_out_reads_is_reported_at_the_name(spec):
-    (found,) = told(spec, ASK.replace("{{ instruction }}", "First {{ instructions }}"))
+    (found,) = faults_of(spec, ASK.replace("{{ instruction }}", "First {{ instructions }}"))
 
     assert found[0] == "instructions"
     assert "neither an input nor made by an earlier step" in found[1]
@@ -216,7 +216,7 @@ def test_a_name_that_a_task_written_out_reads_is_reported_at_the_name(spec):
 
 
 def test_a_task_that_is_a_step_of_itself_is_refused(spec):
-    found = told(spec, "  - {task: other.yaml}", {"other.yaml": "steps: [{task: task.yaml}]\n"})
+    found = faults_of(spec, "  - {task: other.yaml}", {"other.yaml": "steps: [{task: task.yaml}]\n"})
 
     assert "task.yaml → other.yaml → task.yaml" in found[0][1]
     assert "`repeat`" in found[0][2]
@@ -233,7 +233,7 @@ def test_a_task_that_is_a_step_of_itself_is_refused(spec):
 def test_a_task_that_waits_for_all_rows_is_done_once_for_all_of_them(spec, steps, why):
     files = {"all.yaml": "steps: [{sort: instruction}]\n"}
 
-    (found,) = told(spec, steps, files)
+    (found,) = faults_of(spec, steps, files)
 
     assert found[0] == "all.yaml"
     assert why in found[1]
@@ -241,13 +241,13 @@ def test_a_task_that_waits_for_all_rows_is_done_once_for_all_of_them(spec, steps
 
 
 def test_what_asks_and_steps_are_not_mixed(spec):
-    found = told(spec, ASK, format_input=[{"role": "user", "content": "x"}])
+    found = faults_of(spec, ASK, format_input=[{"role": "user", "content": "x"}])
 
     assert found[0][1] == "unknown key `format_input`"
     assert "move it into a step" in found[0][2]
 
 
 def test_all_faults_of_the_steps_come_at_once(spec):
-    found = told(spec, "  - filter: a\n  - {bogus: 1}\n  - {task: nope}\n  - sort: b\n")
+    found = faults_of(spec, "  - filter: a\n  - {bogus: 1}\n  - {task: nope}\n  - sort: b\n")
 
     assert len(found) == 3  # behind a step that can't be read there may be any column

@@ -1,4 +1,4 @@
-"""Golden cases of a task made of tasks: replies for each step, what comes out, and what is told where it differs."""
+"""Golden cases of a task made of tasks: replies for each step, what comes out, and what is faults_of where it differs."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ STEPS = [
 
 
 @pytest.fixture
-def told(tmp_path):
-    """What is told of one case of these steps."""
+def faults_of(tmp_path):
+    """The faults of one case of these steps."""
 
     def run(steps=STEPS, **case):
         spec = {"inputs": {"instruction": "It."}, "steps": steps, "cases": [{"input": {"instruction": "q"}, **case}]}
@@ -50,16 +50,16 @@ def told(tmp_path):
 @pytest.mark.parametrize(
     "replies", [["a", "4", "5"], {"ask": "a", "rate": ["4", "5"]}, {"ask": ["a"], "rate": ["4", "5"]}]
 )
-def test_replies_are_a_list_or_by_step(told, replies):
-    assert told(replies=replies, expect={"reply": "a", "scores": [4, 5]}) == []
+def test_replies_are_a_list_or_by_step(faults_of, replies):
+    assert faults_of(replies=replies, expect={"reply": "a", "scores": [4, 5]}) == []
 
 
-def test_one_text_answers_everything(told):
-    assert told(replies="3", expect={"reply": "3", "scores": [3, 3]}) == []
+def test_one_text_answers_everything(faults_of):
+    assert faults_of(replies="3", expect={"reply": "3", "scores": [3, 3]}) == []
 
 
-def test_a_completion_is_a_reply_too(told):
-    assert told(replies=["a", {"text": "4", "finish_reason": "length"}, "5"], expect={"scores": [4, 5]}) == []
+def test_a_completion_is_a_reply_too(faults_of):
+    assert faults_of(replies=["a", {"text": "4", "finish_reason": "length"}, "5"], expect={"scores": [4, 5]}) == []
 
 
 @pytest.mark.parametrize(
@@ -76,24 +76,24 @@ def test_a_completion_is_a_reply_too(told):
         (["b", "4", "5"], '`reply`: expected "a", got "b"'),
     ],
 )
-def test_what_does_not_hold_is_reported(told, replies, words):
-    (message,) = told(replies=replies, expect={"reply": "a"})
+def test_what_does_not_hold_is_reported(faults_of, replies, words):
+    (message,) = faults_of(replies=replies, expect={"reply": "a"})
 
     assert words in message
 
 
-def test_an_error_that_is_expected_stands_next_to_what_comes_out(told):
+def test_an_error_that_is_expected_stands_next_to_what_comes_out(faults_of):
     case = {"replies": ["a", "9"], "expect": {"scores": [None]}}
 
-    assert told(**case, error="rate: type: score: 9") == []
-    assert "expected an error" in told(**case, error="no such words")[0]
-    assert "no step failed" in told(replies="3", error="rate")[0]
+    assert faults_of(**case, error="rate: type: score: 9") == []
+    assert "expected an error" in faults_of(**case, error="no such words")[0]
+    assert "no step failed" in faults_of(replies="3", error="rate")[0]
 
 
-def test_several_rows_go_in_and_out(told):
+def test_several_rows_go_in_and_out(faults_of):
     steps = [STEPS[0], {"filter": "reply != 'b'"}, {"sort": {"by": "reply", "descending": True}}]
     rows = [{"instruction": str(i)} for i in range(3)]
 
-    assert told(steps, input=rows, replies=["a", "b", "c"], expect=[{"reply": "c"}, {"reply": "a"}]) == []
-    assert "expected 1 rows, got 2" in told(steps, input=rows, replies=["a", "b", "c"], expect=[{"reply": "c"}])[0]
-    assert "expected one row, got 2" in told(steps, input=rows, replies=["a", "b", "c"], expect={"reply": "c"})[0]
+    assert faults_of(steps, input=rows, replies=["a", "b", "c"], expect=[{"reply": "c"}, {"reply": "a"}]) == []
+    assert "expected 1 rows, got 2" in faults_of(steps, input=rows, replies=["a", "b", "c"], expect=[{"reply": "c"}])[0]
+    assert "expected one row, got 2" in faults_of(steps, input=rows, replies=["a", "b", "c"], expect={"reply": "c"})[0]

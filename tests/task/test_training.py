@@ -85,7 +85,7 @@ def test_weights_are_kept_on_request():
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         ({"id": 1}, "`chat` is a mapping"),
         ({"output": "Hello."}, "the row has no chat"),
@@ -94,8 +94,8 @@ def test_weights_are_kept_on_request():
         ("Hi", "needs a list of messages, got the text"),
     ],
 )
-def test_what_is_no_chat_is_named(value, told):
-    with pytest.raises(RowError, match=told):
+def test_what_is_no_chat_is_named(value, expected):
+    with pytest.raises(RowError, match=expected):
         chat_of(value)
 
 

@@ -105,7 +105,7 @@ def test_a_document_is_a_row_with_its_text_as_markdown(rows_of, name, data, titl
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "expected"),
     [
         ("a.pdf", b"%PDF-1.7 broken", "a.pdf: the file is damaged"),
         ("a.pdf", b"text", "a.pdf: the file is not PDF"),
@@ -124,8 +124,8 @@ def test_a_document_is_a_row_with_its_text_as_markdown(rows_of, name, data, titl
         ("a.html", b"<script>x()</script>", "a.html: the file has no text"),
     ],
 )
-def test_a_document_that_can_t_be_read_is_reported_by_the_scan(rows_of, name, data, told):
-    with pytest.raises(InputError, match=told):
+def test_a_document_that_can_t_be_read_is_reported_by_the_scan(rows_of, name, data, expected):
+    with pytest.raises(InputError, match=expected):
         rows_of(name, data)
 
 
@@ -241,17 +241,17 @@ def test_documents_in_an_archive_are_rows(tmp_path, name, data):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "expected"),
     [
         ("x.zip", b"PK\x03\x04broken", "x.zip: the archive is damaged"),
         ("x.tar", b"broken", "x.tar: the archive is damaged"),
         ("x.zip", make.zipped({"a.png": "x"}), "x.zip: there are no documents in the archive"),
     ],
 )
-def test_a_broken_or_empty_archive_is_reported(tmp_path, name, data, told):
+def test_a_broken_or_empty_archive_is_reported(tmp_path, name, data, expected):
     (tmp_path / name).write_bytes(data)
 
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=expected):
         open_input(str(tmp_path / name)).scan()
 
 

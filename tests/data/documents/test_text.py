@@ -100,7 +100,7 @@ def test_compressed_documents_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "expected"),
     [
         ("a.md", "eins\nzwö".encode("latin-1"), r"a.md:2:3: the text is not UTF-8: byte 3 of the line is 0xf6; save"),
         ("a.txt", b"ab\0c", r"a.txt:1:3: there are NUL bytes"),
@@ -112,11 +112,11 @@ def test_compressed_documents_are_read(tmp_path):
         ("a.md.gz", gzip.compress(b"x" * 99, mtime=0)[:-9], r"a.md.gz: the compressed file is truncated"),
     ],
 )
-def test_a_document_that_can_t_be_read_is_reported_by_the_scan_or_skipped(tmp_path, name, data, told):
+def test_a_document_that_can_t_be_read_is_reported_by_the_scan_or_skipped(tmp_path, name, data, expected):
     (tmp_path / name).write_bytes(data)
     (tmp_path / "good.md").write_text("# Good")
 
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=expected):
         open_input(str(tmp_path)).scan()
 
     source = open_input(str(tmp_path), on_bad_row="skip")

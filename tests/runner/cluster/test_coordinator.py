@@ -36,8 +36,8 @@ class Line:
         self.sent += 1
 
     def answer(self):
-        told, self.told = self.told, None
-        return told
+        result, self.told = self.told, None
+        return result
 
 
 class Client:
@@ -64,16 +64,16 @@ def test_what_members_may_be_using_is_never_more_than_the_whole(seed):
             shares.leave(member)
         elif rng.random() < 0.9:
             using[member] = (shares.beat(member, now), now)
-        live = [share for share, told in using.values() if now - told <= LEASE_SECONDS / 2]
+        live = [share for share, result in using.values() if now - result <= LEASE_SECONDS / 2]
         assert sum(live) <= 1 + 1e-9
 
 
 def test_members_come_to_equal_shares():
     shares = Shares()
     for now in range(4):
-        told = [shares.beat(member, now) for member in "abcd"]
+        result = [shares.beat(member, now) for member in "abcd"]
 
-    assert told == [0.25] * 4
+    assert result == [0.25] * 4
 
 
 def test_a_member_that_is_lost_gives_its_share_back_after_its_lease():

@@ -108,9 +108,9 @@ def test_before_the_first_reply_only_a_part_of_the_limit_is_leased():
     leases = Leases(1.0)
 
     for _ in range(3):
-        told = [leases.renew(name, Demand(0.0, 0.1, 0.0, wanted=0.1), {"a", "b"}).most for name in "ab"]
+        result = [leases.renew(name, Demand(0.0, 0.1, 0.0, wanted=0.1), {"a", "b"}).most for name in "ab"]
 
-    assert sum(told) <= 0.25
+    assert sum(result) <= 0.25
 
 
 def test_engines_learn_from_the_replies_of_others():

@@ -36,10 +36,10 @@ def test_the_reply_or_its_last_line_or_the_one_word_in_it_counts(read, reply, la
 )
 def test_a_reply_that_names_none_or_several_is_invalid(read, reply, words):
     """Nothing is guessed; a part of a word is no label."""
-    said = read(SPEC, reply)
+    result = read(SPEC, reply)
 
-    assert isinstance(said, str)
-    assert sorted(said.split()) == sorted(words.split()) or words in said
+    assert isinstance(result, str)
+    assert sorted(result.split()) == sorted(words.split()) or words in result
 
 
 def test_case_counts_where_the_spec_says_so(read):

@@ -87,10 +87,10 @@ def test_what_can_mean_one_thing_only_is_repaired(written, value):
 )
 def test_nothing_is_simulated(read, reply, words):
     """What is cut, or lacks a value or a comma, is invalid, with the reason."""
-    said = read(SPEC, reply)
+    result = read(SPEC, reply)
 
-    assert isinstance(said, str)
-    assert words in said
+    assert isinstance(result, str)
+    assert words in result
 
 
 def test_a_value_of_a_hundred_levels_is_read(read):

@@ -43,11 +43,11 @@ def test_the_score_is_the_expected_value_over_the_answers(make_task):
 def test_the_answer_is_looked_for_after_its_marker(make_task):
     """A number of the reasoning is no answer."""
     task = make_task(RATE % ', after: "score:"')
-    said = [entry("Of"), entry(" 5"), entry(" steps"), entry(" 3"), entry(" fail.\n"), entry("**Score"), entry(":**")]
+    result = [entry("Of"), entry(" 5"), entry(" steps"), entry(" 3"), entry(" fail.\n"), entry("**Score"), entry(":**")]
 
-    columns = task.format_output(reply(*said, entry(" 2", **{" 2": 0.75, " 1": 0.25}), entry("/"), entry("5")), {})
+    columns = task.format_output(reply(*result, entry(" 2", **{" 2": 0.75, " 1": 0.25}), entry("/"), entry("5")), {})
     first = make_task(RATE % ', after: "score:", find: first').format_output(
-        reply(*said[5:], entry(" 2", **{" 2": 0.75, " 1": 0.25}), entry("/"), entry("5")), {}
+        reply(*result[5:], entry(" 2", **{" 2": 0.75, " 1": 0.25}), entry("/"), entry("5")), {}
     )
 
     assert columns["score"] == pytest.approx(1.75)
@@ -111,16 +111,16 @@ def test_raw_completions_say_it_in_their_own_way(make_task):
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("expected", "words"),
     [
         (Completion("4"), "no log probabilities"),
         (Completion("4", logprobs={"content": [{"token": None}, 7]}), "no log probabilities"),
         (reply(entry("four", four=0.9)), "is one of 1, 2, 3, 4, 5"),
     ],
 )
-def test_a_reply_without_its_probabilities_says_so(make_task, said, words):
+def test_a_reply_without_its_probabilities_says_so(make_task, expected, words):
     with pytest.raises(InvalidReply, match=words):
-        make_task(RATE % "").format_output(said, {})
+        make_task(RATE % "").format_output(expected, {})
 
 
 def test_a_marker_that_is_missing_says_so(make_task):

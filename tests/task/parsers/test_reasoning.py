@@ -105,7 +105,7 @@ SCORE = "outputs: {score: {type: integer}}\nformat_output: "
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "expected"),
     [
         (CHOICE, "spam"),
         (SCORE + "{parser: json}", '{"score": 1}'),
@@ -117,9 +117,9 @@ SCORE = "outputs: {score: {type: integer}}\nformat_output: "
     ],
 )
 @pytest.mark.parametrize("opened", ["<think>", "[THINK]", "<reasoning>", "<|channel|>analysis<|message|>"])
-def test_no_parser_reads_a_verdict_in_reasoning(read, spec, said, opened):
+def test_no_parser_reads_a_verdict_in_reasoning(read, spec, expected, opened):
     """A reply that ends while the model still reasons has none."""
-    assert "no answer" in read(spec, f"{opened}I think {said}\n{said}\n")
+    assert "no answer" in read(spec, f"{opened}I think {expected}\n{expected}\n")
 
 
 def test_a_parser_reads_the_tags_that_its_spec_names(read):
