@@ -35,7 +35,7 @@ SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Completed:
     """How a command ended."""
 
     code: int | None
@@ -100,7 +100,7 @@ class Cage:
         whole_env: dict[str, str] | None = None,
         memory: int | None = MEMORY,
         seconds: int = SECONDS,
-    ) -> Said:
+    ) -> Completed:
         """Run a command in a folder.
 
         Args:
@@ -125,7 +125,7 @@ class Cage:
         answer = self._parent.stdout.readline()
         if not answer:
             raise RuntimeError("the cage's parent is gone")
-        return Said(out=(at / "out").read_bytes(), err=(at / "err").read_bytes(), **json.loads(answer))
+        return Completed(out=(at / "out").read_bytes(), err=(at / "err").read_bytes(), **json.loads(answer))
 
 
 def serve() -> None:

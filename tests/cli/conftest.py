@@ -28,7 +28,7 @@ format_output: {parser: text}
 
 
 @dataclass
-class Said:
+class Completed:
     """What a command said."""
 
     code: int
@@ -61,7 +61,7 @@ class Shell:
         _, _, _, *words = command = self.command(*arguments)
         if self._cage is not None and _interpreter(self.env) == _interpreter(clean_environment()):
             done = self._cage(*words, cwd=self.folder, stdin=stdin.encode(), whole_env=self.env, memory=None)
-            result = Said(done.code, done.out.decode(), done.err.decode())
+            result = Completed(done.code, done.out.decode(), done.err.decode())
         else:
             done = subprocess.run(
                 command,
@@ -72,7 +72,7 @@ class Shell:
                 check=False,
                 timeout=60,
             )
-            result = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+            result = Completed(done.returncode, done.stdout.decode(), done.stderr.decode())
         if "--json" in arguments:
             self.events = held_events(result, on_stderr="-o" in arguments and "-" in arguments)
         return result

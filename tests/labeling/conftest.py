@@ -74,7 +74,7 @@ def sampled(made, method="random", size=100, seed=0, column=None):
 
 
 @dataclass
-class Desk:
+class Person:
     """A session in this process, without a server."""
 
     folder: Path
@@ -100,8 +100,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path):
-    made = Desk(tmp_path)
+def person(tmp_path):
+    made = Person(tmp_path)
     yield made
     made.close()
 

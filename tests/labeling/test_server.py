@@ -38,9 +38,9 @@ def test_the_address_works_once_and_becomes_a_cookie(start):
     assert again != running.url
 
 
-def test_a_new_address_from_the_terminal_lets_another_browser_in(desk):
+def test_a_new_address_from_the_terminal_lets_another_browser_in(person):
     result = []
-    server = LabelServer(desk.session(rows(1)), {"task": "t"}, result.append)
+    server = LabelServer(person.session(rows(1)), {"task": "t"}, result.append)
     first = server.url.rpartition("=")[2]
 
     assert server.admit(first)
@@ -176,8 +176,8 @@ def test_it_ends_shortly_after_the_last_answer(start):
     assert "1 answered" in out
 
 
-def test_an_undo_after_the_last_answer_keeps_it_running(desk):
-    session = desk.session(rows(1))
+def test_an_undo_after_the_last_answer_keeps_it_running(person):
+    session = person.session(rows(1))
     server = LabelServer(session, {"task": "t"}, lambda _: None, grace=0)
     session.answer({"turn": 0, "answers": {"score": 1}})
     server.note_state()
@@ -195,8 +195,8 @@ def test_an_undo_after_the_last_answer_keeps_it_running(desk):
     server.stop()
 
 
-def test_a_port_in_use_is_reported(desk):
-    server = LabelServer(desk.session(rows(1)), {"task": "t"}, lambda _: None)
+def test_a_port_in_use_is_reported(person):
+    server = LabelServer(person.session(rows(1)), {"task": "t"}, lambda _: None)
     try:
         with pytest.raises(
             UsageError, match=rf"--port {server.port}: can't listen on 127\.0\.0\.1: .*choose another port"

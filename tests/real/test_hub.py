@@ -84,20 +84,20 @@ class BatchContext:
 
 
 @pytest.fixture
-def desk(tmp_path, hub, server):
+def context(tmp_path, hub, server):
     return BatchContext(tmp_path, hub, server)
 
 
-def test_what_is_pushed_loads_back_and_its_card_says_how_it_was_made(desk, hub):
+def test_what_is_pushed_loads_back_and_its_card_says_how_it_was_made(context, hub):
     """The token goes to the Hub, and into no file and no output."""
-    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers", "--private", "-p", "tone=warm")
+    code, result = context.run("in.jsonl", "-o", "hf://owner/answers", "--private", "-p", "tone=warm")
 
     assert code == 0, result
     assert "datasets/owner/answers" in result
-    rows = desk.python(
+    rows = context.python(
         "import datasets, json; d = datasets.load_dataset('owner/answers', split='train'); print(json.dumps(d.to_list()))"
     )
-    card = desk.python(
+    card = context.python(
         "from huggingface_hub import DatasetCard; import json; c = DatasetCard.load('owner/answers'); print(json.dumps([c.data.to_dict(), c.text]))"
     )
     assert [row["generation"] for row in rows] == [f"question {i}" for i in range(5)]
@@ -114,71 +114,73 @@ def test_what_is_pushed_loads_back_and_its_card_says_how_it_was_made(desk, hub):
         assert result in card[1]
     assert hub.private == {"owner/answers": True}
     assert hub.tokens == {f"Bearer {TOKEN}"}
-    kept = [path for path in desk.folder.rglob("*") if path.is_file() and "hf" not in path.parts]
+    kept = [path for path in context.folder.rglob("*") if path.is_file() and "hf" not in path.parts]
     assert all(TOKEN.encode() not in path.read_bytes() for path in kept)
     assert all(TOKEN.encode() not in data for data in hub.repositories["owner/answers"].values())
 
 
-def test_a_second_split_leaves_the_first_and_both_load(desk):
-    desk.run("in.jsonl", "-o", "hf://owner/answers")
-    desk.rows({"instruction": f"test {i}"} for i in range(2))
+def test_a_second_split_leaves_the_first_and_both_load(context):
+    context.run("in.jsonl", "-o", "hf://owner/answers")
+    context.rows({"instruction": f"test {i}"} for i in range(2))
 
-    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers@test")
+    code, result = context.run("in.jsonl", "-o", "hf://owner/answers@test")
 
     assert code == 0, result
-    sizes = desk.python(
+    sizes = context.python(
         "import datasets, json; d = datasets.load_dataset('owner/answers'); print(json.dumps({k: len(v) for k, v in d.items()}))"
     )
     assert sizes == {"train": 5, "test": 2}
 
 
-def test_a_dataset_of_the_hub_is_streamed_as_input(desk):
+def test_a_dataset_of_the_hub_is_streamed_as_input(context):
     """Of several splits, one must be named."""
-    desk.run("in.jsonl", "-o", "hf://owner/answers")
-    desk.run("in.jsonl", "-o", "hf://owner/answers@test")
+    context.run("in.jsonl", "-o", "hf://owner/answers")
+    context.run("in.jsonl", "-o", "hf://owner/answers@test")
 
-    unnamed, result = desk.run("hf://owner/answers", "-o", "again.jsonl", "--set", "output_mappings.generation=second")
-    named, _ = desk.run("hf://owner/answers@test", "-o", "again.jsonl", "--set", "output_mappings.generation=second")
+    unnamed, result = context.run(
+        "hf://owner/answers", "-o", "again.jsonl", "--set", "output_mappings.generation=second"
+    )
+    named, _ = context.run("hf://owner/answers@test", "-o", "again.jsonl", "--set", "output_mappings.generation=second")
 
     assert unnamed == 2
     assert "@train" in result
     assert named == 0
-    record = json.loads((desk.folder / "again.jsonl.run.json").read_text())
-    assert record["provenance"]["input"]["revision"] == desk.hub.sha("owner/answers")
-    rows = [json.loads(line) for line in (desk.folder / "again.jsonl").read_text().splitlines()]
+    record = json.loads((context.folder / "again.jsonl.run.json").read_text())
+    assert record["provenance"]["input"]["revision"] == context.hub.sha("owner/answers")
+    rows = [json.loads(line) for line in (context.folder / "again.jsonl").read_text().splitlines()]
     assert [(row["generation"], row["second"]) for row in rows] == [
         (f"question {i}", f"question {i}") for i in range(5)
     ]
 
 
-def test_a_push_that_was_interrupted_continues_with_what_is_missing(desk, hub, monkeypatch):
+def test_a_push_that_was_interrupted_continues_with_what_is_missing(context, hub, monkeypatch):
     """Nothing is asked again, the files that are there are not sent again, and the rows load whole."""
-    desk.env["PYTHONPATH"] = f"{desk.folder}:{ROOT}"
-    (desk.folder / "sitecustomize.py").write_text("import distask.data.push as push\npush.FILE_BYTES = 60_000\n")
-    desk.rows({"instruction": base64.b64encode(os.urandom(60)).decode()} for _ in range(3000))
+    context.env["PYTHONPATH"] = f"{context.folder}:{ROOT}"
+    (context.folder / "sitecustomize.py").write_text("import distask.data.push as push\npush.FILE_BYTES = 60_000\n")
+    context.rows({"instruction": base64.b64encode(os.urandom(60)).decode()} for _ in range(3000))
     hub.break_after = 1
 
-    broken, result = desk.run("in.jsonl", "-o", "hf://owner/answers")
-    asked, first = len(desk.server.requests), list(hub.uploads)
+    broken, result = context.run("in.jsonl", "-o", "hf://owner/answers")
+    asked, first = len(context.server.requests), list(hub.uploads)
     hub.break_after = None
-    code, _ = desk.run("in.jsonl", "-o", "hf://owner/answers")
+    code, _ = context.run("in.jsonl", "-o", "hf://owner/answers")
 
     assert broken == 1
     assert "can't be pushed" in result
     assert "Run the same command to push it again" in result
     assert code == 0
-    assert len(desk.server.requests) == asked == 3000
+    assert len(context.server.requests) == asked == 3000
     assert len(first) == 1
     assert len(hub.uploads) == len(set(hub.uploads)) > 2
     assert (
-        desk.python(
+        context.python(
             "import datasets, json; print(json.dumps(len(datasets.load_dataset('owner/answers', split='train'))))"
         )
         == 3000
     )
 
 
-def test_fewer_files_than_before_leave_no_old_rows(desk, hub):
+def test_fewer_files_than_before_leave_no_old_rows(context, hub):
     hub.repositories["owner/answers"] = {
         "distask.run.json": b"{}",
         "data/train-00001-of-00002.parquet": b"old",
@@ -186,7 +188,7 @@ def test_fewer_files_than_before_leave_no_old_rows(desk, hub):
     }
     hub.private["owner/answers"] = False
 
-    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers")
+    code, result = context.run("in.jsonl", "-o", "hf://owner/answers")
 
     assert code == 0, result
     assert [p for p in hub.repositories["owner/answers"] if p.startswith("data/train")] == [
@@ -195,47 +197,47 @@ def test_fewer_files_than_before_leave_no_old_rows(desk, hub):
     assert "data/other-00000-of-00001.parquet" in hub.repositories["owner/answers"]
 
 
-def test_a_dataset_that_distask_did_not_make_is_not_touched(desk, hub):
+def test_a_dataset_that_distask_did_not_make_is_not_touched(context, hub):
     hub.repositories["owner/answers"] = {"data.csv": b"a,b\n"}
     hub.private["owner/answers"] = False
 
-    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers")
+    code, result = context.run("in.jsonl", "-o", "hf://owner/answers")
 
     assert code == 2
     assert "distask did not make it" in result
-    assert desk.server.requests == []
+    assert context.server.requests == []
 
 
-def test_without_a_token_nothing_is_asked(desk):
-    del desk.env["HF_TOKEN"]
+def test_without_a_token_nothing_is_asked(context):
+    del context.env["HF_TOKEN"]
 
-    code, result = desk.run("in.jsonl", "-o", "hf://owner/answers")
+    code, result = context.run("in.jsonl", "-o", "hf://owner/answers")
 
     assert code == 2
     assert "hf auth login" in result
-    assert desk.server.requests == []
+    assert context.server.requests == []
 
 
-def test_a_column_of_images_goes_into_the_chat_and_stays_images_on_the_hub(desk, hub):
+def test_a_column_of_images_goes_into_the_chat_and_stays_images_on_the_hub(context, hub):
     """As Parquet's own bytes, which `datasets` decodes."""
-    (desk.folder / "look.yaml").write_text(LOOK)
+    (context.folder / "look.yaml").write_text(LOOK)
     made = io.BytesIO()
     result = {"info": {"features": {"image": {"_type": "Image"}}}}
     table = pa.table({"image": [{"bytes": png(), "path": None}]})
     parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(result)}), made)
     hub.repositories["owner/pictures"] = {"data/train-00000-of-00001.parquet": made.getvalue()}
     hub.private["owner/pictures"] = False
-    desk.server.reply = lambda body: "a dot"
+    context.server.reply = lambda body: "a dot"
 
-    code, result = desk.run("hf://owner/pictures@train", "-o", "hf://owner/captions", task="look.yaml")
+    code, result = context.run("hf://owner/pictures@train", "-o", "hf://owner/captions", task="look.yaml")
 
     assert code == 0, result
-    [sent] = desk.server.requests
+    [sent] = context.server.requests
     assert (
         sent["messages"][0]["content"][1]["image_url"]["url"]
         == "data:image/png;base64," + base64.b64encode(png()).decode()
     )
-    result = desk.python(
+    result = context.python(
         "import datasets, json\n"
         "d = datasets.load_dataset('owner/captions', split='train')\n"
         "raw = d.cast_column('image', datasets.Image(decode=False))[0]['image']['bytes']\n"

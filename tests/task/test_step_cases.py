@@ -1,4 +1,4 @@
-"""Golden cases of a task made of tasks: replies for each step, what comes out, and what is faults_of where it differs."""
+"""Golden cases of a task made of tasks: replies for each step, what comes out, and what is reported where it differs."""
 
 from __future__ import annotations
 
