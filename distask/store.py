@@ -55,7 +55,9 @@ LOOKED_UP_AT_ONCE = 500
 AT_HAND = 1 << 20
 """Maximum bytes to commit in the event loop; this usually takes less than a millisecond."""
 CHECKPOINT = 32 << 20
-"""Approximate WAL size in bytes that triggers a checkpoint."""
+"""Approximate bytes added to the WAL that trigger a checkpoint."""
+LONGEST_LOG = 4 * CHECKPOINT
+"""WAL size in bytes from which commits wait for a checkpoint: only then SQLite can start the WAL from its beginning."""
 PAGE = 4096
 """Bytes that each completion adds to the WAL in addition to its own size: the index page with its key."""
 
@@ -124,6 +126,7 @@ class Store:
         self._window = Window(self._connection)
         self._under_way = 0  # puts queued in the thread
         self._logged = 0  # bytes since the last checkpoint
+        self._log_size = 0  # bytes of the WAL at the last checkpoint
         self._thread: threading.Thread | None = None
 
     def get(self, key: bytes, max_tokens: int | None = None) -> Completion | None:
@@ -225,10 +228,15 @@ class Store:
             self._under_way += len(group)
             self._give(group)
             return
-        self._logged += size + PAGE * sum(len(put.records) for put in group)
+        self._logged += _logged_size(group)
         if self._logged > CHECKPOINT:
             self._logged = 0
-            self._give([])
+            group = []
+            if self._log_size > LONGEST_LOG:
+                loop = asyncio.get_running_loop()
+                group = [_Put([], loop, loop.create_future())]
+            self._under_way += len(group)
+            self._give(group)
 
     def _commit_at_hand(self, group: Sequence[_Put]) -> bool:
         """Try to commit without waiting for other processes; returns whether the group is settled."""
@@ -247,7 +255,7 @@ class Store:
         return True
 
     def _give(self, group: list[_Put]) -> None:
-        """Let the thread commit a group, or run a checkpoint if the group is empty."""
+        """Let the thread commit a group. It runs a checkpoint first if the group is empty or has an empty put."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="distask-store", daemon=True)
             self._thread.start()
@@ -325,14 +333,17 @@ class Store:
 
     def _write(self) -> None:
         try:
+            logged = 0
             with closing(connect(self.path, self.journal)) as connection:
+                connection.execute("PRAGMA wal_autocheckpoint = 0")
                 while (group := self._next_group()) is not None:
                     failure = None
+                    if logged > CHECKPOINT or not all(put.records for put in group) or not group:
+                        logged = 0
+                        self._run_checkpoint(connection)
                     try:
-                        if group:
-                            _commit(connection, group)
-                        else:
-                            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                        _commit(connection, group)
+                        logged += _logged_size(group)
                     except FAULTS as error:
                         failure = StoreError(explained(self.path, error))
                     self._settle(group, failure)
@@ -340,6 +351,12 @@ class Store:
             failure = StoreError(explained(self.path, error))
             while (group := self._next_group()) is not None:
                 self._settle(group, failure)
+
+    def _run_checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Copy the WAL to the file as far as readers allow; errors are those of the next commit."""
+        with suppress(*FAULTS):
+            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._log_size = PAGE * max(0, pages)
 
     def _next_group(self) -> list[_Put] | None:
         group = self._queue.get()
@@ -369,6 +386,11 @@ class Store:
             group[0].loop.call_soon_threadsafe(notify)
 
 
+def _logged_size(group: Sequence[_Put]) -> int:
+    """Return about how many bytes a commit adds to the WAL."""
+    return sum(len(record[2]) + PAGE for put in group for record in put.records)
+
+
 class _Put:
     """Records to write and the future that waits for them."""
 
@@ -387,6 +409,8 @@ def _insert(connection: sqlite3.Connection, records: Sequence[Sequence[Any]]) ->
 
 def _commit(connection: sqlite3.Connection, group: Sequence[_Put]) -> None:
     records = [record for put in group for record in put.records]
+    if not records:
+        return
     try:
         if len(records) <= AT_ONCE:
             _insert(connection, records)  # autocommit

@@ -246,3 +246,23 @@ def test_what_can_change_the_answer_changes_the_key():
     assert len({r.fingerprint() for r in [base, *others]}) == 6
     keys = {sample_key(base.fingerprint(), o, s, a) for o in range(3) for s in range(3) for a in range(3)}
     assert len(keys) == 27
+
+
+def test_the_log_stays_short_while_completions_are_stored_without_a_pause(store, monkeypatch):
+    """SQLite starts the log from its beginning only after a checkpoint of all of it, with no commit in between."""
+    monkeypatch.setattr("distask.store.CHECKPOINT", 1 << 18)
+    monkeypatch.setattr("distask.store.LONGEST_LOG", 1 << 20)
+    log, sizes = store.path.with_name("store.db-wal"), []
+
+    async def writer(number):
+        for turn in range(250):
+            await store.put([(b"%08d%08d" % (turn * 7919 % 1000, number), Completion("x" * 3000))])
+            sizes.append(log.stat().st_size)
+
+    async def writers():
+        await asyncio.gather(*map(writer, range(16)))
+
+    asyncio.run(writers())
+
+    assert store.count() == 4000
+    assert max(sizes) < 6 << 20

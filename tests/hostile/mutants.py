@@ -74,7 +74,7 @@ MUTANTS: dict[str, list[Fault]] = {
     # A parser of the spec's own is loaded without being allowed.
     "code_runs": [
         ("Task.__init__", set_condition("PythonParser", False)),
-        ("Task._reader", set_argument("Context", "allow_code", "True")),
+        ("Outputs._reader", set_argument("Context", "allow_code", "True")),
     ],
     # Control characters reach the terminal as they are.
     "texts_reach_the_terminal": [("visible", set_result("args[0]")), ("safe", set_result("args[0]"))],

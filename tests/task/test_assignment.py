@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from distask import load, run
-from distask.task.steps import scope
-from distask.task.steps.scope import SHORT_S
 
 
 @pytest.fixture
@@ -70,20 +66,3 @@ def test_a_value_with_a_lone_surrogate_or_a_tuple_is_plain(done):
     rows, _ = done('- set: {b: "{{ [(1, 2), a] }}"}\n', [{"a": "x\ud800"}])
 
     assert rows[0]["b"] == [[1, 2], "x\ufffd"]
-
-
-@pytest.mark.parametrize(
-    ("elapsed", "worked", "counted"),
-    [(SHORT_S / 2, 0.0, SHORT_S / 2), (3.0, 1.0, 1.0), (3.0, 3.0, 3.0), (1.0, 2.0, 1.0)],
-    ids=["short, not looked at", "waited", "worked", "work of other rows before"],
-)
-def test_the_clock_counts_work_and_no_waiting(monkeypatch, elapsed, worked, counted):
-    now = SimpleNamespace(wall=100.0, cpu=10.0)
-    fake = SimpleNamespace(perf_counter=lambda: now.wall, thread_time=lambda: now.cpu)
-    monkeypatch.setattr(scope, "time", fake)
-    clock = scope._Clock()
-
-    began = clock.start()
-    now.wall, now.cpu = now.wall + elapsed, now.cpu + worked
-
-    assert clock.since(began) == pytest.approx(counted)
