@@ -255,7 +255,7 @@ def test_the_log_stays_short_while_completions_are_stored_without_a_pause(store,
     log, sizes = store.path.with_name("store.db-wal"), []
 
     async def writer(number):
-        for turn in range(250):
+        for turn in range(500):
             await store.put([(b"%08d%08d" % (turn * 7919 % 1000, number), Completion("x" * 3000))])
             sizes.append(log.stat().st_size)
 
@@ -264,5 +264,5 @@ def test_the_log_stays_short_while_completions_are_stored_without_a_pause(store,
 
     asyncio.run(writers())
 
-    assert store.count() == 4000
-    assert max(sizes) < 6 << 20
+    assert store.count() == 8000
+    assert max(sizes) < 12 << 20
