@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 
 def amount(count: int) -> str:
@@ -18,6 +19,27 @@ def money(usd: float) -> str:
     if usd <= 0:
         return "$0"
     return f"${usd:,.{max(2, 1 - math.floor(math.log10(usd)))}f}"
+
+
+class TokenCounts(Protocol):
+    """Counted tokens."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+
+
+def counted_tokens(counts: TokenCounts) -> str:
+    """Format token counts, as `tokens` does."""
+    return tokens(
+        counts.input_tokens,
+        counts.output_tokens,
+        cached=counts.cached_tokens,
+        cache_writes=counts.cache_write_tokens,
+        reasoning=counts.reasoning_tokens,
+    )
 
 
 def tokens(into: int, out: int, *, cached: int = 0, cache_writes: int = 0, reasoning: int = 0) -> str:

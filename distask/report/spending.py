@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from distask.formatting import tokens
+from distask.formatting import counted_tokens
 from distask.llm.config.model import Price
 from distask.llm.prices import cost_of_usage
 
@@ -59,13 +59,7 @@ class Spending:
 
     def describe(self) -> str:
         """Format the counts for people."""
-        return tokens(
-            self.input_tokens,
-            self.output_tokens,
-            cached=self.cached_tokens,
-            cache_writes=self.cache_write_tokens,
-            reasoning=self.reasoning_tokens,
-        )
+        return counted_tokens(self)
 
 
 def _price(record: Mapping[str, Any]) -> Price | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from distask.data.row import weight
-from distask.formatting import tokens
+from distask.formatting import counted_tokens
 from distask.llm.pacing.latency import Latency
 from distask.llm.prices import cost_of_usage
 
@@ -216,13 +216,7 @@ class Stats(Struct):
 
     def tokens(self) -> str:
         """Format the token counts for people."""
-        return tokens(
-            self.input_tokens,
-            self.output_tokens,
-            cached=self.cached_tokens,
-            cache_writes=self.cache_write_tokens,
-            reasoning=self.reasoning_tokens,
-        )
+        return counted_tokens(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts for `--json` and `OUT.run.json`."""

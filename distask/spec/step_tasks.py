@@ -49,22 +49,6 @@ LoadFile = Callable[[Path, "Sequence[Path]"], "Loaded"]
 LoadData = Callable[..., "Loaded"]
 
 
-def load_tasks(
-    spec: PipelineSpec,
-    document: Document,
-    path: Path,
-    within: Sequence[Path],
-    load_file: LoadFile,
-    load_data: LoadData,
-) -> tuple[dict[Place, Loaded], list[Diagnostic]]:
-    """Return the tasks by the place of their step, and the errors of the others.
-
-    `load_file` loads a spec from a file; `load_data` loads an inline spec. `spec.load` has both.
-    """
-    with _COUNT:
-        return _load_tasks(spec, document, path, within, load_file, load_data)
-
-
 class _Count(threading.local):
     """Counts the tasks loaded so far for the outermost spec."""
 
@@ -82,7 +66,7 @@ class _Count(threading.local):
 _COUNT = _Count()
 
 
-def _load_tasks(
+def load_tasks(
     spec: PipelineSpec,
     document: Document,
     path: Path,
@@ -90,23 +74,28 @@ def _load_tasks(
     load_file: LoadFile,
     load_data: LoadData,
 ) -> tuple[dict[Place, Loaded], list[Diagnostic]]:
+    """Return the tasks by the place of their step, and the errors of the others.
+
+    `load_file` loads a spec from a file; `load_data` loads an inline spec. `spec.load` has both.
+    """
     tasks: dict[Place, Loaded] = {}
     found: list[Diagnostic] = []
     chain = [*within, path.resolve()]
-    for place, step in walk(spec.steps):
-        if not isinstance(step, TaskStep):
-            continue
-        _COUNT.tasks += 1
-        if _COUNT.tasks > MOST_TASKS:
-            found.append(document.diagnostic((*place, "task"), f"the spec has more than {MOST_TASKS} tasks"))
-            break
-        try:
-            if isinstance(step.task, dict):
-                tasks[place] = _inline(spec, step, step.task, place, document, path, within, load_data)
-            else:
-                tasks[place] = _of_file(step.task, (*place, "task"), document, path, chain, load_file)
-        except SpecError as error:
-            found += error.diagnostics
+    with _COUNT:
+        for place, step in walk(spec.steps):
+            if not isinstance(step, TaskStep):
+                continue
+            _COUNT.tasks += 1
+            if _COUNT.tasks > MOST_TASKS:
+                found.append(document.diagnostic((*place, "task"), f"the spec has more than {MOST_TASKS} tasks"))
+                break
+            try:
+                if isinstance(step.task, dict):
+                    tasks[place] = _inline(spec, step, step.task, place, document, path, within, load_data)
+                else:
+                    tasks[place] = _of_file(step.task, (*place, "task"), document, path, chain, load_file)
+            except SpecError as error:
+                found += error.diagnostics
     return tasks, found
 
 
