@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.battery
+
 
 def test_a_page_is_written_next_to_the_output(shell):
     shell.run("-o", "answers.jsonl")

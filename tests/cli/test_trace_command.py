@@ -9,6 +9,8 @@ import pytest
 
 from tests.data.documents import make
 
+pytestmark = pytest.mark.battery
+
 CHUNKS = """\
 name: chunks
 version: "1.2"

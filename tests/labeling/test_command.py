@@ -17,6 +17,8 @@ from distask.labeling.labels import item_key
 from tests.labeling.conftest import JUDGE, ROOT, lines, rows, sampled
 from tests.labeling.test_label_studio import EXPORT
 
+pytestmark = pytest.mark.battery
+
 TASKS = {
     "task.yaml": JUDGE,
     "several.yaml": JUDGE + "num_generations: 3\n",

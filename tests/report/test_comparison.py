@@ -15,6 +15,8 @@ from distask.report.compare.changes import ChangeTally
 from distask.report.compare.comparison import write_comparison
 from tests.report.conftest import text_of
 
+pytestmark = pytest.mark.battery
+
 
 def judgement(score, verdict="fair", tags=(), reason="since"):
     return json.dumps({"score": score, "verdict": verdict, "sure": True, "tags": list(tags), "reason": reason})
