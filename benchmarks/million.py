@@ -18,12 +18,13 @@ SIZES = (10_000, 100_000, 1_000_000)
 """Rows of 0.9 kB; `--rows 10000000` measures ten million, which needs some 40 GB of disk."""
 WAITING = """\
 name: waiting
-description: Drop near-duplicates, sort the rest and group it.
-inputs: {answer: A text., source: Its source., id: {type: integer}}
+description: Drop near-duplicates, sort the rest and make groups of a hundred.
+inputs: {answer: A text., id: {type: integer}}
 steps:
   - dedup: {by: answer, method: minhash}
   - sort: {by: id, descending: true}
-  - group: {by: source}
+  - set: {hundred: "{{ id // 100 }}"}
+  - group: {by: hundred}
 outputs: {}
 """
 
