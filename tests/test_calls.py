@@ -11,6 +11,8 @@ from distask import Task, run
 from distask.errors import EndpointError
 from tests.server import Reply
 
+pytestmark = pytest.mark.battery
+
 SPEC = """
 name: answer
 inputs: {instruction: The instruction.}
@@ -137,7 +139,6 @@ def test_a_call_that_times_out_is_retried_twice(send, server):
     assert len(server.requests) == 40 + 2
 
 
-@pytest.mark.battery
 @pytest.mark.parametrize(("slots", "seconds", "rows", "timeout"), [(1, 0.01, 300, 1), (4, 0.1, 120, 2)])
 def test_a_server_that_queues_is_sent_each_row_about_once(send, server, slots, seconds, rows, timeout):
     """E12: with all 256 at once most calls would time out in the queue, and be sent again."""
@@ -145,7 +146,6 @@ def test_a_server_that_queues_is_sent_each_row_about_once(send, server, slots, s
     assert len(server.requests) <= 1.2 * rows
 
 
-@pytest.mark.battery
 def test_a_limit_per_second_is_learned(send, server):
     """E13: a gateway that says nothing but 429."""
     gateway = Limit(100)
@@ -154,7 +154,6 @@ def test_a_limit_per_second_is_learned(send, server):
     assert gateway.refused <= 0.3 * 500
 
 
-@pytest.mark.battery
 def test_a_server_that_keeps_up_gets_all_calls_at_once(send, server):
     send(lambda _: Reply(body="fine", delay=0.1), 2000)
 

@@ -18,6 +18,8 @@ from distask.task.reply.examples import instance
 from distask.task.reply.reply_schema import reply_schema
 from distask.task.templates.limits import LimitError
 
+pytestmark = pytest.mark.battery
+
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 
 
@@ -232,7 +234,6 @@ def test_a_format_of_an_output_is_checked(tmp_path):
         task.format_output('{"day": "tomorrow"}', {"text": "x"})
 
 
-@pytest.mark.battery
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.sampled_from(["object", "a", "#"]),
