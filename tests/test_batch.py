@@ -461,7 +461,7 @@ def test_a_cancelled_batch_ends_the_run_with_what_it_had_in_the_store(batches):
 def test_nothing_of_the_rows_is_left_behind(batches):
     """Neither in the provider's files nor here: the store holds no prompt."""
     batches.rows([{"instruction": "a secret instruction"}])
-    batches.server.reply = lambda body: "told"
+    batches.server.reply = lambda body: "an answer"
 
     batches.run(llm={"generation": {"max_tokens": 5}})
 

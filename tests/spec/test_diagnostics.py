@@ -43,9 +43,9 @@ def test_control_characters_are_shown_and_never_sent():
 
 def test_github_reads_its_own_form():
     """Colons, commas and newlines are escaped as a workflow command wants them."""
-    result = Diagnostic("a,b:c.yaml", 3, 4, "50% of\nit", "mend").github()
+    result = Diagnostic("a,b:c.yaml", 3, 4, "50% of\nit", "a hint").github()
 
-    assert result == "::error file=a%2Cb%3Ac.yaml,line=3,col=4::50%25 of%0Ait (mend)"
+    assert result == "::error file=a%2Cb%3Ac.yaml,line=3,col=4::50%25 of%0Ait (a hint)"
 
 
 def test_programs_get_the_place_in_numbers():

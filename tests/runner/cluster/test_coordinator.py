@@ -30,13 +30,13 @@ class Line:
     """A coordinator's line whose answers are given by hand."""
 
     def __init__(self):
-        self.sent, self.told = 0, None
+        self.sent, self.instructions = 0, None
 
     def send(self, stats, demand=None):
         self.sent += 1
 
     def answer(self):
-        result, self.told = self.told, None
+        result, self.instructions = self.instructions, None
         return result
 
 
@@ -53,7 +53,7 @@ class Client:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_what_members_may_be_using_is_never_more_than_the_whole(seed):
-    """A member uses what it was told last, until it hears more or has heard nothing for half a lease."""
+    """A member uses its last instructions until it gets new ones, or has heard nothing for half a lease."""
     rng, shares, now = random.Random(seed), Shares(), 0.0
     using: dict[str, tuple[float, float]] = {}
     for _ in range(400):
@@ -93,7 +93,7 @@ def test_an_engine_begins_nothing_before_it_was_reported_its_share():
     governor = Governor(line, clock)
 
     governor.govern(shared)
-    line.told = Instructions(0.25)
+    line.instructions = Instructions(0.25)
     clock.now += BEAT_SECONDS
     governor.govern(shared)
 
@@ -107,7 +107,7 @@ def test_an_engine_that_hears_nothing_stops_asking_before_others_take_its_share(
     shared.know(client)
     governor = Governor(line, clock)
     governor.govern(shared)
-    line.told = Instructions(1.0)
+    line.instructions = Instructions(1.0)
     governor.govern(shared)
 
     clock.now += LEASE_SECONDS / 2 + 1
@@ -124,7 +124,7 @@ def test_one_part_that_fails_for_good_stops_the_others():
     governor.govern(shared)
 
     coordinator.stop("the key is refused")
-    line.told = coordinator.beat("a", 0, Stats())
+    line.instructions = coordinator.beat("a", 0, Stats())
     governor.govern(shared)
 
     assert isinstance(shared.error, Stopped)
